@@ -1,0 +1,183 @@
+//! One AWS account: its clients, its pace, and what is remembered of the things its apps share.
+//!
+//! Invariants:
+//! - A client exists once per service and region; the account's credentials are behind all of them.
+//! - What is remembered is only a shortcut: a job that meets its absence forgets it and looks again.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::identity::{Identity, IdentityError};
+use super::pace::Pace;
+use super::refusal::{AwsError, Meaning, Service};
+use crate::domain::names::Region;
+
+/// Attempts of one call by the SDK; the engine goes on with its own back-off.
+const ATTEMPTS: u32 = 3;
+/// How long a shared thing that was seen is taken to be there still.
+const REMEMBERED: Duration = Duration::from_secs(600);
+
+/// One AWS account.
+#[derive(Debug)]
+pub struct Account {
+    config: SdkConfig,
+    identity: Identity,
+    iam: aws_sdk_iam::Client,
+    s3: Mutex<HashMap<Region, aws_sdk_s3::Client>>,
+    ecr: Mutex<HashMap<Region, aws_sdk_ecr::Client>>,
+    paces: [Pace; 4],
+    shared: Mutex<HashMap<String, (Instant, String)>>,
+}
+
+/// The SDK's default chain and settings, with time-outs and an attempt limit.
+pub async fn load_config(http: Option<SharedHttpClient>) -> SdkConfig {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(3))
+        .read_timeout(Duration::from_secs(15))
+        .operation_attempt_timeout(Duration::from_secs(20))
+        .operation_timeout(Duration::from_secs(45))
+        .build();
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+        .timeout_config(timeouts);
+    if let Some(http) = http {
+        loader = loader.http_client(http);
+    }
+    let config = loader.load().await;
+    if config.region().is_some() {
+        return config;
+    }
+    // IAM and STS answer in every region; apps then have to name theirs.
+    config.into_builder().region(aws_config::Region::from_static("us-east-1")).build()
+}
+
+impl Account {
+    /// The account that the credentials of `config` belong to.
+    ///
+    /// # Errors
+    /// When AWS does not tell the identity, or the service may not work as it.
+    pub async fn connect(config: SdkConfig, allow_users: bool) -> Result<Self, IdentityError> {
+        let sts = aws_sdk_sts::Client::new(&config);
+        let identity = Identity::of(&config, &sts).await?.permitted(allow_users)?;
+        Ok(Self {
+            iam: aws_sdk_iam::Client::new(&config),
+            s3: Mutex::default(),
+            ecr: Mutex::default(),
+            paces: Default::default(),
+            shared: Mutex::default(),
+            config,
+            identity,
+        })
+    }
+
+    /// Who the service is in this account.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Whether AWS still takes the credentials.
+    ///
+    /// # Errors
+    /// When it does not, or cannot be asked.
+    pub async fn check(&self) -> Result<(), AwsError> {
+        let sts = aws_sdk_sts::Client::new(&self.config);
+        self.call(Service::Sts, "GetCallerIdentity", sts.get_caller_identity().send()).await.map(|_| ())
+    }
+
+    /// The client of the global IAM.
+    pub fn iam(&self) -> &aws_sdk_iam::Client {
+        &self.iam
+    }
+
+    /// The S3 client of a region.
+    pub fn s3(&self, region: &Region) -> aws_sdk_s3::Client {
+        let build = || {
+            let config = aws_sdk_s3::config::Builder::from(&self.config)
+                .region(aws_sdk_s3::config::Region::new(region.to_string()))
+                // Emulators and private endpoints do not have a host name per bucket.
+                .force_path_style(self.config.endpoint_url().is_some())
+                .build();
+            aws_sdk_s3::Client::from_conf(config)
+        };
+        let mut clients = self.s3.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.entry(region.clone()).or_insert_with(build).clone()
+    }
+
+    /// The ECR client of a region.
+    pub fn ecr(&self, region: &Region) -> aws_sdk_ecr::Client {
+        let build = || {
+            let region = aws_sdk_ecr::config::Region::new(region.to_string());
+            aws_sdk_ecr::Client::from_conf(aws_sdk_ecr::config::Builder::from(&self.config).region(region).build())
+        };
+        let mut clients = self.ecr.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.entry(region.clone()).or_insert_with(build).clone()
+    }
+
+    /// Whether STS takes an app's own key.
+    ///
+    /// # Errors
+    /// When it does not (yet), or cannot be asked.
+    pub async fn check_key(&self, access_key_id: &str, secret: &SecretString) -> Result<(), AwsError> {
+        let credentials = aws_credential_types::Credentials::new(access_key_id, secret.expose_secret(), None, None, "app");
+        let config = aws_sdk_sts::config::Builder::from(&self.config).credentials_provider(credentials).build();
+        let sts = aws_sdk_sts::Client::from_conf(config);
+        self.call(Service::Sts, "GetCallerIdentity", sts.get_caller_identity().send()).await.map(|_| ())
+    }
+
+    /// Makes one AWS call: at the account's pace, counted, logged and classified.
+    ///
+    /// # Errors
+    /// What AWS refused, with its meaning.
+    pub async fn call<T, E>(
+        &self,
+        service: Service,
+        operation: &'static str,
+        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, AwsError>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let pace = &self.paces[service as usize];
+        pace.turn().await;
+        let began = Instant::now();
+        let answer = call.await.map_err(|error| AwsError::of(service, operation, &error));
+        let outcome = answer.as_ref().map_or_else(|error| error.meaning.to_string(), |_| "Ok".to_owned());
+        match &answer {
+            Err(error) if error.meaning == Meaning::Throttled => pace.throttled(),
+            _ => pace.taken(),
+        }
+        let service: &'static str = service.into();
+        metrics::counter!("slipway_aws_calls_total", "service" => service, "operation" => operation, "outcome" => outcome.clone()).increment(1);
+        metrics::histogram!("slipway_aws_call_seconds", "service" => service, "operation" => operation).record(began.elapsed().as_secs_f64());
+        tracing::debug!(service, operation, outcome, ms = began.elapsed().as_millis(), "aws call");
+        answer
+    }
+
+    /// What was noted of the shared thing `id`, if it was seen a short while ago.
+    pub fn remembers(&self, id: &str) -> Option<String> {
+        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.get(id).filter(|(at, _)| at.elapsed() < REMEMBERED).map(|(_, note)| note.clone())
+    }
+
+    /// Takes note that the shared thing `id` is there, with what others need of it, such as its ARN.
+    pub fn remember(&self, id: &str, note: impl Into<String>) {
+        let noted = (Instant::now(), note.into());
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), noted);
+    }
+
+    /// Forgets every shared thing: one that was taken to be there was missed.
+    pub fn forget(&self) {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}

@@ -1,0 +1,192 @@
+//! Who the service is in AWS, and whether it may be that.
+//!
+//! Invariants:
+//! - Partition and account come from `GetCallerIdentity`, never from a literal.
+//! - The root user is refused always; anything but an assumed role is refused unless allowed by setting.
+
+use aws_credential_types::credential_feature::AwsCredentialFeature as Feature;
+use aws_credential_types::provider::ProvideCredentials;
+use serde::{Deserialize, Serialize};
+use strum::Display;
+use utoipa::ToSchema;
+
+use super::refusal::{AwsError, Service};
+use crate::domain::names::Region;
+
+/// Where the credentials come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Provider {
+    /// The EC2 instance metadata service, version 2.
+    Imds,
+    /// Environment variables, with keys or a web identity token.
+    Environment,
+    /// A profile in the shared config and credentials files.
+    Profile,
+    /// The container credentials endpoint of ECS or EKS.
+    Container,
+    /// Another provider of the SDK.
+    Other,
+}
+
+/// What kind of principal an ARN names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Display)]
+#[strum(serialize_all = "snake_case")]
+pub enum Principal {
+    /// An assumed role's session: what an instance or a container should be.
+    AssumedRole,
+    /// The account's root user.
+    Root,
+    /// An IAM user, or anything else.
+    User,
+}
+
+/// The service's AWS identity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Identity {
+    /// Where the credentials come from.
+    pub provider: Provider,
+    /// The caller's ARN.
+    #[schema(example = "arn:aws:sts::123456789012:assumed-role/slipway/i-0abc")]
+    pub arn: String,
+    /// The account's 12 digits.
+    #[schema(example = "123456789012")]
+    pub account: String,
+    /// The ARN partition.
+    #[schema(example = "aws")]
+    pub partition: String,
+    /// The service's region.
+    #[schema(value_type = Option<String>, example = "us-west-2")]
+    pub region: Option<Region>,
+}
+
+/// Why the service has no identity that it may use; each message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The default chain found nothing.
+    #[error(
+        "no AWS credentials found ({0}). On EC2, attach an instance profile; in a container on EC2, give the \
+         metadata service a hop limit of 2 (aws ec2 modify-instance-metadata-options --http-put-response-hop-limit 2); \
+         on ECS, set a task role"
+    )]
+    NoCredentials(String),
+    /// STS refused the credentials or was out of reach.
+    #[error("AWS does not tell who the service is: {0}. Check the role, the region and the way to STS")]
+    Refused(#[from] AwsError),
+    /// The answer was not an identity.
+    #[error("AWS answered an identity that cannot be read: {0}")]
+    Unreadable(String),
+    /// Root credentials.
+    #[error("{0} is the account's root user, which Slipway never works as. Delete the root user's access keys and give the machine a role")]
+    Root(String),
+    /// Not a role.
+    #[error(
+        "{0} is not an assumed role. Run Slipway with an instance role or a task role, or, for trying it out, \
+         set SLIPWAY_ALLOW_USER_CREDENTIALS=true"
+    )]
+    NotARole(String),
+}
+
+impl Identity {
+    /// Asks the SDK's default chain for credentials and STS for whose they are.
+    ///
+    /// # Errors
+    /// When there are no credentials, or STS does not take them.
+    pub async fn of(config: &aws_config::SdkConfig, sts: &aws_sdk_sts::Client) -> Result<Self, IdentityError> {
+        let none = || IdentityError::NoCredentials("the provider chain is empty".into());
+        let provider = config.credentials_provider().ok_or_else(none)?;
+        let credentials = provider.provide_credentials().await.map_err(|error| IdentityError::NoCredentials(said(&error)))?;
+        let features = credentials.get_property::<Vec<Feature>>().cloned().unwrap_or_default();
+        let answer = sts.get_caller_identity().send().await;
+        let answer = answer.map_err(|error| AwsError::of(Service::Sts, "GetCallerIdentity", &error))?;
+        let (Some(arn), Some(account)) = (answer.arn, answer.account) else {
+            return Err(IdentityError::Unreadable("no ARN or account".into()));
+        };
+        let partition = arn.split(':').nth(1).filter(|p| !p.is_empty());
+        let partition = partition.ok_or_else(|| IdentityError::Unreadable(arn.clone()))?.to_owned();
+        let region = config.region().and_then(|region| Region::parse(region.as_ref()).ok());
+        Ok(Self { provider: provider_of(&features), arn, account, partition, region })
+    }
+
+    /// This identity, if the service may work as it.
+    ///
+    /// # Errors
+    /// For the root user always; for anything but an assumed role unless `allow_users`.
+    pub fn permitted(self, allow_users: bool) -> Result<Self, IdentityError> {
+        match principal(&self.arn) {
+            Principal::Root => Err(IdentityError::Root(self.arn)),
+            Principal::User if !allow_users => Err(IdentityError::NotARole(self.arn)),
+            Principal::AssumedRole | Principal::User => Ok(self),
+        }
+    }
+
+    /// The domain that the account's registry answers under (Amazon ECR User Guide, "Private registry").
+    pub fn registry_domain(&self) -> &'static str {
+        match self.partition.as_str() {
+            "aws-cn" => "amazonaws.com.cn",
+            _ => "amazonaws.com",
+        }
+    }
+}
+
+/// What kind of principal an ARN names (IAM User Guide, "IAM identifiers").
+pub fn principal(arn: &str) -> Principal {
+    let mut parts = arn.splitn(6, ':').skip(2);
+    let (service, resource) = (parts.next().unwrap_or_default(), parts.nth(2).unwrap_or_default());
+    match (service, resource) {
+        (_, "root") => Principal::Root,
+        ("sts", role) if role.starts_with("assumed-role/") => Principal::AssumedRole,
+        _ => Principal::User,
+    }
+}
+
+/// The provider that the credentials name; one that goes on from a profile or the environment counts as that.
+fn provider_of(features: &[Feature]) -> Provider {
+    let has = |wanted: &[Feature]| features.iter().any(|feature| wanted.contains(feature));
+    if has(&[Feature::CredentialsProfile, Feature::CredentialsProfileSourceProfile, Feature::CredentialsProfileNamedProvider,
+        Feature::CredentialsProfileStsWebIdToken, Feature::CredentialsProfileProcess])
+    {
+        Provider::Profile
+    } else if has(&[Feature::CredentialsEnvVars, Feature::CredentialsEnvVarsStsWebIdToken]) {
+        Provider::Environment
+    } else if has(&[Feature::CredentialsImds]) {
+        Provider::Imds
+    } else if has(&[Feature::CredentialsHttp]) {
+        Provider::Container
+    } else {
+        Provider::Other
+    }
+}
+
+/// An error with its causes, outermost first.
+fn said(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |e| e.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(arn: &str) -> Identity {
+        let account = "123456789012".to_owned();
+        Identity { provider: Provider::Imds, arn: arn.into(), account, partition: "aws".into(), region: None }
+    }
+
+    #[test]
+    fn roles_are_taken_users_only_when_allowed_and_root_never() {
+        let role = "arn:aws:sts::123456789012:assumed-role/slipway/i-0abc";
+        let user = "arn:aws-us-gov:iam::123456789012:user/ann";
+        let root = "arn:aws:iam::123456789012:root";
+        for allow in [false, true] {
+            assert!(identity(role).permitted(allow).is_ok());
+            assert_eq!(identity(user).permitted(allow).is_ok(), allow);
+            assert!(matches!(identity(root).permitted(allow), Err(IdentityError::Root(_))));
+        }
+        let told = identity(user).permitted(false).unwrap_err().to_string();
+        assert!(told.contains("SLIPWAY_ALLOW_USER_CREDENTIALS=true"), "{told}");
+        assert_eq!(principal("arn:aws:iam::123456789012:user/assumed-role/x"), Principal::User);
+        assert_eq!(principal("nonsense"), Principal::User);
+    }
+}

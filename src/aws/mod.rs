@@ -1,0 +1,15 @@
+//! The way to AWS: clients per account and region, the caller's identity, what refusals mean, and pace.
+//!
+//! Invariants:
+//! - Every call goes through [`Account::call`], which keeps the account's pace, counts, logs and
+//!   classifies; no client is built elsewhere.
+//! - Every client has time-outs and an attempt limit; the SDK sets none for an operation by itself.
+
+pub mod account;
+pub mod identity;
+pub mod pace;
+pub mod refusal;
+
+pub use account::Account;
+pub use identity::Identity;
+pub use refusal::{AwsError, Meaning, Service};

@@ -1,0 +1,219 @@
+//! What AWS's error codes mean to us: one table.
+//!
+//! Invariants:
+//! - Codes are told apart by (service, operation, code); the first row that fits decides.
+//! - Whether a refused call may have taken effect is known: an answer with a 4xx status means it did not.
+//!
+//! Sources: the services' API references ("Common Errors" and each operation's "Errors").
+
+use std::fmt;
+
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use strum::{Display, EnumIter};
+
+use crate::domain::job::AwsRefusal;
+
+/// An AWS service that we call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Display, EnumIter, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
+pub enum Service {
+    /// Identity and Access Management, a global service.
+    Iam,
+    /// Simple Storage Service.
+    S3,
+    /// Elastic Container Registry.
+    Ecr,
+    /// Security Token Service.
+    Sts,
+}
+
+/// What a refusal means for the one who called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Display)]
+pub enum Meaning {
+    /// The thing is not there, or not visible yet.
+    NotFound,
+    /// A thing by that name is there.
+    AlreadyExists,
+    /// A bucket by that name belongs to somebody else, for ever.
+    Taken,
+    /// AWS is still busy with an earlier change: ask again soon.
+    Settling,
+    /// Too many calls for this account and service.
+    Throttled,
+    /// AWS failed, or could not be reached, or did not answer in time.
+    Transient,
+    /// The caller may not do it.
+    Denied,
+    /// The caller's credentials are not accepted at all.
+    BadCredentials,
+    /// A quota is reached.
+    Quota,
+    /// It cannot work as it was asked.
+    Rejected,
+}
+
+const ANY: &str = "*";
+
+type Row = (Option<Service>, &'static str, &'static [&'static str], Meaning);
+
+/// (service or any, operation or any, codes, meaning): the first row that fits decides.
+const MEANINGS: &[Row] = &[
+    (Some(Service::Iam), ANY, &["NoSuchEntity"], Meaning::NotFound),
+    (Some(Service::Iam), ANY, &["EntityAlreadyExists"], Meaning::AlreadyExists),
+    (Some(Service::Iam), ANY, &["EntityTemporarilyUnmodifiable", "ConcurrentModification"], Meaning::Settling),
+    (Some(Service::Iam), ANY, &["LimitExceeded"], Meaning::Quota),
+    (Some(Service::S3), ANY, &["NoSuchBucket", "NotFound", "NoSuchTagSet", "NoSuchCORSConfiguration",
+        "NoSuchPublicAccessBlockConfiguration"], Meaning::NotFound),
+    (Some(Service::S3), "CreateBucket", &["BucketAlreadyOwnedByYou"], Meaning::AlreadyExists),
+    (Some(Service::S3), "CreateBucket", &["BucketAlreadyExists"], Meaning::Taken),
+    (Some(Service::S3), ANY, &["OperationAborted"], Meaning::Settling),
+    (Some(Service::S3), ANY, &["TooManyBuckets"], Meaning::Quota),
+    (Some(Service::Ecr), ANY, &["RepositoryNotFoundException", "LifecyclePolicyNotFoundException"], Meaning::NotFound),
+    (Some(Service::Ecr), ANY, &["RepositoryAlreadyExistsException"], Meaning::AlreadyExists),
+    // The SDK takes this one for throttling; it is a quota (Amazon ECR API Reference, CreateRepository).
+    (Some(Service::Ecr), ANY, &["LimitExceededException"], Meaning::Quota),
+    // IAM has no typed throttling error; S3 answers SlowDown or 503 with other words.
+    (None, ANY, &["Throttling", "ThrottlingException", "ThrottledException", "RequestThrottled",
+        "RequestThrottledException", "RequestLimitExceeded", "TooManyRequestsException", "SlowDown",
+        "BandwidthLimitExceeded", "PriorRequestNotComplete"], Meaning::Throttled),
+    (None, ANY, &["ExpiredToken", "ExpiredTokenException", "RequestExpired", "RequestTimeout",
+        "RequestTimeTooSkewed", "InternalError", "InternalFailure", "ServerException", "ServiceUnavailable",
+        "ServiceUnavailableException", "ServiceFailure"], Meaning::Transient),
+    (None, ANY, &["AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "UnauthorizedAccess",
+        "AllAccessDisabled", "403"], Meaning::Denied),
+    (None, ANY, &["InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId",
+        "SignatureDoesNotMatch", "InvalidSignatureException", "IncompleteSignature", "AuthFailure",
+        "MissingAuthenticationToken", "MissingAuthenticationTokenException", "OptInRequired", "NotSignedUp"],
+        Meaning::BadCredentials),
+];
+
+/// The meaning of a code, or where the table is silent, of the HTTP status; no status is no answer.
+pub fn meaning(service: Service, operation: &str, code: &str, status: Option<u16>) -> Meaning {
+    let fits = |row: &&Row| row.0.is_none_or(|s| s == service) && (row.1 == ANY || row.1 == operation) && row.2.contains(&code);
+    match (MEANINGS.iter().find(fits), status) {
+        (Some(row), _) => row.3,
+        (None, None | Some(500..)) => Meaning::Transient,
+        (None, Some(404)) => Meaning::NotFound,
+        (None, Some(403)) => Meaning::Denied,
+        (None, Some(429)) => Meaning::Throttled,
+        (None, Some(_)) => Meaning::Rejected,
+    }
+}
+
+/// A refused or failed AWS call.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct AwsError {
+    /// The service that was called.
+    pub service: Service,
+    /// The API operation.
+    pub operation: &'static str,
+    /// AWS's code, or the kind of transport error.
+    pub code: String,
+    /// AWS's words.
+    pub message: String,
+    /// AWS's request id, when there was an answer.
+    pub request_id: Option<String>,
+    /// The HTTP status of the answer, when there was one.
+    pub status: Option<u16>,
+    /// What it means.
+    pub meaning: Meaning,
+}
+
+impl fmt::Display for AwsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{} was refused with {}", self.service, self.operation, self.code)?;
+        if !self.message.is_empty() {
+            write!(f, ": {}", self.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl AwsError {
+    /// What the SDK says of a call that did not work.
+    pub fn of<E>(service: Service, operation: &'static str, error: &SdkError<E, HttpResponse>) -> Self
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let status = error.raw_response().map(|response| response.status().as_u16());
+        let transport = match error {
+            SdkError::TimeoutError(_) => "TimedOut",
+            SdkError::DispatchFailure(_) => "ConnectionFailed",
+            SdkError::ResponseError(_) => "UnreadableAnswer",
+            SdkError::ConstructionFailure(_) => "InvalidRequest",
+            _ => "Unknown",
+        };
+        let code = error.code().map_or_else(|| Self::code_of_status(status, transport), str::to_owned);
+        let message = error.message().map_or_else(|| transport_message(error), str::to_owned);
+        let meaning = match error {
+            SdkError::ConstructionFailure(_) => Meaning::Rejected,
+            _ => meaning(service, operation, &code, status),
+        };
+        let request_id = error.meta().extra("aws_request_id").map(str::to_owned);
+        Self { service, operation, code, message, request_id, status, meaning }
+    }
+
+    /// Errors of HEAD requests have no body, so no code either: the status is all there is.
+    fn code_of_status(status: Option<u16>, transport: &str) -> String {
+        status.map_or_else(|| transport.to_owned(), |status| status.to_string())
+    }
+
+    /// Whether the call surely changed nothing: the service itself refused it.
+    pub fn had_no_effect(&self) -> bool {
+        matches!(self.status, Some(400..=499))
+    }
+
+    /// What people are shown of it.
+    pub fn refusal(&self) -> AwsRefusal {
+        AwsRefusal {
+            service: self.service.to_string(),
+            operation: self.operation.to_owned(),
+            code: self.code.clone(),
+            request_id: self.request_id.clone(),
+        }
+    }
+}
+
+/// The innermost cause of a call that got no readable answer. Causes name hosts and reasons, never credentials.
+fn transport_message(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_mean_what_aws_documents() {
+        use Meaning as M;
+        for (service, operation, code, status, expected) in [
+            (Service::Iam, "CreateUser", "EntityAlreadyExists", 409, M::AlreadyExists),
+            (Service::Iam, "AttachUserPolicy", "NoSuchEntity", 404, M::NotFound),
+            (Service::Iam, "CreateUser", "Throttling", 400, M::Throttled),
+            (Service::Iam, "CreateUser", "ConcurrentModification", 409, M::Settling),
+            (Service::Iam, "CreateAccessKey", "LimitExceeded", 409, M::Quota),
+            (Service::S3, "CreateBucket", "BucketAlreadyExists", 409, M::Taken),
+            (Service::S3, "CreateBucket", "BucketAlreadyOwnedByYou", 409, M::AlreadyExists),
+            (Service::S3, "PutBucketCors", "OperationAborted", 409, M::Settling),
+            (Service::S3, "PutBucketCors", "SlowDown", 503, M::Throttled),
+            (Service::S3, "HeadBucket", "403", 403, M::Denied),
+            (Service::S3, "HeadBucket", "NotFound", 404, M::NotFound),
+            (Service::Ecr, "CreateRepository", "LimitExceededException", 400, M::Quota),
+            (Service::Ecr, "CreateRepository", "ThrottlingException", 400, M::Throttled),
+            (Service::Ecr, "CreateRepository", "InvalidParameterException", 400, M::Rejected),
+            (Service::Iam, "CreateUser", "ServiceFailure", 500, M::Transient),
+            (Service::Iam, "CreateUser", "Whatever", 502, M::Transient),
+            (Service::Iam, "CreatePolicy", "MalformedPolicyDocument", 400, M::Rejected),
+            (Service::Sts, "GetCallerIdentity", "InvalidClientTokenId", 403, M::BadCredentials),
+        ] {
+            assert_eq!(meaning(service, operation, code, Some(status)), expected, "{service} {operation} {code}");
+        }
+        assert_eq!(meaning(Service::Iam, "CreateUser", "TimedOut", None), M::Transient);
+    }
+}

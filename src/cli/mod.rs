@@ -1,0 +1,163 @@
+//! The commands.
+
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use secrecy::ExposeSecret as _;
+
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::domain::role::Role;
+use crate::http;
+use crate::resources::Conventions;
+use crate::resources::permission::role_policy;
+use crate::shutdown::Tasks;
+use crate::store::Store;
+use crate::vault::Vault;
+
+/// Gives an app its place in an AWS account in one call.
+#[derive(Debug, Parser)]
+#[command(name = "slipway", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service.
+    Serve(SettingsArgs),
+    /// Print a new key for SLIPWAY_SEAL_KEY.
+    SealKey,
+    /// Manage API tokens, while the service is stopped.
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
+    },
+    /// Print the IAM policy that the service's role needs.
+    RolePolicy {
+        /// The account's 12 digits.
+        #[arg(long, default_value = "123456789012")]
+        account_id: String,
+        /// The ARN partition.
+        #[arg(long, default_value = "aws")]
+        partition: String,
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
+    /// Print the API's document, as openapi.yaml holds it.
+    Openapi,
+    /// Ask a running service whether it is up; for health checks in containers.
+    Health {
+        /// Where it listens.
+        #[arg(long, env = "SLIPWAY_LISTEN", default_value = "127.0.0.1:8080")]
+        listen: std::net::SocketAddr,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum TokenCommand {
+    /// Make a token and print it, once.
+    Create {
+        /// Who or what will carry it.
+        #[arg(long)]
+        name: String,
+        /// viewer, operator or admin.
+        #[arg(long, default_value = "operator")]
+        role: Role,
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
+}
+
+/// Where settings come from, and the flags that override them.
+#[derive(Debug, Clone, Default, Args)]
+struct SettingsArgs {
+    /// A TOML file with settings.
+    #[arg(long, env = "SLIPWAY_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where to listen.
+    #[arg(long)]
+    listen: Option<String>,
+    /// The database.
+    #[arg(long)]
+    database_url: Option<String>,
+    /// Jobs at once.
+    #[arg(long)]
+    workers: Option<String>,
+    /// How long a job is tried.
+    #[arg(long)]
+    job_deadline: Option<String>,
+    /// How long a job stays with a worker that gives no sign of life.
+    #[arg(long)]
+    lease: Option<String>,
+}
+
+impl SettingsArgs {
+    fn load(&self) -> Result<Settings, config::ConfigError> {
+        let environment: Vec<(String, String)> = std::env::vars().collect();
+        let flags = [
+            ("listen", &self.listen),
+            ("database_url", &self.database_url),
+            ("workers", &self.workers),
+            ("job_deadline", &self.job_deadline),
+            ("lease", &self.lease),
+        ];
+        let flags: Vec<(&str, String)> = flags.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect();
+        Settings::load(self.config.as_deref(), &environment, &flags)
+    }
+}
+
+/// Why a command did not work.
+#[derive(Debug, thiserror::Error)]
+enum CommandError {
+    #[error("{0}")]
+    Settings(#[from] config::ConfigError),
+    #[error(transparent)]
+    Start(#[from] crate::service::StartError),
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
+    #[error(transparent)]
+    Vault(#[from] crate::vault::VaultError),
+    #[error("the API's document cannot be written: {0}")]
+    Document(#[from] serde_json::Error),
+    #[error("the service at {0} does not answer")]
+    Down(std::net::SocketAddr),
+}
+
+/// Runs the command that the process was started with.
+pub async fn run() -> ExitCode {
+    match Cli::parse().command.run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("slipway: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Command {
+    async fn run(self) -> Result<(), CommandError> {
+        match self {
+            Self::Serve(args) => serve::serve(args.load()?).await?,
+            Self::SealKey => println!("{}", Vault::new_key()?.expose_secret()),
+            Self::Token { command: TokenCommand::Create { name, role, settings } } => create_token(&settings.load()?, &name, role).await?,
+            Self::RolePolicy { account_id, partition, settings } => {
+                let conventions = Conventions::new(&settings.load()?.defaults, partition, account_id);
+                println!("{}", serde_json::to_string_pretty(&role_policy(&conventions))?);
+            }
+            Self::Openapi => print!("{}", http::yaml()?),
+            Self::Health { listen } => serve::health(listen).await.then_some(()).ok_or(CommandError::Down(listen))?,
+        }
+        Ok(())
+    }
+}
+
+async fn create_token(settings: &Settings, name: &str, role: Role) -> Result<(), CommandError> {
+    let store = Store::open(&settings.database_url, Clock::default(), &Tasks::default()).await?;
+    println!("{}", http::make_token(&store, name, role, "slipway token create").await?.token);
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! `slipway serve`: starts the service, listens, and ends in good order.
+//!
+//! Invariants:
+//! - Ready means ready: the service listens when its identity is known and its workers run.
+//! - Told to stop, it takes no new jobs, closes streams, lets what is under way end within the grace
+//!   time, and exits 0. Whatever is cut off then goes on at the next start.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http_body_util::Empty;
+use hyper::body::Bytes;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+
+use crate::config::Settings;
+use crate::service::{Outside, Service, StartError};
+use crate::shutdown::{Tasks, signalled};
+use crate::{http, telemetry};
+
+/// Runs the service until it is told to stop.
+pub async fn serve(settings: Settings) -> Result<(), StartError> {
+    telemetry::start_logs(&settings.log);
+    telemetry::metrics();
+    let tasks = Tasks::default();
+    let (listen, grace) = (settings.listen, settings.grace);
+    let listener = TcpListener::bind(listen).await.map_err(|error| StartError::Listen(listen, error))?;
+    let service = Service::start(settings, Outside::default(), tasks.clone()).await?;
+    tracing::info!(%listen, "listening");
+    let stop = tasks.clone();
+    let server = axum::serve(listener, http::router(service)).with_graceful_shutdown(async move {
+        signalled().await;
+        tracing::info!("stopping");
+        stop.stop();
+    });
+    let ended = async {
+        if let Err(error) = server.await {
+            tracing::error!(%error, "the listener failed");
+            tasks.stop();
+        }
+        tasks.ended().await;
+    };
+    tokio::pin!(ended);
+    tokio::select! {
+        () = &mut ended => {}
+        () = async { tasks.stopping().await; tokio::time::sleep(grace).await } => {
+            tracing::warn!("the grace time is over; what is under way goes on at the next start");
+            return Ok(());
+        }
+    }
+    // The writer ends when the last holder of the store is gone; a holder that stays does not hold up the exit.
+    let _ = timeout(Duration::from_secs(1), tasks.all_ended()).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Whether a service at `listen` is up.
+pub async fn health(listen: SocketAddr) -> bool {
+    let host = if listen.ip().is_unspecified() { SocketAddr::from(([127, 0, 0, 1], listen.port())) } else { listen };
+    let Ok(uri) = format!("http://{host}/healthz").parse() else { return false };
+    let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+    let answer = timeout(Duration::from_secs(3), client.get(uri)).await;
+    matches!(answer, Ok(Ok(response)) if response.status().is_success())
+}

@@ -1,0 +1,160 @@
+//! Settings, typed. What is said here of each is the manual.
+//!
+//! Read in rising order: built-in defaults, a TOML file (`--config` or `SLIPWAY_CONFIG`), `SLIPWAY_*`
+//! environment variables, flags. `AWS_*` variables are the SDK's own.
+//!
+//! Invariant: a misspelt setting in the file is an error; secrets are never shown, not even in debug form.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use config::{Config, ConfigError, Environment, File, FileFormat, Map};
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use crate::domain::spec::Defaults;
+
+/// Settings that come from the environment as `SLIPWAY_` and their name in capitals.
+const NAMES: [&str; 11] = [
+    "listen",
+    "database_url",
+    "seal_key",
+    "admin_token",
+    "allow_user_credentials",
+    "workers",
+    "job_deadline",
+    "lease",
+    "cors_origins",
+    "grace",
+    "log",
+];
+
+/// The settings of `slipway serve`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The database: `sqlite://PATH`.
+    pub database_url: String,
+    /// 32 bytes in base64 that seal secrets; `slipway seal-key` prints a new one.
+    pub seal_key: Option<SecretString>,
+    /// A bearer token with the admin role, to make others with.
+    pub admin_token: Option<SecretString>,
+    /// Whether to start with an IAM user's credentials; root's are refused always.
+    pub allow_user_credentials: bool,
+    /// Jobs at once.
+    pub workers: usize,
+    /// How long a job is tried.
+    #[serde(with = "humantime_serde")]
+    pub job_deadline: Duration,
+    /// How long a job stays with a worker that gives no sign of life.
+    #[serde(with = "humantime_serde")]
+    pub lease: Duration,
+    /// Origins whose pages may call the API, separated by commas.
+    pub cors_origins: String,
+    /// How long to finish what is under way when told to stop.
+    #[serde(with = "humantime_serde")]
+    pub grace: Duration,
+    /// What to log, in the terms of `tracing-subscriber`'s filters.
+    pub log: String,
+    /// The organisation's conventions.
+    pub defaults: Defaults,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            database_url: "sqlite://slipway.db".into(),
+            seal_key: None,
+            admin_token: None,
+            allow_user_credentials: false,
+            workers: 16,
+            job_deadline: Duration::from_secs(15 * 60),
+            lease: Duration::from_secs(30),
+            cors_origins: String::new(),
+            grace: Duration::from_secs(25),
+            log: "info".into(),
+            defaults: Defaults::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// The settings from a file, the environment and flags, each over the one before.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or a setting is unknown or does not parse.
+    pub fn load(file: Option<&Path>, environment: &[(String, String)], flags: &[(&str, String)]) -> Result<Self, ConfigError> {
+        let mut builder = Config::builder();
+        if let Some(file) = file {
+            builder = builder.add_source(File::new(&PathBuf::from(file).to_string_lossy(), FileFormat::Toml));
+        }
+        let known: Map<String, String> = environment
+            .iter()
+            .filter(|(name, value)| !value.is_empty() && NAMES.iter().any(|known| name.strip_prefix("SLIPWAY_") == Some(&known.to_uppercase())))
+            .cloned()
+            .collect();
+        // No guessing of types: a token of digits stays a text.
+        builder = builder.add_source(Environment::with_prefix("SLIPWAY").source(Some(known)));
+        for (name, value) in flags {
+            builder = builder.set_override(*name, value.clone())?;
+        }
+        let settings: Self = builder.build()?.try_deserialize()?;
+        settings.sane()
+    }
+
+    fn sane(self) -> Result<Self, ConfigError> {
+        if self.workers == 0 {
+            return Err(ConfigError::Message("SLIPWAY_WORKERS must be at least 1".into()));
+        }
+        if self.lease < Duration::from_secs(1) {
+            return Err(ConfigError::Message("SLIPWAY_LEASE must be at least 1s".into()));
+        }
+        Ok(self)
+    }
+
+    /// The origins whose pages may call the API.
+    pub fn cors_origins(&self) -> Vec<&str> {
+        self.cors_origins.split(',').map(str::trim).filter(|origin| !origin.is_empty()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::ExposeSecret;
+
+    fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn each_source_over_the_one_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("slipway.toml");
+        std::fs::write(&file, "workers = 3\nlease = \"5s\"\n[defaults]\ngroup = \"Guests\"\nlifecycle = \"protected\"\n").unwrap();
+        let environment = env(&[("SLIPWAY_WORKERS", "4"), ("SLIPWAY_ADMIN_TOKEN", "0123"), ("SLIPWAY_ELSEWHERE", "x"), ("SLIPWAY_JOB_DEADLINE", "2m")]);
+        let settings = Settings::load(Some(&file), &environment, &[("listen", "127.0.0.1:1".into())]).unwrap();
+        assert_eq!((settings.workers, settings.lease, settings.job_deadline), (4, Duration::from_secs(5), Duration::from_secs(120)));
+        assert_eq!(settings.admin_token.as_ref().unwrap().expose_secret(), "0123", "a token of digits stays a text");
+        assert_eq!(settings.defaults.group.as_str(), "Guests");
+        assert_eq!(settings.defaults.policy.as_str(), "MediaManagement");
+        assert_eq!(settings.listen.port(), 1);
+        assert!(!format!("{settings:?}").contains("0123"), "a secret is not shown");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("slipway.toml");
+        std::fs::write(&file, "worker = 3\n").unwrap();
+        assert!(Settings::load(Some(&file), &[], &[]).unwrap_err().to_string().contains("worker"));
+        assert!(Settings::load(None, &env(&[("SLIPWAY_WORKERS", "0")]), &[]).is_err());
+        assert!(Settings::load(None, &env(&[("SLIPWAY_WORKERS", "many")]), &[]).is_err());
+        assert!(Settings::load(None, &env(&[("SLIPWAY_ALLOW_USER_CREDENTIALS", "true")]), &[]).unwrap().allow_user_credentials);
+        assert!(Settings::load(Some(Path::new("/nowhere.toml")), &[], &[]).is_err());
+    }
+}

@@ -1,0 +1,141 @@
+//! What people are told about a job while it goes on.
+//!
+//! Invariants:
+//! - An event is written in the same commit as what it tells of.
+//! - Events are numbered in one rising sequence, so a listener goes on after the last one it saw.
+//! - No event carries a secret.
+
+use serde::{Deserialize, Serialize};
+use ulid::Ulid;
+use utoipa::ToSchema;
+
+use super::job::{JobKind, Trouble};
+use crate::clock::Timestamp;
+
+/// Something that happened to a job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema, strum::IntoStaticStr)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Happening {
+    /// Accepted.
+    JobQueued {
+        /// What it is to do.
+        kind: JobKind,
+        /// Who asked.
+        requested_by: String,
+    },
+    /// A worker took it up.
+    JobStarted {
+        /// The how-manieth time.
+        attempt: u32,
+    },
+    /// A resource is being looked at.
+    StepStarted {
+        /// The resource's id.
+        resource: String,
+    },
+    /// A resource was changed in AWS.
+    ChangeApplied {
+        /// The resource's id.
+        resource: String,
+        /// What was done, such as `create user acme-shop`.
+        change: String,
+    },
+    /// A resource waits, for AWS or for its next attempt.
+    StepWaiting {
+        /// The resource's id.
+        resource: String,
+        /// What for.
+        reason: String,
+        /// How long, in milliseconds.
+        after_ms: i64,
+    },
+    /// A resource is as the spec says.
+    StepDone {
+        /// The resource's id.
+        resource: String,
+        /// What was changed for it, in order; empty when it was so already.
+        changes: Vec<String>,
+        /// How long it took, in milliseconds.
+        duration_ms: i64,
+    },
+    /// A resource could not be made so.
+    StepFailed {
+        /// The resource's id.
+        resource: String,
+        /// Why, and what to do.
+        error: Trouble,
+    },
+    /// A resource was not tried.
+    StepSkipped {
+        /// The resource's id.
+        resource: String,
+        /// The resource that it needs and that failed.
+        because: String,
+    },
+    /// Something a person should know.
+    Warning {
+        /// The resource's id.
+        resource: String,
+        /// What.
+        message: String,
+    },
+    /// Tries again later.
+    JobWaiting {
+        /// Why.
+        reason: String,
+        /// When.
+        next_attempt_at: Timestamp,
+    },
+    /// Everything is as the spec says.
+    JobSucceeded,
+    /// Ended with an error.
+    JobFailed {
+        /// Why, and what to do.
+        error: Trouble,
+    },
+    /// Parked for a person.
+    JobNeedsAttention {
+        /// Why, and what to do.
+        error: Trouble,
+    },
+    /// Somebody asked to end it.
+    CancelRequested {
+        /// Who.
+        by: String,
+    },
+    /// Ended on request.
+    JobCanceled,
+    /// Somebody asked to go on.
+    RetryRequested {
+        /// Who.
+        by: String,
+    },
+    /// Its worker stopped or was lost, and another goes on.
+    JobReleased {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Happening {
+    /// Its name, as in the `event` field.
+    pub fn name(&self) -> &'static str {
+        self.into()
+    }
+}
+
+/// A numbered event of a job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Event {
+    /// Its number, which is its id in an event stream.
+    pub seq: i64,
+    /// When it was written.
+    pub at: Timestamp,
+    /// The job's ULID.
+    #[schema(value_type = String)]
+    pub job_id: Ulid,
+    /// What happened.
+    #[serde(flatten)]
+    pub happening: Happening,
+}

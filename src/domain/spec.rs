@@ -1,0 +1,513 @@
+//! What an app should have in AWS: the spec, parsed from a request with every default filled in.
+//!
+//! Invariants:
+//! - A spec is whole: nothing in it is decided later, so the plan a person read is the plan a job follows.
+//! - A spec written out as JSON parses back to itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use strum::{Display, EnumString};
+use utoipa::ToSchema;
+
+use super::fields::{self, FieldError, Fields};
+use super::lifecycle::Lifecycle;
+use super::names::{AccountName, AppName, BucketName, GroupName, IamPath, NameError, Origin, PolicyName, Region, RepositoryName};
+use super::policy;
+
+/// Buckets, or repositories, one app may have.
+pub const MOST_PLACES: usize = 25;
+/// Tags a caller may set: AWS allows 50 on a resource (AWS General Reference), three are ours.
+pub const MOST_TAGS: usize = 47;
+/// Origins in one CORS rule; S3 takes 64 KB of configuration in all.
+const MOST_ORIGINS: usize = 100;
+/// Prefix of the tags by which Slipway knows its own things again.
+pub const TAG_PREFIX: &str = "slipway:";
+
+/// How wide the app's access to media is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum MediaAccess {
+    /// The account's one `MediaManagement` policy, which opens every bucket in the account.
+    Shared,
+    /// A policy of the app's own for its own buckets.
+    Scoped,
+}
+
+/// What to do about a thing that is there already and is not this app's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum OnExisting {
+    /// Leave it alone and say so.
+    Fail,
+    /// Take it over, unless another app of ours has it.
+    Adopt,
+}
+
+/// A bucket for the app's media.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BucketSpec {
+    /// Its name, unique in the world.
+    pub name: BucketName,
+    /// Where it is.
+    pub region: Region,
+    /// Origins whose pages may upload to it from a browser.
+    pub upload_origins: Vec<Origin>,
+}
+
+/// A repository for the app's images.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RepositorySpec {
+    /// Its name, unique in the account and region.
+    pub name: RepositoryName,
+    /// Where it is.
+    pub region: Region,
+    /// When its images expire.
+    pub lifecycle: Lifecycle,
+}
+
+/// What an app should have in AWS.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AppSpec {
+    /// The app's and its IAM user's name.
+    pub name: AppName,
+    /// The registered account it lives in.
+    pub account: AccountName,
+    /// The region of what has none of its own, and the app's `AWS_REGION`.
+    pub region: Region,
+    /// How wide its access to media is.
+    pub media_access: MediaAccess,
+    /// Its buckets.
+    pub buckets: Vec<BucketSpec>,
+    /// Its image repositories.
+    pub repositories: Vec<RepositorySpec>,
+    /// Whether it gets an access key.
+    pub access_key: bool,
+    /// What to do about things that are there already.
+    pub on_existing: OnExisting,
+    /// Tags for everything of the app's that can be tagged.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// The organisation's conventions, from the settings' `[defaults]`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Defaults {
+    /// The IAM group that marks app users.
+    pub group: GroupName,
+    /// The path that users and policies are created under.
+    pub iam_path: IamPath,
+    /// The name of the shared media policy, and the prefix of scoped ones.
+    pub policy: PolicyName,
+    /// `shared` or `scoped`.
+    pub media_access: MediaAccess,
+    /// `guide`, `protected` or a whole document.
+    pub lifecycle: Lifecycle,
+    /// Template of a bucket's name: `{app}`, `{account_id}` and `{region}` are filled in.
+    pub bucket: String,
+    /// Template of a repository's name.
+    pub repository: String,
+    /// Template of the origin that may upload.
+    pub upload_origin: String,
+}
+
+/// The account and region a spec is filled in for.
+#[derive(Debug, Clone)]
+pub struct Place<'a> {
+    /// The account's 12 digits.
+    pub account_id: &'a str,
+    /// The ARN partition: `aws`, `aws-cn`, `aws-us-gov`.
+    pub partition: &'a str,
+    /// The service's own region, if it has one.
+    pub region: Option<&'a Region>,
+}
+
+/// The request body of an onboarding, as documented; parsed by [`AppSpec::parse`].
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes the body for the API's document")]
+pub struct AppRequest {
+    /// The app's name, which its IAM user takes: letters, digits and `_+=,.@-`, unique without regard to case.
+    #[schema(example = "acme-shop", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9][A-Za-z0-9_+=,.@-]*$")]
+    name: String,
+    /// A registered account.
+    #[schema(default = "default", min_length = 1, max_length = 64, pattern = "^[a-z0-9][a-z0-9-]*$", nullable = false)]
+    account: Option<String>,
+    /// The app's region; the service's own when absent.
+    #[schema(example = "us-west-2", pattern = "^[a-z]+(-[a-z]+){1,3}-[0-9]{1,2}$", nullable = false)]
+    region: Option<String>,
+    /// How wide the app's access to media is.
+    #[schema(nullable = false)]
+    media_access: Option<MediaAccess>,
+    /// Absent: one bucket by the default name. Empty: none.
+    #[schema(max_items = 25, nullable = false)]
+    buckets: Option<Vec<BucketRequest>>,
+    /// Absent: one repository by the default name. Empty: none.
+    #[schema(max_items = 25, nullable = false)]
+    repositories: Option<Vec<RepositoryRequest>>,
+    /// Whether the app gets an access key.
+    #[schema(default = true, nullable = false)]
+    access_key: Option<bool>,
+    /// What to do about things that are there already and are not this app's.
+    #[schema(nullable = false)]
+    on_existing: Option<OnExisting>,
+    /// Tags for everything that can be tagged.
+    #[schema(nullable = false)]
+    tags: Option<BTreeMap<String, String>>,
+}
+
+/// A bucket in a request; what is absent has a default.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes the body for the API's document")]
+pub struct BucketRequest {
+    /// Its name: 3 to 63 lower-case letters, digits and hyphens.
+    #[schema(example = "acme-shop-media", min_length = 3, max_length = 63, nullable = false)]
+    name: Option<String>,
+    /// The app's region when absent.
+    #[schema(nullable = false)]
+    region: Option<String>,
+    /// Origins whose pages may upload from a browser. Empty: none.
+    #[schema(max_items = 100, nullable = false)]
+    upload_origins: Option<Vec<String>>,
+}
+
+/// A repository in a request; what is absent has a default.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes the body for the API's document")]
+pub struct RepositoryRequest {
+    /// Its name: 2 to 256 lower-case letters, digits and `._-/` between them.
+    #[schema(example = "acme-shop", min_length = 2, max_length = 256, nullable = false)]
+    name: Option<String>,
+    /// The app's region when absent.
+    #[schema(nullable = false)]
+    region: Option<String>,
+    /// `guide`, `protected`, or a whole ECR lifecycle policy.
+    #[schema(value_type = Value, example = "guide", nullable = false)]
+    lifecycle: Option<Value>,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        let parsed = "the built-in default is a valid name";
+        Self {
+            group: GroupName::parse("Apps").expect(parsed),
+            iam_path: IamPath::parse("/apps/").expect(parsed),
+            policy: PolicyName::parse("MediaManagement").expect(parsed),
+            media_access: MediaAccess::Shared,
+            lifecycle: Lifecycle::Guide,
+            bucket: "{app}-media-{account_id}".into(),
+            repository: "{app}".into(),
+            upload_origin: "https://{app}.herokuapp.com".into(),
+        }
+    }
+}
+
+impl AppSpec {
+    /// The spec that a request asks for, with defaults filled in.
+    ///
+    /// # Errors
+    /// Every field's error, each with its JSON pointer.
+    pub fn parse(body: &Value, defaults: &Defaults, place: &Place<'_>) -> Result<Self, Vec<FieldError>> {
+        let mut f = Fields::of(body, "");
+        let name = f.required("name", AppName::parse);
+        let account = f.parsed("account", AccountName::parse);
+        let region = f.parsed("region", |text| region_in(place, text)).or_else(|| place.region.cloned());
+        if region.is_none() && body.get("region").is_none() {
+            f.error("region", "is required: the service has no region of its own (AWS_REGION)");
+        }
+        let media_access = f.parsed("media_access", one_of::<MediaAccess>("shared or scoped"));
+        let access_key = f.boolean("access_key");
+        let on_existing = f.parsed("on_existing", one_of::<OnExisting>("fail or adopt"));
+        let tags = f.get("tags").map(|value| parse_tags(value, &mut f)).unwrap_or_default();
+
+        let fill = Fill { app: name.as_ref(), region: region.as_ref(), defaults, place };
+        let buckets = f.list("buckets", MOST_PLACES, |item, at, errors| fill.bucket(item, at, errors));
+        let buckets = buckets.unwrap_or_else(|| fill.one(body, "buckets", &mut f, Fill::bucket));
+        let repositories = f.list("repositories", MOST_PLACES, |item, at, errors| fill.repository(item, at, errors));
+        let repositories = repositories.unwrap_or_else(|| fill.one(body, "repositories", &mut f, Fill::repository));
+        refuse_doubles(&mut f, "buckets", &buckets, |b| b.name.to_string());
+        refuse_doubles(&mut f, "repositories", &repositories, |r| format!("{} in {}", r.name, r.region));
+        let media_access = media_access.unwrap_or(defaults.media_access);
+        refuse_a_long_policy(&mut f, media_access, &buckets, place);
+
+        let errors = f.finish();
+        match (name, region) {
+            (Some(name), Some(region)) if errors.is_empty() => Ok(Self {
+                name,
+                account: account.unwrap_or_else(default_account),
+                region,
+                media_access,
+                buckets,
+                repositories,
+                access_key: access_key.unwrap_or(true),
+                on_existing: on_existing.unwrap_or(OnExisting::Fail),
+                tags,
+            }),
+            _ => Err(errors),
+        }
+    }
+}
+
+/// The account that the service itself runs in.
+pub fn default_account() -> AccountName {
+    AccountName::parse("default").expect("the built-in default is a valid name")
+}
+
+/// What the defaults of buckets and repositories are filled from.
+struct Fill<'a> {
+    app: Option<&'a AppName>,
+    region: Option<&'a Region>,
+    defaults: &'a Defaults,
+    place: &'a Place<'a>,
+}
+
+impl Fill<'_> {
+    fn bucket(&self, item: &Value, at: String, errors: &mut Vec<FieldError>) -> Option<BucketSpec> {
+        let mut f = Fields::of(item, at);
+        let name = self.named(&mut f, item, &self.defaults.bucket, BucketName::parse);
+        let region = f.parsed("region", |text| region_in(self.place, text)).or_else(|| self.region.cloned());
+        let origins = f.list("upload_origins", MOST_ORIGINS, |item, at, errors| {
+            let text = fields::text(item, &at, errors)?;
+            Origin::parse(text).map_err(|why| errors.push(FieldError::new(at, why))).ok()
+        });
+        let origins = origins.or_else(|| self.upload_origin(&mut f, item));
+        errors.extend(f.finish());
+        Some(BucketSpec { name: name?, region: region?, upload_origins: origins? })
+    }
+
+    fn repository(&self, item: &Value, at: String, errors: &mut Vec<FieldError>) -> Option<RepositorySpec> {
+        let mut f = Fields::of(item, at);
+        let name = self.named(&mut f, item, &self.defaults.repository, RepositoryName::parse);
+        let region = f.parsed("region", |text| region_in(self.place, text)).or_else(|| self.region.cloned());
+        let at = f.at("lifecycle");
+        let lifecycle = match f.get("lifecycle").map(Lifecycle::parse) {
+            None => Some(self.defaults.lifecycle.clone()),
+            Some(Ok(lifecycle)) => Some(lifecycle),
+            Some(Err(problems)) => {
+                errors.extend(problems.into_iter().map(|p| FieldError::new(format!("{at}{}", p.pointer), p.message)));
+                None
+            }
+        };
+        errors.extend(f.finish());
+        Some(RepositorySpec { name: name?, region: region?, lifecycle: lifecycle? })
+    }
+
+    /// The name given, or the default one; where the default does not do, the message says to name it.
+    fn named<T>(&self, f: &mut Fields<'_>, item: &Value, template: &str, parse: impl Fn(&str) -> Result<T, NameError>) -> Option<T> {
+        if item.get("name").is_some() || !item.is_object() {
+            return f.parsed("name", parse);
+        }
+        f.get("name");
+        let name = self.filled(template)?;
+        let why = |error| f.error("name", format!("the default name {name} will not do: it {error}. Give a name"));
+        parse(&name).map_err(why).ok()
+    }
+
+    fn upload_origin(&self, f: &mut Fields<'_>, item: &Value) -> Option<Vec<Origin>> {
+        if item.get("upload_origins").is_some() {
+            return None;
+        }
+        let origin = self.filled(&self.defaults.upload_origin)?;
+        let why = |error| f.error("upload_origins", format!("the default origin {origin} will not do: it {error}. Give the origins"));
+        Origin::parse(&origin).map(|origin| vec![origin]).map_err(why).ok()
+    }
+
+    fn filled(&self, template: &str) -> Option<String> {
+        let filled = template.replace("{app}", self.app?.as_str()).replace("{account_id}", self.place.account_id);
+        if !filled.contains("{region}") {
+            return Some(filled);
+        }
+        Some(filled.replace("{region}", self.region?.as_str()))
+    }
+
+    /// The one default place, when the request does not list any; nothing when the list was wrong.
+    fn one<T>(
+        &self,
+        body: &Value,
+        name: &str,
+        f: &mut Fields<'_>,
+        read: impl Fn(&Self, &Value, String, &mut Vec<FieldError>) -> Option<T>,
+    ) -> Vec<T> {
+        if body.get(name).is_some() {
+            return Vec::new();
+        }
+        let mut errors = Vec::new();
+        let place = read(self, &json!({}), String::new(), &mut errors);
+        for error in errors {
+            f.error(name, error.message);
+        }
+        place.into_iter().collect()
+    }
+}
+
+fn one_of<T: std::str::FromStr>(choices: &'static str) -> impl Fn(&str) -> Result<T, String> {
+    move |text| text.parse().map_err(|_| format!("must be {choices}"))
+}
+
+fn region_in(place: &Place<'_>, text: &str) -> Result<Region, NameError> {
+    let region = Region::parse(text)?;
+    let partition = match text {
+        _ if text.starts_with("cn-") => "aws-cn",
+        _ if text.starts_with("us-gov-") => "aws-us-gov",
+        _ if text.starts_with("us-iso") || text.starts_with("eu-iso") || text.starts_with("eusc-") => return Ok(region),
+        _ => "aws",
+    };
+    if partition != place.partition {
+        return Err(NameError::new(format!("is not in this account's partition, {}", place.partition)));
+    }
+    Ok(region)
+}
+
+fn parse_tags(value: &Value, f: &mut Fields<'_>) -> BTreeMap<String, String> {
+    let Some(object) = value.as_object() else {
+        f.error("tags", "must be an object of strings");
+        return BTreeMap::new();
+    };
+    if object.len() > MOST_TAGS {
+        f.error("tags", format!("must have at most {MOST_TAGS} tags, not {}", object.len()));
+    }
+    let mut tags = BTreeMap::new();
+    let mut keys = BTreeSet::new();
+    for (key, value) in object {
+        let at = format!("tags/{}", key.replace('~', "~0").replace('/', "~1"));
+        let problem = tag_problem(key, value).or_else(|| {
+            let double = !keys.insert(key.to_lowercase());
+            double.then_some("differs from another tag only by case, which IAM takes for the same")
+        });
+        match (problem, value.as_str()) {
+            (Some(problem), _) => f.error_at(&at, problem),
+            (None, text) => {
+                tags.insert(key.clone(), text.unwrap_or_default().to_owned());
+            }
+        }
+    }
+    tags
+}
+
+/// What is wrong with a tag by the rules that IAM, S3 and ECR share (IAM User Guide, "Tags for IAM resources").
+fn tag_problem(key: &str, value: &Value) -> Option<&'static str> {
+    let legal = |text: &str| text.chars().all(|c| c.is_alphanumeric() || " _.:/=+-@".contains(c));
+    let Some(value) = value.as_str() else {
+        return Some("must be a string");
+    };
+    let lower = key.to_lowercase();
+    if lower.starts_with("aws:") || lower.starts_with(TAG_PREFIX) {
+        return Some("must not begin with aws: or slipway:, which are reserved");
+    }
+    if key.is_empty() || key.chars().count() > 128 || value.chars().count() > 256 {
+        return Some("must have a key of 1 to 128 characters and a value of at most 256");
+    }
+    if !legal(key) || !legal(value) {
+        return Some("must be of letters, digits, spaces and _.:/=+-@");
+    }
+    None
+}
+
+fn refuse_doubles<T>(f: &mut Fields<'_>, field: &str, items: &[T], name: impl Fn(&T) -> String) {
+    let mut seen = BTreeSet::new();
+    for item in items {
+        let name = name(item);
+        if !seen.insert(name.clone()) {
+            f.error(field, format!("names {name} twice"));
+        }
+    }
+}
+
+fn refuse_a_long_policy(f: &mut Fields<'_>, access: MediaAccess, buckets: &[BucketSpec], place: &Place<'_>) {
+    if access != MediaAccess::Scoped {
+        return;
+    }
+    let names: Vec<&BucketName> = buckets.iter().map(|b| &b.name).collect();
+    let length = policy::PolicyDocument::media_scoped(place.partition, &names).map_or(0, |document| document.to_document().len());
+    if length > policy::MAX_CHARACTERS {
+        f.error("buckets", format!("make a scoped policy of {length} characters; IAM takes {}", policy::MAX_CHARACTERS));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(body: Value) -> Result<AppSpec, Vec<FieldError>> {
+        let region = Region::parse("us-west-2").unwrap();
+        let place = Place { account_id: "123456789012", partition: "aws", region: Some(&region) };
+        AppSpec::parse(&body, &Defaults::default(), &place)
+    }
+
+    fn pointers(body: Value) -> Vec<String> {
+        parse(body).unwrap_err().into_iter().map(|e| e.pointer).collect()
+    }
+
+    #[test]
+    fn the_least_body_has_every_default() {
+        let spec = parse(json!({"name": "acme-shop"})).unwrap();
+        assert_eq!(
+            serde_json::to_value(&spec).unwrap(),
+            json!({
+                "name": "acme-shop", "account": "default", "region": "us-west-2", "media_access": "shared",
+                "buckets": [{"name": "acme-shop-media-123456789012", "region": "us-west-2",
+                             "upload_origins": ["https://acme-shop.herokuapp.com"]}],
+                "repositories": [{"name": "acme-shop", "region": "us-west-2", "lifecycle": "guide"}],
+                "access_key": true, "on_existing": "fail", "tags": {}
+            })
+        );
+    }
+
+    #[test]
+    fn a_spec_written_out_parses_back() {
+        let spec = parse(json!({"name": "a1", "media_access": "scoped", "tags": {"team": "shop"}, "access_key": false,
+            "on_existing": "adopt", "repositories": [{"region": "eu-west-1", "lifecycle": "protected"}],
+            "buckets": [{"name": "one-bucket", "upload_origins": []}, {"name": "two-bucket", "region": "us-east-1"}]}))
+        .unwrap();
+        assert_eq!(parse(serde_json::to_value(&spec).unwrap()).unwrap(), spec);
+    }
+
+    #[test]
+    fn every_error_is_told_at_once() {
+        let got = pointers(json!({
+            "name": "no spaces", "region": "moon", "buckets": [{"name": "A"}, {"upload_origins": [1, "x"], "size": 3}],
+            "repositories": [{"name": "x", "lifecycle": "whatever"}], "access_key": "yes", "media": 1,
+            "tags": {"aws:x": "y", "ok": 5}, "on_existing": "replace", "media_access": null
+        }));
+        for pointer in [
+            "/name", "/region", "/buckets/0/name", "/buckets/1/upload_origins/0", "/buckets/1/upload_origins/1",
+            "/buckets/1/size", "/repositories/0/name", "/repositories/0/lifecycle", "/access_key", "/media",
+            "/tags/aws:x", "/tags/ok", "/on_existing", "/media_access",
+        ] {
+            assert!(got.iter().any(|p| p == pointer), "{pointer} is missing from {got:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_empty_is_none_and_what_is_absent_is_one() {
+        let spec = parse(json!({"name": "a", "buckets": [], "repositories": []})).unwrap();
+        assert!(spec.buckets.is_empty() && spec.repositories.is_empty());
+    }
+
+    #[test]
+    fn a_default_that_will_not_do_says_to_name_it() {
+        let errors = parse(json!({"name": "Acme_Shop"})).unwrap_err();
+        let at: Vec<&str> = errors.iter().map(|e| e.pointer.as_str()).collect();
+        assert!(at.contains(&"/buckets") && at.contains(&"/repositories"), "{errors:?}");
+        assert!(parse(json!({"name": "Acme_Shop", "buckets": [], "repositories": []})).is_ok());
+    }
+
+    #[test]
+    fn doubles_and_foreign_partitions_are_refused() {
+        let body = json!({"name": "a", "repositories": [], "buckets": [{"name": "abc"}, {"name": "abc"}]});
+        assert_eq!(pointers(body), ["/buckets"]);
+        assert_eq!(pointers(json!({"name": "a", "region": "cn-north-1"})), ["/region"]);
+    }
+
+    #[test]
+    fn anything_but_an_object_is_one_error() {
+        for body in [json!(null), json!([]), json!("x"), json!(1)] {
+            assert_eq!(parse(body).unwrap_err()[0].pointer, "");
+        }
+    }
+}

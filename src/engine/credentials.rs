@@ -1,0 +1,49 @@
+//! A look at the keys on an app's user, for the list of its credentials.
+
+use futures::future::try_join_all;
+
+use crate::aws::{Account, AwsError, Meaning, Service};
+use crate::clock::Timestamp;
+use crate::domain::credential::KeyState;
+use crate::domain::names::AppName;
+
+/// A key as AWS shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenKey {
+    /// AWS's id of it.
+    pub access_key_id: String,
+    /// Whether it is switched on.
+    pub state: KeyState,
+    /// When it was made.
+    pub created_at: Option<Timestamp>,
+    /// When it was last used, with what service, in what region.
+    pub last_used: Option<(Timestamp, String, String)>,
+}
+
+/// The keys on an app's user. A user that is not there has none.
+///
+/// # Errors
+/// What AWS refused.
+pub async fn look(account: &Account, user: &AppName) -> Result<Vec<SeenKey>, AwsError> {
+    let call = account.iam().list_access_keys().user_name(user.as_str()).send();
+    let listed = match account.call(Service::Iam, "ListAccessKeys", call).await {
+        Ok(answer) => answer.access_key_metadata,
+        Err(error) if error.meaning == Meaning::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    try_join_all(listed.into_iter().map(|key| look_at(account, key))).await
+}
+
+async fn look_at(account: &Account, key: aws_sdk_iam::types::AccessKeyMetadata) -> Result<SeenKey, AwsError> {
+    let access_key_id = key.access_key_id.unwrap_or_default();
+    let call = account.iam().get_access_key_last_used().access_key_id(&access_key_id).send();
+    let used = account.call(Service::Iam, "GetAccessKeyLastUsed", call).await?.access_key_last_used;
+    let last_used = used.and_then(|used| Some((moment(used.last_used_date)?, used.service_name, used.region)));
+    let active = key.status == Some(aws_sdk_iam::types::StatusType::Active);
+    let state = if active { KeyState::Active } else { KeyState::Inactive };
+    Ok(SeenKey { access_key_id, state, created_at: moment(key.create_date), last_used })
+}
+
+fn moment(at: Option<aws_smithy_types::DateTime>) -> Option<Timestamp> {
+    at.and_then(|at| at.to_millis().ok()).map(Timestamp::from_millis)
+}

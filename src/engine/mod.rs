@@ -1,0 +1,97 @@
+//! Convergence: walks an app's graph and brings each resource to what is wanted.
+//!
+//! Invariants:
+//! - One path serves every job and every plan: observe, plan, apply. A plan stops before apply.
+//! - Resources that do not need each other are worked on at once; one that needs a failed one is skipped.
+//! - A wait that is short is waited out with the lease held; a longer one gives the worker back.
+//! - Before each change the engine asks whether it may go on: a lost lease or a cancel stops it there.
+
+mod backoff;
+mod converge;
+pub mod credentials;
+mod preview;
+mod walk;
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+
+use crate::domain::event::Happening;
+use crate::domain::job::Trouble;
+use crate::resources::{Conventions, Cx, Fault, Resource, ResourceId};
+
+pub use backoff::full_jitter;
+pub use preview::{Preview, plan};
+pub use walk::{Verdict, walk};
+
+/// Where a walk tells what it does, and learns whether to go on.
+pub trait Report: Send + Sync {
+    /// Tells what happened. Does not wait for the record to be written.
+    fn tell(&self, happening: Happening);
+    /// Why to stop, if so.
+    fn interrupted(&self) -> Option<Fault>;
+}
+
+/// How one resource's turn ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// As wanted.
+    Done {
+        /// What was changed, in order.
+        changes: Vec<String>,
+        /// What a person should know.
+        warnings: Vec<String>,
+    },
+    /// To be tried again after a while.
+    Later {
+        /// Why.
+        reason: String,
+        /// How long.
+        after: Duration,
+        /// The last error, if it was one.
+        trouble: Option<Trouble>,
+    },
+    /// It did not work.
+    Failed(Fault),
+    /// It was not tried, because what it needs is not there.
+    Skipped,
+}
+
+/// A resource of any kind, as the graph holds it.
+pub trait Node: Send + Sync {
+    /// Its id.
+    fn id(&self) -> ResourceId;
+    /// What has to be there first.
+    fn needs(&self) -> Vec<ResourceId>;
+    /// Its ARN, where AWS gives it one.
+    fn arn(&self, conventions: &Conventions) -> Option<String>;
+    /// Brings it to what is wanted.
+    fn converge<'a>(&'a self, cx: &'a Cx, deadline: crate::clock::Timestamp, report: &'a dyn Report) -> BoxFuture<'a, Outcome>;
+    /// Says what would be changed.
+    fn preview<'a>(&'a self, cx: &'a Cx) -> BoxFuture<'a, Preview>;
+}
+
+/// A resource of a known kind, as a node.
+pub struct Typed<R>(pub R);
+
+impl<R: Resource> Node for Typed<R> {
+    fn id(&self) -> ResourceId {
+        self.0.id()
+    }
+
+    fn needs(&self) -> Vec<ResourceId> {
+        self.0.needs()
+    }
+
+    fn arn(&self, conventions: &Conventions) -> Option<String> {
+        self.0.arn(conventions)
+    }
+
+    fn converge<'a>(&'a self, cx: &'a Cx, deadline: crate::clock::Timestamp, report: &'a dyn Report) -> BoxFuture<'a, Outcome> {
+        Box::pin(converge::converge(&self.0, cx, deadline, report))
+    }
+
+    fn preview<'a>(&'a self, cx: &'a Cx) -> BoxFuture<'a, Preview> {
+        Box::pin(preview::preview(&self.0, cx))
+    }
+}

@@ -1,0 +1,79 @@
+//! Plans: the path of a job without its last step.
+
+use futures::future::join_all;
+
+use super::converge::look;
+use crate::domain::job::TroubleCode;
+use crate::domain::plan::{Action, Plan, PlannedChange};
+use crate::domain::spec::AppSpec;
+use crate::resources::{Change, Conventions, Cx, Fault, Resource, graph};
+
+/// What would be changed about one resource.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preview {
+    /// One entry per change, or one that says why there is none.
+    pub changes: Vec<PlannedChange>,
+    /// What a person should know.
+    pub warnings: Vec<String>,
+}
+
+/// What a job with this spec would do now. Changes nothing.
+pub async fn plan(spec: &AppSpec, conventions: &Conventions, cx: &Cx) -> Plan {
+    let nodes = graph(spec, conventions);
+    let previews = join_all(nodes.iter().map(|node| node.preview(cx))).await;
+    let (mut changes, mut warnings) = (Vec::new(), Vec::new());
+    for preview in previews {
+        changes.extend(preview.changes);
+        warnings.extend(preview.warnings);
+    }
+    let calls = changes.iter().filter(|change| matches!(change.action, Action::Create | Action::Update | Action::Delete)).count();
+    Plan { app: spec.name.clone(), spec: spec.clone(), changes, warnings, calls }
+}
+
+/// What would be changed about `resource`.
+pub async fn preview<R: Resource>(resource: &R, cx: &Cx) -> Preview {
+    match changes(resource, cx).await {
+        Ok(preview) => preview,
+        Err(fault) => Preview { changes: vec![stands_in_the_way(&resource.id(), &fault)], warnings: Vec::new() },
+    }
+}
+
+async fn changes<R: Resource>(resource: &R, cx: &Cx) -> Result<Preview, Fault> {
+    let seen = look(resource, cx).await?;
+    let planned = resource.plan(seen.as_ref())?;
+    let mut warnings = planned.warnings;
+    warnings.extend(resource.foresee(cx, &planned.changes).await?);
+    let id = resource.id();
+    let mut changes: Vec<PlannedChange> = planned.changes.iter().map(|change| planned_change(&id, change)).collect();
+    if changes.is_empty() {
+        let (resource, detail) = (id.clone(), "is as the spec says".to_owned());
+        changes.push(PlannedChange { resource, action: Action::None, detail, before: None, after: None, aws_cli: None, error: None });
+    }
+    Ok(Preview { changes, warnings })
+}
+
+fn planned_change(id: &str, change: &impl Change) -> PlannedChange {
+    let action = change.action();
+    PlannedChange {
+        resource: id.to_owned(),
+        action,
+        detail: change.to_string(),
+        before: change.before(),
+        after: change.after(),
+        aws_cli: (action != Action::None).then(|| change.aws_cli()),
+        error: None,
+    }
+}
+
+fn stands_in_the_way(id: &str, fault: &Fault) -> PlannedChange {
+    let error = fault.trouble().cloned();
+    let conflict = error.as_ref().is_some_and(|trouble| trouble.code == TroubleCode::Conflict);
+    let detail = match (&error, fault) {
+        (Some(trouble), _) => trouble.detail.clone(),
+        (None, Fault::Wait { why, .. }) => why.clone(),
+        (None, _) => "cannot be looked at now".to_owned(),
+    };
+    let action = if conflict { Action::Conflict } else { Action::Blocked };
+    PlannedChange { resource: id.to_owned(), action, detail, before: None, after: None, aws_cli: None, error }
+}
+

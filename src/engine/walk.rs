@@ -1,0 +1,130 @@
+//! One attempt of a job: walks the graph, resources that do not need each other at once.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::stream::{FuturesUnordered, StreamExt};
+
+use super::converge::deadline_passed;
+use super::{Node, Outcome, Report};
+use crate::clock::Timestamp;
+use crate::domain::event::Happening;
+use crate::domain::job::Trouble;
+use crate::resources::{Cx, Fault, ResourceId};
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verdict {
+    /// Everything is as wanted.
+    Converged {
+        /// What a person should know.
+        warnings: Vec<String>,
+    },
+    /// To be tried again after a while.
+    Later {
+        /// Why.
+        reason: String,
+        /// How long.
+        after: Duration,
+    },
+    /// It cannot work as asked.
+    Failed(Trouble),
+    /// A person has to do something first.
+    Parked(Trouble),
+    /// Stopped on request.
+    Canceled,
+    /// The process stops.
+    Stopped,
+    /// Another worker has the job.
+    LostLease,
+}
+
+/// Brings every node to what is wanted; ends when none can go on.
+pub async fn walk(nodes: &[Box<dyn Node>], cx: &Cx, deadline: Timestamp, report: &dyn Report) -> Verdict {
+    let mut outcomes: BTreeMap<ResourceId, Outcome> = BTreeMap::new();
+    let mut waiting: Vec<&dyn Node> = nodes.iter().map(AsRef::as_ref).collect();
+    let mut running = FuturesUnordered::new();
+    loop {
+        let mut blocked = Vec::new();
+        for node in waiting {
+            match readiness(node, nodes, &outcomes) {
+                Readiness::Ready => running.push(async move { (node.id(), node.converge(cx, deadline, report).await) }),
+                Readiness::Needs => blocked.push(node),
+                Readiness::Never(because) => {
+                    report.tell(Happening::StepSkipped { resource: node.id(), because });
+                    outcomes.insert(node.id(), Outcome::Skipped);
+                    // What needs this one is skipped in the next round.
+                    blocked.retain(|other: &&dyn Node| other.id() != node.id());
+                }
+            }
+        }
+        waiting = blocked;
+        match running.next().await {
+            Some((id, outcome)) => outcomes.insert(id, outcome),
+            None if waiting.iter().all(|node| matches!(readiness(*node, nodes, &outcomes), Readiness::Needs)) => break,
+            None => None,
+        };
+    }
+    verdict(outcomes.into_values().collect(), cx, deadline)
+}
+
+enum Readiness {
+    Ready,
+    Needs,
+    Never(ResourceId),
+}
+
+/// Whether all that a node needs is done. What the graph does not hold is taken to be there.
+fn readiness(node: &dyn Node, nodes: &[Box<dyn Node>], outcomes: &BTreeMap<ResourceId, Outcome>) -> Readiness {
+    let mut ready = Readiness::Ready;
+    for need in node.needs() {
+        match outcomes.get(&need) {
+            Some(Outcome::Done { .. }) => {}
+            Some(_) => return Readiness::Never(need),
+            None if nodes.iter().any(|other| other.id() == need) => ready = Readiness::Needs,
+            None => {}
+        }
+    }
+    ready
+}
+
+/// What follows from all outcomes: a lost lease before a cancel, what can still be tried before what
+/// cannot, what never works before what waits for a person.
+fn verdict(outcomes: Vec<Outcome>, cx: &Cx, deadline: Timestamp) -> Verdict {
+    let failed = |wanted: fn(&Fault) -> bool| {
+        outcomes.iter().find_map(move |outcome| match outcome {
+            Outcome::Failed(fault) if wanted(fault) => Some(fault.clone()),
+            _ => None,
+        })
+    };
+    if failed(|fault| matches!(fault, Fault::LostLease)).is_some() {
+        return Verdict::LostLease;
+    }
+    if failed(|fault| matches!(fault, Fault::Canceled)).is_some() {
+        return Verdict::Canceled;
+    }
+    if failed(|fault| matches!(fault, Fault::Stopping)).is_some() {
+        return Verdict::Stopped;
+    }
+    let later = outcomes.iter().filter_map(|outcome| match outcome {
+        Outcome::Later { reason, after, trouble } => Some((after, reason, trouble)),
+        _ => None,
+    });
+    if let Some((after, reason, trouble)) = later.min_by_key(|(after, ..)| **after) {
+        if cx.clock.now().after(*after) >= deadline {
+            return Verdict::Failed(deadline_passed(reason, trouble.as_ref()));
+        }
+        return Verdict::Later { reason: reason.clone(), after: *after };
+    }
+    if let Some(Fault::Rejected(trouble)) = failed(|fault| matches!(fault, Fault::Rejected(_))) {
+        return Verdict::Failed(trouble);
+    }
+    if let Some(Fault::Blocked(trouble)) = failed(|fault| matches!(fault, Fault::Blocked(_))) {
+        return Verdict::Parked(trouble);
+    }
+    let warnings = outcomes.into_iter().flat_map(|outcome| match outcome {
+        Outcome::Done { warnings, .. } => warnings,
+        _ => Vec::new(),
+    });
+    Verdict::Converged { warnings: warnings.collect() }
+}

@@ -1,0 +1,229 @@
+//! Apps: onboard, list, show, plan, repair.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{OriginalUri, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use ulid::Ulid;
+
+use super::answer;
+use super::auth::{Operator, Viewer};
+use super::body::{AppPath, JsonBody, Params, idempotency_key};
+use super::page::{Cursor, Page};
+use super::problem::{ApiError, Problem};
+use crate::domain::app::{App, AppState, AppSummary};
+use crate::domain::fields::FieldError;
+use crate::domain::job::{Job, JobKind};
+use crate::domain::names::AccountName;
+use crate::domain::plan::Plan;
+use crate::domain::spec::{AppRequest, AppSpec};
+use crate::engine;
+use crate::resources::access_key::KeyRecords;
+use crate::resources::{Cx, graph};
+use crate::service::Service;
+use crate::store::{AppFilter, NewApp, Refusal};
+use crate::worker::RecordsOnly;
+
+/// Onboards an app: user, access key, media policy, buckets, repositories.
+///
+/// With `dry_run=true` it answers the plan and writes nothing.
+#[utoipa::path(
+    post, path = "/v1/apps", tag = "apps", operation_id = "onboardApp",
+    params(
+        ("dry_run" = Option<bool>, Query, description = "Answer the plan, write nothing"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key and body give the same answer for 24 hours"),
+    ),
+    request_body(content = AppRequest, example = json!({"name": "acme-shop"})),
+    responses(
+        (status = 200, description = "The plan of a dry run", body = Plan),
+        (status = 202, description = "The job", body = Job, headers(("Location" = String, description = "The job's address"), ("Retry-After" = u32, description = "Seconds"))),
+        (status = 400, description = "Not JSON, or wrong parameters", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Takes the role operator", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "There is an app by this name", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "More than 64 KiB", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "Not application/json", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Fields that will not do, or a reused Idempotency-Key", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn onboard(
+    State(service): State<Arc<Service>>,
+    viewer: Viewer,
+    mut params: Params,
+    headers: HeaderMap,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let dry_run = params.flag("dry_run");
+    params.finish()?;
+    let spec = parse_spec(&service, body.required()?)?;
+    if dry_run {
+        if let Some(app) = service.store.app(&spec.name).await? {
+            return Err(Refusal::AppExists(app.spec.name).into());
+        }
+        return plan_of(&service, &spec, None).await.map(IntoResponse::into_response);
+    }
+    let caller = viewer.operator()?;
+    let key = idempotency_key(&headers, &caller, "POST /v1/apps".into(), &[&body.bytes])?;
+    let resources = resource_ids(&service, &spec)?;
+    let new = NewApp { spec, resources, requested_by: caller.name };
+    answer::accepted(service.store.onboard(new, key).await??)
+}
+
+/// Lists apps in the order they were asked for.
+#[utoipa::path(
+    get, path = "/v1/apps", tag = "apps", operation_id = "listApps",
+    params(
+        ("limit" = Option<u32>, Query, description = "Items at most", minimum = 1, maximum = 200),
+        ("cursor" = Option<String>, Query, description = "The next_cursor of the page before"),
+        ("account" = Option<String>, Query, description = "Apps of this account"),
+        ("state" = Option<AppState>, Query, description = "Apps in this state"),
+        ("q" = Option<String>, Query, description = "Apps with this text in their name"),
+    ),
+    responses(
+        (status = 200, description = "A page", body = Page<AppSummary>),
+        (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn list(State(service): State<Arc<Service>>, _: Viewer, mut params: Params) -> Result<Json<Page<AppSummary>>, ApiError> {
+    let cursor = Cursor::of(&mut params);
+    let account = params.take("account", AccountName::parse).map(|name| name.to_string());
+    let state = params.take("state", |text| text.parse::<AppState>().map_err(|_| "is not a state of an app"));
+    let query = params.take("q", |text| if text.len() <= 64 { Ok(text.to_owned()) } else { Err("must be at most 64 characters") });
+    params.finish()?;
+    let filter = AppFilter { account, state, query, after: cursor.from, limit: cursor.probe() };
+    let found = service.store.apps(&filter).await?;
+    Ok(Json(cursor.page(found, |app| app.id, |app| app.summary)))
+}
+
+/// Shows an app: its spec, its state, its resources and the job at work on it.
+#[utoipa::path(
+    get, path = "/v1/apps/{app}", tag = "apps", operation_id = "getApp",
+    params(("app" = String, Path, description = "The app's name")),
+    responses(
+        (status = 200, description = "The app", body = App, headers(("ETag" = String, description = "The record's version"))),
+        (status = 304, description = "Unchanged since the ETag of If-None-Match"),
+        (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such app", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn get(State(service): State<Arc<Service>>, _: Viewer, AppPath(name): AppPath, headers: HeaderMap) -> Result<Response, ApiError> {
+    let app = service.store.app(&name).await?.ok_or(ApiError::NoSuch("such app"))?;
+    let active = app.summary.active_job.map(|job| job.to_string()).unwrap_or_default();
+    let tag = format!("\"{}{active}\"", app.version);
+    let unchanged = headers.get(header::IF_NONE_MATCH).is_some_and(|seen| seen.as_bytes() == tag.as_bytes());
+    let mut response = if unchanged { StatusCode::NOT_MODIFIED.into_response() } else { Json(app).into_response() };
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    Ok(response)
+}
+
+/// Says what a job with the body's spec, or without a body the present one, would do now. Changes nothing.
+#[utoipa::path(
+    post, path = "/v1/apps/{app}/plan", tag = "apps", operation_id = "planApp",
+    params(("app" = String, Path, description = "The app's name")),
+    request_body(content = Option<AppRequest>, description = "Absent: the present spec"),
+    responses(
+        (status = 200, description = "The plan", body = Plan),
+        (status = 400, description = "Not JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such app", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "More than 64 KiB", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "Not application/json", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Fields that will not do", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn plan(State(service): State<Arc<Service>>, _: Viewer, AppPath(name): AppPath, params: Params, body: JsonBody) -> Result<Json<Plan>, ApiError> {
+    params.finish()?;
+    let app = service.store.app(&name).await?.ok_or(ApiError::NoSuch("such app"))?;
+    let spec = match &body.value {
+        None => app.spec.clone(),
+        Some(value) => {
+            let spec = parse_spec(&service, value)?;
+            if spec.name != app.spec.name {
+                return Err(ApiError::Fields(vec![FieldError::new("/name", "must be the app's name: an app cannot be renamed")]));
+            }
+            spec
+        }
+    };
+    plan_of(&service, &spec, Some(&app)).await
+}
+
+/// Asks for a job that brings AWS back to the spec.
+#[utoipa::path(
+    post, path = "/v1/apps/{app}/repair", tag = "apps", operation_id = "repairApp",
+    params(
+        ("app" = String, Path, description = "The app's name"),
+        ("Idempotency-Key" = Option<String>, Header, description = "The same key gives the same answer for 24 hours"),
+    ),
+    responses(
+        (status = 202, description = "The job", body = Job, headers(("Location" = String, description = "The job's address"), ("Retry-After" = u32, description = "Seconds"))),
+        (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Takes the role operator", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such app", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "A job is at work on the app", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "A reused Idempotency-Key", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn repair(
+    State(service): State<Arc<Service>>,
+    Operator(caller): Operator,
+    AppPath(name): AppPath,
+    params: Params,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    params.finish()?;
+    let app = service.store.app(&name).await?.ok_or(ApiError::NoSuch("such app"))?;
+    let key = idempotency_key(&headers, &caller, format!("POST {}", uri.path()), &[])?;
+    let resources = resource_ids(&service, &app.spec)?;
+    answer::accepted(service.store.ask(app.spec.name, JobKind::Repair, resources, caller.name, key).await??)
+}
+
+/// The spec that a body asks for, in an account that is registered.
+fn parse_spec(service: &Service, body: &serde_json::Value) -> Result<AppSpec, ApiError> {
+    let spec = AppSpec::parse(body, &service.settings.defaults, &service.place()).map_err(ApiError::Fields)?;
+    if service.account(&spec.account).is_none() {
+        return Err(ApiError::Fields(vec![FieldError::new("/account", format!("no account is registered as {}", spec.account))]));
+    }
+    Ok(spec)
+}
+
+fn resource_ids(service: &Service, spec: &AppSpec) -> Result<Vec<String>, ApiError> {
+    let account = service.account(&spec.account).ok_or(ApiError::NoSuch("such account"))?;
+    Ok(graph(spec, &service.conventions(&account)).iter().map(|node| node.id()).collect())
+}
+
+async fn plan_of(service: &Service, spec: &AppSpec, app: Option<&App>) -> Result<Json<Plan>, ApiError> {
+    let account = service.account(&spec.account).ok_or(ApiError::NoSuch("such account"))?;
+    let (records, recorded) = match app {
+        Some(app) => (service.store.key_records(app.id).await?, service.store.made_by(app.id).await?),
+        None => (KeyRecords::default(), std::collections::BTreeSet::new()),
+    };
+    // A plan looks afresh: what is remembered of shared things could be wrong by now.
+    account.forget();
+    let cx = Cx {
+        account: account.clone(),
+        app: spec.name.clone(),
+        job: Ulid::nil(),
+        accepted_at: service.clock.now(),
+        on_existing: spec.on_existing,
+        untouched: false,
+        resumed: false,
+        recorded,
+        keys: Arc::new(RecordsOnly(records)),
+        clock: service.clock.clone(),
+        timing: service.timing,
+        made: Arc::default(),
+    };
+    Ok(Json(engine::plan(spec, &service.conventions(&account), &cx).await))
+}

@@ -1,0 +1,143 @@
+//! Reads bodies, query parameters, path segments and the Idempotency-Key.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use serde_json::Value;
+use ulid::Ulid;
+
+use super::problem::ApiError;
+use crate::domain::fields::FieldError;
+use crate::domain::names::AppName;
+use crate::domain::role::Caller;
+use crate::service::Service;
+use crate::store::{IdempotencyKey, fingerprint};
+
+/// The longest Idempotency-Key.
+const LONGEST_KEY: usize = 255;
+
+/// A JSON body, as it came and as it was read. An empty body is `None`.
+pub struct JsonBody {
+    /// The body's bytes.
+    pub bytes: Bytes,
+    /// What it says.
+    pub value: Option<Value>,
+}
+
+impl JsonBody {
+    /// What the body says, where there has to be one.
+    pub fn required(&self) -> Result<&Value, ApiError> {
+        self.value.as_ref().ok_or_else(|| ApiError::InvalidJson("it is empty".into()))
+    }
+}
+
+impl FromRequest<Arc<Service>> for JsonBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, service: &Arc<Service>) -> Result<Self, ApiError> {
+        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let is_json = essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"));
+        let bytes = Bytes::from_request(request, service).await.map_err(|rejection| {
+            let response = axum::response::IntoResponse::into_response(rejection);
+            if response.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE { ApiError::TooLarge } else { ApiError::UnreadableBody }
+        })?;
+        if bytes.is_empty() {
+            return Ok(Self { bytes, value: None });
+        }
+        if !is_json {
+            return Err(ApiError::UnsupportedMediaType);
+        }
+        let value = serde_json::from_slice(&bytes).map_err(|error| ApiError::InvalidJson(error.to_string()))?;
+        Ok(Self { bytes, value: Some(value) })
+    }
+}
+
+/// Query parameters, each taken once by name; what nobody takes is an error, for a misspelt
+/// `dry_run` must not onboard an app.
+pub struct Params {
+    given: BTreeMap<String, String>,
+    errors: Vec<FieldError>,
+}
+
+impl FromRequestParts<Arc<Service>> for Params {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, ApiError> {
+        let unreadable = |_| ApiError::Parameters(vec![FieldError::new("query", "cannot be read")]);
+        let Query(given) = Query::<BTreeMap<String, String>>::from_request_parts(parts, service).await.map_err(unreadable)?;
+        Ok(Self { given, errors: Vec::new() })
+    }
+}
+
+impl Params {
+    /// The parameter parsed into `T`, if it is there.
+    pub fn take<T, E: Display>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
+        let text = self.given.remove(name)?;
+        parse(&text).map_err(|why| self.errors.push(FieldError::new(name, why))).ok()
+    }
+
+    /// A yes or no; no when it is absent.
+    pub fn flag(&mut self, name: &str) -> bool {
+        self.take(name, |text| match text {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err("must be true or false"),
+        })
+        .unwrap_or(false)
+    }
+
+    /// Fails with every error met and every parameter that nobody took.
+    pub fn finish(mut self) -> Result<(), ApiError> {
+        self.errors.extend(self.given.keys().map(|name| FieldError::new(name, "is not a parameter here")));
+        if self.errors.is_empty() { Ok(()) } else { Err(ApiError::Parameters(self.errors)) }
+    }
+}
+
+/// An app's name in the path. A text that is no name names no app.
+pub struct AppPath(pub AppName);
+
+impl FromRequestParts<Arc<Service>> for AppPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, ApiError> {
+        let Path(segments) = Path::<BTreeMap<String, String>>::from_request_parts(parts, service).await.map_err(|_| ApiError::NoSuch("such app"))?;
+        let name = segments.get("app").ok_or(ApiError::NoSuch("such app"))?;
+        AppName::parse(name).map(Self).map_err(|_| ApiError::NoSuch("such app"))
+    }
+}
+
+/// A ULID in the path. A text that is none names nothing.
+pub struct IdPath(pub Ulid);
+
+impl FromRequestParts<Arc<Service>> for IdPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, ApiError> {
+        let Path(segments) = Path::<BTreeMap<String, String>>::from_request_parts(parts, service).await.map_err(|_| ApiError::NotFound)?;
+        let id = segments.get("id").ok_or(ApiError::NotFound)?;
+        Ulid::from_string(id).map(Self).map_err(|_| ApiError::NoSuch("such id"))
+    }
+}
+
+/// The text of the Idempotency-Key header, if there is one.
+pub fn idempotency_header(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = value.to_str().unwrap_or_default();
+    let fits = !key.is_empty() && key.len() <= LONGEST_KEY && key.chars().all(|c| c.is_ascii_graphic() || c == ' ');
+    if fits {
+        return Ok(Some(key.to_owned()));
+    }
+    Err(ApiError::Parameters(vec![FieldError::new("Idempotency-Key", format!("must be 1 to {LONGEST_KEY} visible ASCII characters"))]))
+}
+
+/// The record that this request's Idempotency-Key asks for.
+pub fn idempotency_key(headers: &HeaderMap, caller: &Caller, route: String, parts: &[&[u8]]) -> Result<Option<IdempotencyKey>, ApiError> {
+    let key = idempotency_header(headers)?;
+    Ok(key.map(|key| IdempotencyKey { caller: caller.name.clone(), route, key, fingerprint: fingerprint(parts) }))
+}

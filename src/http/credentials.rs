@@ -1,0 +1,222 @@
+//! Credentials: list them, and claim a secret once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::auth::{Operator, Viewer};
+use super::body::{AppPath, Params, idempotency_header};
+use super::page::Page;
+use super::problem::{ApiError, Problem};
+use crate::clock::Timestamp;
+use crate::domain::app::App;
+use crate::domain::credential::{Credential, KeyState, Readiness, SecretState};
+use crate::domain::job::RepositoryResult;
+use crate::engine::credentials::{SeenKey, look};
+use crate::service::Service;
+use crate::store::{ClaimAnswer, CredentialRow, UNCLAIMED, fingerprint};
+
+/// What a claim shows, once. The names in capitals are those of the app's environment.
+#[derive(Serialize, ToSchema)]
+pub struct Claim {
+    /// The access key's id.
+    #[serde(rename = "AWS_ACCESS_KEY_ID")]
+    #[schema(example = "AKIAIOSFODNN7EXAMPLE")]
+    access_key_id: String,
+    /// Its secret.
+    #[serde(rename = "AWS_SECRET_ACCESS_KEY", serialize_with = "shown")]
+    #[schema(value_type = String)]
+    secret: SecretString,
+    /// The app's region.
+    #[serde(rename = "AWS_REGION")]
+    #[schema(example = "us-west-2")]
+    region: String,
+    /// The app's first bucket.
+    #[serde(rename = "S3_BUCKET")]
+    bucket: Option<String>,
+    /// All of the app's buckets.
+    #[serde(rename = "S3_BUCKETS")]
+    buckets: Vec<String>,
+    /// What to push the app's images to: its first repository.
+    #[serde(rename = "ECR_REPOSITORY")]
+    repository: Option<String>,
+    /// All of the app's repositories.
+    #[serde(rename = "ECR_REPOSITORIES")]
+    repositories: Vec<RepositoryResult>,
+    /// Whether AWS has been seen to accept the key; an unverified one may take some seconds to work.
+    status: Readiness,
+}
+
+fn shown<S: serde::Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(secret.expose_secret())
+}
+
+/// Lists the keys on the app's user: their states, ages and last use. Never a secret.
+#[utoipa::path(
+    get, path = "/v1/apps/{app}/credentials", tag = "credentials", operation_id = "listCredentials",
+    params(("app" = String, Path, description = "The app's name")),
+    responses(
+        (status = 200, description = "The keys", body = Page<Credential>),
+        (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such app", body = Problem, content_type = "application/problem+json"),
+        (status = 502, description = "AWS does not show the user's keys", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn list(State(service): State<Arc<Service>>, _: Viewer, AppPath(name): AppPath) -> Result<Json<Page<Credential>>, ApiError> {
+    let app = service.store.app(&name).await?.ok_or(ApiError::NoSuch("such app"))?;
+    let account = service.account(&app.spec.account).ok_or(ApiError::NoSuch("such account"))?;
+    let rows = service.store.credentials(app.id).await?;
+    let mut seen: BTreeMap<String, SeenKey> =
+        look(&account, &app.spec.name).await?.into_iter().map(|key| (key.access_key_id.clone(), key)).collect();
+    let now = service.clock.now();
+    let mut items: Vec<Credential> = Vec::new();
+    for row in rows {
+        let key = seen.remove(&row.access_key_id);
+        items.push(shown_credential(&app, Some(&row), key.as_ref(), now));
+    }
+    items.extend(seen.values().map(|key| shown_credential(&app, None, Some(key), now)));
+    Ok(Json(Page { items, next_cursor: None }))
+}
+
+/// Shows the secret of an access key, once: JSON, or dotenv for `Accept: text/plain`.
+///
+/// With an Idempotency-Key the same caller can repeat the same claim for ten minutes, in case the answer got lost.
+#[utoipa::path(
+    post, path = "/v1/apps/{app}/credentials/{access_key_id}/claim", tag = "credentials", operation_id = "claimCredential",
+    params(
+        ("app" = String, Path, description = "The app's name"),
+        ("access_key_id" = String, Path, description = "The key's id"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes the claim repeatable for ten minutes"),
+    ),
+    responses(
+        (status = 200, description = "The secret", content((Claim = "application/json"), (String = "text/plain"))),
+        (status = 400, description = "A wrong Idempotency-Key", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Takes the role operator", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such app or key", body = Problem, content_type = "application/problem+json"),
+        (status = 410, description = "Claimed before, or not in time", body = Problem, content_type = "application/problem+json"),
+        (status = 500, description = "Sealed with another key", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn claim(
+    State(service): State<Arc<Service>>,
+    Operator(caller): Operator,
+    AppPath(name): AppPath,
+    Path(segments): Path<BTreeMap<String, String>>,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    params.finish()?;
+    let key = segments.get("access_key_id").cloned().unwrap_or_default();
+    let app = service.store.app(&name).await?.ok_or(ApiError::NoSuch("such app"))?;
+    let repeat = idempotency_header(&headers)?.map(|text| fingerprint(&[text.as_bytes()]));
+    let (row, sealed) = match service.store.claim_secret(app.id, &key, &caller.name, repeat).await? {
+        ClaimAnswer::Sealed(row, sealed) => (row, sealed),
+        ClaimAnswer::NoKey => return Err(ApiError::NoSuch("such key")),
+        ClaimAnswer::Claimed(_) => return Err(ApiError::AlreadyClaimed),
+        ClaimAnswer::Expired => return Err(ApiError::ClaimExpired),
+    };
+    let secret = service.vault.open(&sealed, &[&row.id.to_string(), &row.access_key_id])?;
+    tracing::info!(app = %app.spec.name, access_key_id = row.access_key_id, by = caller.name, "secret claimed");
+    let claim = claim_of(&service, &app, &row, secret);
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mut response = if accept.starts_with("text/plain") { claim.dotenv().into_response() } else { Json(claim).into_response() };
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+fn claim_of(service: &Service, app: &App, row: &CredentialRow, secret: SecretString) -> Claim {
+    let identity = service.identity();
+    let uri = |region: &str, name: &str| format!("{}.dkr.ecr.{region}.{}/{name}", identity.account, identity.registry_domain());
+    let repositories: Vec<RepositoryResult> = app
+        .spec
+        .repositories
+        .iter()
+        .map(|repository| RepositoryResult {
+            name: repository.name.to_string(),
+            uri: uri(repository.region.as_str(), repository.name.as_str()),
+        })
+        .collect();
+    let buckets: Vec<String> = app.spec.buckets.iter().map(|bucket| bucket.name.to_string()).collect();
+    Claim {
+        access_key_id: row.access_key_id.clone(),
+        secret,
+        region: app.spec.region.to_string(),
+        bucket: buckets.first().cloned(),
+        buckets,
+        repository: repositories.first().map(|repository| repository.uri.clone()),
+        repositories,
+        status: row.readiness,
+    }
+}
+
+impl Claim {
+    /// The lines of an environment file.
+    fn dotenv(&self) -> String {
+        let mut lines = vec![
+            format!("AWS_ACCESS_KEY_ID={}", self.access_key_id),
+            format!("AWS_SECRET_ACCESS_KEY={}", self.secret.expose_secret()),
+            format!("AWS_REGION={}", self.region),
+        ];
+        lines.extend(self.bucket.iter().map(|bucket| format!("S3_BUCKET={bucket}")));
+        if self.buckets.len() > 1 {
+            lines.push(format!("S3_BUCKETS={}", self.buckets.join(",")));
+        }
+        lines.extend(self.repository.iter().map(|uri| format!("ECR_REPOSITORY={uri}")));
+        if self.repositories.len() > 1 {
+            let uris: Vec<&str> = self.repositories.iter().map(|repository| repository.uri.as_str()).collect();
+            lines.push(format!("ECR_REPOSITORIES={}", uris.join(",")));
+        }
+        lines.join("\n") + "\n"
+    }
+}
+
+/// What our record and AWS say of a key, together.
+fn shown_credential(app: &App, row: Option<&CredentialRow>, key: Option<&SeenKey>, now: Timestamp) -> Credential {
+    let access_key_id = row.map(|row| row.access_key_id.clone()).or_else(|| key.map(|key| key.access_key_id.clone())).unwrap_or_default();
+    let created_at = key.and_then(|key| key.created_at).or_else(|| row.map(|row| row.created_at));
+    let last_used = key.and_then(|key| key.last_used.clone());
+    let secret = row.map(|row| row.secret).map(|secret| match secret {
+        SecretState::Unclaimed if row.is_some_and(|row| now.since(row.created_at) >= UNCLAIMED) => SecretState::Expired,
+        secret => secret,
+    });
+    let state = key.map_or(KeyState::Deleted, |key| key.state);
+    let claimable = secret == Some(SecretState::Unclaimed) && state != KeyState::Deleted;
+    Credential {
+        user: app.spec.name.to_string(),
+        managed: row.is_some(),
+        state,
+        secret,
+        readiness: row.map(|row| row.readiness),
+        remedy: remedy(row.is_some(), state, secret),
+        claim: claimable.then(|| format!("/v1/apps/{}/credentials/{access_key_id}/claim", app.spec.name)),
+        access_key_id,
+        created_at,
+        age_seconds: created_at.map(|at| i64::try_from(now.since(at).as_secs()).unwrap_or(i64::MAX)),
+        last_used_at: last_used.as_ref().map(|(at, ..)| *at),
+        last_used_service: last_used.as_ref().map(|(_, service, _)| service.clone()),
+        last_used_region: last_used.map(|(.., region)| region),
+        claimed_at: row.and_then(|row| row.claimed_at),
+        claimed_by: row.and_then(|row| row.claimed_by.clone()),
+    }
+}
+
+fn remedy(managed: bool, state: KeyState, secret: Option<SecretState>) -> Option<String> {
+    let text = match (managed, state, secret) {
+        (false, ..) => "This key was not made by Slipway: find out who uses it.",
+        (_, KeyState::Deleted, _) => "The key is gone from AWS: a repair of the app makes another.",
+        (_, _, Some(SecretState::Expired)) => "Nobody claimed the secret in time: rotate the key (delete it in IAM, then repair the app).",
+        (_, KeyState::Inactive, _) => "The key is switched off.",
+        _ => return None,
+    };
+    Some(text.into())
+}

@@ -1,0 +1,237 @@
+//! Jobs: show, wait for, follow, cancel, retry.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures::Stream;
+use futures::stream::unfold;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
+use ulid::Ulid;
+
+use super::answer::with_job;
+use super::auth::{Operator, Viewer};
+use super::body::{IdPath, Params};
+use super::page::{Cursor, Page};
+use super::problem::{ApiError, Problem};
+use crate::domain::event::Event;
+use crate::domain::job::{Job, JobKind, JobState};
+use crate::domain::names::AppName;
+use crate::service::Service;
+use crate::store::{JobFilter, Signal};
+
+/// The longest that an answer is held.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// Events in one read.
+const BATCH: u32 = 500;
+
+/// Lists jobs, the newest first.
+#[utoipa::path(
+    get, path = "/v1/jobs", tag = "jobs", operation_id = "listJobs",
+    params(
+        ("app" = Option<String>, Query, description = "Jobs of this app"),
+        ("state" = Option<JobState>, Query, description = "Jobs in this state"),
+        ("kind" = Option<JobKind>, Query, description = "Jobs of this kind"),
+        ("limit" = Option<u32>, Query, description = "Items at most", minimum = 1, maximum = 200),
+        ("cursor" = Option<String>, Query, description = "The next_cursor of the page before"),
+    ),
+    responses(
+        (status = 200, description = "A page", body = Page<Job>),
+        (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn list(State(service): State<Arc<Service>>, _: Viewer, mut params: Params) -> Result<Json<Page<Job>>, ApiError> {
+    let cursor = Cursor::of(&mut params);
+    let filter = JobFilter {
+        app: params.take("app", AppName::parse),
+        state: params.take("state", |text| text.parse::<JobState>().map_err(|_| "is not a state of a job")),
+        kind: params.take("kind", |text| text.parse::<JobKind>().map_err(|_| "is not a kind of job")),
+        before: cursor.from,
+        limit: cursor.probe(),
+    };
+    params.finish()?;
+    let found = service.store.jobs(&filter).await?;
+    Ok(Json(cursor.page(found, |job| job.id, |job| job)))
+}
+
+/// Shows a job. With `wait` the answer is held until the job ends, or the time is up.
+#[utoipa::path(
+    get, path = "/v1/jobs/{id}", tag = "jobs", operation_id = "getJob",
+    params(
+        ("id" = String, Path, description = "The job's id"),
+        ("wait" = Option<String>, Query, description = "Hold the answer until the job ends, at most this long: `30s`, up to `60s`", example = "30s"),
+    ),
+    responses(
+        (status = 200, description = "The job", body = Job),
+        (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such job", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn get(State(service): State<Arc<Service>>, _: Viewer, IdPath(id): IdPath, mut params: Params) -> Result<Json<Job>, ApiError> {
+    let wait = params.take("wait", parse_wait).unwrap_or_default();
+    params.finish()?;
+    let until = Instant::now() + wait;
+    let mut signals = service.store.signals();
+    loop {
+        let job = service.store.job(id).await?.ok_or(ApiError::NoSuch("such job"))?;
+        if !job.state.is_active() || Instant::now() >= until {
+            return Ok(Json(job));
+        }
+        tokio::select! {
+            () = progress(&mut signals, id) => {}
+            () = tokio::time::sleep_until(until) => {}
+            () = service.tasks.stopping() => return Ok(Json(job)),
+        }
+    }
+}
+
+/// Follows a job: server-sent events, or JSON for `Accept: application/json`.
+///
+/// A stream goes on after the event of `Last-Event-ID`, and ends when the job has ended.
+#[utoipa::path(
+    get, path = "/v1/jobs/{id}/events", tag = "jobs", operation_id = "followJob",
+    params(
+        ("id" = String, Path, description = "The job's id"),
+        ("Last-Event-ID" = Option<i64>, Header, description = "Go on after this event"),
+    ),
+    responses(
+        (status = 200, description = "The events", content((String = "text/event-stream"), (Page<Event> = "application/json"))),
+        (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such job", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn events(
+    State(service): State<Arc<Service>>,
+    _: Viewer,
+    IdPath(id): IdPath,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    params.finish()?;
+    let after = last_event_id(&headers)?;
+    service.store.job(id).await?.ok_or(ApiError::NoSuch("such job"))?;
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if accept.contains("application/json") && !accept.contains("text/event-stream") {
+        let items = service.store.events(id, after, BATCH).await?;
+        let next_cursor = items.last().filter(|_| items.len() == BATCH as usize).map(|event| event.seq.to_string());
+        return Ok(Json(Page { items, next_cursor }).into_response());
+    }
+    Ok(Sse::new(stream(service, id, after)).keep_alive(KeepAlive::default()).into_response())
+}
+
+/// Ends a job. One that is running stops after its present change; what was made stays.
+#[utoipa::path(
+    post, path = "/v1/jobs/{id}/cancel", tag = "jobs", operation_id = "cancelJob",
+    params(("id" = String, Path, description = "The job's id")),
+    responses(
+        (status = 202, description = "The job", body = Job),
+        (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Takes the role operator", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such job", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The job has ended", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn cancel(State(service): State<Arc<Service>>, Operator(caller): Operator, IdPath(id): IdPath) -> Result<Response, ApiError> {
+    let job = service.store.cancel(id, caller.name).await??;
+    Ok(with_job(StatusCode::ACCEPTED, &job))
+}
+
+/// Lets a job that has ended without success go on from what is there.
+#[utoipa::path(
+    post, path = "/v1/jobs/{id}/retry", tag = "jobs", operation_id = "retryJob",
+    params(("id" = String, Path, description = "The job's id")),
+    responses(
+        (status = 202, description = "The job", body = Job),
+        (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Takes the role operator", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such job", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The job is at work or has succeeded, or another is at work on its app", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn retry(State(service): State<Arc<Service>>, Operator(caller): Operator, IdPath(id): IdPath) -> Result<Response, ApiError> {
+    let job = service.store.retry(id, caller.name).await??;
+    Ok(with_job(StatusCode::ACCEPTED, &job))
+}
+
+fn parse_wait(text: &str) -> Result<Duration, &'static str> {
+    let wait = humantime::parse_duration(text).map_err(|_| "must be a duration such as 30s")?;
+    if wait > LONGEST_WAIT { Err("must be at most 60s") } else { Ok(wait) }
+}
+
+fn last_event_id(headers: &HeaderMap) -> Result<i64, ApiError> {
+    let Some(value) = headers.get("last-event-id") else { return Ok(0) };
+    let wrong = || ApiError::Parameters(vec![crate::domain::fields::FieldError::new("Last-Event-ID", "must be the id of an event")]);
+    value.to_str().ok().and_then(|text| text.parse().ok()).filter(|id| *id >= 0).ok_or_else(wrong)
+}
+
+/// Returns when something happened to the job, or may have.
+async fn progress(signals: &mut Receiver<Signal>, job: Ulid) {
+    loop {
+        match signals.recv().await {
+            Ok(Signal::Progress(id)) if id == job => return,
+            Ok(_) => {}
+            Err(RecvError::Lagged(_)) => return,
+            Err(RecvError::Closed) => return std::future::pending().await,
+        }
+    }
+}
+
+/// What a stream still has to send, and where it stands.
+struct Following {
+    service: Arc<Service>,
+    signals: Receiver<Signal>,
+    job: Ulid,
+    after: i64,
+    ready: std::vec::IntoIter<Event>,
+}
+
+fn stream(service: Arc<Service>, job: Ulid, after: i64) -> impl Stream<Item = Result<SseEvent, serde_json::Error>> {
+    let signals = service.store.signals();
+    let following = Following { service, signals, job, after, ready: Vec::new().into_iter() };
+    unfold(following, |mut following| async move {
+        let event = following.next().await?;
+        let sse = SseEvent::default().id(event.seq.to_string()).event(event.happening.name()).json_data(&event);
+        Some((sse.map_err(|_| serde::ser::Error::custom("an event does not serialize")), following))
+    })
+}
+
+impl Following {
+    /// The next event; `None` when the job has ended, the service stops, or the database is in trouble
+    /// (the client comes back with its last id).
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.ready.next() {
+                self.after = event.seq;
+                return Some(event);
+            }
+            let job = self.service.store.job(self.job).await.ok()??;
+            let batch = self.service.store.events(self.job, self.after, BATCH).await.ok()?;
+            if !batch.is_empty() {
+                self.ready = batch.into_iter();
+                continue;
+            }
+            if !job.state.is_active() {
+                return None;
+            }
+            tokio::select! {
+                () = progress(&mut self.signals, self.job) => {}
+                () = tokio::time::sleep(Duration::from_secs(5)) => {}
+                () = self.service.tasks.stopping() => return None,
+            }
+        }
+    }
+}

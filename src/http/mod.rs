@@ -1,0 +1,105 @@
+//! The API: one file an endpoint group.
+//!
+//! Invariants:
+//! - Every `/v1` call carries a token; who may do what is said by the handler's extractor.
+//! - Every answer that is not a success is a problem document (RFC 9457), also those of the framework.
+//! - A handler parses into domain types and asks the store; it touches AWS only through the engine.
+
+mod answer;
+mod apps;
+mod auth;
+mod body;
+mod credentials;
+mod docs;
+mod health;
+mod identity;
+mod jobs;
+mod page;
+pub mod problem;
+mod request_id;
+mod tokens;
+
+pub use docs::yaml;
+pub use tokens::make as make_token;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::middleware;
+use tower::ServiceBuilder;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, NotForContentType, Predicate as _};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::set_header::SetResponseHeaderLayer;
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::service::Service;
+
+/// The largest body that is read, in bytes.
+pub const BODY_LIMIT: usize = 64 * 1024;
+
+/// Every route with its documentation.
+fn routes() -> OpenApiRouter<Arc<Service>> {
+    OpenApiRouter::with_openapi(docs::Api::openapi())
+        .routes(routes!(apps::onboard, apps::list))
+        .routes(routes!(apps::get))
+        .routes(routes!(apps::plan))
+        .routes(routes!(apps::repair))
+        .routes(routes!(credentials::list))
+        .routes(routes!(credentials::claim))
+        .routes(routes!(jobs::list))
+        .routes(routes!(jobs::get))
+        .routes(routes!(jobs::events))
+        .routes(routes!(jobs::cancel))
+        .routes(routes!(jobs::retry))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::delete))
+        .routes(routes!(identity::get))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::metrics))
+        .routes(routes!(docs::openapi_yaml))
+}
+
+/// The API's document.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    let (_, api) = routes().split_for_parts();
+    api
+}
+
+/// The whole API of a service.
+pub fn router(service: Arc<Service>) -> Router {
+    let (router, api) = routes().split_for_parts();
+    let no_events = DefaultPredicate::new().and(NotForContentType::new("text/event-stream"));
+    let layers = ServiceBuilder::new()
+        .layer(middleware::from_fn(request_id::carry))
+        .layer(cors(&service))
+        .layer(SetResponseHeaderLayer::if_not_present(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
+        .layer(CompressionLayer::new().gzip(true).compress_when(no_events))
+        .layer(middleware::from_fn(problem::complete))
+        .layer(CatchPanicLayer::custom(problem::of_panic))
+        .layer(DefaultBodyLimit::max(BODY_LIMIT));
+    router
+        .merge(docs::pages(api))
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .layer(layers)
+        .with_state(service)
+}
+
+fn cors(service: &Service) -> CorsLayer {
+    let origins: Vec<HeaderValue> = service.settings.cors_origins().into_iter().filter_map(|origin| origin.parse().ok()).collect();
+    let exposed = [header::LOCATION, header::ETAG, header::RETRY_AFTER, HeaderName::from_static("x-request-id")];
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_MATCH, HeaderName::from_static("idempotency-key")])
+        .expose_headers(exposed)
+        .max_age(Duration::from_secs(600))
+}

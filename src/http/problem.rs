@@ -1,0 +1,306 @@
+//! Problem documents (RFC 9457): every answer that is not a success.
+//!
+//! Invariants:
+//! - One match, without a wildcard, makes an error into a status and a document.
+//! - What a client sees says what to do next; internal text stays in the log.
+
+use axum::Json;
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::aws::AwsError;
+use crate::domain::fields::FieldError;
+use crate::domain::job::AwsRefusal;
+use crate::domain::role::Role;
+use crate::resources::Fault;
+use crate::store::{Refusal, StoreError};
+use crate::vault::VaultError;
+
+/// A problem document.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// A URI reference that tells the kind of problem apart.
+    #[serde(rename = "type")]
+    #[schema(example = "/docs/problems#app_exists")]
+    pub kind: String,
+    /// The kind, in words.
+    #[schema(example = "Conflict")]
+    pub title: String,
+    /// The HTTP status.
+    #[schema(example = 409)]
+    pub status: u16,
+    /// What happened this time.
+    pub detail: String,
+    /// The request's path.
+    pub instance: String,
+    /// The kind, for programs.
+    #[schema(example = "app_exists")]
+    pub code: String,
+    /// Every field's error.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldError>,
+    /// Whether the same request can work later without anybody doing anything.
+    pub retryable: bool,
+    /// The AWS call that was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aws: Option<AwsRefusal>,
+    /// What to do next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+    /// What stands in the way: the app or the job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "/v1/apps/acme-shop")]
+    pub url: Option<String>,
+}
+
+/// Everything that can go wrong with a request.
+#[derive(Debug, thiserror::Error)]
+pub enum ApiError {
+    /// No token, or one that nobody has.
+    #[error("the request carries no valid bearer token")]
+    Unauthorized,
+    /// The token's role does not do.
+    #[error("this takes the role {needed}; the token has {has}")]
+    Forbidden {
+        /// The role it takes.
+        needed: Role,
+        /// The role of the token.
+        has: Role,
+    },
+    /// No such route.
+    #[error("there is nothing at this address")]
+    NotFound,
+    /// No such app, job, key or token.
+    #[error("there is no {0}")]
+    NoSuch(&'static str),
+    /// The route does not know the method.
+    #[error("this address does not take that method")]
+    MethodNotAllowed,
+    /// The body is not JSON.
+    #[error("the body is not JSON: {0}")]
+    InvalidJson(String),
+    /// The body cannot be read.
+    #[error("the body could not be read")]
+    UnreadableBody,
+    /// The body is not of a type that is read.
+    #[error("the body must be application/json")]
+    UnsupportedMediaType,
+    /// The body is too large.
+    #[error("the body is larger than 64 KiB")]
+    TooLarge,
+    /// Query parameters or headers that will not do.
+    #[error("the request's parameters will not do")]
+    Parameters(Vec<FieldError>),
+    /// Fields that will not do.
+    #[error("the body's fields will not do")]
+    Fields(Vec<FieldError>),
+    /// The store refuses.
+    #[error("refused")]
+    Refused(Refusal),
+    /// A secret that was shown before.
+    #[error("the secret of this key was claimed before and is destroyed")]
+    AlreadyClaimed,
+    /// A secret that nobody claimed in time.
+    #[error("nobody claimed the secret of this key for seven days, and it is destroyed")]
+    ClaimExpired,
+    /// AWS refused.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+    /// The database is in trouble.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A secret cannot be opened.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// A handler panicked.
+    #[error("a defect in Slipway")]
+    Defect,
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl ApiError {
+    /// The status and the document. The one place where an error becomes HTTP.
+    pub fn problem(&self) -> Problem {
+        let plain = |status, code: &str| Problem::new(status, code, self.to_string());
+        match self {
+            Self::Unauthorized => plain(StatusCode::UNAUTHORIZED, "unauthorized").remedy("Send `Authorization: Bearer TOKEN`; `slipway token create` makes one."),
+            Self::Forbidden { .. } => plain(StatusCode::FORBIDDEN, "forbidden").remedy("Use a token with that role."),
+            Self::NotFound => plain(StatusCode::NOT_FOUND, "not_found").remedy("/docs lists the addresses."),
+            Self::NoSuch(_) => plain(StatusCode::NOT_FOUND, "not_found"),
+            Self::MethodNotAllowed => plain(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed").remedy("/docs lists the methods."),
+            Self::InvalidJson(_) => plain(StatusCode::BAD_REQUEST, "invalid_json"),
+            Self::UnreadableBody => plain(StatusCode::BAD_REQUEST, "unreadable_body"),
+            Self::UnsupportedMediaType => {
+                plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type").remedy("Send `Content-Type: application/json`.")
+            }
+            Self::TooLarge => plain(StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+            Self::Parameters(errors) => plain(StatusCode::BAD_REQUEST, "invalid_parameters").errors(errors),
+            Self::Fields(errors) => plain(StatusCode::UNPROCESSABLE_ENTITY, "invalid_fields").errors(errors),
+            Self::Refused(refusal) => of_refusal(refusal),
+            Self::AlreadyClaimed => plain(StatusCode::GONE, "already_claimed").remedy("If nobody has it, replace the key."),
+            Self::ClaimExpired => plain(StatusCode::GONE, "claim_expired").remedy("Replace the key: delete it in IAM, then ask for a repair of the app."),
+            Self::Aws(error) => of_aws(error),
+            Self::Store(_) => plain_internal(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", "the database does not answer")
+                .retryable()
+                .remedy("Try again in a while; nothing was accepted."),
+            Self::Vault(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "cannot_open").remedy("Start the service with the SLIPWAY_SEAL_KEY that it was sealed with."),
+            Self::Defect => plain_internal(StatusCode::INTERNAL_SERVER_ERROR, "internal", "something that should not happen did")
+                .remedy("This is a defect in Slipway: report it with the X-Request-Id."),
+        }
+    }
+}
+
+fn of_refusal(refusal: &Refusal) -> Problem {
+    let conflict = |code, detail: String| Problem::new(StatusCode::CONFLICT, code, detail);
+    match refusal {
+        Refusal::AppExists(app) => conflict("app_exists", format!("there is an app {app}"))
+            .url(format!("/v1/apps/{app}"))
+            .remedy("Repair it, retry its job, or choose another name."),
+        Refusal::NoApp => Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such app".into()),
+        Refusal::NoJob => Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such job".into()),
+        Refusal::Active(job) => conflict("job_active", "a job is at work on this app".into())
+            .url(format!("/v1/jobs/{job}"))
+            .retryable()
+            .remedy("Wait for it to end, or cancel it."),
+        Refusal::State(illegal) => conflict("job_state", illegal.to_string()),
+        Refusal::KeyReused => Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "idempotency_key_reused",
+            "this Idempotency-Key came with another request before".into(),
+        )
+        .remedy("Use a new key for a new request."),
+    }
+}
+
+fn of_aws(error: &AwsError) -> Problem {
+    let fault = Fault::from(error.clone());
+    let mut problem = Problem::new(StatusCode::BAD_GATEWAY, "aws_refused", error.to_string());
+    problem.aws = Some(error.refusal());
+    if let Some(trouble) = fault.trouble() {
+        problem.remedy.clone_from(&trouble.remedy);
+        problem.retryable = trouble.retryable;
+    }
+    problem
+}
+
+fn plain_internal(status: StatusCode, code: &str, detail: &str) -> Problem {
+    Problem::new(status, code, detail.into())
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &str, detail: String) -> Self {
+        Self {
+            kind: format!("/docs/problems#{code}"),
+            title: status.canonical_reason().unwrap_or("Problem").into(),
+            status: status.as_u16(),
+            detail,
+            instance: String::new(),
+            code: code.into(),
+            errors: Vec::new(),
+            retryable: false,
+            aws: None,
+            remedy: None,
+            url: None,
+        }
+    }
+
+    fn remedy(mut self, remedy: &str) -> Self {
+        self.remedy = Some(remedy.into());
+        self
+    }
+
+    fn errors(mut self, errors: &[FieldError]) -> Self {
+        self.errors = errors.to_vec();
+        self
+    }
+
+    fn retryable(mut self) -> Self {
+        self.retryable = true;
+        self
+    }
+
+    fn url(mut self, url: String) -> Self {
+        self.url = Some(url);
+        self
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let problem = self.problem();
+        if problem.status >= 500 {
+            tracing::error!(code = problem.code, error = %self, "request failed");
+        }
+        problem.into_response()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = (status, Json(&self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.retryable {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        if let Some(Ok(url)) = self.url.as_ref().map(|url| url.parse()) {
+            headers.insert(header::LOCATION, url);
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Writes the request's path into problem documents, and makes the framework's own refusals into some.
+pub async fn complete(request: Request, next: Next) -> Response {
+    let instance = request.uri().path().to_owned();
+    let mut response = next.run(request).await;
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        return with_headers_of(&response, Problem { instance, ..problem });
+    }
+    let error = match response.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::TooLarge,
+        StatusCode::METHOD_NOT_ALLOWED => ApiError::MethodNotAllowed,
+        _ => return response,
+    };
+    with_headers_of(&response, Problem { instance, ..error.problem() })
+}
+
+fn with_headers_of(earlier: &Response, problem: Problem) -> Response {
+    let mut response = problem.into_response();
+    response.extensions_mut().remove::<Problem>();
+    if let Some(allow) = earlier.headers().get(header::ALLOW) {
+        response.headers_mut().insert(header::ALLOW, allow.clone());
+    }
+    response
+}
+
+/// No such route.
+pub async fn not_found(_uri: Uri) -> ApiError {
+    ApiError::NotFound
+}
+
+/// The route does not know the method.
+pub async fn method_not_allowed() -> ApiError {
+    ApiError::MethodNotAllowed
+}
+
+/// A handler panicked: the request fails, the service goes on.
+#[expect(clippy::needless_pass_by_value, reason = "the signature that the layer asks for")]
+pub fn of_panic(_panic: Box<dyn std::any::Any + Send>) -> Response {
+    ApiError::Defect.into_response()
+}

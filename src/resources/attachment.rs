@@ -1,0 +1,120 @@
+//! The media policy's attachment to the app's user.
+//!
+//! Invariant: `AttachUserPolicy` is idempotent, so it can be tried before anybody has looked.
+
+use std::fmt;
+
+use super::{Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, aws_cli, policy, user};
+use super::permission::Condition;
+use crate::aws::{Meaning, Service};
+use crate::domain::names::AppName;
+use crate::domain::plan::Action;
+use crate::domain::spec::AppSpec;
+
+/// A policy's attachment to a user.
+#[derive(Debug, Clone)]
+pub struct Attachment {
+    user: AppName,
+    policy: policy::Policy,
+    default_arn: String,
+}
+
+/// What changes an attachment.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AttachmentChange {
+    /// `AttachUserPolicy`.
+    Attach {
+        /// The user.
+        user: AppName,
+        /// The policy's name.
+        policy: String,
+        /// Where it is, unless it is found under another path.
+        arn: String,
+    },
+}
+
+impl fmt::Display for AttachmentChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Attach { user, policy, .. } = self;
+        write!(f, "attach policy {policy} to user {user}")
+    }
+}
+
+impl Change for AttachmentChange {
+    fn action(&self) -> Action {
+        Action::Create
+    }
+
+    fn aws_cli(&self) -> String {
+        let Self::Attach { user, arn, .. } = self;
+        format!("aws iam attach-user-policy --user-name {} --policy-arn {}", aws_cli::word(user.as_str()), aws_cli::word(arn))
+    }
+}
+
+impl Resource for Attachment {
+    type Observed = ();
+    type Change = AttachmentChange;
+
+    const KIND: &'static str = "iam:attachment";
+    const PERMISSIONS: &'static [Permission] = &[
+        Permission::new(Service::Iam, "ListAttachedUserPolicies", &["iam:ListAttachedUserPolicies"], Scope::Users),
+        Permission::new(Service::Iam, "AttachUserPolicy", &["iam:AttachUserPolicy"], Scope::Users).only(Condition::MediaPoliciesOnly),
+    ];
+
+    fn wanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Self> {
+        let attach = |policy: policy::Policy| {
+            let default_arn = policy.default_arn(conventions);
+            Self { user: spec.name.clone(), policy, default_arn }
+        };
+        policy::Policy::wanted(spec, conventions).into_iter().map(attach).collect()
+    }
+
+    fn id(&self) -> ResourceId {
+        format!("{}/{}/{}", Self::KIND, self.policy.name(), self.user)
+    }
+
+    fn needs(&self) -> Vec<ResourceId> {
+        vec![self.policy.id(), user::id(&self.user)]
+    }
+
+    fn create_first(&self, cx: &Cx) -> bool {
+        cx.has_made(&user::id(&self.user))
+    }
+
+    async fn observe(&self, cx: &Cx) -> Result<Observation<()>, Fault> {
+        // A user has ten managed policies by default and twenty at most (IAM quotas), so there is one page.
+        let call = cx.account.iam().list_attached_user_policies().user_name(self.user.as_str()).send();
+        match cx.call(Service::Iam, "ListAttachedUserPolicies", call).await {
+            Ok(answer) => {
+                let arn = self.arn_of_policy(cx);
+                let attached = answer.attached_policies().iter().any(|p| p.policy_arn() == Some(arn.as_str()));
+                Ok(if attached { Observation::Ours(()) } else { Observation::Absent })
+            }
+            Err(error) if error.meaning == Meaning::NotFound => Ok(Observation::Absent),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn plan(&self, seen: Option<&()>) -> Result<Changes<AttachmentChange>, Fault> {
+        let attach = || AttachmentChange::Attach {
+            user: self.user.clone(),
+            policy: self.policy.name().to_owned(),
+            arn: self.default_arn.clone(),
+        };
+        Ok(Changes::of(if seen.is_some() { Vec::new() } else { vec![attach()] }))
+    }
+
+    async fn apply(&self, cx: &Cx, AttachmentChange::Attach { user, .. }: &AttachmentChange) -> Result<Applied, Fault> {
+        let call = cx.account.iam().attach_user_policy().user_name(user.as_str()).policy_arn(self.arn_of_policy(cx)).send();
+        let answer = cx.call(Service::Iam, "AttachUserPolicy", call).await;
+        let young = if cx.has_made(&self.policy.id()) { self.policy.id() } else { user::id(&self.user) };
+        answer.map(|_| Applied::Done).map_err(|error| cx.missing_after_create(&young, error))
+    }
+}
+
+impl Attachment {
+    /// The policy's ARN: it may sit under another path than the one that we would make it at.
+    fn arn_of_policy(&self, cx: &Cx) -> String {
+        cx.account.remembers(&self.policy.id()).unwrap_or_else(|| self.default_arn.clone())
+    }
+}

@@ -1,0 +1,622 @@
+//! The app's bucket: private, closed to the public, open to the browsers that may upload.
+//!
+//! Invariants:
+//! - Changes to one bucket go one after another: overlapping ones answer `OperationAborted` (Amazon S3
+//!   API Reference). Public access is blocked before anything that could open the bucket.
+//! - In us-east-1 creating one's own bucket again answers 200 and resets its ACLs, so there a look
+//!   comes first, and 200 is no proof of creation.
+//! - Every call but the create names the account that has to own the bucket.
+//! - On an adopted bucket, CORS rules and tags that are there are kept.
+
+use std::fmt;
+
+use aws_config::retry::RetryConfig;
+use aws_sdk_s3::types::{
+    BucketLocationConstraint, CorsConfiguration, CorsRule, CreateBucketConfiguration, ObjectOwnership, OwnershipControls,
+    OwnershipControlsRule, PublicAccessBlockConfiguration, Tag, Tagging,
+};
+use serde_json::{Value, json};
+
+use super::{Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, Tags, aws_cli, ownership};
+use crate::aws::{AwsError, Meaning, Service};
+use crate::domain::job::{Trouble, TroubleCode};
+use crate::domain::names::{BucketName, Region};
+use crate::domain::plan::Action;
+use crate::domain::spec::{AppSpec, BucketSpec};
+
+/// How long a browser may keep the answer to a preflight request, in seconds: the guide's.
+const MAX_AGE_SECONDS: i32 = 3000;
+
+/// A bucket for the app's media.
+#[derive(Debug, Clone)]
+pub struct Bucket {
+    spec: BucketSpec,
+    tags: Tags,
+    account_id: String,
+    partition: String,
+}
+
+/// A CORS rule, in the terms of S3.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Cors {
+    origins: Vec<String>,
+    headers: Vec<String>,
+    methods: Vec<String>,
+    exposed: Vec<String>,
+    max_age: Option<i32>,
+    id: Option<String>,
+}
+
+/// A bucket as it is.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SeenBucket {
+    region: Option<String>,
+    tags: Tags,
+    blocked: bool,
+    owner_enforced: bool,
+    cors: Vec<Cors>,
+}
+
+/// What changes a bucket.
+#[derive(Debug, Clone, PartialEq)]
+pub enum BucketChange {
+    /// `CreateBucket`, with ownership and tags in the call.
+    Create(BucketName, Region, Tags),
+    /// `PutBucketOwnershipControls`: no ACL counts any more.
+    EnforceOwnership(BucketName),
+    /// `PutPublicAccessBlock`, all four.
+    BlockPublicAccess(BucketName),
+    /// `PutBucketTagging`, which replaces all tags: these are all.
+    Tag(BucketName, Tags),
+    /// `PutBucketCors`, which replaces all rules: these are all.
+    SetCors {
+        /// The bucket.
+        bucket: BucketName,
+        /// The rules that are there.
+        before: Vec<Cors>,
+        /// The rules that will be.
+        after: Vec<Cors>,
+    },
+}
+
+impl fmt::Display for BucketChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Create(name, region, _) => write!(f, "create bucket {name} in {region}"),
+            Self::EnforceOwnership(name) => write!(f, "disable ACLs on bucket {name}"),
+            Self::BlockPublicAccess(name) => write!(f, "block public access to bucket {name}"),
+            Self::Tag(name, _) => write!(f, "tag bucket {name}"),
+            Self::SetCors { bucket, .. } => write!(f, "set CORS of bucket {bucket}"),
+        }
+    }
+}
+
+impl Change for BucketChange {
+    fn action(&self) -> Action {
+        match self {
+            Self::Create(..) => Action::Create,
+            _ => Action::Update,
+        }
+    }
+
+    fn before(&self) -> Option<Value> {
+        match self {
+            Self::SetCors { before, .. } if !before.is_empty() => Some(cors_document(before)),
+            _ => None,
+        }
+    }
+
+    fn after(&self) -> Option<Value> {
+        Some(match self {
+            Self::Create(name, region, tags) => json!({"name": name, "region": region, "object_ownership": "BucketOwnerEnforced", "tags": tags}),
+            Self::EnforceOwnership(_) => json!({"object_ownership": "BucketOwnerEnforced"}),
+            Self::BlockPublicAccess(_) => public_access_block_document(),
+            Self::Tag(_, tags) => json!({"tags": tags}),
+            Self::SetCors { after, .. } => cors_document(after),
+        })
+    }
+
+    fn aws_cli(&self) -> String {
+        match self {
+            Self::Create(name, region, tags) => {
+                let mut configuration = json!({"Tags": tags.iter().map(|(k, v)| json!({"Key": k, "Value": v})).collect::<Vec<_>>()});
+                if !region.is_us_east_1() {
+                    configuration["LocationConstraint"] = json!(region);
+                }
+                format!(
+                    "aws s3api create-bucket --bucket {name} --region {region} --object-ownership BucketOwnerEnforced --create-bucket-configuration {}",
+                    aws_cli::document(&configuration)
+                )
+            }
+            Self::EnforceOwnership(name) => {
+                format!("aws s3api put-bucket-ownership-controls --bucket {name} --ownership-controls 'Rules=[{{ObjectOwnership=BucketOwnerEnforced}}]'")
+            }
+            Self::BlockPublicAccess(name) => format!(
+                "aws s3api put-public-access-block --bucket {name} --public-access-block-configuration \
+                 BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true"
+            ),
+            Self::Tag(name, tags) => {
+                let set: Vec<Value> = tags.iter().map(|(k, v)| json!({"Key": k, "Value": v})).collect();
+                format!("aws s3api put-bucket-tagging --bucket {name} --tagging {}", aws_cli::document(&json!({"TagSet": set})))
+            }
+            Self::SetCors { bucket, after, .. } => {
+                format!("aws s3api put-bucket-cors --bucket {bucket} --cors-configuration {}", aws_cli::document(&cors_document(after)))
+            }
+        }
+    }
+}
+
+impl Resource for Bucket {
+    type Observed = SeenBucket;
+    type Change = BucketChange;
+
+    const KIND: &'static str = "s3:bucket";
+    const PERMISSIONS: &'static [Permission] = &[
+        Permission::new(Service::S3, "HeadBucket", &["s3:ListBucket"], Scope::Buckets),
+        Permission::new(Service::S3, "CreateBucket", &["s3:CreateBucket", "s3:PutBucketOwnershipControls", "s3:TagResource"], Scope::Buckets),
+        Permission::new(Service::S3, "GetBucketTagging", &["s3:GetBucketTagging"], Scope::Buckets),
+        Permission::new(Service::S3, "PutBucketTagging", &["s3:PutBucketTagging"], Scope::Buckets),
+        Permission::new(Service::S3, "GetPublicAccessBlock", &["s3:GetBucketPublicAccessBlock"], Scope::Buckets),
+        Permission::new(Service::S3, "PutPublicAccessBlock", &["s3:PutBucketPublicAccessBlock"], Scope::Buckets),
+        Permission::new(Service::S3, "GetBucketOwnershipControls", &["s3:GetBucketOwnershipControls"], Scope::Buckets),
+        Permission::new(Service::S3, "PutBucketOwnershipControls", &["s3:PutBucketOwnershipControls"], Scope::Buckets),
+        Permission::new(Service::S3, "GetBucketCors", &["s3:GetBucketCORS"], Scope::Buckets),
+        Permission::new(Service::S3, "PutBucketCors", &["s3:PutBucketCORS"], Scope::Buckets),
+        Permission::new(Service::S3, "ListBuckets", &["s3:ListAllMyBuckets"], Scope::Everything),
+    ];
+
+    fn wanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Self> {
+        let tags = ownership::wanted(&spec.name, &spec.tags);
+        let (account_id, partition) = (&conventions.account_id, &conventions.partition);
+        let bucket = |spec: &BucketSpec| Self { spec: spec.clone(), tags: tags.clone(), account_id: account_id.clone(), partition: partition.clone() };
+        spec.buckets.iter().map(bucket).collect()
+    }
+
+    fn id(&self) -> ResourceId {
+        format!("{}/{}", Self::KIND, self.spec.name)
+    }
+
+    fn create_first(&self, cx: &Cx) -> bool {
+        cx.untouched && !self.spec.region.is_us_east_1()
+    }
+
+    async fn observe(&self, cx: &Cx) -> Result<Observation<SeenBucket>, Fault> {
+        let s3 = cx.account.s3(&self.spec.region);
+        let call = s3.head_bucket().bucket(self.name()).send();
+        let region = match cx.call(Service::S3, "HeadBucket", call).await {
+            Ok(answer) => answer.bucket_region,
+            Err(error) if error.meaning == Meaning::NotFound => return Ok(Observation::Absent),
+            // A HEAD has no body to say more: 403 is a bucket of somebody else, or one that we may not look at.
+            Err(error) if error.meaning == Meaning::Denied => return Err(self.not_ours(&error)),
+            Err(error) if error.status == Some(301) => return Err(self.elsewhere("another region")),
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(region) = region.as_deref().filter(|region| *region != self.spec.region.as_str()) {
+            return Err(self.elsewhere(region));
+        }
+        let (tags, blocked, owner_enforced, cors) =
+            tokio::try_join!(self.see_tags(cx), self.see_block(cx), self.see_ownership(cx), self.see_cors(cx))?;
+        let seen = SeenBucket { region, tags: tags.clone(), blocked, owner_enforced, cors };
+        match ownership::sort(cx, &self.id(), &tags, seen) {
+            Observation::Foreign { owner: None, seen } if tags.is_empty() && self.is_from_this_job(cx).await? => Ok(Observation::Ours(seen)),
+            sorted => Ok(sorted),
+        }
+    }
+
+    fn plan(&self, seen: Option<&SeenBucket>) -> Result<Changes<BucketChange>, Fault> {
+        let name = self.spec.name.clone();
+        let Some(seen) = seen else {
+            return Ok(Changes::of(vec![
+                BucketChange::Create(name.clone(), self.spec.region.clone(), self.tags.clone()),
+                BucketChange::BlockPublicAccess(name.clone()),
+                BucketChange::SetCors { bucket: name, before: Vec::new(), after: self.wanted_cors() },
+            ]));
+        };
+        let mut changes = Vec::new();
+        if !seen.blocked {
+            changes.push(BucketChange::BlockPublicAccess(name.clone()));
+        }
+        if !seen.owner_enforced {
+            changes.push(BucketChange::EnforceOwnership(name.clone()));
+        }
+        let missing = ownership::missing(&self.tags, &seen.tags);
+        if !missing.is_empty() {
+            let mut tags = seen.tags.clone();
+            tags.extend(missing);
+            changes.push(BucketChange::Tag(name.clone(), tags));
+        }
+        let after = self.cors_over(seen);
+        if !same_cors(&after, &seen.cors) {
+            changes.push(BucketChange::SetCors { bucket: name, before: seen.cors.clone(), after });
+        }
+        Ok(Changes::of(changes))
+    }
+
+    async fn apply(&self, cx: &Cx, change: &BucketChange) -> Result<Applied, Fault> {
+        match change {
+            BucketChange::Create(_, region, tags) => self.create(cx, region, &ownership::on_creation(cx, tags)).await,
+            BucketChange::EnforceOwnership(_) => self.enforce_ownership(cx).await,
+            BucketChange::BlockPublicAccess(_) => self.block_public_access(cx).await,
+            BucketChange::Tag(_, tags) => self.put_tags(cx, tags).await,
+            BucketChange::SetCors { after, .. } => self.put_cors(cx, after).await,
+        }
+    }
+
+    fn arn(&self, _conventions: &Conventions) -> Option<String> {
+        Some(format!("arn:{}:s3:::{}", self.partition, self.spec.name))
+    }
+}
+
+impl Bucket {
+    fn name(&self) -> &str {
+        self.spec.name.as_str()
+    }
+
+    /// The guide's two rules: anybody may download by browser, the app's own pages may upload.
+    fn wanted_cors(&self) -> Vec<Cors> {
+        let texts = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let max_age = Some(MAX_AGE_SECONDS);
+        let download = Cors { origins: texts(&["*"]), headers: texts(&["Authorization"]), methods: texts(&["GET"]), max_age, ..Cors::default() };
+        let upload = Cors {
+            origins: self.spec.upload_origins.iter().map(ToString::to_string).collect(),
+            headers: texts(&["*"]),
+            methods: texts(&["PUT", "POST", "DELETE"]),
+            // Multipart uploads from a browser need the ETag of each part.
+            exposed: texts(&["x-amz-server-side-encryption", "ETag"]),
+            max_age,
+            id: None,
+        };
+        std::iter::once(download).chain((!upload.origins.is_empty()).then_some(upload)).collect()
+    }
+
+    /// Our rules, and on an adopted bucket also those that are there.
+    fn cors_over(&self, seen: &SeenBucket) -> Vec<Cors> {
+        let mut rules = self.wanted_cors();
+        if ownership::is_adopted(&seen.tags) {
+            let kept: Vec<Cors> = seen.cors.iter().filter(|rule| !rules.iter().any(|ours| ours.same(rule))).cloned().collect();
+            rules.extend(kept);
+        }
+        rules
+    }
+
+    async fn create(&self, cx: &Cx, region: &Region, tags: &Tags) -> Result<Applied, Fault> {
+        let constraint = (!region.is_us_east_1()).then(|| BucketLocationConstraint::from(region.as_str()));
+        let configuration = CreateBucketConfiguration::builder().set_location_constraint(constraint).set_tags(Some(sdk_tags(tags)?)).build();
+        let call = cx.account.s3(region).create_bucket().bucket(self.name()).create_bucket_configuration(configuration);
+        // One attempt: "already owned by you" then tells of a bucket that was there before this call.
+        let once = aws_sdk_s3::config::Config::builder().retry_config(RetryConfig::disabled());
+        let call = call.object_ownership(ObjectOwnership::BucketOwnerEnforced).customize().config_override(once).send();
+        match cx.call(Service::S3, "CreateBucket", call).await {
+            Ok(_) => cx.note_made(self.id()),
+            Err(error) if error.meaning == Meaning::AlreadyExists => return Ok(Applied::MetExisting),
+            Err(error) => {
+                if !error.had_no_effect() {
+                    cx.note_in_doubt(self.id());
+                }
+                return Err(error.into());
+            }
+        }
+        self.tag_if_not_taken(cx, tags).await?;
+        Ok(Applied::Done)
+    }
+
+    /// Not every partition and emulator takes tags with the create. Whether this one does is learned once.
+    async fn tag_if_not_taken(&self, cx: &Cx, tags: &Tags) -> Result<(), Fault> {
+        let learned = format!("s3 takes tags with CreateBucket in {}", self.spec.region);
+        if cx.account.remembers(&learned).is_some() {
+            return Ok(());
+        }
+        if self.see_tags(cx).await? == *tags {
+            cx.account.remember(&learned, "");
+            return Ok(());
+        }
+        self.put_tags(cx, tags).await.map(|_| ())
+    }
+
+    async fn enforce_ownership(&self, cx: &Cx) -> Result<Applied, Fault> {
+        let rule = OwnershipControlsRule::builder().object_ownership(ObjectOwnership::BucketOwnerEnforced).build().map_err(Fault::of_sdk)?;
+        let controls = OwnershipControls::builder().rules(rule).build().map_err(Fault::of_sdk)?;
+        let call = cx.account.s3(&self.spec.region).put_bucket_ownership_controls().bucket(self.name());
+        let call = call.ownership_controls(controls).expected_bucket_owner(&self.account_id).send();
+        self.put(cx, "PutBucketOwnershipControls", call).await
+    }
+
+    async fn block_public_access(&self, cx: &Cx) -> Result<Applied, Fault> {
+        let all = PublicAccessBlockConfiguration::builder()
+            .block_public_acls(true)
+            .ignore_public_acls(true)
+            .block_public_policy(true)
+            .restrict_public_buckets(true)
+            .build();
+        let call = cx.account.s3(&self.spec.region).put_public_access_block().bucket(self.name());
+        let call = call.public_access_block_configuration(all).expected_bucket_owner(&self.account_id).send();
+        self.put(cx, "PutPublicAccessBlock", call).await
+    }
+
+    async fn put_tags(&self, cx: &Cx, tags: &Tags) -> Result<Applied, Fault> {
+        let tagging = Tagging::builder().set_tag_set(Some(sdk_tags(tags)?)).build().map_err(Fault::of_sdk)?;
+        let call = cx.account.s3(&self.spec.region).put_bucket_tagging().bucket(self.name());
+        let call = call.tagging(tagging).expected_bucket_owner(&self.account_id).send();
+        self.put(cx, "PutBucketTagging", call).await
+    }
+
+    async fn put_cors(&self, cx: &Cx, rules: &[Cors]) -> Result<Applied, Fault> {
+        let rules = rules.iter().map(Cors::sdk).collect::<Result<Vec<_>, _>>()?;
+        let configuration = CorsConfiguration::builder().set_cors_rules(Some(rules)).build().map_err(Fault::of_sdk)?;
+        let call = cx.account.s3(&self.spec.region).put_bucket_cors().bucket(self.name());
+        let call = call.cors_configuration(configuration).expected_bucket_owner(&self.account_id).send();
+        self.put(cx, "PutBucketCors", call).await
+    }
+
+    /// A change of the bucket's settings; one that we have just made may not be visible yet.
+    async fn put<T, E>(
+        &self,
+        cx: &Cx,
+        operation: &'static str,
+        call: impl Future<Output = Result<T, aws_sdk_s3::error::SdkError<E, aws_smithy_runtime_api::client::orchestrator::HttpResponse>>>,
+    ) -> Result<Applied, Fault>
+    where
+        E: aws_smithy_types::error::metadata::ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let answer = cx.call(Service::S3, operation, call).await;
+        answer.map(|_| Applied::Done).map_err(|error| cx.missing_after_create(&self.id(), error))
+    }
+
+    async fn see_tags(&self, cx: &Cx) -> Result<Tags, Fault> {
+        let s3 = cx.account.s3(&self.spec.region);
+        let call = s3.get_bucket_tagging().bucket(self.name()).expected_bucket_owner(&self.account_id).send();
+        let answer = found(cx.call(Service::S3, "GetBucketTagging", call).await)?;
+        Ok(answer.map(|a| a.tag_set.into_iter().map(|tag| (tag.key, tag.value)).collect()).unwrap_or_default())
+    }
+
+    async fn see_block(&self, cx: &Cx) -> Result<bool, Fault> {
+        let s3 = cx.account.s3(&self.spec.region);
+        let call = s3.get_public_access_block().bucket(self.name()).expected_bucket_owner(&self.account_id).send();
+        let answer = found(cx.call(Service::S3, "GetPublicAccessBlock", call).await)?;
+        let all = |c: PublicAccessBlockConfiguration| {
+            [c.block_public_acls, c.ignore_public_acls, c.block_public_policy, c.restrict_public_buckets].iter().all(|set| *set == Some(true))
+        };
+        Ok(answer.and_then(|a| a.public_access_block_configuration).is_some_and(all))
+    }
+
+    async fn see_ownership(&self, cx: &Cx) -> Result<bool, Fault> {
+        let s3 = cx.account.s3(&self.spec.region);
+        let call = s3.get_bucket_ownership_controls().bucket(self.name()).expected_bucket_owner(&self.account_id).send();
+        let answer = found(cx.call(Service::S3, "GetBucketOwnershipControls", call).await)?;
+        let enforced = |rule: &OwnershipControlsRule| rule.object_ownership == ObjectOwnership::BucketOwnerEnforced;
+        Ok(answer.and_then(|a| a.ownership_controls).is_some_and(|controls| controls.rules.iter().all(enforced)))
+    }
+
+    async fn see_cors(&self, cx: &Cx) -> Result<Vec<Cors>, Fault> {
+        let s3 = cx.account.s3(&self.spec.region);
+        let call = s3.get_bucket_cors().bucket(self.name()).expected_bucket_owner(&self.account_id).send();
+        let answer = found(cx.call(Service::S3, "GetBucketCors", call).await)?;
+        Ok(answer.and_then(|a| a.cors_rules).unwrap_or_default().into_iter().map(Cors::of_sdk).collect())
+    }
+
+    /// Whether an untagged bucket of this account is what this very job made, where the answer to its
+    /// create was lost: it was made after the job was accepted.
+    async fn is_from_this_job(&self, cx: &Cx) -> Result<bool, Fault> {
+        if !cx.is_in_doubt(&self.id()) {
+            return Ok(false);
+        }
+        let mut token = None;
+        loop {
+            let call = cx.account.s3(&self.spec.region).list_buckets().prefix(self.name()).set_continuation_token(token).send();
+            let page = cx.call(Service::S3, "ListBuckets", call).await?;
+            if let Some(bucket) = page.buckets().iter().find(|bucket| bucket.name() == Some(self.name())) {
+                // S3 tells whole seconds.
+                let made = bucket.creation_date().map(aws_smithy_types::DateTime::secs);
+                return Ok(made.is_some_and(|made| made >= cx.accepted_at.millis().div_euclid(1000)));
+            }
+            token = page.continuation_token;
+            if token.is_none() {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn not_ours(&self, error: &AwsError) -> Fault {
+        Fault::Rejected(Trouble {
+            code: TroubleCode::Conflict,
+            detail: format!("the bucket {} is there and S3 does not let the service look at it", self.name()),
+            remedy: Some(
+                "It probably belongs to another account: bucket names are unique in the world, choose another. If it is this \
+                 account's, allow the service's role s3:ListBucket."
+                    .into(),
+            ),
+            retryable: false,
+            aws: Some(error.refusal()),
+        })
+    }
+
+    fn elsewhere(&self, region: &str) -> Fault {
+        Fault::Rejected(Trouble {
+            code: TroubleCode::Conflict,
+            detail: format!("the bucket {} is there already, in {region}, not in {}", self.name(), self.spec.region),
+            remedy: Some("Name the region where it is, or choose another name: a bucket cannot be moved.".into()),
+            retryable: false,
+            aws: None,
+        })
+    }
+}
+
+impl Cors {
+    fn of_sdk(rule: CorsRule) -> Self {
+        Self {
+            origins: rule.allowed_origins,
+            headers: rule.allowed_headers.unwrap_or_default(),
+            methods: rule.allowed_methods,
+            exposed: rule.expose_headers.unwrap_or_default(),
+            max_age: rule.max_age_seconds,
+            id: rule.id,
+        }
+    }
+
+    fn sdk(&self) -> Result<CorsRule, Fault> {
+        let filled = |list: &Vec<String>| (!list.is_empty()).then(|| list.clone());
+        CorsRule::builder()
+            .set_allowed_origins(Some(self.origins.clone()))
+            .set_allowed_headers(filled(&self.headers))
+            .set_allowed_methods(Some(self.methods.clone()))
+            .set_expose_headers(filled(&self.exposed))
+            .set_max_age_seconds(self.max_age)
+            .set_id(self.id.clone())
+            .build()
+            .map_err(Fault::of_sdk)
+    }
+
+    /// Whether two rules allow the same: the order within a list and the rule's id do not count.
+    fn same(&self, other: &Self) -> bool {
+        let sorted = |list: &[String]| {
+            let mut list = list.to_vec();
+            list.sort();
+            list
+        };
+        let meaning = |rule: &Self| (sorted(&rule.origins), sorted(&rule.headers), sorted(&rule.methods), sorted(&rule.exposed), rule.max_age);
+        meaning(self) == meaning(other)
+    }
+}
+
+/// Whether two lists of rules allow the same; the first rule that matches decides, so their order counts.
+fn same_cors(a: &[Cors], b: &[Cors]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.same(b))
+}
+
+/// A setting that is not there is no error.
+fn found<T>(answer: Result<T, AwsError>) -> Result<Option<T>, Fault> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.meaning == Meaning::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn sdk_tags(tags: &Tags) -> Result<Vec<Tag>, Fault> {
+    tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect::<Result<_, _>>().map_err(Fault::of_sdk)
+}
+
+fn public_access_block_document() -> Value {
+    json!({"BlockPublicAcls": true, "IgnorePublicAcls": true, "BlockPublicPolicy": true, "RestrictPublicBuckets": true})
+}
+
+fn cors_document(rules: &[Cors]) -> Value {
+    let rule = |rule: &Cors| {
+        let mut document = json!({"AllowedOrigins": rule.origins, "AllowedMethods": rule.methods});
+        if !rule.headers.is_empty() {
+            document["AllowedHeaders"] = json!(rule.headers);
+        }
+        if !rule.exposed.is_empty() {
+            document["ExposeHeaders"] = json!(rule.exposed);
+        }
+        if let Some(seconds) = rule.max_age {
+            document["MaxAgeSeconds"] = json!(seconds);
+        }
+        if let Some(id) = &rule.id {
+            document["ID"] = json!(id);
+        }
+        document
+    };
+    json!({"CORSRules": rules.iter().map(rule).collect::<Vec<_>>()})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::names::{AppName, Origin};
+    use proptest::prelude::*;
+
+    fn bucket(origins: &[&str]) -> Bucket {
+        Bucket {
+            spec: BucketSpec {
+                name: BucketName::parse("acme-media").unwrap(),
+                region: Region::parse("us-west-2").unwrap(),
+                upload_origins: origins.iter().map(|o| Origin::parse(o).unwrap()).collect(),
+            },
+            tags: ownership::wanted(&AppName::parse("acme").unwrap(), &Tags::new()),
+            account_id: "123456789012".into(),
+            partition: "aws".into(),
+        }
+    }
+
+    /// What S3 would hold after the changes.
+    fn after(seen: Option<&SeenBucket>, changes: &[BucketChange]) -> SeenBucket {
+        let mut bucket = seen.cloned().unwrap_or_default();
+        for change in changes {
+            match change {
+                BucketChange::Create(_, _, tags) => {
+                    bucket.tags = tags.clone();
+                    bucket.owner_enforced = true;
+                }
+                BucketChange::EnforceOwnership(_) => bucket.owner_enforced = true,
+                BucketChange::BlockPublicAccess(_) => bucket.blocked = true,
+                BucketChange::Tag(_, tags) => bucket.tags = tags.clone(),
+                BucketChange::SetCors { after, .. } => bucket.cors = after.clone(),
+            }
+        }
+        bucket
+    }
+
+    fn a_rule() -> impl Strategy<Value = Cors> {
+        let words = || proptest::collection::vec("[a-c]", 1..3);
+        (words(), words(), words(), words(), proptest::option::of(0..3)).prop_map(|(origins, headers, methods, exposed, max_age)| Cors {
+            origins, headers, methods, exposed, max_age, id: None,
+        })
+    }
+
+    fn seen() -> impl Strategy<Value = Option<SeenBucket>> {
+        let tags = proptest::collection::btree_map("[a-c]", "[a-c]", 0..3);
+        let seen = (any::<bool>(), any::<bool>(), any::<bool>(), tags, proptest::collection::vec(a_rule(), 0..3));
+        proptest::option::of(seen.prop_map(|(ours, blocked, owner_enforced, mut tags, cors)| {
+            if ours {
+                tags.insert("slipway:app".into(), "acme".into());
+            }
+            SeenBucket { region: None, tags, blocked, owner_enforced, cors }
+        }))
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_left_to_plan_after_a_plan(seen in seen()) {
+            let bucket = bucket(&["https://acme.example"]);
+            let changes = bucket.plan(seen.as_ref()).unwrap().changes;
+            let after = after(seen.as_ref(), &changes);
+            prop_assert!(bucket.plan(Some(&after)).unwrap().changes.is_empty());
+        }
+
+        #[test]
+        fn adoption_keeps_every_rule_and_tag(seen in seen()) {
+            let Some(seen) = seen else { return Ok(()) };
+            prop_assume!(!seen.tags.contains_key("slipway:app"));
+            let bucket = bucket(&["https://acme.example"]);
+            let after = after(Some(&seen), &bucket.plan(Some(&seen)).unwrap().changes);
+            prop_assert!(seen.cors.iter().all(|rule| after.cors.iter().any(|kept| kept.same(rule))));
+            prop_assert!(seen.tags.iter().all(|(key, value)| after.tags.get(key) == Some(value)));
+        }
+
+        #[test]
+        fn the_public_is_locked_out_before_anything_opens(seen in seen()) {
+            let changes = bucket(&["https://acme.example"]).plan(seen.as_ref()).unwrap().changes;
+            let at = |wanted: fn(&BucketChange) -> bool| changes.iter().position(wanted);
+            if let (Some(block), Some(cors)) = (at(|c| matches!(c, BucketChange::BlockPublicAccess(_))), at(|c| matches!(c, BucketChange::SetCors { .. }))) {
+                prop_assert!(block < cors);
+            }
+        }
+    }
+
+    #[test]
+    fn the_guides_two_rules() {
+        let changes = bucket(&["https://acme-shop.herokuapp.com"]).plan(None).unwrap().changes;
+        assert_eq!(changes.len(), 3);
+        assert_eq!(
+            changes[2].after().unwrap(),
+            json!({"CORSRules": [
+                {"AllowedOrigins": ["*"], "AllowedHeaders": ["Authorization"], "AllowedMethods": ["GET"], "MaxAgeSeconds": 3000},
+                {"AllowedOrigins": ["https://acme-shop.herokuapp.com"], "AllowedHeaders": ["*"],
+                 "AllowedMethods": ["PUT", "POST", "DELETE"], "ExposeHeaders": ["x-amz-server-side-encryption", "ETag"],
+                 "MaxAgeSeconds": 3000},
+            ]})
+        );
+        assert_eq!(bucket(&[]).wanted_cors().len(), 1, "nobody uploads");
+    }
+}

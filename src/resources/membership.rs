@@ -1,0 +1,92 @@
+//! The user's place in the group that marks app users.
+//!
+//! Invariant: `AddUserToGroup` is idempotent, so it can be tried before anybody has looked.
+
+use std::fmt;
+
+use super::{Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, aws_cli, group, user};
+use crate::aws::{Meaning, Service};
+use crate::domain::names::{AppName, GroupName};
+use crate::domain::plan::Action;
+use crate::domain::spec::AppSpec;
+
+/// A user's membership of a group.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Membership {
+    user: AppName,
+    group: GroupName,
+}
+
+/// What changes a membership.
+#[derive(Debug, Clone, PartialEq)]
+pub enum MembershipChange {
+    /// `AddUserToGroup`.
+    Add(Membership),
+}
+
+impl fmt::Display for MembershipChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Add(it) = self;
+        write!(f, "add user {} to group {}", it.user, it.group)
+    }
+}
+
+impl Change for MembershipChange {
+    fn action(&self) -> Action {
+        Action::Create
+    }
+
+    fn aws_cli(&self) -> String {
+        let Self::Add(it) = self;
+        let (group, user) = (aws_cli::word(it.group.as_str()), aws_cli::word(it.user.as_str()));
+        format!("aws iam add-user-to-group --group-name {group} --user-name {user}")
+    }
+}
+
+impl Resource for Membership {
+    type Observed = ();
+    type Change = MembershipChange;
+
+    const KIND: &'static str = "iam:membership";
+    const PERMISSIONS: &'static [Permission] = &[
+        Permission::new(Service::Iam, "ListGroupsForUser", &["iam:ListGroupsForUser"], Scope::Users),
+        Permission::new(Service::Iam, "AddUserToGroup", &["iam:AddUserToGroup"], Scope::Group),
+    ];
+
+    fn wanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Self> {
+        vec![Self { user: spec.name.clone(), group: conventions.group.clone() }]
+    }
+
+    fn id(&self) -> ResourceId {
+        format!("{}/{}/{}", Self::KIND, self.group, self.user)
+    }
+
+    fn needs(&self) -> Vec<ResourceId> {
+        vec![group::id(&self.group), user::id(&self.user)]
+    }
+
+    fn create_first(&self, cx: &Cx) -> bool {
+        cx.has_made(&user::id(&self.user))
+    }
+
+    async fn observe(&self, cx: &Cx) -> Result<Observation<()>, Fault> {
+        // A user is in ten groups at most (IAM quotas), so there is one page.
+        let call = cx.account.iam().list_groups_for_user().user_name(self.user.as_str()).send();
+        match cx.call(Service::Iam, "ListGroupsForUser", call).await {
+            Ok(answer) if answer.groups().iter().any(|g| g.group_name() == self.group.as_str()) => Ok(Observation::Ours(())),
+            Ok(_) => Ok(Observation::Absent),
+            Err(error) if error.meaning == Meaning::NotFound => Ok(Observation::Absent),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn plan(&self, seen: Option<&()>) -> Result<Changes<MembershipChange>, Fault> {
+        Ok(Changes::of(if seen.is_some() { Vec::new() } else { vec![MembershipChange::Add(self.clone())] }))
+    }
+
+    async fn apply(&self, cx: &Cx, MembershipChange::Add(it): &MembershipChange) -> Result<Applied, Fault> {
+        let call = cx.account.iam().add_user_to_group().group_name(it.group.as_str()).user_name(it.user.as_str()).send();
+        let answer = cx.call(Service::Iam, "AddUserToGroup", call).await;
+        answer.map(|_| Applied::Done).map_err(|error| cx.missing_after_create(&user::id(&self.user), error))
+    }
+}

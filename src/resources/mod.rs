@@ -1,0 +1,213 @@
+//! The kinds of AWS thing that Slipway keeps as wanted, one file a kind.
+//!
+//! Invariants:
+//! - `observe` never changes anything; `plan` is pure, and its empty answer means converged; `apply`
+//!   makes one change, and "already so" is success.
+//! - A foreign thing (there, and not this app's) is never changed unless the request says to adopt it,
+//!   and never when another app of ours has it.
+//! - A kind is one file and one line in [`kinds!`]; the engine, plans, the role's policy, the docs and
+//!   the replay tests follow from its [`Resource`].
+
+use std::fmt::Display;
+use std::future::Future;
+
+use serde_json::Value;
+
+use crate::domain::names::{GroupName, IamPath, PolicyName};
+use crate::domain::plan::Action;
+use crate::domain::spec::{AppSpec, Defaults};
+
+pub mod access_key;
+pub mod attachment;
+mod aws_cli;
+pub mod bucket;
+pub mod context;
+mod fault;
+pub mod group;
+pub mod lifecycle;
+pub mod membership;
+mod ownership;
+pub mod permission;
+pub mod policy;
+pub mod repository;
+pub mod user;
+
+pub use context::{Cx, Timing};
+pub use fault::Fault;
+pub use ownership::Tags;
+pub use permission::{Permission, Scope};
+
+/// A resource's id, such as `s3:bucket/acme-shop-media`: its kind, then its name.
+pub type ResourceId = String;
+
+/// What is there.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Observation<T> {
+    /// Nothing.
+    Absent,
+    /// This app's, or something that all apps share.
+    Ours(T),
+    /// Somebody else's.
+    Foreign {
+        /// Whose, where that can be told; nobody takes over what has an owner.
+        owner: Option<String>,
+        /// What adopting it would start from.
+        seen: T,
+    },
+}
+
+/// The changes that would bring what is there to what is wanted, and what a person should know.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Changes<C> {
+    /// In an order that works.
+    pub changes: Vec<C>,
+    /// In people's words.
+    pub warnings: Vec<String>,
+}
+
+impl<C> Changes<C> {
+    /// Changes without a warning.
+    pub fn of(changes: Vec<C>) -> Self {
+        Self { changes, warnings: Vec::new() }
+    }
+}
+
+/// What a change met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// It is made.
+    Done,
+    /// A create met a thing by that name: look again, it may be our own.
+    MetExisting,
+}
+
+/// One AWS call that changes something. Its text says what it does, as plans and events show it.
+pub trait Change: Display + Clone + Send + Sync {
+    /// What kind of change.
+    fn action(&self) -> Action;
+    /// What is there before, in people's terms.
+    fn before(&self) -> Option<Value> {
+        None
+    }
+    /// What is there after.
+    fn after(&self) -> Option<Value> {
+        None
+    }
+    /// The command a person would type for it, as the guide does it.
+    fn aws_cli(&self) -> String;
+}
+
+/// The organisation's names that resources are built from.
+#[derive(Debug, Clone)]
+pub struct Conventions {
+    /// The group that marks app users.
+    pub group: GroupName,
+    /// The path of app users.
+    pub iam_path: IamPath,
+    /// The shared media policy, and the prefix of scoped ones.
+    pub policy: PolicyName,
+    /// The ARN partition.
+    pub partition: String,
+    /// The account's 12 digits.
+    pub account_id: String,
+}
+
+impl Conventions {
+    /// The conventions of the settings, in an account.
+    pub fn new(defaults: &Defaults, partition: impl Into<String>, account_id: impl Into<String>) -> Self {
+        Self {
+            group: defaults.group.clone(),
+            iam_path: defaults.iam_path.clone(),
+            policy: defaults.policy.clone(),
+            partition: partition.into(),
+            account_id: account_id.into(),
+        }
+    }
+}
+
+/// A kind of AWS thing, and one such thing as it is wanted.
+pub trait Resource: Send + Sync + Clone + 'static {
+    /// What a look at it shows.
+    type Observed: Send + Sync + Clone;
+    /// One variant per AWS call that changes it.
+    type Change: Change;
+
+    /// The kind's name, with which its ids begin.
+    const KIND: &'static str;
+    /// Every AWS operation of this kind, with what the service's role needs for it.
+    const PERMISSIONS: &'static [Permission];
+
+    /// The things of this kind that an app's spec asks for.
+    fn wanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Self>;
+
+    /// This thing's id.
+    fn id(&self) -> ResourceId;
+
+    /// The things that have to be there first.
+    fn needs(&self) -> Vec<ResourceId> {
+        Vec::new()
+    }
+
+    /// Whether to try its create before looking: only where meeting an existing thing is told, and harms nothing.
+    fn create_first(&self, _cx: &Cx) -> bool {
+        false
+    }
+
+    /// What is there. Changes nothing.
+    fn observe(&self, cx: &Cx) -> impl Future<Output = Result<Observation<Self::Observed>, Fault>> + Send;
+
+    /// What to change, given what is there.
+    ///
+    /// # Errors
+    /// When a person has to decide, or it can never work.
+    fn plan(&self, seen: Option<&Self::Observed>) -> Result<Changes<Self::Change>, Fault>;
+
+    /// Makes one change.
+    fn apply(&self, cx: &Cx, change: &Self::Change) -> impl Future<Output = Result<Applied, Fault>> + Send;
+
+    /// What a person should know before the changes are made, from a closer look. Only for plans.
+    fn foresee(&self, _cx: &Cx, _changes: &[Self::Change]) -> impl Future<Output = Result<Vec<String>, Fault>> + Send {
+        async { Ok(Vec::new()) }
+    }
+
+    /// Its ARN, where AWS gives it one.
+    fn arn(&self, _conventions: &Conventions) -> Option<String> {
+        None
+    }
+}
+
+/// Enumerates the kinds: what follows calls the given macro once with all of them.
+macro_rules! kinds {
+    ($($kind:ty),+ $(,)?) => {
+        /// The names of all kinds.
+        pub const KINDS: &[&str] = &[$(<$kind as Resource>::KIND),+];
+
+        /// The permissions of all kinds, each with its kind's name.
+        pub fn permissions() -> Vec<(&'static str, &'static Permission)> {
+            let mut all = Vec::new();
+            $(all.extend(<$kind as Resource>::PERMISSIONS.iter().map(|p| (<$kind as Resource>::KIND, p)));)+
+            all
+        }
+
+        /// Everything that an app's spec asks for, each as a node of the graph.
+        pub fn graph(spec: &AppSpec, conventions: &Conventions) -> Vec<Box<dyn crate::engine::Node>> {
+            let mut nodes: Vec<Box<dyn crate::engine::Node>> = Vec::new();
+            $(for resource in <$kind as Resource>::wanted(spec, conventions) {
+                nodes.push(Box::new(crate::engine::Typed(resource)));
+            })+
+            nodes
+        }
+    };
+}
+
+kinds! {
+    group::Group,
+    user::User,
+    membership::Membership,
+    policy::Policy,
+    attachment::Attachment,
+    access_key::AccessKey,
+    bucket::Bucket,
+    repository::Repository,
+    lifecycle::RepositoryLifecycle,
+}

@@ -1,0 +1,94 @@
+//! Whose a thing is, by its tags and by our own record.
+//!
+//! Invariants:
+//! - A thing tagged as another app's is that app's, whatever our record says.
+//! - A thing without our tag is ours only if our record says that a job of this app made it.
+
+use std::collections::BTreeMap;
+
+use super::{Cx, Observation};
+use crate::domain::names::AppName;
+use crate::domain::spec::TAG_PREFIX;
+
+/// Tags by key.
+pub type Tags = BTreeMap<String, String>;
+
+/// The app that a thing belongs to.
+pub fn app_key() -> String {
+    format!("{TAG_PREFIX}app")
+}
+
+/// The job that made a thing.
+pub fn job_key() -> String {
+    format!("{TAG_PREFIX}job")
+}
+
+/// Marks a thing that was there before its app: removal leaves it.
+pub fn adopted_key() -> String {
+    format!("{TAG_PREFIX}adopted")
+}
+
+/// The tags that a thing of this app keeps: the caller's and ours.
+pub fn wanted(app: &AppName, tags: &Tags) -> Tags {
+    let mut all = tags.clone();
+    all.insert(app_key(), app.to_string());
+    all
+}
+
+/// The tags that a new thing gets: also the job that makes it.
+pub fn on_creation(cx: &Cx, wanted: &Tags) -> Tags {
+    let mut all = wanted.clone();
+    all.insert(job_key(), cx.job.to_string());
+    all
+}
+
+/// The tags to set on what is there: what is missing or different, and the adoption mark on what was not ours.
+pub fn missing(wanted: &Tags, seen: &Tags) -> Tags {
+    let mut missing: Tags = wanted.iter().filter(|(key, value)| seen.get(*key) != Some(value)).map(|(k, v)| (k.clone(), v.clone())).collect();
+    if missing.contains_key(&app_key()) {
+        missing.insert(adopted_key(), "true".into());
+    }
+    missing
+}
+
+/// Whether a thing with these tags was there before its app, or is about to be adopted.
+pub fn is_adopted(seen: &Tags) -> bool {
+    seen.contains_key(&adopted_key()) || !seen.contains_key(&app_key())
+}
+
+/// Sorts what was seen by whose it is.
+pub fn sort<T>(cx: &Cx, id: &str, tags: &Tags, seen: T) -> Observation<T> {
+    match tags.get(&app_key()) {
+        Some(owner) if *owner == cx.app.as_str() => Observation::Ours(seen),
+        Some(owner) => Observation::Foreign { owner: Some(format!("the app {owner}")), seen },
+        None if cx.is_recorded(id) => Observation::Ours(seen),
+        None => Observation::Foreign { owner: None, seen },
+    }
+}
+
+/// Tags as `key=value` words of a command line in the CLI's shorthand form.
+pub fn shorthand(tags: &Tags) -> String {
+    let words: Vec<String> = tags.iter().map(|(key, value)| super::aws_cli::word(&format!("Key={key},Value={value}"))).collect();
+    words.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn setting_what_is_missing_leaves_nothing_missing(
+            tags in proptest::collection::btree_map("[a-z]{1,4}", "[a-z]{0,4}", 0..6),
+            seen in proptest::collection::btree_map("[a-z]{1,4}", "[a-z]{0,4}", 0..6),
+        ) {
+            let wanted = wanted(&AppName::parse("acme").unwrap(), &tags);
+            let mut after = seen.clone();
+            after.extend(missing(&wanted, &seen));
+            prop_assert!(missing(&wanted, &after).is_empty());
+            prop_assert!(seen.keys().all(|key| after.contains_key(key)), "tags that are there are kept");
+            prop_assert!(is_adopted(&after), "what was not ours is marked as adopted");
+        }
+    }
+}

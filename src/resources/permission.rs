@@ -1,0 +1,123 @@
+//! What the service's role must be allowed, gathered from the kinds.
+//!
+//! Invariant: an operation that no kind declares is not in the role's policy, and a refusal names the
+//! action of the operation that was refused.
+
+use serde_json::{Map, Value, json};
+
+use super::{Conventions, permissions};
+use crate::aws::Service;
+
+/// The resources that an action is allowed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// AWS offers no narrower one.
+    Everything,
+    /// The group that marks app users.
+    Group,
+    /// Users under the configured path.
+    Users,
+    /// The shared media policy and the scoped ones.
+    Policies,
+    /// Buckets.
+    Buckets,
+    /// Repositories of this account.
+    Repositories,
+}
+
+/// A condition on an allowed action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// None.
+    Always,
+    /// What is made carries our tag.
+    TaggedOnCreation,
+    /// What is touched carries our tag.
+    OnOurs,
+    /// Only the media policies are attached.
+    MediaPoliciesOnly,
+}
+
+/// An AWS operation and what it takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Permission {
+    /// The service.
+    pub service: Service,
+    /// The API operation.
+    pub operation: &'static str,
+    /// The IAM actions it takes (Service Authorization Reference).
+    pub actions: &'static [&'static str],
+    /// On what.
+    pub scope: Scope,
+    /// When.
+    pub condition: Condition,
+}
+
+impl Permission {
+    /// An operation whose actions are allowed on `scope`.
+    pub const fn new(service: Service, operation: &'static str, actions: &'static [&'static str], scope: Scope) -> Self {
+        Self { service, operation, actions, scope, condition: Condition::Always }
+    }
+
+    /// The same, under a condition.
+    pub const fn only(self, condition: Condition) -> Self {
+        Self { condition, ..self }
+    }
+}
+
+/// The actions that an operation takes.
+pub fn actions_of(service: Service, operation: &str) -> Vec<&'static str> {
+    let all = permissions();
+    let found = all.iter().find(|(_, p)| p.service == service && p.operation == operation);
+    found.map(|(_, p)| p.actions.to_vec()).unwrap_or_default()
+}
+
+/// The policy that the service's role needs, scoped to path and tags where AWS allows it.
+pub fn role_policy(conventions: &Conventions) -> Value {
+    let mut groups: Vec<(Scope, Condition, Vec<&str>)> = Vec::new();
+    for (_, permission) in permissions() {
+        let place = groups.iter_mut().find(|(scope, condition, _)| (*scope, *condition) == (permission.scope, permission.condition));
+        match place {
+            Some((_, _, actions)) => actions.extend(permission.actions),
+            None => groups.push((permission.scope, permission.condition, permission.actions.to_vec())),
+        }
+    }
+    let statements = groups.into_iter().map(|(scope, condition, mut actions)| {
+        actions.sort_unstable();
+        actions.dedup();
+        let mut statement = Map::new();
+        statement.insert("Effect".into(), json!("Allow"));
+        statement.insert("Action".into(), json!(actions));
+        statement.insert("Resource".into(), scope.resources(conventions));
+        if let Some(condition) = condition.document(conventions) {
+            statement.insert("Condition".into(), condition);
+        }
+        Value::Object(statement)
+    });
+    json!({"Version": "2012-10-17", "Statement": statements.collect::<Vec<_>>()})
+}
+
+impl Scope {
+    fn resources(self, c: &Conventions) -> Value {
+        let iam = format!("arn:{}:iam::{}", c.partition, c.account_id);
+        match self {
+            Self::Everything => json!("*"),
+            Self::Group => json!(format!("{iam}:group/{}", c.group)),
+            Self::Users => json!(format!("{iam}:user{}*", c.iam_path)),
+            Self::Policies => json!([format!("{iam}:policy/{}", c.policy), format!("{iam}:policy/{}-*", c.policy)]),
+            Self::Buckets => json!(format!("arn:{}:s3:::*", c.partition)),
+            Self::Repositories => json!(format!("arn:{}:ecr:*:{}:repository/*", c.partition, c.account_id)),
+        }
+    }
+}
+
+impl Condition {
+    fn document(self, c: &Conventions) -> Option<Value> {
+        match self {
+            Self::Always => None,
+            Self::TaggedOnCreation => Some(json!({"Null": {"aws:RequestTag/slipway:app": "false"}})),
+            Self::OnOurs => Some(json!({"Null": {"aws:ResourceTag/slipway:app": "false"}})),
+            Self::MediaPoliciesOnly => Some(json!({"ArnLike": {"iam:PolicyARN": Scope::Policies.resources(c)}})),
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! The media policy: the account's shared one, or the app's scoped one.
+//!
+//! Invariants:
+//! - A shared policy that is there is kept: what differs is told, never overwritten.
+//! - A scoped policy is its app's own, and follows the spec; old versions are pruned to make room.
+
+use std::fmt;
+
+use aws_sdk_iam::types::PolicyScopeType;
+use serde_json::{Value, json};
+
+use super::permission::Condition;
+use super::{Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, Tags, aws_cli, ownership, user};
+use crate::aws::{Meaning, Service};
+use crate::domain::job::{Trouble, TroubleCode};
+use crate::domain::plan::Action;
+use crate::domain::policy::PolicyDocument;
+use crate::domain::spec::{AppSpec, MediaAccess};
+
+/// The description that the guide gives the policy.
+const DESCRIPTION: &str = "Grants access to S3 buckets and objects";
+/// Versions that a managed policy keeps (IAM quotas).
+const MOST_VERSIONS: usize = 5;
+
+/// A media policy.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    name: String,
+    document: PolicyDocument,
+    default_arn: String,
+    /// `None` for the shared one, which belongs to the account.
+    tags: Option<Tags>,
+}
+
+/// A policy as it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeenPolicy {
+    arn: String,
+    /// Its default version's document; `None` if it cannot be read as one.
+    document: Option<PolicyDocument>,
+    tags: Tags,
+    /// Versions that are not the default one, oldest first.
+    old_versions: Vec<String>,
+}
+
+/// What changes a policy.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PolicyChange {
+    /// `CreatePolicy`.
+    Create {
+        /// Its name.
+        name: String,
+        /// Its document.
+        document: PolicyDocument,
+        /// Its tags, for a scoped one.
+        tags: Option<Tags>,
+    },
+    /// `DeletePolicyVersion`, to make room.
+    Prune {
+        /// The policy.
+        arn: String,
+        /// The oldest version that is not the default one.
+        version: String,
+    },
+    /// `CreatePolicyVersion`, as the default one.
+    Rewrite {
+        /// The policy.
+        arn: String,
+        /// What its document says now.
+        before: Option<PolicyDocument>,
+        /// What it will say.
+        after: PolicyDocument,
+    },
+    /// `TagPolicy`.
+    Tag {
+        /// The policy.
+        arn: String,
+        /// The tags to set.
+        tags: Tags,
+    },
+}
+
+impl fmt::Display for PolicyChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Create { name, .. } => write!(f, "create policy {name}"),
+            Self::Prune { arn, version } => write!(f, "delete the old version {version} of {arn}"),
+            Self::Rewrite { arn, .. } => write!(f, "set a new default version of {arn}"),
+            Self::Tag { arn, tags } => write!(f, "tag {arn} with {}", tags.keys().cloned().collect::<Vec<_>>().join(", ")),
+        }
+    }
+}
+
+impl Change for PolicyChange {
+    fn action(&self) -> Action {
+        match self {
+            Self::Create { .. } => Action::Create,
+            Self::Prune { .. } => Action::Delete,
+            Self::Rewrite { .. } | Self::Tag { .. } => Action::Update,
+        }
+    }
+
+    fn before(&self) -> Option<Value> {
+        match self {
+            Self::Rewrite { before, .. } => before.as_ref().map(|document| json!(document)),
+            _ => None,
+        }
+    }
+
+    fn after(&self) -> Option<Value> {
+        match self {
+            Self::Create { document, .. } => Some(json!(document)),
+            Self::Rewrite { after, .. } => Some(json!(after)),
+            Self::Tag { tags, .. } => Some(json!({"tags": tags})),
+            Self::Prune { .. } => None,
+        }
+    }
+
+    fn aws_cli(&self) -> String {
+        match self {
+            Self::Create { name, document, tags } => {
+                let tags = tags.as_ref().map(|tags| format!(" --tags {}", ownership::shorthand(tags))).unwrap_or_default();
+                format!(
+                    "aws iam create-policy --policy-name {} --description {} --policy-document {}{tags}",
+                    aws_cli::word(name),
+                    aws_cli::word(DESCRIPTION),
+                    aws_cli::document(document)
+                )
+            }
+            Self::Prune { arn, version } => {
+                format!("aws iam delete-policy-version --policy-arn {} --version-id {}", aws_cli::word(arn), aws_cli::word(version))
+            }
+            Self::Rewrite { arn, after, .. } => format!(
+                "aws iam create-policy-version --set-as-default --policy-arn {} --policy-document {}",
+                aws_cli::word(arn),
+                aws_cli::document(after)
+            ),
+            Self::Tag { arn, tags } => format!("aws iam tag-policy --policy-arn {} --tags {}", aws_cli::word(arn), ownership::shorthand(tags)),
+        }
+    }
+}
+
+impl Resource for Policy {
+    type Observed = SeenPolicy;
+    type Change = PolicyChange;
+
+    const KIND: &'static str = "iam:policy";
+    const PERMISSIONS: &'static [Permission] = &[
+        Permission::new(Service::Iam, "GetPolicy", &["iam:GetPolicy"], Scope::Policies),
+        Permission::new(Service::Iam, "GetPolicyVersion", &["iam:GetPolicyVersion"], Scope::Policies),
+        Permission::new(Service::Iam, "ListPolicyVersions", &["iam:ListPolicyVersions"], Scope::Policies),
+        Permission::new(Service::Iam, "CreatePolicy", &["iam:CreatePolicy", "iam:TagPolicy"], Scope::Policies),
+        Permission::new(Service::Iam, "CreatePolicyVersion", &["iam:CreatePolicyVersion"], Scope::Policies).only(Condition::OnOurs),
+        Permission::new(Service::Iam, "DeletePolicyVersion", &["iam:DeletePolicyVersion"], Scope::Policies).only(Condition::OnOurs),
+        Permission::new(Service::Iam, "TagPolicy", &["iam:TagPolicy"], Scope::Policies),
+        Permission::new(Service::Iam, "ListPolicies", &["iam:ListPolicies"], Scope::Everything),
+    ];
+
+    fn wanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Self> {
+        let partition = conventions.partition.as_str();
+        let buckets: Vec<_> = spec.buckets.iter().map(|bucket| &bucket.name).collect();
+        let (name, document, tags) = match spec.media_access {
+            MediaAccess::Shared => (conventions.policy.to_string(), Some(PolicyDocument::media_shared(partition)), None),
+            MediaAccess::Scoped => {
+                let tags = ownership::wanted(&spec.name, &spec.tags);
+                (format!("{}-{}", conventions.policy, spec.name), PolicyDocument::media_scoped(partition, &buckets), Some(tags))
+            }
+        };
+        let default_arn = format!("arn:{partition}:iam::{}:policy/{name}", conventions.account_id);
+        document.map(|document| Self { name, document, default_arn, tags }).into_iter().collect()
+    }
+
+    fn id(&self) -> ResourceId {
+        format!("{}/{}", Self::KIND, self.name)
+    }
+
+    fn create_first(&self, cx: &Cx) -> bool {
+        cx.untouched && self.tags.is_some()
+    }
+
+    async fn observe(&self, cx: &Cx) -> Result<Observation<SeenPolicy>, Fault> {
+        if let Some(arn) = cx.account.remembers(&self.id_as_wanted()).filter(|_| self.tags.is_none()) {
+            let document = Some(self.document.clone());
+            return Ok(Observation::Ours(SeenPolicy { arn, document, tags: Tags::new(), old_versions: Vec::new() }));
+        }
+        let Some(seen) = self.look(cx).await? else { return Ok(Observation::Absent) };
+        cx.note_arn(self.id(), &seen.arn);
+        cx.account.remember(&self.id(), &seen.arn);
+        if self.tags.is_some() {
+            return Ok(ownership::sort(cx, &self.id(), &seen.tags.clone(), seen));
+        }
+        // One that differs is looked at every time, so that every job tells of it.
+        if seen.document.as_ref().is_some_and(|document| document.same_meaning(&self.document)) {
+            cx.account.remember(&self.id_as_wanted(), &seen.arn);
+        }
+        Ok(Observation::Ours(seen))
+    }
+
+    fn plan(&self, seen: Option<&SeenPolicy>) -> Result<Changes<PolicyChange>, Fault> {
+        let Some(seen) = seen else {
+            let create = PolicyChange::Create { name: self.name.clone(), document: self.document.clone(), tags: self.tags.clone() };
+            return Ok(Changes { changes: vec![create], warnings: self.warnings_of_mode() });
+        };
+        let mut warnings = self.warnings_of_mode();
+        let same = seen.document.as_ref().is_some_and(|document| document.same_meaning(&self.document));
+        let Some(tags) = &self.tags else {
+            if !same {
+                warnings.push(self.told_difference(seen));
+            }
+            return Ok(Changes { changes: Vec::new(), warnings });
+        };
+        let mut changes = Vec::new();
+        let missing = ownership::missing(tags, &seen.tags);
+        if !missing.is_empty() {
+            changes.push(PolicyChange::Tag { arn: seen.arn.clone(), tags: missing });
+        }
+        if !same {
+            changes.extend(seen.prune()?);
+            changes.push(PolicyChange::Rewrite { arn: seen.arn.clone(), before: seen.document.clone(), after: self.document.clone() });
+        }
+        Ok(Changes { changes, warnings })
+    }
+
+    async fn apply(&self, cx: &Cx, change: &PolicyChange) -> Result<Applied, Fault> {
+        let iam = cx.account.iam();
+        match change {
+            PolicyChange::Create { name, document, tags } => return self.create(cx, name, document, tags.as_ref()).await,
+            PolicyChange::Prune { arn, version } => {
+                let call = iam.delete_policy_version().policy_arn(arn).version_id(version).send();
+                match cx.call(Service::Iam, "DeletePolicyVersion", call).await {
+                    Err(error) if error.meaning != Meaning::NotFound => return Err(error.into()),
+                    _ => {}
+                }
+            }
+            PolicyChange::Rewrite { arn, after, .. } => {
+                let call = iam.create_policy_version().policy_arn(arn).policy_document(after.to_document()).set_as_default(true).send();
+                cx.call(Service::Iam, "CreatePolicyVersion", call).await?;
+            }
+            PolicyChange::Tag { arn, tags } => {
+                let call = iam.tag_policy().policy_arn(arn).set_tags(Some(user::sdk_tags(tags)?)).send();
+                cx.call(Service::Iam, "TagPolicy", call).await?;
+            }
+        }
+        Ok(Applied::Done)
+    }
+
+    fn arn(&self, _conventions: &Conventions) -> Option<String> {
+        Some(self.default_arn.clone())
+    }
+}
+
+impl Policy {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its ARN, unless it was made under a path by somebody else.
+    pub fn default_arn(&self, _conventions: &Conventions) -> String {
+        self.default_arn.clone()
+    }
+
+    /// Under this the account remembers that its shared policy is as wanted.
+    fn id_as_wanted(&self) -> String {
+        format!("{} as wanted", self.id())
+    }
+
+    async fn create(&self, cx: &Cx, name: &str, document: &PolicyDocument, tags: Option<&Tags>) -> Result<Applied, Fault> {
+        let tags = tags.map(|tags| user::sdk_tags(&ownership::on_creation(cx, tags))).transpose()?;
+        let call = cx.account.iam().create_policy().policy_name(name).description(DESCRIPTION);
+        let call = call.policy_document(document.to_document()).set_tags(tags).send();
+        match cx.call(Service::Iam, "CreatePolicy", call).await {
+            Ok(answer) => {
+                let arn = answer.policy.and_then(|policy| policy.arn).unwrap_or_else(|| self.default_arn.clone());
+                cx.note_made(self.id());
+                cx.account.remember(&self.id_as_wanted(), &arn);
+                cx.account.remember(&self.id(), arn);
+                Ok(Applied::Done)
+            }
+            Err(error) if error.meaning == Meaning::AlreadyExists => Ok(Applied::MetExisting),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The policy at the ARN that it should have, or anywhere else in the account by its name.
+    async fn look(&self, cx: &Cx) -> Result<Option<SeenPolicy>, Fault> {
+        let call = cx.account.iam().get_policy().policy_arn(&self.default_arn).send();
+        let found = match cx.call(Service::Iam, "GetPolicy", call).await {
+            Ok(answer) => answer.policy,
+            Err(error) if error.meaning == Meaning::NotFound => None,
+            Err(error) => return Err(error.into()),
+        };
+        let policy = match found {
+            Some(policy) => policy,
+            None => match self.find_elsewhere(cx).await? {
+                Some(policy) => policy,
+                None => return Ok(None),
+            },
+        };
+        let arn = policy.arn().unwrap_or(&self.default_arn).to_owned();
+        let tags = policy.tags().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect();
+        let document = self.document_of(cx, &arn, policy.default_version_id().unwrap_or("v1")).await?;
+        let old_versions = if self.tags.is_some() { old_versions(cx, &arn).await? } else { Vec::new() };
+        Ok(Some(SeenPolicy { arn, document, tags, old_versions }))
+    }
+
+    async fn find_elsewhere(&self, cx: &Cx) -> Result<Option<aws_sdk_iam::types::Policy>, Fault> {
+        let mut marker = None;
+        loop {
+            let call = cx.account.iam().list_policies().scope(PolicyScopeType::Local).set_marker(marker).send();
+            let page = cx.call(Service::Iam, "ListPolicies", call).await?;
+            let same_name = |p: &&aws_sdk_iam::types::Policy| p.policy_name().is_some_and(|name| name.eq_ignore_ascii_case(&self.name));
+            if let Some(policy) = page.policies().iter().find(same_name) {
+                return Ok(Some(policy.clone()));
+            }
+            marker = page.marker;
+            if marker.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+
+    async fn document_of(&self, cx: &Cx, arn: &str, version: &str) -> Result<Option<PolicyDocument>, Fault> {
+        let call = cx.account.iam().get_policy_version().policy_arn(arn).version_id(version).send();
+        let answer = cx.call(Service::Iam, "GetPolicyVersion", call).await.map_err(|error| cx.missing_after_create(&self.id(), error))?;
+        let text = answer.policy_version.and_then(|version| version.document).unwrap_or_default();
+        Ok(PolicyDocument::parse(&text).ok())
+    }
+
+    fn warnings_of_mode(&self) -> Vec<String> {
+        let Some(_) = self.tags else {
+            let name = &self.name;
+            return vec![format!("The shared policy {name} opens every bucket in the account to the app; \"media_access\": \"scoped\" opens its own alone.")];
+        };
+        Vec::new()
+    }
+
+    fn told_difference(&self, seen: &SeenPolicy) -> String {
+        let difference = match &seen.document {
+            Some(document) => self.document.difference(document).join("; "),
+            None => "its document cannot be read".to_owned(),
+        };
+        format!("The policy {} in this account differs from the guide's and is kept as it is: {difference}.", seen.arn)
+    }
+}
+
+impl SeenPolicy {
+    /// Makes room for one more version.
+    fn prune(&self) -> Result<Option<PolicyChange>, Fault> {
+        if self.old_versions.len() + 1 < MOST_VERSIONS {
+            return Ok(None);
+        }
+        let Some(version) = self.old_versions.first() else {
+            return Err(Fault::Blocked(Trouble {
+                code: TroubleCode::QuotaExceeded,
+                detail: format!("{} has no version that can be pruned", self.arn),
+                remedy: Some("Delete a version that is not the default one, then retry the job.".into()),
+                retryable: false,
+                aws: None,
+            }));
+        };
+        Ok(Some(PolicyChange::Prune { arn: self.arn.clone(), version: version.clone() }))
+    }
+}
+
+async fn old_versions(cx: &Cx, arn: &str) -> Result<Vec<String>, Fault> {
+    let call = cx.account.iam().list_policy_versions().policy_arn(arn).send();
+    let answer = cx.call(Service::Iam, "ListPolicyVersions", call).await?;
+    let mut old: Vec<_> = answer.versions().iter().filter(|version| !version.is_default_version()).collect();
+    old.sort_by_key(|version| version.create_date().map(aws_smithy_types::DateTime::secs));
+    Ok(old.into_iter().filter_map(|version| version.version_id.clone()).collect())
+}

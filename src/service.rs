@@ -1,0 +1,181 @@
+//! The service: its settings, database, accounts and workers, put together once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use secrecy::ExposeSecret;
+
+use crate::aws::account::load_config;
+use crate::aws::identity::IdentityError;
+use crate::aws::{Account, Identity};
+use crate::clock::{Clock, Timestamp};
+use crate::config::Settings;
+use crate::domain::names::AccountName;
+use crate::domain::spec::{Place, default_account};
+use crate::resources::{Conventions, Timing};
+use crate::shutdown::Tasks;
+use crate::store::{Store, StoreError, fingerprint};
+use crate::vault::{Vault, VaultError};
+
+/// Why the service cannot start; each message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No or a wrong seal key.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The database does not open.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// AWS does not know the service, or the service may not work as what it is.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {0}: {1}. Set SLIPWAY_LISTEN to a free address")]
+    Listen(std::net::SocketAddr, std::io::Error),
+}
+
+/// The service.
+pub struct Service {
+    /// Its settings.
+    pub settings: Settings,
+    /// Its database.
+    pub store: Store,
+    /// Opens and seals secrets.
+    pub vault: Vault,
+    /// Its clock.
+    pub clock: Clock,
+    /// How long things take.
+    pub timing: Timing,
+    /// Its tasks.
+    pub tasks: Tasks,
+    account: Arc<Account>,
+    admin_token_hash: Option<String>,
+    /// When the dispatcher last gave a sign of life, in milliseconds.
+    dispatched_at: AtomicI64,
+    /// When AWS last took the credentials.
+    aws_seen_at: AtomicI64,
+}
+
+/// For this long AWS is not asked again whether it takes the credentials.
+const AWS_SEEN: Duration = Duration::from_secs(30);
+
+/// What tests put in the place of the world outside.
+#[derive(Debug, Clone, Default)]
+pub struct Outside {
+    /// The HTTP client under the AWS SDK.
+    pub http: Option<SharedHttpClient>,
+    /// The clock.
+    pub clock: Clock,
+    /// How long things take.
+    pub timing: Timing,
+}
+
+impl Service {
+    /// Opens the database, asks AWS who the service is, and starts the workers.
+    ///
+    /// # Errors
+    /// When a setting is missing, the database does not open, or the identity will not do.
+    pub async fn start(settings: Settings, outside: Outside, tasks: Tasks) -> Result<Arc<Self>, StartError> {
+        let service = Self::assemble(settings, outside, tasks).await?;
+        let released = service.store.release_all().await?;
+        if released > 0 {
+            tracing::info!(released, "jobs of an earlier process go on");
+        }
+        crate::worker::start(&service);
+        Ok(service)
+    }
+
+    /// The same without workers.
+    ///
+    /// # Errors
+    /// As [`Service::start`].
+    pub async fn assemble(settings: Settings, outside: Outside, tasks: Tasks) -> Result<Arc<Self>, StartError> {
+        let key = settings.seal_key.as_ref().ok_or(VaultError::NotAKey)?;
+        let vault = Vault::parse(key)?;
+        let account = async {
+            let config = load_config(outside.http.clone()).await;
+            Account::connect(config, settings.allow_user_credentials).await.map_err(StartError::from)
+        };
+        let store = async { Store::open(&settings.database_url, outside.clock.clone(), &tasks).await.map_err(StartError::from) };
+        let (account, store) = tokio::try_join!(account, store)?;
+        let identity = account.identity();
+        tracing::info!(arn = identity.arn, provider = %identity.provider, "working as");
+        let admin_token_hash = settings.admin_token.as_ref().map(|token| token_hash(token.expose_secret()));
+        Ok(Arc::new(Self {
+            store,
+            vault,
+            clock: outside.clock.clone(),
+            timing: outside.timing,
+            account: Arc::new(account),
+            admin_token_hash,
+            dispatched_at: AtomicI64::new(0),
+            aws_seen_at: AtomicI64::new(outside.clock.now().millis()),
+            settings,
+            tasks,
+        }))
+    }
+
+    /// The registered account by this name.
+    pub fn account(&self, name: &AccountName) -> Option<Arc<Account>> {
+        (*name == default_account()).then(|| self.account.clone())
+    }
+
+    /// The account that the service itself runs in.
+    pub fn own_account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    /// Who the service is in its own account.
+    pub fn identity(&self) -> &Identity {
+        self.account.identity()
+    }
+
+    /// What specs are filled in for.
+    pub fn place(&self) -> Place<'_> {
+        let identity = self.identity();
+        Place { account_id: &identity.account, partition: &identity.partition, region: identity.region.as_ref() }
+    }
+
+    /// The organisation's names in an account.
+    pub fn conventions(&self, account: &Account) -> Conventions {
+        let identity = account.identity();
+        Conventions::new(&self.settings.defaults, &identity.partition, &identity.account)
+    }
+
+    /// Whether this is the hash of the bootstrap token.
+    pub fn is_admin_token(&self, hash: &str) -> bool {
+        self.admin_token_hash.as_deref() == Some(hash)
+    }
+
+    /// Whether AWS takes the service's credentials, by a look not older than half a minute.
+    ///
+    /// # Errors
+    /// Why it does not, and what to do.
+    pub async fn aws_check(&self) -> Result<(), String> {
+        let now = self.clock.now();
+        if now.since(Timestamp::from_millis(self.aws_seen_at.load(Ordering::Relaxed))) < AWS_SEEN {
+            return Ok(());
+        }
+        self.account.check().await.map_err(|error| error.to_string())?;
+        self.aws_seen_at.store(now.millis(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Takes note that the dispatcher is alive.
+    pub fn note_dispatch(&self) {
+        self.dispatched_at.store(self.clock.now().millis(), Ordering::Relaxed);
+    }
+
+    /// Whether jobs are being taken.
+    pub fn is_dispatching(&self) -> bool {
+        let last = Timestamp::from_millis(self.dispatched_at.load(Ordering::Relaxed));
+        self.clock.now().since(last) < Duration::from_secs(30)
+    }
+}
+
+/// What is stored of a token. Tokens are long random texts, so a plain hash cannot be guessed back.
+pub fn token_hash(token: &str) -> String {
+    fingerprint(&[token.as_bytes()])
+}

@@ -1,0 +1,133 @@
+//! Apps and their resources.
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+use std::collections::BTreeSet;
+use ulid::Ulid;
+
+use super::rows::Reader;
+use super::{Store, StoreError};
+use crate::domain::app::{App, AppResource, AppState, AppSummary};
+use crate::domain::names::AppName;
+use crate::domain::spec::AppSpec;
+
+const COLUMNS: &str = "SELECT a.id, a.name, a.account, a.spec, a.state, a.version, a.created_at, a.updated_at, \
+    (SELECT j.id FROM jobs j WHERE j.app_id = a.id AND j.state IN ('queued', 'running', 'waiting')) AS active_job, \
+    (SELECT MAX(j.id) FROM jobs j WHERE j.app_id = a.id) AS last_job FROM apps a";
+
+
+/// Which apps to list.
+#[derive(Debug, Clone, Default)]
+pub struct AppFilter {
+    /// In this account.
+    pub account: Option<String>,
+    /// In this state.
+    pub state: Option<AppState>,
+    /// With this text in the name.
+    pub query: Option<String>,
+    /// After this id.
+    pub after: Option<Ulid>,
+    /// At most this many.
+    pub limit: u32,
+}
+
+impl Store {
+    /// The app by this name, without regard to case.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn app(&self, name: &AppName) -> Result<Option<App>, StoreError> {
+        let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
+        query.push(" WHERE a.name_key = ").push_bind(name.key());
+        let Some(row) = query.build().fetch_optional(&self.reads).await? else { return Ok(None) };
+        let mut app = read_app(&row)?;
+        app.resources = self.resources(app.id).await?;
+        Ok(Some(app))
+    }
+
+    /// Apps in the order they were asked for.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn apps(&self, filter: &AppFilter) -> Result<Vec<App>, StoreError> {
+        let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
+        query.push(" WHERE a.id > ").push_bind(filter.after.unwrap_or(Ulid::nil()).to_string());
+        if let Some(account) = &filter.account {
+            query.push(" AND a.account = ").push_bind(account.clone());
+        }
+        if let Some(state) = filter.state {
+            query.push(" AND a.state = ").push_bind(state.to_string());
+        }
+        if let Some(text) = &filter.query {
+            let pattern = text.to_ascii_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+            query.push(" AND a.name_key LIKE ").push_bind(format!("%{pattern}%")).push(" ESCAPE '\\'");
+        }
+        query.push(" ORDER BY a.id LIMIT ").push_bind(i64::from(filter.limit));
+        let rows = query.build().fetch_all(&self.reads).await?;
+        rows.iter().map(read_app).collect()
+    }
+
+    /// What jobs of the app have created, by our record.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn made_by(&self, app: Ulid) -> Result<BTreeSet<String>, StoreError> {
+        let made = sqlx::query_scalar("SELECT resource FROM resources WHERE app_id = ? AND made = 1");
+        let made: Vec<String> = made.bind(app.to_string()).fetch_all(&self.reads).await?;
+        Ok(made.into_iter().collect())
+    }
+
+    async fn resources(&self, app: Ulid) -> Result<Vec<AppResource>, StoreError> {
+        let rows = sqlx::query("SELECT resource, arn, state, error, job_id, updated_at FROM resources WHERE app_id = ? ORDER BY rowid");
+        let rows = rows.bind(app.to_string()).fetch_all(&self.reads).await?;
+        let read = |row: &SqliteRow| {
+            let row = Reader { row, table: "resources", key: "resource" };
+            Ok(AppResource {
+                resource: row.plain("resource")?,
+                arn: row.plain("arn")?,
+                state: row.parsed("state")?,
+                error: row.json_or_null("error")?,
+                job: row.id("job_id")?,
+                updated_at: row.moment("updated_at")?,
+            })
+        };
+        rows.iter().map(read).collect()
+    }
+}
+
+/// The app by its id, within a transaction.
+pub(super) async fn app_by_id(db: &mut SqliteConnection, id: Ulid) -> Result<App, StoreError> {
+    let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
+    query.push(" WHERE a.id = ").push_bind(id.to_string());
+    read_app(&query.build().fetch_one(db).await?)
+}
+
+/// The id of the app by this name, within a transaction.
+pub(super) async fn id_of(db: &mut SqliteConnection, name: &AppName) -> Result<Option<Ulid>, StoreError> {
+    let row = sqlx::query("SELECT id FROM apps WHERE name_key = ?").bind(name.key()).fetch_optional(db).await?;
+    row.map(|row| Reader { row: &row, table: "apps", key: "id" }.id("id")).transpose()
+}
+
+fn read_app(row: &SqliteRow) -> Result<App, StoreError> {
+    let row = Reader { row, table: "apps", key: "id" };
+    let spec: AppSpec = row.json("spec")?;
+    let ulid = |column| {
+        let text: Option<String> = row.plain(column)?;
+        Ok::<_, StoreError>(text.and_then(|text| Ulid::from_string(&text).ok()))
+    };
+    Ok(App {
+        summary: AppSummary {
+            name: row.plain("name")?,
+            account: row.plain("account")?,
+            state: row.parsed("state")?,
+            active_job: ulid("active_job")?,
+            created_at: row.moment("created_at")?,
+            updated_at: row.moment("updated_at")?,
+        },
+        id: row.id("id")?,
+        version: row.plain("version")?,
+        spec,
+        resources: Vec::new(),
+        last_job: ulid("last_job")?,
+    })
+}

@@ -1,0 +1,308 @@
+//! Access keys: intents, sealed secrets, claims. Nothing here ever holds an opened secret.
+
+use std::time::Duration;
+
+use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
+use ulid::Ulid;
+
+use super::jobs::hold;
+use super::rows::{Reader, to_json};
+use super::{Lease, Signal, Store, StoreError};
+use crate::clock::Timestamp;
+use crate::domain::credential::{Readiness, SecretState};
+use crate::resources::access_key::{Intent, KeyRecords};
+
+/// How long the same caller can repeat a claim, with the same Idempotency-Key.
+pub const REPEATABLE: Duration = Duration::from_secs(600);
+/// How long a secret waits to be claimed.
+pub const UNCLAIMED: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// A key whose secret was just sealed.
+#[derive(Debug, Clone)]
+pub struct NewCredential {
+    /// Its row's id, which is bound into the seal.
+    pub id: Ulid,
+    /// AWS's id of the key.
+    pub access_key_id: String,
+    /// The sealed secret.
+    pub sealed: Vec<u8>,
+    /// The seal key's id.
+    pub seal_key: String,
+}
+
+/// What is recorded of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialRow {
+    /// Its row's id.
+    pub id: Ulid,
+    /// The app.
+    pub app: Ulid,
+    /// AWS's id of the key.
+    pub access_key_id: String,
+    /// The seal key's id.
+    pub seal_key: String,
+    /// Where its secret is.
+    pub secret: SecretState,
+    /// Whether AWS has been seen to accept it.
+    pub readiness: Readiness,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was claimed.
+    pub claimed_at: Option<Timestamp>,
+    /// Who claimed it.
+    pub claimed_by: Option<String>,
+}
+
+/// What a claim gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClaimAnswer {
+    /// The sealed secret, to be opened and shown.
+    Sealed(Box<CredentialRow>, Vec<u8>),
+    /// There is no such key.
+    NoKey,
+    /// It was claimed before.
+    Claimed(Box<CredentialRow>),
+    /// Nobody claimed it in time.
+    Expired,
+}
+
+impl Store {
+    /// What is recorded of an app's keys: those not known to be gone, and the intent that is open.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn key_records(&self, app: Ulid) -> Result<KeyRecords, StoreError> {
+        let keys = sqlx::query("SELECT access_key_id, created_at FROM credentials WHERE app_id = ? AND gone_at IS NULL ORDER BY id");
+        let keys = keys.bind(app.to_string()).fetch_all(&self.reads).await?;
+        let read = |row: &SqliteRow| {
+            let row = Reader { row, table: "credentials", key: "access_key_id" };
+            Ok((row.plain("access_key_id")?, row.moment("created_at")?))
+        };
+        let keys = keys.iter().map(read).collect::<Result<_, StoreError>>()?;
+        let open = sqlx::query("SELECT id, known_keys, at FROM key_intents WHERE app_id = ? AND closed_at IS NULL");
+        let open = open.bind(app.to_string()).fetch_optional(&self.reads).await?;
+        let read = |row: SqliteRow| {
+            let row = Reader { row: &row, table: "key_intents", key: "id" };
+            Ok::<_, StoreError>(Intent { id: row.id("id")?, known_keys: row.json("known_keys")?, at: row.moment("at")? })
+        };
+        Ok(KeyRecords { keys, open: open.map(read).transpose()? })
+    }
+
+    /// Writes down that a key is about to be made.
+    ///
+    /// # Errors
+    /// [`StoreError::LostLease`] when another worker has the job.
+    pub async fn intend_key(&self, lease: Lease, known_keys: Vec<String>) -> Result<Intent, StoreError> {
+        let intent = Intent { id: Ulid::generate(), known_keys, at: self.clock.now() };
+        let row = intent.clone();
+        self.writer
+            .write(move |db| {
+                Box::pin(async move {
+                    let app = hold(db, lease).await?;
+                    let insert = sqlx::query("INSERT INTO key_intents (id, app_id, job_id, known_keys, at) VALUES (?, ?, ?, ?, ?)");
+                    let insert = insert.bind(row.id.to_string()).bind(app.to_string()).bind(lease.job.to_string());
+                    insert.bind(to_json(&row.known_keys)?).bind(row.at.millis()).execute(db).await?;
+                    Ok(())
+                })
+            })
+            .await?;
+        Ok(intent)
+    }
+
+    /// Closes an intent that made no key, or whose key is deleted.
+    ///
+    /// # Errors
+    /// [`StoreError::LostLease`] when another worker has the job.
+    pub async fn close_intent(&self, lease: Lease, intent: Ulid) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        self.writer
+            .write(move |db| {
+                Box::pin(async move {
+                    hold(db, lease).await?;
+                    close(db, intent, now).await
+                })
+            })
+            .await
+    }
+
+    /// Records a key with its sealed secret, and closes its intent, in one commit.
+    ///
+    /// # Errors
+    /// [`StoreError::LostLease`] when another worker has the job.
+    pub async fn seal_key(&self, lease: Lease, intent: Ulid, new: NewCredential) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        self.writer
+            .write(move |db| {
+                Box::pin(async move {
+                    let app = hold(db, lease).await?;
+                    let insert = sqlx::query(
+                        "INSERT INTO credentials (id, app_id, job_id, access_key_id, sealed, seal_key, secret, readiness, created_at) \
+                         VALUES (?, ?, ?, ?, ?, ?, 'unclaimed', 'unverified', ?)",
+                    );
+                    let insert = insert.bind(new.id.to_string()).bind(app.to_string()).bind(lease.job.to_string()).bind(new.access_key_id);
+                    insert.bind(new.sealed).bind(new.seal_key).bind(now.millis()).execute(&mut *db).await?;
+                    close(db, intent, now).await
+                })
+            })
+            .await?;
+        self.signal(Signal::Sealed);
+        Ok(())
+    }
+
+    /// Takes note that keys are not in AWS any more; their secrets, if unclaimed, are destroyed.
+    ///
+    /// # Errors
+    /// [`StoreError::LostLease`] when another worker has the job.
+    pub async fn keys_gone(&self, lease: Lease, access_key_ids: Vec<String>) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        self.writer
+            .write(move |db| {
+                Box::pin(async move {
+                    hold(db, lease).await?;
+                    for id in access_key_ids {
+                        let update = "UPDATE credentials SET gone_at = ?, sealed = NULL, \
+                            secret = CASE secret WHEN 'unclaimed' THEN 'expired' ELSE secret END WHERE access_key_id = ?";
+                        sqlx::query(update).bind(now.millis()).bind(id).execute(&mut *db).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    /// What is recorded of an app's keys, oldest first; also of those that are gone.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn credentials(&self, app: Ulid) -> Result<Vec<CredentialRow>, StoreError> {
+        let query = sqlx::query(
+            "SELECT id, app_id, access_key_id, seal_key, secret, readiness, created_at, claimed_at, claimed_by FROM credentials \
+             WHERE app_id = ? ORDER BY id",
+        );
+        let rows = query.bind(app.to_string()).fetch_all(&self.reads).await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// Keys whose secret waits to be claimed and that AWS has not been seen to accept, with their sealed secrets.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn unverified(&self) -> Result<Vec<(CredentialRow, Vec<u8>)>, StoreError> {
+        let query = sqlx::query(
+            "SELECT id, app_id, access_key_id, sealed, seal_key, secret, readiness, created_at, claimed_at, claimed_by FROM credentials \
+             WHERE secret = 'unclaimed' AND sealed IS NOT NULL AND readiness = 'unverified' AND gone_at IS NULL ORDER BY id",
+        );
+        let rows = query.fetch_all(&self.reads).await?;
+        rows.iter().map(|row| Ok((read(row)?, Reader { row, table: "credentials", key: "id" }.plain("sealed")?))).collect()
+    }
+
+    /// Takes note that AWS accepts a key.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn key_is_ready(&self, id: Ulid) -> Result<(), StoreError> {
+        self.writer
+            .write(move |db| {
+                Box::pin(async move {
+                    sqlx::query("UPDATE credentials SET readiness = 'ready' WHERE id = ?").bind(id.to_string()).execute(db).await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    /// Hands out a sealed secret once. With a `claim_key` the same caller gets it again for [`REPEATABLE`];
+    /// without one it is destroyed in the same commit.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn claim_secret(
+        &self,
+        app: Ulid,
+        access_key_id: &str,
+        caller: &str,
+        claim_key: Option<String>,
+    ) -> Result<ClaimAnswer, StoreError> {
+        let (now, key, caller) = (self.clock.now(), access_key_id.to_owned(), caller.to_owned());
+        self.writer.write(move |db| Box::pin(claim_secret(db, app, key, caller, claim_key, now))).await
+    }
+
+    /// Destroys what is over: secrets claimed more than [`REPEATABLE`] ago, and those that nobody claimed
+    /// for [`UNCLAIMED`]. Answers how many.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn destroy_secrets(&self) -> Result<u64, StoreError> {
+        let now = self.clock.now();
+        self.writer
+            .write(move |db| {
+                Box::pin(async move {
+                    let claimed = sqlx::query("UPDATE credentials SET sealed = NULL WHERE secret = 'claimed' AND sealed IS NOT NULL AND claimed_at <= ?");
+                    let claimed = claimed.bind(now.before(REPEATABLE).millis()).execute(&mut *db).await?;
+                    let expired = sqlx::query("UPDATE credentials SET sealed = NULL, secret = 'expired' WHERE secret = 'unclaimed' AND created_at <= ?");
+                    let expired = expired.bind(now.before(UNCLAIMED).millis()).execute(&mut *db).await?;
+                    Ok(claimed.rows_affected() + expired.rows_affected())
+                })
+            })
+            .await
+    }
+}
+
+async fn close(db: &mut SqliteConnection, intent: Ulid, now: Timestamp) -> Result<(), StoreError> {
+    let update = sqlx::query("UPDATE key_intents SET closed_at = ? WHERE id = ? AND closed_at IS NULL");
+    update.bind(now.millis()).bind(intent.to_string()).execute(db).await?;
+    Ok(())
+}
+
+async fn claim_secret(
+    db: &mut SqliteConnection,
+    app: Ulid,
+    access_key_id: String,
+    caller: String,
+    claim_key: Option<String>,
+    now: Timestamp,
+) -> Result<ClaimAnswer, StoreError> {
+    let query = sqlx::query(
+        "SELECT id, app_id, access_key_id, sealed, seal_key, secret, readiness, created_at, claimed_at, claimed_by, claim_key \
+         FROM credentials WHERE app_id = ? AND access_key_id = ?",
+    );
+    let Some(found) = query.bind(app.to_string()).bind(&access_key_id).fetch_optional(&mut *db).await? else {
+        return Ok(ClaimAnswer::NoKey);
+    };
+    let row = Reader { row: &found, table: "credentials", key: "id" };
+    let (credential, sealed) = (read(&found)?, row.plain::<Option<Vec<u8>>>("sealed")?);
+    let (earlier_key, claimed_by) = (row.plain::<Option<String>>("claim_key")?, credential.claimed_by.clone());
+    match (credential.secret, sealed) {
+        (SecretState::Unclaimed, Some(sealed)) if now.since(credential.created_at) < UNCLAIMED => {
+            let update = "UPDATE credentials SET secret = 'claimed', claimed_at = ?, claimed_by = ?, claim_key = ?, \
+                          sealed = CASE WHEN ? IS NULL THEN NULL ELSE sealed END WHERE id = ?";
+            let update = sqlx::query(update).bind(now.millis()).bind(&caller).bind(&claim_key).bind(&claim_key);
+            update.bind(credential.id.to_string()).execute(db).await?;
+            let claimed = CredentialRow { secret: SecretState::Claimed, claimed_at: Some(now), claimed_by: Some(caller), ..credential };
+            Ok(ClaimAnswer::Sealed(Box::new(claimed), sealed))
+        }
+        (SecretState::Claimed, Some(sealed)) => {
+            let same = claim_key.is_some() && earlier_key == claim_key && claimed_by.as_deref() == Some(caller.as_str());
+            let young = credential.claimed_at.is_some_and(|at| now.since(at) < REPEATABLE);
+            Ok(if same && young { ClaimAnswer::Sealed(Box::new(credential), sealed) } else { ClaimAnswer::Claimed(Box::new(credential)) })
+        }
+        (SecretState::Claimed, None) => Ok(ClaimAnswer::Claimed(Box::new(credential))),
+        (SecretState::Unclaimed | SecretState::Expired, _) => Ok(ClaimAnswer::Expired),
+    }
+}
+
+fn read(row: &SqliteRow) -> Result<CredentialRow, StoreError> {
+    let row = Reader { row, table: "credentials", key: "id" };
+    Ok(CredentialRow {
+        id: row.id("id")?,
+        app: row.id("app_id")?,
+        access_key_id: row.plain("access_key_id")?,
+        seal_key: row.plain("seal_key")?,
+        secret: row.parsed("secret")?,
+        readiness: row.parsed("readiness")?,
+        created_at: row.moment("created_at")?,
+        claimed_at: row.moment_or_null("claimed_at")?,
+        claimed_by: row.plain("claimed_by")?,
+    })
+}

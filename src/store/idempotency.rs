@@ -1,0 +1,105 @@
+//! Idempotency records: the same request twice is one job.
+//!
+//! Invariant: a record is written in the commit of the work that it answers for.
+
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use sqlx::SqliteConnection;
+
+use super::rows::Reader;
+use super::{Store, StoreError};
+use crate::clock::Timestamp;
+
+/// How long a record lives.
+pub const IDEMPOTENCY_AGE: Duration = Duration::from_secs(24 * 3600);
+
+/// A request that carries an `Idempotency-Key`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// The token's name.
+    pub caller: String,
+    /// Method and path.
+    pub route: String,
+    /// The header's value.
+    pub key: String,
+    /// A hash of the body and the query.
+    pub fingerprint: String,
+}
+
+/// An answer that can be given again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The `Location` header.
+    pub location: Option<String>,
+    /// The JSON body.
+    pub body: String,
+}
+
+/// What an earlier request with the same key left.
+pub(super) enum Earlier {
+    None,
+    Same(Answer),
+    Other,
+}
+
+/// A hash of parts, each with its length.
+pub fn fingerprint(parts: &[&[u8]]) -> String {
+    let bytes: Vec<u8> = parts.iter().flat_map(|part| part.len().to_be_bytes().into_iter().chain(part.iter().copied())).collect();
+    hex::encode(digest(&SHA256, &bytes))
+}
+
+pub(super) async fn earlier(db: &mut SqliteConnection, key: &IdempotencyKey, now: Timestamp) -> Result<Earlier, StoreError> {
+    let row = sqlx::query("SELECT fingerprint, status, location, body, key FROM idempotency WHERE caller = ? AND route = ? AND key = ? AND created_at > ?")
+        .bind(&key.caller)
+        .bind(&key.route)
+        .bind(&key.key)
+        .bind(now.before(IDEMPOTENCY_AGE).millis())
+        .fetch_optional(db)
+        .await?;
+    let Some(row) = row else { return Ok(Earlier::None) };
+    let row = Reader { row: &row, table: "idempotency", key: "key" };
+    if row.plain::<String>("fingerprint")? != key.fingerprint {
+        return Ok(Earlier::Other);
+    }
+    Ok(Earlier::Same(Answer { status: row.count("status")?, location: row.plain("location")?, body: row.plain("body")? }))
+}
+
+pub(super) async fn record(db: &mut SqliteConnection, key: &IdempotencyKey, answer: &Answer, now: Timestamp) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO idempotency (caller, route, key, fingerprint, status, location, body, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?) \
+         ON CONFLICT (caller, route, key) DO UPDATE SET fingerprint = excluded.fingerprint, status = excluded.status, \
+         location = excluded.location, body = excluded.body, created_at = excluded.created_at",
+    )
+    .bind(&key.caller)
+    .bind(&key.route)
+    .bind(&key.key)
+    .bind(&key.fingerprint)
+    .bind(i64::from(answer.status))
+    .bind(&answer.location)
+    .bind(&answer.body)
+    .bind(now.millis())
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+impl Store {
+    /// Removes records that are too old to be asked for.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn prune_idempotency(&self) -> Result<u64, StoreError> {
+        let oldest = self.clock.now().before(IDEMPOTENCY_AGE).millis();
+        self.writer
+            .write(move |db| {
+                Box::pin(async move {
+                    let done = sqlx::query("DELETE FROM idempotency WHERE created_at <= ?").bind(oldest).execute(db).await?;
+                    Ok(done.rows_affected())
+                })
+            })
+            .await
+    }
+}

@@ -1,0 +1,633 @@
+//! Jobs: accepted, claimed under a lease, moved on by the holder of the lease, and read.
+
+use std::time::Duration;
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+use ulid::Ulid;
+
+use super::idempotency::{self, Answer, Earlier, IdempotencyKey};
+use super::rows::{Reader, to_json};
+use super::{Signal, Store, StoreError, apps};
+use crate::clock::Timestamp;
+use crate::domain::app::{App, AppState};
+use crate::domain::event::{Event, Happening};
+use crate::domain::job::{IllegalTransition, Job, JobEvent, JobKind, JobResult, JobState, Step, StepState, Trouble};
+use crate::domain::names::{AccountName, AppName};
+use crate::domain::spec::AppSpec;
+
+const COLUMNS: &str = "SELECT j.id, j.kind, j.state, j.attempt, j.reason, j.next_attempt_at, j.result, j.error, j.requested_by, j.created_at, \
+    j.started_at, j.finished_at, a.name, a.account FROM jobs j JOIN apps a ON a.id = j.app_id";
+
+/// An app to be onboarded.
+#[derive(Debug, Clone)]
+pub struct NewApp {
+    /// What it should have.
+    pub spec: AppSpec,
+    /// The ids of its resources, in the order that they are shown in.
+    pub resources: Vec<String>,
+    /// Who asked.
+    pub requested_by: String,
+}
+
+/// Why a request for a job is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is an app by this name.
+    AppExists(AppName),
+    /// There is no such app.
+    NoApp,
+    /// There is no such job.
+    NoJob,
+    /// A job is at work on the app.
+    Active(Ulid),
+    /// The job's state does not allow it.
+    State(IllegalTransition),
+    /// The Idempotency-Key came with another body before.
+    KeyReused,
+}
+
+/// A request that was accepted now, or before by the same key.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Accepted {
+    /// A new job.
+    Fresh(Box<Job>),
+    /// What was answered before.
+    Replay(Answer),
+}
+
+/// Which jobs to list.
+#[derive(Debug, Clone, Default)]
+pub struct JobFilter {
+    /// Of this app.
+    pub app: Option<AppName>,
+    /// In this state.
+    pub state: Option<JobState>,
+    /// Of this kind.
+    pub kind: Option<JobKind>,
+    /// Before this id, for the newest come first.
+    pub before: Option<Ulid>,
+    /// At most this many.
+    pub limit: u32,
+}
+
+/// The right to work on a job: its token rises with every claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// The job.
+    pub job: Ulid,
+    /// The fencing token.
+    pub token: i64,
+}
+
+/// A claimed job, with what its worker needs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claimed {
+    /// The lease.
+    pub lease: Lease,
+    /// The job.
+    pub job: Job,
+    /// Its app.
+    pub app: App,
+    /// When trying ends.
+    pub deadline: Timestamp,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ended {
+    /// Everything is as wanted.
+    Succeeded(JobResult),
+    /// To be tried again.
+    Waiting {
+        /// Why.
+        reason: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// It did not work.
+    Failed(Trouble),
+    /// A person has to do something.
+    NeedsAttention(Trouble),
+    /// Stopped on request.
+    Canceled,
+    /// Handed back: the worker stops.
+    Released {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A step as it is now, to be recorded with what happened.
+#[derive(Debug, Clone)]
+pub struct StepRecord {
+    /// The step.
+    pub step: Step,
+    /// Its ARN.
+    pub arn: Option<String>,
+    /// Whether this job created it.
+    pub made: bool,
+}
+
+impl Ended {
+    fn event(&self) -> JobEvent {
+        match self {
+            Self::Succeeded(_) => JobEvent::Converged,
+            Self::Waiting { .. } => JobEvent::MustWait,
+            Self::Failed(_) => JobEvent::GaveUp,
+            Self::NeedsAttention(_) => JobEvent::Parked,
+            Self::Canceled => JobEvent::Canceled,
+            Self::Released { .. } => JobEvent::Released,
+        }
+    }
+
+    fn happening(&self) -> Happening {
+        match self.clone() {
+            Self::Succeeded(_) => Happening::JobSucceeded,
+            Self::Waiting { reason, at } => Happening::JobWaiting { reason, next_attempt_at: at },
+            Self::Failed(error) => Happening::JobFailed { error },
+            Self::NeedsAttention(error) => Happening::JobNeedsAttention { error },
+            Self::Canceled => Happening::JobCanceled,
+            Self::Released { reason } => Happening::JobReleased { reason },
+        }
+    }
+}
+
+impl Store {
+    /// Records an app and its onboarding: app, job, steps, event and idempotency record in one commit.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn onboard(&self, new: NewApp, key: Option<IdempotencyKey>) -> Result<Result<Accepted, Refusal>, StoreError> {
+        let now = self.clock.now();
+        let accepted = self.writer.write(move |db| Box::pin(async move { onboard(db, new, key, now).await })).await?;
+        Ok(self.announce(accepted))
+    }
+
+    /// Records a job of `kind` for an app that there is.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn ask(
+        &self,
+        app: AppName,
+        kind: JobKind,
+        resources: Vec<String>,
+        requested_by: String,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Result<Accepted, Refusal>, StoreError> {
+        let now = self.clock.now();
+        let accepted = self.writer.write(move |db| Box::pin(ask(db, app, kind, resources, requested_by, key, now))).await?;
+        Ok(self.announce(accepted))
+    }
+
+    /// Takes the lease of a job that is due, oldest first: queued, waited long enough, or left by a lost worker.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn claim(&self, owner: &str, lease: Duration, deadline: Duration) -> Result<Option<Claimed>, StoreError> {
+        let (now, owner) = (self.clock.now(), owner.to_owned());
+        let claimed = self.writer.write(move |db| Box::pin(claim(db, owner, now, lease, deadline))).await?;
+        if let Some(claimed) = &claimed {
+            self.signal(Signal::Progress(claimed.lease.job));
+        }
+        Ok(claimed)
+    }
+
+    /// When the next job is due that nobody can claim yet.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        let due = "SELECT MIN(COALESCE(next_attempt_at, lease_until)) FROM jobs WHERE state IN ('queued', 'running', 'waiting')";
+        let due: Option<i64> = sqlx::query_scalar(due).fetch_one(&self.reads).await?;
+        Ok(due.map(Timestamp::from_millis))
+    }
+
+    /// Keeps the lease; answers whether somebody asked to end the job.
+    ///
+    /// # Errors
+    /// [`StoreError::LostLease`] when another worker has it.
+    pub async fn renew(&self, lease: Lease, span: Duration) -> Result<bool, StoreError> {
+        let until = self.clock.now().after(span).millis();
+        self.writer
+            .write(move |db| {
+                Box::pin(async move {
+                    let renew = "UPDATE jobs SET lease_until = ? WHERE id = ? AND lease_token = ? AND state = 'running' RETURNING cancel_requested";
+                    let row: Option<i64> =
+                        sqlx::query_scalar(renew).bind(until).bind(lease.job.to_string()).bind(lease.token).fetch_optional(db).await?;
+                    row.map(|asked| asked == 1).ok_or(StoreError::LostLease)
+                })
+            })
+            .await
+    }
+
+    /// Records what happened to a step, without waiting for the commit. Nothing is recorded once the lease is lost.
+    pub fn record(&self, lease: Lease, step: Option<StepRecord>, happening: Happening) {
+        let (now, signals) = (self.clock.now(), self.signals.clone());
+        self.writer.write_behind(
+            move |db| Box::pin(async move { record(db, lease, step, happening, now).await }),
+            move |result: Result<(), StoreError>| match result {
+                Ok(()) => drop(signals.send(Signal::Progress(lease.job))),
+                Err(StoreError::LostLease) => {}
+                Err(error) => tracing::warn!(job = %lease.job, %error, "progress was not recorded"),
+            },
+        );
+    }
+
+    /// Ends an attempt.
+    ///
+    /// # Errors
+    /// [`StoreError::LostLease`] when another worker has it.
+    pub async fn end(&self, lease: Lease, ended: Ended) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let again = matches!(ended, Ended::Released { .. });
+        self.writer.write(move |db| Box::pin(async move { end(db, lease, &ended, now).await })).await?;
+        self.signal(Signal::Progress(lease.job));
+        if again {
+            self.signal(Signal::Queued);
+        }
+        Ok(())
+    }
+
+    /// Ends a job that nobody works on, or asks its worker to.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn cancel(&self, id: Ulid, by: String) -> Result<Result<Job, Refusal>, StoreError> {
+        let now = self.clock.now();
+        let job = self.writer.write(move |db| Box::pin(async move { cancel(db, id, by, now).await })).await?;
+        self.signal(Signal::CancelAsked(id));
+        self.signal(Signal::Progress(id));
+        Ok(job)
+    }
+
+    /// Lets a job that has ended without success go on from what is there.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn retry(&self, id: Ulid, by: String) -> Result<Result<Job, Refusal>, StoreError> {
+        let now = self.clock.now();
+        let job = self.writer.write(move |db| Box::pin(async move { retry(db, id, by, now).await })).await?;
+        self.signal(Signal::Queued);
+        self.signal(Signal::Progress(id));
+        Ok(job)
+    }
+
+    /// Gives back every lease: this process has the database alone, so whoever held one is gone.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn release_all(&self) -> Result<u64, StoreError> {
+        let now = self.clock.now();
+        self.writer
+            .write(move |db| {
+                Box::pin(async move {
+                    let rows: Vec<(String, i64)> =
+                        sqlx::query_as("SELECT id, lease_token FROM jobs WHERE state = 'running'").fetch_all(&mut *db).await?;
+                    for (id, token) in &rows {
+                        let job = Ulid::from_string(id).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+                        let ended = Ended::Released { reason: "the process that worked on it has ended".into() };
+                        end(db, Lease { job, token: *token }, &ended, now).await?;
+                    }
+                    Ok(rows.len() as u64)
+                })
+            })
+            .await
+    }
+
+    /// The job by this id.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn job(&self, id: Ulid) -> Result<Option<Job>, StoreError> {
+        let mut db = self.reads.acquire().await?;
+        job_by_id(&mut db, id).await
+    }
+
+    /// Jobs, the newest first.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn jobs(&self, filter: &JobFilter) -> Result<Vec<Job>, StoreError> {
+        let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
+        query.push(" WHERE 1 = 1");
+        if let Some(before) = filter.before {
+            query.push(" AND j.id < ").push_bind(before.to_string());
+        }
+        if let Some(app) = &filter.app {
+            query.push(" AND a.name_key = ").push_bind(app.key());
+        }
+        if let Some(state) = filter.state {
+            query.push(" AND j.state = ").push_bind(state.to_string());
+        }
+        if let Some(kind) = filter.kind {
+            query.push(" AND j.kind = ").push_bind(kind.to_string());
+        }
+        query.push(" ORDER BY j.id DESC LIMIT ").push_bind(i64::from(filter.limit));
+        let mut db = self.reads.acquire().await?;
+        let rows = query.build().fetch_all(&mut *db).await?;
+        let mut jobs = rows.iter().map(read_job).collect::<Result<Vec<_>, _>>()?;
+        for job in &mut jobs {
+            job.steps = steps(&mut db, job.id).await?;
+        }
+        Ok(jobs)
+    }
+
+    /// A job's events after the number `after`, oldest first.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn events(&self, job: Ulid, after: i64, limit: u32) -> Result<Vec<Event>, StoreError> {
+        let rows = sqlx::query("SELECT seq, job_id, at, data FROM events WHERE job_id = ? AND seq > ? ORDER BY seq LIMIT ?");
+        let rows = rows.bind(job.to_string()).bind(after).bind(i64::from(limit)).fetch_all(&self.reads).await?;
+        let read = |row: &SqliteRow| {
+            let row = Reader { row, table: "events", key: "job_id" };
+            Ok(Event { seq: row.plain("seq")?, at: row.moment("at")?, job_id: row.id("job_id")?, happening: row.json("data")? })
+        };
+        rows.iter().map(read).collect()
+    }
+
+    /// How many jobs are active, by state.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn active_jobs(&self) -> Result<Vec<(JobState, u64)>, StoreError> {
+        let count = "SELECT state, COUNT(*) AS n FROM jobs WHERE state IN ('queued', 'running', 'waiting') GROUP BY state";
+        let rows = sqlx::query(count).fetch_all(&self.reads).await?;
+        let read = |row: &SqliteRow| {
+            let row = Reader { row, table: "jobs", key: "state" };
+            Ok((row.parsed("state")?, row.count("n")?))
+        };
+        rows.iter().map(read).collect()
+    }
+
+    fn announce(&self, accepted: Result<Accepted, Refusal>) -> Result<Accepted, Refusal> {
+        if let Ok(Accepted::Fresh(_)) = &accepted {
+            self.signal(Signal::Queued);
+        }
+        accepted
+    }
+}
+
+async fn onboard(db: &mut SqliteConnection, new: NewApp, key: Option<IdempotencyKey>, now: Timestamp) -> Result<Result<Accepted, Refusal>, StoreError> {
+    if let Some(answer) = earlier(db, key.as_ref(), now).await? {
+        return Ok(answer);
+    }
+    let app_id = Ulid::generate();
+    let app = sqlx::query(
+        "INSERT INTO apps (id, name, name_key, account, spec, state, version, created_by, created_at, updated_at) \
+         VALUES (?, ?, ?, ?, ?, 'pending', 1, ?, ?, ?) ON CONFLICT (name_key) DO NOTHING",
+    );
+    let app = app.bind(app_id.to_string()).bind(new.spec.name.as_str()).bind(new.spec.name.key()).bind(new.spec.account.as_str());
+    let app = app.bind(to_json(&new.spec)?).bind(&new.requested_by).bind(now.millis()).bind(now.millis());
+    if app.execute(&mut *db).await?.rows_affected() == 0 {
+        return Ok(Err(Refusal::AppExists(new.spec.name)));
+    }
+    let job = new_job(&new.spec, JobKind::Onboard, &new.resources, new.requested_by, now);
+    insert_job(db, app_id, &job, key, now).await?;
+    Ok(Ok(Accepted::Fresh(Box::new(job))))
+}
+
+async fn ask(
+    db: &mut SqliteConnection,
+    name: AppName,
+    kind: JobKind,
+    resources: Vec<String>,
+    requested_by: String,
+    key: Option<IdempotencyKey>,
+    now: Timestamp,
+) -> Result<Result<Accepted, Refusal>, StoreError> {
+    if let Some(answer) = earlier(db, key.as_ref(), now).await? {
+        return Ok(answer);
+    }
+    let Some(app_id) = apps::id_of(db, &name).await? else { return Ok(Err(Refusal::NoApp)) };
+    let app = apps::app_by_id(db, app_id).await?;
+    if let Some(active) = app.summary.active_job {
+        return Ok(Err(Refusal::Active(active)));
+    }
+    let job = new_job(&app.spec, kind, &resources, requested_by, now);
+    insert_job(db, app_id, &job, key, now).await?;
+    Ok(Ok(Accepted::Fresh(Box::new(job))))
+}
+
+async fn earlier(db: &mut SqliteConnection, key: Option<&IdempotencyKey>, now: Timestamp) -> Result<Option<Result<Accepted, Refusal>>, StoreError> {
+    let Some(key) = key else { return Ok(None) };
+    Ok(match idempotency::earlier(db, key, now).await? {
+        Earlier::None => None,
+        Earlier::Same(answer) => Some(Ok(Accepted::Replay(answer))),
+        Earlier::Other => Some(Err(Refusal::KeyReused)),
+    })
+}
+
+fn new_job(spec: &AppSpec, kind: JobKind, resources: &[String], requested_by: String, now: Timestamp) -> Job {
+    Job {
+        id: Ulid::generate(),
+        kind,
+        app: spec.name.clone(),
+        account: spec.account.clone(),
+        state: JobState::Queued,
+        attempt: 0,
+        reason: None,
+        next_attempt_at: None,
+        steps: resources.iter().map(Step::pending).collect(),
+        result: None,
+        error: None,
+        requested_by,
+        created_at: now,
+        started_at: None,
+        finished_at: None,
+    }
+}
+
+async fn insert_job(db: &mut SqliteConnection, app: Ulid, job: &Job, key: Option<IdempotencyKey>, now: Timestamp) -> Result<(), StoreError> {
+    let insert = "INSERT INTO jobs (id, app_id, kind, state, attempt, requested_by, cancel_requested, created_at, lease_token) \
+                  VALUES (?, ?, ?, ?, 0, ?, 0, ?, 0)";
+    let insert = sqlx::query(insert).bind(job.id.to_string()).bind(app.to_string()).bind(job.kind.to_string());
+    insert.bind(job.state.to_string()).bind(&job.requested_by).bind(now.millis()).execute(&mut *db).await?;
+    if !job.steps.is_empty() {
+        let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO steps (job_id, position, resource, state, changes, attempts) ");
+        query.push_values(job.steps.iter().zip(0_i64..), |mut row, (step, position)| {
+            row.push_bind(job.id.to_string()).push_bind(position).push_bind(&step.resource).push("'pending', '[]', 0");
+        });
+        query.build().execute(&mut *db).await?;
+    }
+    let queued = Happening::JobQueued { kind: job.kind, requested_by: job.requested_by.clone() };
+    insert_event(db, job.id, &queued, now).await?;
+    if let Some(key) = key {
+        let location = Some(format!("/v1/jobs/{}", job.id));
+        idempotency::record(db, &key, &Answer { status: 202, location, body: to_json(job)? }, now).await?;
+    }
+    Ok(())
+}
+
+async fn claim(
+    db: &mut SqliteConnection,
+    owner: String,
+    now: Timestamp,
+    lease: Duration,
+    deadline: Duration,
+) -> Result<Option<Claimed>, StoreError> {
+    let claim = "UPDATE jobs SET state = 'running', attempt = attempt + 1, lease_owner = ?, lease_token = lease_token + 1, lease_until = ?, \
+        started_at = COALESCE(started_at, ?), deadline_at = COALESCE(deadline_at, ?), next_attempt_at = NULL, reason = NULL \
+        WHERE id = (SELECT id FROM jobs WHERE state IN ('queued', 'running', 'waiting') \
+            AND (state = 'queued' OR (state = 'waiting' AND next_attempt_at <= ?) OR (state = 'running' AND lease_until <= ?)) \
+            ORDER BY id LIMIT 1) \
+        RETURNING id, app_id, attempt, lease_token, deadline_at";
+    let row = sqlx::query(claim).bind(owner).bind(now.after(lease).millis()).bind(now.millis());
+    let row = row.bind(now.after(deadline).millis()).bind(now.millis()).bind(now.millis()).fetch_optional(&mut *db).await?;
+    let Some(row) = row else { return Ok(None) };
+    let row = Reader { row: &row, table: "jobs", key: "id" };
+    let lease = Lease { job: row.id("id")?, token: row.plain("lease_token")? };
+    let (app_id, deadline) = (row.id("app_id")?, row.moment("deadline_at")?);
+    insert_event(db, lease.job, &Happening::JobStarted { attempt: row.count("attempt")? }, now).await?;
+    let app = apps::app_by_id(db, app_id).await?;
+    let Some(job) = job_by_id(db, lease.job).await? else { return Ok(None) };
+    Ok(Some(Claimed { lease, job, app, deadline }))
+}
+
+/// Fails unless the lease is held; to be called first in every write of a worker.
+pub(super) async fn hold(db: &mut SqliteConnection, lease: Lease) -> Result<Ulid, StoreError> {
+    let held = "SELECT app_id, id FROM jobs WHERE id = ? AND lease_token = ? AND state = 'running'";
+    let row = sqlx::query(held).bind(lease.job.to_string()).bind(lease.token).fetch_optional(db).await?;
+    let row = row.ok_or(StoreError::LostLease)?;
+    Reader { row: &row, table: "jobs", key: "id" }.id("app_id")
+}
+
+async fn record(db: &mut SqliteConnection, lease: Lease, step: Option<StepRecord>, happening: Happening, now: Timestamp) -> Result<(), StoreError> {
+    let app = hold(db, lease).await?;
+    if let Some(StepRecord { step, arn, made }) = step {
+        let update = "UPDATE steps SET state = ?, changes = ?, attempts = ?, error = ?, duration_ms = ? WHERE job_id = ? AND resource = ?";
+        let error = step.error.as_ref().map(to_json).transpose()?;
+        let update = sqlx::query(update).bind(step.state.to_string()).bind(to_json(&step.changes)?).bind(i64::from(step.attempts));
+        let update = update.bind(&error).bind(step.duration_ms).bind(lease.job.to_string()).bind(&step.resource);
+        update.execute(&mut *db).await?;
+        let upsert = "INSERT INTO resources (app_id, resource, arn, made, state, error, job_id, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?) \
+            ON CONFLICT (app_id, resource) DO UPDATE SET arn = excluded.arn, made = MAX(made, excluded.made), state = excluded.state, \
+            error = excluded.error, job_id = excluded.job_id, updated_at = excluded.updated_at";
+        let upsert = sqlx::query(upsert).bind(app.to_string()).bind(&step.resource).bind(arn).bind(i64::from(made));
+        let upsert = upsert.bind(step.state.to_string()).bind(&error).bind(lease.job.to_string()).bind(now.millis());
+        upsert.execute(&mut *db).await?;
+    }
+    insert_event(db, lease.job, &happening, now).await
+}
+
+async fn end(db: &mut SqliteConnection, lease: Lease, ended: &Ended, now: Timestamp) -> Result<(), StoreError> {
+    let app = hold(db, lease).await?;
+    // The lease says that the job is running, and every end of an attempt is legal from there.
+    let state = JobState::Running.on(ended.event()).map_err(|_| StoreError::LostLease)?;
+    let (reason, at) = match ended {
+        Ended::Waiting { reason, at } => (Some(reason.clone()), Some(at.millis())),
+        Ended::Failed(trouble) | Ended::NeedsAttention(trouble) => (Some(trouble.detail.clone()), None),
+        Ended::Released { reason } => (Some(reason.clone()), None),
+        Ended::Succeeded(_) | Ended::Canceled => (None, None),
+    };
+    let result = if let Ended::Succeeded(result) = ended { Some(to_json(result)?) } else { None };
+    let error = if let Ended::Failed(trouble) | Ended::NeedsAttention(trouble) = ended { Some(to_json(trouble)?) } else { None };
+    let finished = (!state.is_active()).then_some(now.millis());
+    let update = "UPDATE jobs SET state = ?, reason = ?, next_attempt_at = ?, result = ?, error = ?, finished_at = ?, \
+                  lease_owner = NULL, lease_until = NULL WHERE id = ?";
+    let update = sqlx::query(update).bind(state.to_string()).bind(reason).bind(at).bind(result).bind(error).bind(finished);
+    update.bind(lease.job.to_string()).execute(&mut *db).await?;
+    leave_app(db, app, state, now).await?;
+    insert_event(db, lease.job, &ended.happening(), now).await
+}
+
+async fn cancel(db: &mut SqliteConnection, id: Ulid, by: String, now: Timestamp) -> Result<Result<Job, Refusal>, StoreError> {
+    let Some(job) = job_by_id(db, id).await? else { return Ok(Err(Refusal::NoJob)) };
+    let state = match job.state.on(JobEvent::Canceled) {
+        Ok(state) => state,
+        Err(illegal) => return Ok(Err(Refusal::State(illegal))),
+    };
+    insert_event(db, id, &Happening::CancelRequested { by }, now).await?;
+    if job.state == JobState::Running {
+        sqlx::query("UPDATE jobs SET cancel_requested = 1 WHERE id = ?").bind(id.to_string()).execute(&mut *db).await?;
+    } else {
+        let update = "UPDATE jobs SET state = ?, finished_at = ?, next_attempt_at = NULL, error = NULL, reason = NULL WHERE id = ? RETURNING app_id, id";
+        let row = sqlx::query(update).bind(state.to_string()).bind(now.millis()).bind(id.to_string()).fetch_one(&mut *db).await?;
+        leave_app(db, Reader { row: &row, table: "jobs", key: "id" }.id("app_id")?, state, now).await?;
+        insert_event(db, id, &Happening::JobCanceled, now).await?;
+    }
+    Ok(job_by_id(db, id).await?.ok_or(Refusal::NoJob))
+}
+
+async fn retry(db: &mut SqliteConnection, id: Ulid, by: String, now: Timestamp) -> Result<Result<Job, Refusal>, StoreError> {
+    let Some(job) = job_by_id(db, id).await? else { return Ok(Err(Refusal::NoJob)) };
+    let state = match job.state.on(JobEvent::RetryAsked) {
+        Ok(state) => state,
+        Err(illegal) => return Ok(Err(Refusal::State(illegal))),
+    };
+    let active = "SELECT id FROM jobs WHERE id <> ?1 AND state IN ('queued', 'running', 'waiting') AND app_id = (SELECT app_id FROM jobs WHERE id = ?1)";
+    if let Some(row) = sqlx::query(active).bind(id.to_string()).fetch_optional(&mut *db).await? {
+        return Ok(Err(Refusal::Active(Reader { row: &row, table: "jobs", key: "id" }.id("id")?)));
+    }
+    let update = "UPDATE jobs SET state = ?, error = NULL, reason = NULL, finished_at = NULL, next_attempt_at = NULL, deadline_at = NULL, \
+                  cancel_requested = 0 WHERE id = ?";
+    sqlx::query(update).bind(state.to_string()).bind(id.to_string()).execute(&mut *db).await?;
+    insert_event(db, id, &Happening::RetryRequested { by }, now).await?;
+    Ok(job_by_id(db, id).await?.ok_or(Refusal::NoJob))
+}
+
+/// The app is left in the state that its job ended in.
+async fn leave_app(db: &mut SqliteConnection, app: Ulid, job: JobState, now: Timestamp) -> Result<(), StoreError> {
+    let Some(state) = AppState::left_by(job) else { return Ok(()) };
+    let update = sqlx::query("UPDATE apps SET state = ?, version = version + 1, updated_at = ? WHERE id = ?");
+    update.bind(state.to_string()).bind(now.millis()).bind(app.to_string()).execute(db).await?;
+    Ok(())
+}
+
+async fn insert_event(db: &mut SqliteConnection, job: Ulid, happening: &Happening, now: Timestamp) -> Result<(), StoreError> {
+    let insert = sqlx::query("INSERT INTO events (job_id, at, data) VALUES (?, ?, ?)");
+    insert.bind(job.to_string()).bind(now.millis()).bind(to_json(happening)?).execute(db).await?;
+    Ok(())
+}
+
+async fn job_by_id(db: &mut SqliteConnection, id: Ulid) -> Result<Option<Job>, StoreError> {
+    let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
+    query.push(" WHERE j.id = ").push_bind(id.to_string());
+    let Some(row) = query.build().fetch_optional(&mut *db).await? else { return Ok(None) };
+    let mut job = read_job(&row)?;
+    job.steps = steps(db, id).await?;
+    Ok(Some(job))
+}
+
+async fn steps(db: &mut SqliteConnection, job: Ulid) -> Result<Vec<Step>, StoreError> {
+    let rows = sqlx::query("SELECT job_id, resource, state, changes, attempts, error, duration_ms FROM steps WHERE job_id = ? ORDER BY position");
+    let rows = rows.bind(job.to_string()).fetch_all(db).await?;
+    let read = |row: &SqliteRow| {
+        let row = Reader { row, table: "steps", key: "job_id" };
+        Ok(Step {
+            resource: row.plain("resource")?,
+            state: row.parsed::<StepState>("state")?,
+            changes: row.json("changes")?,
+            attempts: row.count("attempts")?,
+            error: row.json_or_null("error")?,
+            duration_ms: row.plain("duration_ms")?,
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+fn read_job(row: &SqliteRow) -> Result<Job, StoreError> {
+    let row = Reader { row, table: "jobs", key: "id" };
+    let name = |column| row.plain::<String>(column);
+    let corrupt = |column, error: crate::domain::names::NameError| StoreError::Corrupt { table: "apps", column, row: "?".into(), why: error.to_string() };
+    Ok(Job {
+        id: row.id("id")?,
+        kind: row.parsed("kind")?,
+        app: AppName::parse(&name("name")?).map_err(|error| corrupt("name", error))?,
+        account: AccountName::parse(&name("account")?).map_err(|error| corrupt("account", error))?,
+        state: row.parsed("state")?,
+        attempt: row.count("attempt")?,
+        reason: row.plain("reason")?,
+        next_attempt_at: row.moment_or_null("next_attempt_at")?,
+        steps: Vec::new(),
+        result: row.json_or_null("result")?,
+        error: row.json_or_null("error")?,
+        requested_by: row.plain("requested_by")?,
+        created_at: row.moment("created_at")?,
+        started_at: row.moment_or_null("started_at")?,
+        finished_at: row.moment_or_null("finished_at")?,
+    })
+}
+

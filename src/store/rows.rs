@@ -1,0 +1,83 @@
+//! Rows become domain values by parsing; a row that does not parse is named.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use serde::de::DeserializeOwned;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+use ulid::Ulid;
+
+use super::StoreError;
+use crate::clock::Timestamp;
+
+/// A row of a table, with the column that names it.
+pub struct Reader<'r> {
+    pub row: &'r SqliteRow,
+    pub table: &'static str,
+    pub key: &'static str,
+}
+
+impl Reader<'_> {
+    /// A plain column.
+    pub fn plain<'r, T>(&'r self, column: &'static str) -> Result<T, StoreError>
+    where
+        T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
+    {
+        self.row.try_get(column).map_err(|error| self.corrupt(column, &error))
+    }
+
+    /// A text column that parses into `T`.
+    pub fn parsed<T: FromStr>(&self, column: &'static str) -> Result<T, StoreError>
+    where
+        T::Err: Display,
+    {
+        let text: String = self.plain(column)?;
+        text.parse().map_err(|error| self.corrupt(column, &error))
+    }
+
+    /// A JSON column.
+    pub fn json<T: DeserializeOwned>(&self, column: &'static str) -> Result<T, StoreError> {
+        let text: String = self.plain(column)?;
+        serde_json::from_str(&text).map_err(|error| self.corrupt(column, &error))
+    }
+
+    /// A JSON column that may be NULL.
+    pub fn json_or_null<T: DeserializeOwned>(&self, column: &'static str) -> Result<Option<T>, StoreError> {
+        let text: Option<String> = self.plain(column)?;
+        text.map(|text| serde_json::from_str(&text).map_err(|error| self.corrupt(column, &error))).transpose()
+    }
+
+    /// An id.
+    pub fn id(&self, column: &'static str) -> Result<Ulid, StoreError> {
+        let text: String = self.plain(column)?;
+        Ulid::from_string(&text).map_err(|error| self.corrupt(column, &error))
+    }
+
+    /// A moment.
+    pub fn moment(&self, column: &'static str) -> Result<Timestamp, StoreError> {
+        self.plain(column).map(Timestamp::from_millis)
+    }
+
+    /// A moment that may be NULL.
+    pub fn moment_or_null(&self, column: &'static str) -> Result<Option<Timestamp>, StoreError> {
+        let millis: Option<i64> = self.plain(column)?;
+        Ok(millis.map(Timestamp::from_millis))
+    }
+
+    /// A count that fits `T`.
+    pub fn count<T: TryFrom<i64>>(&self, column: &'static str) -> Result<T, StoreError> {
+        let number: i64 = self.plain(column)?;
+        T::try_from(number).map_err(|_| self.corrupt(column, &format!("{number} is out of range")))
+    }
+
+    fn corrupt(&self, column: &'static str, why: &dyn Display) -> StoreError {
+        let row = self.row.try_get::<String, _>(self.key).unwrap_or_else(|_| "?".into());
+        StoreError::Corrupt { table: self.table, column, row, why: why.to_string() }
+    }
+}
+
+/// A value as JSON text for a column. Domain values always serialize.
+pub fn to_json(value: &impl serde::Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Unavailable(error.to_string()))
+}

@@ -1,0 +1,102 @@
+//! API tokens. Invariant: only a token's hash is stored.
+
+use serde::{Deserialize, Serialize};
+use ulid::Ulid;
+use utoipa::ToSchema;
+
+use super::rows::Reader;
+use super::{Store, StoreError};
+use crate::clock::Timestamp;
+use crate::domain::role::{Caller, Role};
+
+/// A token, without the token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TokenRow {
+    /// Its ULID.
+    #[schema(value_type = String)]
+    pub id: Ulid,
+    /// Who or what carries it.
+    #[schema(example = "deploy-bot")]
+    pub name: String,
+    /// What it allows.
+    pub role: Role,
+    /// Who made it.
+    pub created_by: String,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+impl Store {
+    /// Records a token by its hash.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn create_token(&self, name: &str, role: Role, hash: String, created_by: &str) -> Result<TokenRow, StoreError> {
+        let token = TokenRow { id: Ulid::generate(), name: name.into(), role, created_by: created_by.into(), created_at: self.clock.now() };
+        let row = token.clone();
+        self.writer
+            .write(move |db| {
+                Box::pin(async move {
+                    sqlx::query("INSERT INTO tokens (id, name, role, hash, created_by, created_at) VALUES (?, ?, ?, ?, ?, ?)")
+                        .bind(row.id.to_string())
+                        .bind(&row.name)
+                        .bind(row.role.to_string())
+                        .bind(hash)
+                        .bind(&row.created_by)
+                        .bind(row.created_at.millis())
+                        .execute(db)
+                        .await?;
+                    Ok(())
+                })
+            })
+            .await?;
+        Ok(token)
+    }
+
+    /// Whose token has this hash.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn caller_by_token_hash(&self, hash: &str) -> Result<Option<Caller>, StoreError> {
+        let row = sqlx::query("SELECT id, name, role FROM tokens WHERE hash = ?").bind(hash).fetch_optional(&self.reads).await?;
+        let read = |row: sqlx::sqlite::SqliteRow| {
+            let row = Reader { row: &row, table: "tokens", key: "id" };
+            Ok(Caller { name: row.plain("name")?, role: row.parsed("role")? })
+        };
+        row.map(read).transpose()
+    }
+
+    /// All tokens, oldest first.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn tokens(&self) -> Result<Vec<TokenRow>, StoreError> {
+        let rows = sqlx::query("SELECT id, name, role, created_by, created_at FROM tokens ORDER BY id").fetch_all(&self.reads).await?;
+        let read = |row: &sqlx::sqlite::SqliteRow| {
+            let row = Reader { row, table: "tokens", key: "id" };
+            Ok(TokenRow {
+                id: row.id("id")?,
+                name: row.plain("name")?,
+                role: row.parsed("role")?,
+                created_by: row.plain("created_by")?,
+                created_at: row.moment("created_at")?,
+            })
+        };
+        rows.iter().map(read).collect()
+    }
+
+    /// Revokes a token; `false` if there is none by this id.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn delete_token(&self, id: Ulid) -> Result<bool, StoreError> {
+        self.writer
+            .write(move |db| {
+                Box::pin(async move {
+                    let done = sqlx::query("DELETE FROM tokens WHERE id = ?").bind(id.to_string()).execute(db).await?;
+                    Ok(done.rows_affected() > 0)
+                })
+            })
+            .await
+    }
+}

@@ -1,0 +1,97 @@
+//! Keeps secrets no longer than they may be kept, and finds out whether AWS accepts new keys.
+//!
+//! Invariant: a key is called ready only after several successes in a row, for IAM is eventually
+//! consistent and can flap before it settles.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast::error::RecvError;
+use ulid::Ulid;
+
+use crate::domain::spec::default_account;
+use crate::service::Service;
+use crate::store::{CredentialRow, Signal};
+
+/// Successes in a row that make a key ready.
+const IN_A_ROW: u32 = 3;
+/// Between two tries of a key.
+const BETWEEN: Duration = Duration::from_secs(1);
+/// A key that AWS does not accept for this long stays unverified.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Between two rounds of destroying what is over.
+const ROUND: Duration = Duration::from_secs(30);
+
+/// Runs until the service stops.
+pub async fn keep(service: Arc<Service>) {
+    let mut signals = service.store.signals();
+    let mut tried = HashSet::new();
+    loop {
+        clean(&service).await;
+        verify_new(&service, &mut tried).await;
+        tokio::select! {
+            () = sealed(&mut signals) => {}
+            () = tokio::time::sleep(ROUND) => {}
+            () = service.tasks.stopping() => return,
+        }
+    }
+}
+
+async fn clean(service: &Service) {
+    match service.store.destroy_secrets().await {
+        Ok(0) => {}
+        Ok(destroyed) => tracing::info!(destroyed, "secrets that were claimed or that nobody claimed are destroyed"),
+        Err(error) => tracing::warn!(%error, "secrets that are over could not be destroyed; trying again"),
+    }
+    if let Err(error) = service.store.prune_idempotency().await {
+        tracing::warn!(%error, "old idempotency records could not be removed; trying again");
+    }
+}
+
+async fn verify_new(service: &Arc<Service>, tried: &mut HashSet<Ulid>) {
+    let Ok(unverified) = service.store.unverified().await else { return };
+    for (key, sealed) in unverified {
+        if tried.insert(key.id) && service.clock.now().since(key.created_at) < PATIENCE {
+            let worker = service.clone();
+            service.tasks.spawn(async move { verify(&worker, key, sealed).await });
+        }
+    }
+}
+
+/// Uses a new key until AWS has accepted it several times in a row.
+async fn verify(service: &Service, key: CredentialRow, sealed: Vec<u8>) {
+    let Ok(secret) = service.vault.open(&sealed, &[&key.id.to_string(), &key.access_key_id]) else {
+        tracing::warn!(access_key_id = key.access_key_id, "a sealed secret cannot be opened with this SLIPWAY_SEAL_KEY");
+        return;
+    };
+    let Some(account) = service.account(&default_account()) else { return };
+    let mut in_a_row = 0;
+    while in_a_row < IN_A_ROW && service.clock.now().since(key.created_at) < PATIENCE {
+        in_a_row = match account.check_key(&key.access_key_id, &secret).await {
+            Ok(()) => in_a_row + 1,
+            Err(_) => 0,
+        };
+        if in_a_row < IN_A_ROW {
+            tokio::select! {
+                () = tokio::time::sleep(BETWEEN) => {}
+                () = service.tasks.stopping() => return,
+            }
+        }
+    }
+    if in_a_row >= IN_A_ROW
+        && let Err(error) = service.store.key_is_ready(key.id).await
+    {
+        tracing::warn!(%error, "that a key is ready could not be written");
+    }
+}
+
+async fn sealed(signals: &mut tokio::sync::broadcast::Receiver<Signal>) {
+    loop {
+        match signals.recv().await {
+            Ok(Signal::Sealed) | Err(RecvError::Lagged(_)) => return,
+            Ok(_) => {}
+            Err(RecvError::Closed) => return std::future::pending().await,
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Writes intents and secrets of access keys, under the job's lease.
+
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use secrecy::SecretString;
+use ulid::Ulid;
+
+use crate::resources::Fault;
+use crate::resources::access_key::{Intent, KeyLedger, KeyRecords};
+use crate::service::Service;
+use crate::store::{Lease, NewCredential, StoreError};
+
+/// The ledger of a job that is being worked on.
+pub struct LeasedLedger {
+    service: Arc<Service>,
+    app: Ulid,
+    lease: Lease,
+}
+
+impl LeasedLedger {
+    /// The ledger of an app, written under a lease.
+    pub fn new(service: Arc<Service>, app: Ulid, lease: Lease) -> Self {
+        Self { service, app, lease }
+    }
+}
+
+impl KeyLedger for LeasedLedger {
+    fn records(&self) -> BoxFuture<'_, Result<KeyRecords, Fault>> {
+        async { self.service.store.key_records(self.app).await.map_err(fault) }.boxed()
+    }
+
+    fn intend(&self, known_keys: Vec<String>) -> BoxFuture<'_, Result<Intent, Fault>> {
+        async { self.service.store.intend_key(self.lease, known_keys).await.map_err(fault) }.boxed()
+    }
+
+    fn close(&self, intent: Ulid) -> BoxFuture<'_, Result<(), Fault>> {
+        async move { self.service.store.close_intent(self.lease, intent).await.map_err(fault) }.boxed()
+    }
+
+    fn seal(&self, intent: Ulid, access_key_id: String, secret: SecretString) -> BoxFuture<'_, Result<(), Fault>> {
+        async move {
+            let id = Ulid::generate();
+            let vault = &self.service.vault;
+            let sealed = vault.seal(&secret, &[&id.to_string(), &access_key_id]).map_err(|error| Fault::of_store(&error))?;
+            let new = NewCredential { id, access_key_id, sealed, seal_key: vault.id().to_owned() };
+            self.service.store.seal_key(self.lease, intent, new).await.map_err(fault)
+        }
+        .boxed()
+    }
+
+    fn gone(&self, access_key_ids: Vec<String>) -> BoxFuture<'_, Result<(), Fault>> {
+        async move { self.service.store.keys_gone(self.lease, access_key_ids).await.map_err(fault) }.boxed()
+    }
+}
+
+/// What is recorded of an app's keys, for plans, which write nothing.
+pub struct RecordsOnly(pub KeyRecords);
+
+impl KeyLedger for RecordsOnly {
+    fn records(&self) -> BoxFuture<'_, Result<KeyRecords, Fault>> {
+        async { Ok(self.0.clone()) }.boxed()
+    }
+
+    fn intend(&self, _known_keys: Vec<String>) -> BoxFuture<'_, Result<Intent, Fault>> {
+        async { Err(Fault::LostLease) }.boxed()
+    }
+
+    fn close(&self, _intent: Ulid) -> BoxFuture<'_, Result<(), Fault>> {
+        async { Err(Fault::LostLease) }.boxed()
+    }
+
+    fn seal(&self, _intent: Ulid, _access_key_id: String, _secret: SecretString) -> BoxFuture<'_, Result<(), Fault>> {
+        async { Err(Fault::LostLease) }.boxed()
+    }
+
+    fn gone(&self, _access_key_ids: Vec<String>) -> BoxFuture<'_, Result<(), Fault>> {
+        async { Err(Fault::LostLease) }.boxed()
+    }
+}
+
+fn fault(error: StoreError) -> Fault {
+    match error {
+        StoreError::LostLease => Fault::LostLease,
+        error => Fault::of_store(&error),
+    }
+}

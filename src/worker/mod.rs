@@ -1,0 +1,87 @@
+//! Workers: claim a job, let the engine walk its graph, write down how it ended.
+//!
+//! Invariants:
+//! - The wake-up is armed before the query, so a job that is queued in between is not missed.
+//! - A worker that cannot renew its lease stops before the lease runs out.
+//! - Told to stop, a worker ends its current change and hands the job back.
+//!
+//! Rejected: a queue crate. Those measured restart a job from its start, leave the jobs of a killed
+//! worker for minutes, or lose retries.
+
+mod keeper;
+mod ledger;
+mod reporter;
+mod run;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::service::Service;
+use crate::store::Signal;
+
+pub use ledger::RecordsOnly;
+
+/// The longest sleep between two looks for a job.
+const POLL: Duration = Duration::from_secs(1);
+
+/// Starts taking jobs, and keeping secrets no longer than they may be kept.
+pub fn start(service: &Arc<Service>) {
+    service.tasks.spawn(dispatch(service.clone()));
+    service.tasks.spawn(keeper::keep(service.clone()));
+}
+
+async fn dispatch(service: Arc<Service>) {
+    let owner = ulid::Ulid::generate().to_string();
+    let permits = Arc::new(Semaphore::new(service.settings.workers));
+    while !service.tasks.is_stopping() {
+        service.note_dispatch();
+        let permit = tokio::select! {
+            permit = permits.clone().acquire_owned() => permit,
+            () = service.tasks.stopping() => break,
+            () = tokio::time::sleep(POLL) => continue,
+        };
+        let Ok(permit) = permit else { break };
+        let mut signals = service.store.signals();
+        match service.store.claim(&owner, service.settings.lease, service.settings.job_deadline).await {
+            Ok(Some(claimed)) => {
+                let worker = service.clone();
+                service.tasks.spawn(async move {
+                    run::run(&worker, claimed).await;
+                    drop(permit);
+                });
+            }
+            Ok(None) => {
+                let wait = until_due(&service).await;
+                tokio::select! {
+                    () = queued(&mut signals) => {}
+                    () = tokio::time::sleep(wait) => {}
+                    () = service.tasks.stopping() => break,
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "no job could be claimed; trying again");
+                tokio::time::sleep(POLL).await;
+            }
+        }
+    }
+}
+
+async fn until_due(service: &Service) -> Duration {
+    match service.store.next_due().await {
+        Ok(Some(due)) => due.since(service.clock.now()).clamp(Duration::from_millis(5), POLL),
+        Ok(None) | Err(_) => POLL,
+    }
+}
+
+async fn queued(signals: &mut tokio::sync::broadcast::Receiver<Signal>) {
+    loop {
+        match signals.recv().await {
+            Ok(Signal::Queued) | Err(RecvError::Lagged(_)) => return,
+            Ok(_) => {}
+            Err(RecvError::Closed) => return std::future::pending().await,
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! One attempt of one job.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
+
+use super::ledger::LeasedLedger;
+use super::reporter::Reporter;
+use crate::aws::Account;
+use crate::domain::job::{JobKind, JobResult, RepositoryResult, Trouble, TroubleCode};
+use crate::engine::{Node, Verdict, full_jitter, walk};
+use crate::resources::{Cx, graph, user};
+use crate::service::Service;
+use crate::store::{Claimed, Ended, Lease, Signal, StoreError};
+
+/// Works on a claimed job until the attempt ends, and writes down how.
+pub async fn run(service: &Arc<Service>, claimed: Claimed) {
+    let (lease, kind) = (claimed.lease, claimed.job.kind);
+    let span = tracing::info_span!("job", job = %lease.job, app = %claimed.job.app, kind = %kind);
+    tracing::info!(parent: &span, attempt = claimed.job.attempt, "job started");
+    let Some(ended) = attempt(service, claimed).await else {
+        tracing::warn!(parent: &span, "job's lease is lost; another worker goes on");
+        return;
+    };
+    let state = outcome_name(&ended);
+    metrics::counter!("slipway_jobs_total", "kind" => kind.to_string(), "outcome" => state).increment(1);
+    match write_end(service, lease, ended).await {
+        Ok(()) => tracing::info!(parent: &span, outcome = state, "job attempt ended"),
+        Err(error) => tracing::error!(parent: &span, %error, "job's end could not be written; it will be taken up again"),
+    }
+}
+
+/// The end of an attempt is worth some patience: everything is done in AWS by now.
+async fn write_end(service: &Service, lease: Lease, ended: Ended) -> Result<(), StoreError> {
+    let mut tries = 0;
+    loop {
+        match service.store.end(lease, ended.clone()).await {
+            Err(StoreError::Unavailable(_)) if tries < 5 => tries += 1,
+            result => return result,
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+async fn attempt(service: &Arc<Service>, claimed: Claimed) -> Option<Ended> {
+    let Some(account) = service.account(&claimed.app.spec.account) else {
+        return Some(Ended::Failed(no_account(&claimed)));
+    };
+    let conventions = service.conventions(&account);
+    let nodes = graph(&claimed.app.spec, &conventions);
+    let recorded = match service.store.made_by(claimed.app.id).await {
+        Ok(recorded) => recorded,
+        Err(error) => return Some(database_trouble(service, &claimed, &error)),
+    };
+    let made = Arc::new(crate::resources::context::Made::default());
+    let reporter = Reporter::new(service, &claimed, &nodes, &conventions, made.clone());
+    let cx = Cx {
+        account,
+        app: claimed.app.spec.name.clone(),
+        job: claimed.lease.job,
+        accepted_at: claimed.job.created_at,
+        on_existing: claimed.app.spec.on_existing,
+        untouched: claimed.job.kind == JobKind::Onboard && claimed.job.attempt == 1,
+        resumed: claimed.job.attempt > 1,
+        recorded,
+        keys: Arc::new(LeasedLedger::new(service.clone(), claimed.app.id, claimed.lease)),
+        clock: service.clock.clone(),
+        timing: service.timing,
+        made,
+    };
+    let verdict = tokio::select! {
+        verdict = walk(&nodes, &cx, claimed.deadline, &reporter) => verdict,
+        () = keep_lease(service, claimed.lease, &reporter) => Verdict::LostLease,
+    };
+    conclude(service, &claimed, &cx.account, &nodes, &reporter, verdict).await
+}
+
+/// Renews the lease and hears of cancels; returns when the lease is lost.
+async fn keep_lease(service: &Service, lease: Lease, reporter: &Reporter) {
+    let span = service.settings.lease;
+    let mut signals = service.store.signals();
+    let mut renewed = Instant::now();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(span / 3) => {}
+            () = asked_to_end(&mut signals, lease) => {}
+            () = service.tasks.stopping(), if !reporter.is_stopping() => reporter.stop(),
+        }
+        match service.store.renew(lease, span).await {
+            Ok(true) => reporter.cancel(),
+            Ok(false) => {}
+            Err(StoreError::LostLease) => return,
+            // Another worker takes the job when the lease runs out: be gone by then.
+            Err(_) if renewed.elapsed() > span.mul_f64(0.8) => return,
+            Err(_) => continue,
+        }
+        renewed = Instant::now();
+    }
+}
+
+async fn asked_to_end(signals: &mut tokio::sync::broadcast::Receiver<Signal>, lease: Lease) {
+    loop {
+        match signals.recv().await {
+            Ok(Signal::CancelAsked(job)) if job == lease.job => return,
+            Ok(_) => {}
+            Err(RecvError::Lagged(_)) => return,
+            Err(RecvError::Closed) => return std::future::pending().await,
+        }
+    }
+}
+
+async fn conclude(
+    service: &Service,
+    claimed: &Claimed,
+    account: &Account,
+    nodes: &[Box<dyn Node>],
+    reporter: &Reporter,
+    verdict: Verdict,
+) -> Option<Ended> {
+    Some(match verdict {
+        Verdict::LostLease => return None,
+        Verdict::Converged { warnings } => match result(service, claimed, account, nodes, reporter, warnings).await {
+            Ok(result) => Ended::Succeeded(result),
+            Err(error) => database_trouble(service, claimed, &error),
+        },
+        Verdict::Later { reason, after } => {
+            // What failed again and again waits longer and longer, up to the cap.
+            let again = full_jitter(service.timing.backoff, service.timing.backoff_cap, claimed.job.attempt);
+            Ended::Waiting { reason, at: service.clock.now().after(after.max(again)) }
+        }
+        Verdict::Failed(trouble) => Ended::Failed(trouble),
+        Verdict::Parked(trouble) => Ended::NeedsAttention(trouble),
+        Verdict::Canceled => Ended::Canceled,
+        Verdict::Stopped => Ended::Released { reason: "the service stops".into() },
+    })
+}
+
+/// What the job hands over.
+async fn result(
+    service: &Service,
+    claimed: &Claimed,
+    account: &Account,
+    nodes: &[Box<dyn Node>],
+    reporter: &Reporter,
+    warnings: Vec<String>,
+) -> Result<JobResult, StoreError> {
+    let (spec, identity) = (&claimed.app.spec, account.identity());
+    let user_id = user::id(&spec.name);
+    let user_arn = nodes.iter().find(|node| node.id() == user_id).and_then(|node| reporter.arn_of(node.as_ref()));
+    let uri = |region: &str, name: &str| format!("{}.dkr.ecr.{region}.{}/{name}", identity.account, identity.registry_domain());
+    let repositories = spec.repositories.iter().map(|repository| RepositoryResult {
+        name: repository.name.to_string(),
+        uri: uri(repository.region.as_str(), repository.name.as_str()),
+    });
+    let access_key_id = if spec.access_key { service.store.key_records(claimed.app.id).await?.keys.pop().map(|(id, _)| id) } else { None };
+    Ok(JobResult {
+        user_arn,
+        claim: access_key_id.as_ref().map(|key| format!("/v1/apps/{}/credentials/{key}/claim", spec.name)),
+        access_key_id,
+        buckets: spec.buckets.iter().map(|bucket| bucket.name.to_string()).collect(),
+        repositories: repositories.collect(),
+        warnings,
+    })
+}
+
+fn database_trouble(service: &Service, claimed: &Claimed, error: &StoreError) -> Ended {
+    let after = full_jitter(service.timing.backoff, service.timing.backoff_cap, claimed.job.attempt);
+    Ended::Waiting { reason: error.to_string(), at: service.clock.now().after(after) }
+}
+
+fn no_account(claimed: &Claimed) -> Trouble {
+    Trouble {
+        code: TroubleCode::Rejected,
+        detail: format!("no account is registered as {}", claimed.app.spec.account),
+        remedy: Some("Register the account, then retry the job.".into()),
+        retryable: false,
+        aws: None,
+    }
+}
+
+fn outcome_name(ended: &Ended) -> &'static str {
+    match ended {
+        Ended::Succeeded(_) => "succeeded",
+        Ended::Waiting { .. } => "waiting",
+        Ended::Failed(_) => "failed",
+        Ended::NeedsAttention(_) => "needs_attention",
+        Ended::Canceled => "canceled",
+        Ended::Released { .. } => "released",
+    }
+}

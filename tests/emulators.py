@@ -1,0 +1,161 @@
+"""Starts AWS emulators on free loopback ports, runs a command with their addresses, stops them.
+
+    python tests/emulators.py [--only moto,ministack] -- cargo test
+
+The command finds each address in a variable: SLIPWAY_TEST_MOTO, SLIPWAY_TEST_MINISTACK
+and SLIPWAY_TEST_MINISTACK_AUTH (the one that enforces policies), and this interpreter in
+SLIPWAY_TEST_PYTHON. No AWS setting of the caller reaches the emulators or the command.
+"""
+
+import argparse
+import contextlib
+import http.client
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+MINISTACK = {
+    "BIND_HOST": "127.0.0.1",
+    "MINISTACK_IMDS_V2_REQUIRED": "1",
+    # Its MQTT and SFTP listeners ignore BIND_HOST and would be open to the network.
+    "IOT_MTLS_ENABLED": "0",
+    "SFTP_ENABLED": "0",
+}
+
+# Name: module to run, its arguments, its environment, a path that answers 200 when it is up.
+EMULATORS = {
+    "moto": ("moto.server", ["-H", "127.0.0.1", "-p", "{port}"], {}, "/moto-api/data.json"),
+    "ministack": ("ministack", [], {**MINISTACK, "GATEWAY_PORT": "{port}"}, "/_ministack/health"),
+    "ministack-auth": (
+        "ministack",
+        [],
+        {**MINISTACK, "GATEWAY_PORT": "{port}", "AUTH": "true"},
+        "/_ministack/health",
+    ),
+}
+PATIENCE = 60.0
+
+
+class NotStarted(Exception):
+    """An emulator ended, or did not answer in time; the message has the end of its log."""
+
+
+@contextlib.contextmanager
+def emulators(*names):
+    """Runs the named emulators (all, if none is named) and yields their URLs by name."""
+    names = names or tuple(EMULATORS)
+    with tempfile.TemporaryDirectory(prefix="slipway-emulators-") as directory:
+        with contextlib.ExitStack() as running:
+            started = [running.enter_context(_process(name, pathlib.Path(directory))) for name in names]
+            yield {name: _await_answer(name, *rest) for name, rest in zip(names, started)}
+
+
+@contextlib.contextmanager
+def _process(name, directory):
+    module, arguments, settings, _ = EMULATORS[name]
+    port = free_port()
+    log = directory / f"{name}.log"
+    environment = {**clean_environment(), "TMPDIR": str(directory)}
+    environment |= {key: value.format(port=port) for key, value in settings.items()}
+    command = [sys.executable, "-m", module, *(argument.format(port=port) for argument in arguments)]
+    with log.open("wb") as output:
+        # A session of its own, so that Ctrl-C reaches the command first and us, not the emulator.
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        yield process, port, log
+    finally:
+        stop(process)
+
+
+def _await_answer(name, process, port, log):
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline and process.poll() is None:
+        if answers(port, EMULATORS[name][3]):
+            return f"http://127.0.0.1:{port}"
+        time.sleep(0.05)
+    raise NotStarted(f"{name} did not start; the end of its log:\n{tail(log)}")
+
+
+def answers(port, path):
+    """Whether a loopback port answers a GET of the path with 200."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def clean_environment():
+    """This process's environment without anything an AWS SDK would read."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+
+
+def tail(log, lines=40):
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def stop(process, patience=5.0):
+    """Asks a process to end, insists after a while, and waits until it has."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    process.wait()
+
+
+def run(command, urls):
+    """Runs the command with the addresses in its environment and returns its exit code."""
+    variables = {"SLIPWAY_TEST_" + name.upper().replace("-", "_"): url for name, url in urls.items()}
+    variables |= {"SLIPWAY_TEST_PYTHON": sys.executable, "AWS_EC2_METADATA_DISABLED": "true"}
+    process = subprocess.Popen(command, env={**clean_environment(), **variables})
+    try:
+        code = process.wait()
+    finally:
+        stop(process)
+    return code if code >= 0 else 128 - code
+
+
+def end_on_signals():
+    """Turns SIGTERM into an exit, so that everything that was started is stopped on the way out."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", help="comma-separated: " + ", ".join(EMULATORS))
+    parser.add_argument("command", nargs="+", help="what to run, after --")
+    options = parser.parse_args()
+    names = options.only.split(",") if options.only else list(EMULATORS)
+    if unknown := set(names) - set(EMULATORS):
+        parser.error("no such emulator: " + ", ".join(sorted(unknown)))
+    end_on_signals()
+    try:
+        with emulators(*names) as urls:
+            return run(options.command, urls)
+    except NotStarted as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
