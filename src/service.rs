@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use secrecy::ExposeSecret;
 
-use crate::aws::account::load_config;
+use crate::aws::account::{Limits, load_config};
 use crate::aws::identity::IdentityError;
 use crate::aws::{Account, Identity};
 use crate::clock::{Clock, Timestamp};
@@ -64,8 +63,8 @@ const AWS_SEEN: Duration = Duration::from_secs(30);
 /// What tests put in the place of the world outside.
 #[derive(Debug, Clone, Default)]
 pub struct Outside {
-    /// The HTTP client under the AWS SDK.
-    pub http: Option<SharedHttpClient>,
+    /// The AWS SDK's configuration; the default chain's when absent.
+    pub sdk: Option<aws_config::SdkConfig>,
     /// The clock.
     pub clock: Clock,
     /// How long things take.
@@ -95,8 +94,12 @@ impl Service {
         let key = settings.seal_key.as_ref().ok_or(VaultError::NotAKey)?;
         let vault = Vault::parse(key)?;
         let account = async {
-            let config = load_config(outside.http.clone()).await;
-            Account::connect(config, settings.allow_user_credentials).await.map_err(StartError::from)
+            let config = match outside.sdk {
+                Some(config) => config,
+                None => load_config().await,
+            };
+            let limits = Limits { answer: outside.timing.answer, backoff: outside.timing.backoff };
+            Account::connect(config, limits, settings.allow_user_credentials).await.map_err(StartError::from)
         };
         let store = async { Store::open(&settings.database_url, outside.clock.clone(), &tasks).await.map_err(StartError::from) };
         let (account, store) = tokio::try_join!(account, store)?;

@@ -5,7 +5,7 @@ Answers one JSON line on stdout for each JSON line on stdin, until stdin ends.
     {"op": "app", "endpoint": "http://…", "app": "acme", "group": "Apps", "policy": "MediaManagement",
      "buckets": [{"name": "…", "region": "…"}], "repositories": [{"name": "…", "region": "…"}]}
 
-answers everything the account has for the app; what is not there is null.
+answers everything the account has for the app (of the credentials, if given); what is not there is null.
 
     {"op": "call", "endpoint": "http://…", "service": "iam", "region": "us-west-2",
      "method": "create_user", "args": {"UserName": "acme"},
@@ -80,19 +80,19 @@ def tags_of(pairs):
 
 
 def look_at_app(request):
-    endpoint, app = request["endpoint"], request["app"]
-    iam = client(endpoint, "iam")
+    endpoint, app, credentials = request["endpoint"], request["app"], request.get("credentials")
+    iam = client(endpoint, "iam", None, credentials)
     policy = request.get("policy", "MediaManagement")
     return {
         **look_at_user(iam, app, request.get("group", "Apps")),
         "policy_document": look_at_policy(iam, policy),
         "scoped_policy_document": look_at_policy(iam, f"{policy}-{app}"),
         "buckets": {
-            each["name"]: look_at_bucket(client(endpoint, "s3", each.get("region")), each["name"])
+            each["name"]: look_at_bucket(client(endpoint, "s3", each.get("region"), credentials), each["name"])
             for each in request.get("buckets", [])
         },
         "repositories": {
-            each["name"]: look_at_repository(client(endpoint, "ecr", each.get("region")), each["name"])
+            each["name"]: look_at_repository(client(endpoint, "ecr", each.get("region"), credentials), each["name"])
             for each in request.get("repositories", [])
         },
     }

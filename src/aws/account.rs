@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -40,26 +39,32 @@ pub struct Account {
     shared: Mutex<HashMap<String, (Instant, String)>>,
 }
 
-/// The SDK's default chain and settings, with time-outs and an attempt limit.
-pub async fn load_config(http: Option<SharedHttpClient>) -> SdkConfig {
+/// The SDK's default chain and settings.
+pub async fn load_config() -> SdkConfig {
+    aws_config::defaults(BehaviorVersion::latest()).load().await
+}
+
+/// How long one call may take, and how long to wait before it is tried again.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The longest wait for an answer.
+    pub answer: Duration,
+    /// The first back-off between the SDK's attempts.
+    pub backoff: Duration,
+}
+
+/// The same with time-outs and an attempt limit: the SDK sets no operation time-out by itself.
+fn with_limits(config: SdkConfig, limits: Limits) -> SdkConfig {
     let timeouts = TimeoutConfig::builder()
-        .connect_timeout(Duration::from_secs(3))
-        .read_timeout(Duration::from_secs(15))
-        .operation_attempt_timeout(Duration::from_secs(20))
-        .operation_timeout(Duration::from_secs(45))
+        .connect_timeout(limits.answer.min(Duration::from_secs(3)))
+        .read_timeout(limits.answer)
+        .operation_attempt_timeout(limits.answer)
+        .operation_timeout(limits.answer.saturating_mul(ATTEMPTS))
         .build();
-    let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
-        .timeout_config(timeouts);
-    if let Some(http) = http {
-        loader = loader.http_client(http);
-    }
-    let config = loader.load().await;
-    if config.region().is_some() {
-        return config;
-    }
-    // IAM and STS answer in every region; apps then have to name theirs.
-    config.into_builder().region(aws_config::Region::from_static("us-east-1")).build()
+    let retry = RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(limits.backoff);
+    // IAM and STS answer in every region; without a region of its own, apps have to name theirs.
+    let region = config.region().cloned().unwrap_or_else(|| aws_config::Region::from_static("us-east-1"));
+    config.into_builder().timeout_config(timeouts).retry_config(retry).region(region).build()
 }
 
 impl Account {
@@ -67,9 +72,11 @@ impl Account {
     ///
     /// # Errors
     /// When AWS does not tell the identity, or the service may not work as it.
-    pub async fn connect(config: SdkConfig, allow_users: bool) -> Result<Self, IdentityError> {
+    pub async fn connect(config: SdkConfig, limits: Limits, allow_users: bool) -> Result<Self, IdentityError> {
+        let region = config.region().and_then(|region| Region::parse(region.as_ref()).ok());
+        let config = with_limits(config, limits);
         let sts = aws_sdk_sts::Client::new(&config);
-        let identity = Identity::of(&config, &sts).await?.permitted(allow_users)?;
+        let identity = Identity::of(&config, &sts, region).await?.permitted(allow_users)?;
         Ok(Self {
             iam: aws_sdk_iam::Client::new(&config),
             s3: Mutex::default(),

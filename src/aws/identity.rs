@@ -93,7 +93,7 @@ impl Identity {
     ///
     /// # Errors
     /// When there are no credentials, or STS does not take them.
-    pub async fn of(config: &aws_config::SdkConfig, sts: &aws_sdk_sts::Client) -> Result<Self, IdentityError> {
+    pub async fn of(config: &aws_config::SdkConfig, sts: &aws_sdk_sts::Client, region: Option<Region>) -> Result<Self, IdentityError> {
         let none = || IdentityError::NoCredentials("the provider chain is empty".into());
         let provider = config.credentials_provider().ok_or_else(none)?;
         let credentials = provider.provide_credentials().await.map_err(|error| IdentityError::NoCredentials(said(&error)))?;
@@ -105,7 +105,6 @@ impl Identity {
         };
         let partition = arn.split(':').nth(1).filter(|p| !p.is_empty());
         let partition = partition.ok_or_else(|| IdentityError::Unreadable(arn.clone()))?.to_owned();
-        let region = config.region().and_then(|region| Region::parse(region.as_ref()).ok());
         Ok(Self { provider: provider_of(&features), arn, account, partition, region })
     }
 

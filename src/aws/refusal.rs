@@ -65,7 +65,7 @@ const MEANINGS: &[Row] = &[
     (Some(Service::Iam), ANY, &["EntityTemporarilyUnmodifiable", "ConcurrentModification"], Meaning::Settling),
     (Some(Service::Iam), ANY, &["LimitExceeded"], Meaning::Quota),
     (Some(Service::S3), ANY, &["NoSuchBucket", "NotFound", "NoSuchTagSet", "NoSuchCORSConfiguration",
-        "NoSuchPublicAccessBlockConfiguration"], Meaning::NotFound),
+        "NoSuchPublicAccessBlockConfiguration", "OwnershipControlsNotFoundError"], Meaning::NotFound),
     (Some(Service::S3), "CreateBucket", &["BucketAlreadyOwnedByYou"], Meaning::AlreadyExists),
     (Some(Service::S3), "CreateBucket", &["BucketAlreadyExists"], Meaning::Taken),
     (Some(Service::S3), ANY, &["OperationAborted"], Meaning::Settling),

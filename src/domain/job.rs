@@ -279,7 +279,24 @@ mod tests {
             .flat_map(|state| JobEvent::iter().map(move |event| (state, event)))
             .filter_map(|(state, event)| Some(format!("{state} {event} {}", state.on(event).ok()?)))
             .collect();
-        insta::assert_snapshot!(table.join("\n"), @"");
+        insta::assert_snapshot!(table.join("\n"), @r"
+        queued Claimed running
+        queued Canceled canceled
+        running Claimed running
+        running MustWait waiting
+        running Converged succeeded
+        running GaveUp failed
+        running Parked needs_attention
+        running Canceled canceled
+        running Released queued
+        waiting Claimed running
+        waiting Canceled canceled
+        waiting RetryAsked queued
+        failed RetryAsked queued
+        needs_attention Canceled canceled
+        needs_attention RetryAsked queued
+        canceled RetryAsked queued
+        ");
     }
 
     #[test]

@@ -501,7 +501,7 @@ mod tests {
     fn doubles_and_foreign_partitions_are_refused() {
         let body = json!({"name": "a", "repositories": [], "buckets": [{"name": "abc"}, {"name": "abc"}]});
         assert_eq!(pointers(body), ["/buckets"]);
-        assert_eq!(pointers(json!({"name": "a", "region": "cn-north-1"})), ["/region"]);
+        assert_eq!(pointers(json!({"name": "acme", "region": "cn-north-1"})), ["/region"]);
     }
 
     #[test]

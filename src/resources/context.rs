@@ -32,6 +32,8 @@ pub struct Timing {
     pub propagation: Duration,
     /// How long after a lost answer a user's keys are listed, and listed again.
     pub key_list: Duration,
+    /// The longest wait for the answer to one AWS call.
+    pub answer: Duration,
     /// The longest wait with the lease held; a longer one gives the worker back.
     pub hold: Duration,
 }
@@ -44,6 +46,7 @@ impl Default for Timing {
             settle: Duration::from_secs(1),
             propagation: Duration::from_secs(120),
             key_list: Duration::from_secs(10),
+            answer: Duration::from_secs(15),
             hold: Duration::from_secs(5),
         }
     }

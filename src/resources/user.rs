@@ -218,7 +218,6 @@ mod tests {
 
     #[test]
     fn a_name_that_differs_by_case_is_a_conflict() {
-        cx.note_arn(self.id(), user.arn());
         let seen = SeenUser { name: "ACME".into(), tags: user().tags };
         let fault = user().plan(Some(&seen)).unwrap_err();
         assert_eq!(fault.trouble().unwrap().code, TroubleCode::Conflict);
@@ -226,7 +225,6 @@ mod tests {
 
     #[test]
     fn tags_made_by_hand_are_kept_and_lost_ones_set_again() {
-        cx.note_arn(self.id(), user.arn());
         let seen = SeenUser { name: "acme".into(), tags: Tags::from([("slipway:app".into(), "acme".into()), ("own".into(), "1".into())]) };
         let changes = user().plan(Some(&seen)).unwrap().changes;
         assert_eq!(changes[0].to_string(), "tag user acme with team");

@@ -1,0 +1,80 @@
+//! Emulated AWS accounts, a new one for each test.
+
+use aws_config::SdkConfig;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use serde_json::{Value, json};
+
+use super::eyes;
+
+/// A variable that `tests/emulators.py` sets.
+pub fn required(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `make test`, or `python tests/emulators.py -- cargo test`"))
+}
+
+/// The emulators that every end-to-end test runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Emulator {
+    Moto,
+    Ministack,
+}
+
+/// A role's session in a new account of an emulator.
+#[derive(Debug, Clone)]
+pub struct Place {
+    pub endpoint: String,
+    pub account: String,
+    pub region: &'static str,
+    pub credentials: Credentials,
+}
+
+impl Place {
+    /// A new account, with a session of its role `slipway`.
+    pub fn new(emulator: Emulator) -> Self {
+        let endpoint = required(match emulator {
+            Emulator::Moto => "SLIPWAY_TEST_MOTO",
+            Emulator::Ministack => "SLIPWAY_TEST_MINISTACK",
+        });
+        let account = format!("{:012}", fastrand::u64(100_000_000_000..1_000_000_000_000));
+        let owner = Credentials::new(account.clone(), "test", None, None, "test");
+        let place = Self { endpoint, account, region: "us-west-2", credentials: owner };
+        place.assume("slipway")
+    }
+
+    /// The same account, with a session of one of its roles.
+    pub fn assume(&self, role: &str) -> Self {
+        let arn = format!("arn:aws:iam::{}:role/{role}", self.account);
+        let args = json!({"RoleArn": arn, "RoleSessionName": "i-0123456789abcdef0"});
+        let session = eyes::call(self, "sts", "assume_role", args).expect("a session");
+        let text = |name: &str| session["Credentials"][name].as_str().expect("credentials").to_owned();
+        let credentials = Credentials::new(text("AccessKeyId"), text("SecretAccessKey"), Some(text("SessionToken")), None, "test");
+        Self { credentials, ..self.clone() }
+    }
+
+    /// The same account in another region.
+    pub fn in_region(self, region: &'static str) -> Self {
+        Self { region, ..self }
+    }
+
+    /// The SDK's configuration for this account.
+    pub fn sdk(&self, http: Option<SharedHttpClient>) -> SdkConfig {
+        SdkConfig::builder()
+            .behavior_version(aws_config::BehaviorVersion::latest())
+            .region(aws_config::Region::new(self.region))
+            .endpoint_url(&self.endpoint)
+            .credentials_provider(SharedCredentialsProvider::new(self.credentials.clone()))
+            .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(aws_smithy_async::rt::sleep::TokioSleep::new()))
+            .time_source(aws_smithy_async::time::SharedTimeSource::new(aws_smithy_async::time::SystemTimeSource::new()))
+            .http_client(http.unwrap_or_else(|| aws_smithy_http_client::Builder::new().build_http()))
+            .build()
+    }
+
+    pub fn credentials_json(&self) -> Value {
+        json!({
+            "access_key_id": self.credentials.access_key_id(),
+            "secret_access_key": self.credentials.secret_access_key(),
+            "session_token": self.credentials.session_token(),
+        })
+    }
+}

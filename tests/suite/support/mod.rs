@@ -1,0 +1,28 @@
+//! What the tests share: emulators, an independent client, a service of their own, a faulty wire.
+
+pub mod aws;
+pub mod eyes;
+pub mod server;
+pub mod wire;
+
+use std::time::Duration;
+
+use slipway::resources::Timing;
+
+/// A name that no other test has.
+pub fn unique(prefix: &str) -> String {
+    format!("{prefix}-{}", ulid::Ulid::generate().to_string().to_lowercase().split_off(12))
+}
+
+/// The same waits, much shorter.
+pub fn fast() -> Timing {
+    Timing {
+        backoff: Duration::from_millis(10),
+        backoff_cap: Duration::from_millis(100),
+        settle: Duration::from_millis(20),
+        propagation: Duration::from_secs(120),
+        key_list: Duration::from_millis(60),
+        answer: Duration::from_secs(5),
+        hold: Duration::from_millis(200),
+    }
+}
