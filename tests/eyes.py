@@ -53,10 +53,13 @@ def client(endpoint, service, region=None, credentials=None):
     return _client(endpoint, service, region or DEFAULT_REGION, keys)
 
 
+# One session for all: it reads the services' models once.
+SESSION = boto3.Session()
+
+
 @functools.lru_cache(maxsize=256)
 def _client(endpoint, service, region, keys):
-    session = boto3.Session(*keys, region_name=region)
-    return session.client(service, endpoint_url=endpoint, config=CONFIG)
+    return SESSION.client(service, region, None, True, None, endpoint, *keys, CONFIG)
 
 
 def present(method, **arguments):

@@ -23,7 +23,7 @@ use crate::engine;
 use crate::resources::access_key::KeyRecords;
 use crate::resources::{Cx, graph};
 use crate::service::Service;
-use crate::store::{AppFilter, NewApp, Refusal};
+use crate::store::{AppFilter, NewApp, Refusal, fingerprint};
 use crate::worker::RecordsOnly;
 
 /// Onboards an app: user, access key, media policy, buckets, repositories.
@@ -105,17 +105,26 @@ pub async fn list(State(service): State<Arc<Service>>, _: Viewer, mut params: Pa
     get, path = "/v1/apps/{app}", tag = "apps", operation_id = "getApp",
     params(("app" = String, Path, description = "The app's name")),
     responses(
-        (status = 200, description = "The app", body = App, headers(("ETag" = String, description = "The record's version"))),
+        (status = 200, description = "The app", body = App, headers(("ETag" = String, description = "Changes with everything that is shown"))),
         (status = 304, description = "Unchanged since the ETag of If-None-Match"),
+        (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such app", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn get(State(service): State<Arc<Service>>, _: Viewer, AppPath(name): AppPath, headers: HeaderMap) -> Result<Response, ApiError> {
+pub async fn get(
+    State(service): State<Arc<Service>>,
+    _: Viewer,
+    AppPath(name): AppPath,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    params.finish()?;
     let app = service.store.app(&name).await?.ok_or(ApiError::NoSuch("such app"))?;
-    let active = app.summary.active_job.map(|job| job.to_string()).unwrap_or_default();
-    let tag = format!("\"{}{active}\"", app.version);
+    // Resources change while a job is at work, without a new version of the record.
+    let seen = serde_json::to_vec(&app).map_err(|_| ApiError::Defect)?;
+    let tag = format!("\"{}-{:.16}\"", app.version, fingerprint(&[&seen]));
     let unchanged = headers.get(header::IF_NONE_MATCH).is_some_and(|seen| seen.as_bytes() == tag.as_bytes());
     let mut response = if unchanged { StatusCode::NOT_MODIFIED.into_response() } else { Json(app).into_response() };
     if let Ok(tag) = HeaderValue::from_str(&tag) {
@@ -131,7 +140,7 @@ pub async fn get(State(service): State<Arc<Service>>, _: Viewer, AppPath(name): 
     request_body(content = Option<AppRequest>, description = "Absent: the present spec"),
     responses(
         (status = 200, description = "The plan", body = Plan),
-        (status = 400, description = "Not JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "Not JSON, or wrong parameters", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such app", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "More than 64 KiB", body = Problem, content_type = "application/problem+json"),

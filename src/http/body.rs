@@ -70,8 +70,14 @@ impl FromRequestParts<Arc<Service>> for Params {
 
     async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, ApiError> {
         let unreadable = |_| ApiError::Parameters(vec![FieldError::new("query", "cannot be read")]);
-        let Query(given) = Query::<BTreeMap<String, String>>::from_request_parts(parts, service).await.map_err(unreadable)?;
-        Ok(Self { given, errors: Vec::new() })
+        let Query(pairs) = Query::<Vec<(String, String)>>::from_request_parts(parts, service).await.map_err(unreadable)?;
+        let mut params = Self { given: BTreeMap::new(), errors: Vec::new() };
+        for (name, value) in pairs {
+            if params.given.insert(name.clone(), value).is_some() {
+                params.errors.push(FieldError::new(name, "is given twice"));
+            }
+        }
+        Ok(params)
     }
 }
 

@@ -64,13 +64,15 @@ fn shown<S: serde::Serializer>(secret: &SecretString, serializer: S) -> Result<S
     params(("app" = String, Path, description = "The app's name")),
     responses(
         (status = 200, description = "The keys", body = Page<Credential>),
+        (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such app", body = Problem, content_type = "application/problem+json"),
         (status = 502, description = "AWS does not show the user's keys", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn list(State(service): State<Arc<Service>>, _: Viewer, AppPath(name): AppPath) -> Result<Json<Page<Credential>>, ApiError> {
+pub async fn list(State(service): State<Arc<Service>>, _: Viewer, AppPath(name): AppPath, params: Params) -> Result<Json<Page<Credential>>, ApiError> {
+    params.finish()?;
     let app = service.store.app(&name).await?.ok_or(ApiError::NoSuch("such app"))?;
     let account = service.account(&app.spec.account).ok_or(ApiError::NoSuch("such account"))?;
     let rows = service.store.credentials(app.id).await?;
@@ -98,7 +100,7 @@ pub async fn list(State(service): State<Arc<Service>>, _: Viewer, AppPath(name):
     ),
     responses(
         (status = 200, description = "The secret", content((Claim = "application/json"), (String = "text/plain"))),
-        (status = 400, description = "A wrong Idempotency-Key", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "A wrong Idempotency-Key, or wrong parameters", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "Takes the role operator", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such app or key", body = Problem, content_type = "application/problem+json"),

@@ -28,6 +28,7 @@ pub struct Check {
 
 /// Whether the service is ready.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = ServiceReadiness)]
 pub struct Readiness {
     /// Whether every part is.
     pub ready: bool,

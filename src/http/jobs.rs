@@ -137,6 +137,7 @@ pub async fn events(
     params(("id" = String, Path, description = "The job's id")),
     responses(
         (status = 202, description = "The job", body = Job),
+        (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "Takes the role operator", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such job", body = Problem, content_type = "application/problem+json"),
@@ -144,7 +145,13 @@ pub async fn events(
         (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn cancel(State(service): State<Arc<Service>>, Operator(caller): Operator, IdPath(id): IdPath) -> Result<Response, ApiError> {
+pub async fn cancel(
+    State(service): State<Arc<Service>>,
+    Operator(caller): Operator,
+    IdPath(id): IdPath,
+    params: Params,
+) -> Result<Response, ApiError> {
+    params.finish()?;
     let job = service.store.cancel(id, caller.name).await??;
     Ok(with_job(StatusCode::ACCEPTED, &job))
 }
@@ -155,6 +162,7 @@ pub async fn cancel(State(service): State<Arc<Service>>, Operator(caller): Opera
     params(("id" = String, Path, description = "The job's id")),
     responses(
         (status = 202, description = "The job", body = Job),
+        (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "Takes the role operator", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such job", body = Problem, content_type = "application/problem+json"),
@@ -162,7 +170,13 @@ pub async fn cancel(State(service): State<Arc<Service>>, Operator(caller): Opera
         (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn retry(State(service): State<Arc<Service>>, Operator(caller): Operator, IdPath(id): IdPath) -> Result<Response, ApiError> {
+pub async fn retry(
+    State(service): State<Arc<Service>>,
+    Operator(caller): Operator,
+    IdPath(id): IdPath,
+    params: Params,
+) -> Result<Response, ApiError> {
+    params.finish()?;
     let job = service.store.retry(id, caller.name).await??;
     Ok(with_job(StatusCode::ACCEPTED, &job))
 }

@@ -273,6 +273,7 @@ pub async fn complete(request: Request, next: Next) -> Response {
         return with_headers_of(&response, Problem { instance, ..problem });
     }
     let error = match response.status() {
+        StatusCode::NOT_FOUND => ApiError::NotFound,
         StatusCode::PAYLOAD_TOO_LARGE => ApiError::TooLarge,
         StatusCode::METHOD_NOT_ALLOWED => ApiError::MethodNotAllowed,
         _ => return response,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::auth::Admin;
-use super::body::{IdPath, JsonBody};
+use super::body::{IdPath, JsonBody, Params};
 use super::page::Page;
 use super::problem::{ApiError, Problem};
 use crate::domain::fields::Fields;
@@ -58,12 +58,14 @@ pub async fn make(store: &Store, name: &str, role: Role, by: &str) -> Result<New
     get, path = "/v1/tokens", tag = "tokens", operation_id = "listTokens",
     responses(
         (status = 200, description = "The tokens", body = Page<TokenRow>),
+        (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "Takes the role admin", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn list(State(service): State<Arc<Service>>, _: Admin) -> Result<Json<Page<TokenRow>>, ApiError> {
+pub async fn list(State(service): State<Arc<Service>>, _: Admin, params: Params) -> Result<Json<Page<TokenRow>>, ApiError> {
+    params.finish()?;
     Ok(Json(Page { items: service.store.tokens().await?, next_cursor: None }))
 }
 
@@ -73,7 +75,7 @@ pub async fn list(State(service): State<Arc<Service>>, _: Admin) -> Result<Json<
     request_body(content = TokenRequest),
     responses(
         (status = 201, description = "The token", body = NewToken),
-        (status = 400, description = "Not JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "Not JSON, or wrong parameters", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "Takes the role admin", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "More than 64 KiB", body = Problem, content_type = "application/problem+json"),
@@ -82,7 +84,8 @@ pub async fn list(State(service): State<Arc<Service>>, _: Admin) -> Result<Json<
         (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn create(State(service): State<Arc<Service>>, Admin(caller): Admin, body: JsonBody) -> Result<Response, ApiError> {
+pub async fn create(State(service): State<Arc<Service>>, Admin(caller): Admin, params: Params, body: JsonBody) -> Result<Response, ApiError> {
+    params.finish()?;
     let mut fields = Fields::of(body.required()?, "");
     let name = fields.required("name", parse_name);
     let role = fields.required("role", |text| text.parse::<Role>().map_err(|_| "must be viewer, operator or admin"));
@@ -100,13 +103,15 @@ pub async fn create(State(service): State<Arc<Service>>, Admin(caller): Admin, b
     params(("id" = String, Path, description = "The token's id")),
     responses(
         (status = 204, description = "Revoked"),
+        (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "Takes the role admin", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such token", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn delete(State(service): State<Arc<Service>>, _: Admin, IdPath(id): IdPath) -> Result<StatusCode, ApiError> {
+pub async fn delete(State(service): State<Arc<Service>>, _: Admin, IdPath(id): IdPath, params: Params) -> Result<StatusCode, ApiError> {
+    params.finish()?;
     if service.store.delete_token(id).await? { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::NoSuch("such token")) }
 }
 

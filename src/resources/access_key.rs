@@ -199,6 +199,9 @@ impl Resource for AccessKey {
 
     async fn observe(&self, cx: &Cx) -> Result<Observation<SeenKeys>, Fault> {
         let records = cx.keys.records().await?;
+        if let Some(intent) = &records.open {
+            wait_for_the_list(cx, intent)?;
+        }
         // A user that this attempt has made has no key but those of this attempt.
         let new_user = cx.has_made(&user::id(&self.user)) && records == KeyRecords::default();
         let listed = if new_user { Vec::new() } else { self.list(cx).await? };
@@ -295,13 +298,8 @@ impl AccessKey {
         Ok(listed.collect())
     }
 
-    /// What an intent with a lost answer left. Waits until the list has had time to show it.
+    /// What an intent with a lost answer left.
     async fn look_for_lost(&self, cx: &Cx, intent: &Intent, records: &KeyRecords, listed: &[ListedKey]) -> Result<Lost, Fault> {
-        let age = cx.clock.now().since(intent.at);
-        if age < cx.timing.key_list {
-            let after = cx.timing.key_list.saturating_sub(age);
-            return Err(Fault::Wait { why: "an answer with a new access key was lost; AWS's list of keys needs time to show it".into(), after });
-        }
         // The list is eventually consistent: what either of two looks shows is there.
         tokio::time::sleep(cx.timing.settle).await;
         let again = self.list(cx).await?;
@@ -312,7 +310,7 @@ impl AccessKey {
         for key in &candidates {
             used |= self.was_used(cx, &key.id).await?;
         }
-        let made_user = cx.is_recorded(&user::id(&self.user));
+        let made_user = cx.is_made_by_us(&user::id(&self.user));
         Ok(Lost { intent: intent.clone(), candidates, used, made_user })
     }
 
@@ -342,6 +340,15 @@ impl Lost {
         };
         Err(in_doubt(user, &self.candidates, reason))
     }
+}
+
+/// AWS's list of keys is eventually consistent: it gets time to show what an interrupted attempt made.
+fn wait_for_the_list(cx: &Cx, intent: &Intent) -> Result<(), Fault> {
+    let after = cx.timing.key_list.saturating_sub(cx.clock.now().since(intent.at));
+    if after.is_zero() {
+        return Ok(());
+    }
+    Err(Fault::Wait { why: "an answer with a new access key was lost; AWS's list of keys needs time to show it".into(), after })
 }
 
 fn in_doubt(user: &AppName, keys: &[ListedKey], reason: &str) -> Fault {

@@ -52,6 +52,7 @@ pub struct Cors {
 pub struct SeenBucket {
     region: Option<String>,
     tags: Tags,
+    made_by_us: bool,
     blocked: bool,
     owner_enforced: bool,
     cors: Vec<Cors>,
@@ -196,11 +197,12 @@ impl Resource for Bucket {
         }
         let (tags, blocked, owner_enforced, cors) =
             tokio::try_join!(self.see_tags(cx), self.see_block(cx), self.see_ownership(cx), self.see_cors(cx))?;
-        let seen = SeenBucket { region, tags: tags.clone(), blocked, owner_enforced, cors };
-        match ownership::sort(cx, &self.id(), &tags, seen) {
-            Observation::Foreign { owner: None, seen } if tags.is_empty() && self.is_from_this_job(cx).await? => Ok(Observation::Ours(seen)),
-            sorted => Ok(sorted),
+        if tags.is_empty() && self.is_from_this_job(cx).await? {
+            cx.note_made_by_us(&self.id());
         }
+        let made_by_us = ownership::is_made_by_us(cx, &self.id(), &tags);
+        let seen = SeenBucket { region, tags: tags.clone(), made_by_us, blocked, owner_enforced, cors };
+        Ok(ownership::sort(cx, &self.id(), &tags, seen))
     }
 
     fn plan(&self, seen: Option<&SeenBucket>) -> Result<Changes<BucketChange>, Fault> {
@@ -219,7 +221,7 @@ impl Resource for Bucket {
         if !seen.owner_enforced {
             changes.push(BucketChange::EnforceOwnership(name.clone()));
         }
-        let missing = ownership::missing(&self.tags, &seen.tags);
+        let missing = ownership::missing(&self.tags, &seen.tags, seen.made_by_us);
         if !missing.is_empty() {
             let mut tags = seen.tags.clone();
             tags.extend(missing);
@@ -272,7 +274,7 @@ impl Bucket {
     /// Our rules, and on an adopted bucket also those that are there.
     fn cors_over(&self, seen: &SeenBucket) -> Vec<Cors> {
         let mut rules = self.wanted_cors();
-        if ownership::is_adopted(&seen.tags) {
+        if !seen.made_by_us && ownership::is_adopted(&seen.tags) {
             let kept: Vec<Cors> = seen.cors.iter().filter(|rule| !rules.iter().any(|ours| ours.same(rule))).cloned().collect();
             rules.extend(kept);
         }
@@ -546,6 +548,7 @@ mod tests {
             match change {
                 BucketChange::Create(_, _, tags) => {
                     bucket.tags = tags.clone();
+                    bucket.made_by_us = true;
                     bucket.owner_enforced = true;
                 }
                 BucketChange::EnforceOwnership(_) => bucket.owner_enforced = true,
@@ -571,7 +574,7 @@ mod tests {
             if ours {
                 tags.insert("slipway:app".into(), "acme".into());
             }
-            SeenBucket { region: None, tags, blocked, owner_enforced, cors }
+            SeenBucket { region: None, tags, made_by_us: ours, blocked, owner_enforced, cors }
         }))
     }
 

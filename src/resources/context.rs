@@ -85,6 +85,7 @@ pub struct Cx {
 pub struct Made {
     surely: Mutex<HashMap<ResourceId, Timestamp>>,
     perhaps: Mutex<BTreeSet<ResourceId>>,
+    by_tags: Mutex<BTreeSet<ResourceId>>,
     arns: Mutex<HashMap<ResourceId, String>>,
 }
 
@@ -92,6 +93,11 @@ impl Made {
     /// Whether this attempt has made `id`.
     pub fn has(&self, id: &str) -> bool {
         self.at(id).is_some()
+    }
+
+    /// Whether a job of this app has made `id`: this attempt, or by its tags an earlier one.
+    pub fn is_ours(&self, id: &str) -> bool {
+        self.has(id) || self.by_tags.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
     }
 
     /// The ARN under which `id` was seen, where that may differ from the one that we would give it.
@@ -126,6 +132,16 @@ impl Cx {
         self.made.surely.lock().unwrap_or_else(PoisonError::into_inner).insert(id, self.clock.now());
     }
 
+    /// Takes note that `id` carries the tags that only a create of this app sets.
+    pub fn note_made_by_us(&self, id: &str) {
+        self.made.by_tags.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
+    }
+
+    /// Whether a job of this app has made `id`, by our record, in this attempt, or by its tags.
+    pub fn is_made_by_us(&self, id: &str) -> bool {
+        self.recorded.contains(id) || self.made.is_ours(id)
+    }
+
     /// Takes note of the ARN under which `id` was seen.
     pub fn note_arn(&self, id: ResourceId, arn: impl Into<String>) {
         self.made.arns.lock().unwrap_or_else(PoisonError::into_inner).insert(id, arn.into());
@@ -146,10 +162,6 @@ impl Cx {
         self.made.has(id)
     }
 
-    /// Whether a job of this app has made `id`, by our record or in this attempt.
-    pub fn is_recorded(&self, id: &str) -> bool {
-        self.recorded.contains(id) || self.has_made(id)
-    }
 
     /// The fault of a call that did not find `id`: shortly after our own create, AWS just does not show it yet.
     pub fn missing_after_create(&self, id: &str, error: AwsError) -> Fault {

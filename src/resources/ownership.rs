@@ -42,10 +42,10 @@ pub fn on_creation(cx: &Cx, wanted: &Tags) -> Tags {
     all
 }
 
-/// The tags to set on what is there: what is missing or different, and the adoption mark on what was not ours.
-pub fn missing(wanted: &Tags, seen: &Tags) -> Tags {
+/// The tags to set on what is there: what is missing or different, and the adoption mark on what we have not made.
+pub fn missing(wanted: &Tags, seen: &Tags, made_by_us: bool) -> Tags {
     let mut missing: Tags = wanted.iter().filter(|(key, value)| seen.get(*key) != Some(value)).map(|(k, v)| (k.clone(), v.clone())).collect();
-    if missing.contains_key(&app_key()) {
+    if missing.contains_key(&app_key()) && !made_by_us {
         missing.insert(adopted_key(), "true".into());
     }
     missing
@@ -56,12 +56,20 @@ pub fn is_adopted(seen: &Tags) -> bool {
     seen.contains_key(&adopted_key()) || !seen.contains_key(&app_key())
 }
 
+/// Whether a job of this app has made a thing: by the tags that only a create sets, or by our record.
+pub fn is_made_by_us(cx: &Cx, id: &str, tags: &Tags) -> bool {
+    if tags.get(&app_key()).is_some_and(|owner| *owner == cx.app.as_str()) && !is_adopted(tags) {
+        cx.note_made_by_us(id);
+    }
+    cx.is_made_by_us(id)
+}
+
 /// Sorts what was seen by whose it is.
 pub fn sort<T>(cx: &Cx, id: &str, tags: &Tags, seen: T) -> Observation<T> {
     match tags.get(&app_key()) {
         Some(owner) if *owner == cx.app.as_str() => Observation::Ours(seen),
         Some(owner) => Observation::Foreign { owner: Some(format!("the app {owner}")), seen },
-        None if cx.is_recorded(id) => Observation::Ours(seen),
+        None if cx.is_made_by_us(id) => Observation::Ours(seen),
         None => Observation::Foreign { owner: None, seen },
     }
 }
@@ -84,11 +92,13 @@ mod tests {
             seen in proptest::collection::btree_map("[a-z]{1,4}", "[a-z]{0,4}", 0..6),
         ) {
             let wanted = wanted(&AppName::parse("acme").unwrap(), &tags);
-            let mut after = seen.clone();
-            after.extend(missing(&wanted, &seen));
-            prop_assert!(missing(&wanted, &after).is_empty());
-            prop_assert!(seen.keys().all(|key| after.contains_key(key)), "tags that are there are kept");
-            prop_assert!(is_adopted(&after), "what was not ours is marked as adopted");
+            for made_by_us in [false, true] {
+                let mut after = seen.clone();
+                after.extend(missing(&wanted, &seen, made_by_us));
+                prop_assert!(missing(&wanted, &after, made_by_us).is_empty());
+                prop_assert!(seen.keys().all(|key| after.contains_key(key)), "tags that are there are kept");
+                prop_assert_eq!(is_adopted(&after), !made_by_us, "what we have not made is marked as adopted");
+            }
         }
     }
 }

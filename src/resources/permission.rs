@@ -65,6 +65,11 @@ impl Permission {
     }
 }
 
+/// Every operation of every kind.
+pub fn all() -> impl Iterator<Item = &'static Permission> {
+    permissions().into_iter().map(|(_, permission)| permission)
+}
+
 /// The actions that an operation takes.
 pub fn actions_of(service: Service, operation: &str) -> Vec<&'static str> {
     let all = permissions();

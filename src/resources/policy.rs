@@ -39,6 +39,7 @@ pub struct SeenPolicy {
     /// Its default version's document; `None` if it cannot be read as one.
     document: Option<PolicyDocument>,
     tags: Tags,
+    made_by_us: bool,
     /// Versions that are not the default one, oldest first.
     old_versions: Vec<String>,
 }
@@ -181,7 +182,7 @@ impl Resource for Policy {
     async fn observe(&self, cx: &Cx) -> Result<Observation<SeenPolicy>, Fault> {
         if let Some(arn) = cx.account.remembers(&self.id_as_wanted()).filter(|_| self.tags.is_none()) {
             let document = Some(self.document.clone());
-            return Ok(Observation::Ours(SeenPolicy { arn, document, tags: Tags::new(), old_versions: Vec::new() }));
+            return Ok(Observation::Ours(SeenPolicy { arn, document, tags: Tags::new(), made_by_us: false, old_versions: Vec::new() }));
         }
         let Some(seen) = self.look(cx).await? else { return Ok(Observation::Absent) };
         cx.note_arn(self.id(), &seen.arn);
@@ -210,7 +211,7 @@ impl Resource for Policy {
             return Ok(Changes { changes: Vec::new(), warnings });
         };
         let mut changes = Vec::new();
-        let missing = ownership::missing(tags, &seen.tags);
+        let missing = ownership::missing(tags, &seen.tags, seen.made_by_us);
         if !missing.is_empty() {
             changes.push(PolicyChange::Tag { arn: seen.arn.clone(), tags: missing });
         }
@@ -299,9 +300,10 @@ impl Policy {
         };
         let arn = policy.arn().unwrap_or(&self.default_arn).to_owned();
         let tags = policy.tags().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect();
+        let made_by_us = ownership::is_made_by_us(cx, &self.id(), &tags);
         let document = self.document_of(cx, &arn, policy.default_version_id().unwrap_or("v1")).await?;
         let old_versions = if self.tags.is_some() { old_versions(cx, &arn).await? } else { Vec::new() };
-        Ok(Some(SeenPolicy { arn, document, tags, old_versions }))
+        Ok(Some(SeenPolicy { arn, document, tags, made_by_us, old_versions }))
     }
 
     async fn find_elsewhere(&self, cx: &Cx) -> Result<Option<aws_sdk_iam::types::Policy>, Fault> {

@@ -23,6 +23,13 @@ pub struct Repository {
     arn: String,
 }
 
+/// A repository as it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeenRepository {
+    tags: Tags,
+    made_by_us: bool,
+}
+
 /// What changes a repository.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RepositoryChange {
@@ -82,7 +89,7 @@ pub fn id(region: &Region, name: &RepositoryName) -> ResourceId {
 }
 
 impl Resource for Repository {
-    type Observed = Tags;
+    type Observed = SeenRepository;
     type Change = RepositoryChange;
 
     const KIND: &'static str = "ecr:repository";
@@ -113,7 +120,7 @@ impl Resource for Repository {
         cx.untouched
     }
 
-    async fn observe(&self, cx: &Cx) -> Result<Observation<Tags>, Fault> {
+    async fn observe(&self, cx: &Cx) -> Result<Observation<SeenRepository>, Fault> {
         let call = cx.account.ecr(&self.region).describe_repositories().repository_names(self.name.as_str()).send();
         match cx.call(Service::Ecr, "DescribeRepositories", call).await {
             Ok(_) => {}
@@ -123,14 +130,15 @@ impl Resource for Repository {
         let call = cx.account.ecr(&self.region).list_tags_for_resource().resource_arn(&self.arn).send();
         let answer = cx.call(Service::Ecr, "ListTagsForResource", call).await?;
         let tags: Tags = answer.tags.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)).collect();
-        Ok(ownership::sort(cx, &self.id(), &tags.clone(), tags))
+        let made_by_us = ownership::is_made_by_us(cx, &self.id(), &tags);
+        Ok(ownership::sort(cx, &self.id(), &tags.clone(), SeenRepository { tags, made_by_us }))
     }
 
-    fn plan(&self, seen: Option<&Tags>) -> Result<Changes<RepositoryChange>, Fault> {
+    fn plan(&self, seen: Option<&SeenRepository>) -> Result<Changes<RepositoryChange>, Fault> {
         let Some(seen) = seen else {
             return Ok(Changes::of(vec![RepositoryChange::Create(self.name.clone(), self.region.clone(), self.tags.clone())]));
         };
-        let mut tags = ownership::missing(&self.tags, seen);
+        let mut tags = ownership::missing(&self.tags, &seen.tags, seen.made_by_us);
         if tags.is_empty() {
             return Ok(Changes::of(Vec::new()));
         }

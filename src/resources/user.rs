@@ -30,6 +30,8 @@ pub struct SeenUser {
     pub name: String,
     /// Its tags.
     pub tags: Tags,
+    /// Whether a job of this app has made it.
+    pub made_by_us: bool,
 }
 
 /// What changes a user.
@@ -144,7 +146,8 @@ impl Resource for User {
         let Some(user) = user else { return Ok(Observation::Absent) };
         let tags: Tags = user.tags().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect();
         cx.note_arn(self.id(), user.arn());
-        let seen = SeenUser { name: user.user_name().to_owned(), tags: tags.clone() };
+        let made_by_us = ownership::is_made_by_us(cx, &self.id(), &tags);
+        let seen = SeenUser { name: user.user_name().to_owned(), tags: tags.clone(), made_by_us };
         Ok(ownership::sort(cx, &self.id(), &tags, seen))
     }
 
@@ -156,7 +159,7 @@ impl Resource for User {
         if seen.name != self.name.as_str() {
             return Err(collides_by_case(&self.name, &seen.name));
         }
-        let tags = ownership::missing(&self.tags, &seen.tags);
+        let tags = ownership::missing(&self.tags, &seen.tags, seen.made_by_us);
         if tags.is_empty() {
             return Ok(Changes::of(Vec::new()));
         }
@@ -218,14 +221,15 @@ mod tests {
 
     #[test]
     fn a_name_that_differs_by_case_is_a_conflict() {
-        let seen = SeenUser { name: "ACME".into(), tags: user().tags };
+        let seen = SeenUser { name: "ACME".into(), tags: user().tags, made_by_us: true };
         let fault = user().plan(Some(&seen)).unwrap_err();
         assert_eq!(fault.trouble().unwrap().code, TroubleCode::Conflict);
     }
 
     #[test]
     fn tags_made_by_hand_are_kept_and_lost_ones_set_again() {
-        let seen = SeenUser { name: "acme".into(), tags: Tags::from([("slipway:app".into(), "acme".into()), ("own".into(), "1".into())]) };
+        let tags = Tags::from([("slipway:app".into(), "acme".into()), ("own".into(), "1".into())]);
+        let seen = SeenUser { name: "acme".into(), tags, made_by_us: true };
         let changes = user().plan(Some(&seen)).unwrap().changes;
         assert_eq!(changes[0].to_string(), "tag user acme with team");
         assert_eq!(changes[0].after().unwrap()["tags"], json!({"own": "1", "slipway:app": "acme", "team": "shop"}));

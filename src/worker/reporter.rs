@@ -98,7 +98,7 @@ impl Report for Reporter {
     fn tell(&self, happening: Happening) {
         let record = self.step_after(&happening).map(|step| StepRecord {
             arn: self.arn(&step.resource),
-            made: self.made.has(&step.resource),
+            made: self.made.is_ours(&step.resource),
             step,
         });
         self.store.record(self.lease, record, happening);

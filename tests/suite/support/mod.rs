@@ -2,6 +2,7 @@
 
 pub mod aws;
 pub mod eyes;
+pub mod process;
 pub mod server;
 pub mod wire;
 

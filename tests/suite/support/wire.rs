@@ -85,10 +85,16 @@ impl Call {
 #[derive(Default)]
 struct State {
     log: Vec<Call>,
-    /// The fault of the nth call of an operation.
-    fault: Option<(String, usize, Fault)>,
-    met: bool,
+    /// Faults of the nth call of an operation, each once.
+    faults: Vec<Planned>,
     script: Option<Script>,
+}
+
+struct Planned {
+    call: String,
+    nth: usize,
+    fault: Fault,
+    met: bool,
 }
 
 /// The wire.
@@ -109,12 +115,12 @@ impl Wire {
         SharedHttpClient::new(WiredClient { wire: self.clone(), inner: aws_smithy_http_client::Builder::new().build_http() })
     }
 
-    /// The nth call of `operation` from now on meets `fault`, once.
-    pub fn break_call(&self, operation: &str, nth: usize, fault: Fault) {
+    /// From now on the nth call by each name meets its fault, once.
+    pub fn break_calls<'a>(&self, faults: impl IntoIterator<Item = (&'a str, usize, Fault)>) {
+        let planned = |(call, nth, fault): (&str, usize, Fault)| Planned { call: call.to_owned(), nth, fault, met: false };
         let mut state = self.state.lock().unwrap();
         state.log.clear();
-        state.met = false;
-        state.fault = Some((operation.to_owned(), nth, fault));
+        state.faults = faults.into_iter().map(planned).collect();
     }
 
     /// Answers in the place of the emulator.
@@ -126,9 +132,9 @@ impl Wire {
         self.state.lock().unwrap().script = None;
     }
 
-    /// Whether the fault has been met.
-    pub fn met(&self) -> bool {
-        self.state.lock().unwrap().met
+    /// Whether every fault has been met.
+    pub fn all_met(&self) -> bool {
+        self.state.lock().unwrap().faults.iter().all(|planned| planned.met)
     }
 
     /// The calls so far; the log begins anew.
@@ -146,9 +152,11 @@ impl Wire {
         let mut call = named(request);
         call.nth = state.log.iter().filter(|earlier| earlier.name() == call.name()).count();
         state.log.push(call.clone());
-        let hit = state.fault.as_ref().is_some_and(|(name, nth, _)| *name == call.name() && *nth == call.nth);
-        let fault = if hit && !state.met { state.fault.clone().map(|(.., fault)| fault) } else { None };
-        state.met |= fault.is_some();
+        let hit = state.faults.iter_mut().find(|planned| !planned.met && planned.call == call.name() && planned.nth == call.nth);
+        let fault = hit.map(|planned| {
+            planned.met = true;
+            planned.fault
+        });
         let script = state.script.clone();
         drop(state);
         let answer = script.and_then(|script| script(&call));

@@ -1,0 +1,349 @@
+//! The real binary as a child process, and a gate between it and an emulator.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use aws_credential_types::Credentials;
+use reqwest::{Client, Method, RequestBuilder};
+use serde_json::{Value, json};
+use slipway::shutdown::Tasks;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::aws::{Place, required};
+use super::eyes;
+
+/// Longer than anything here takes that goes well.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A role's session in a new account of the emulator that enforces identities and policies.
+pub fn enforced_place() -> Place {
+    let account = format!("{:012}", fastrand::u64(100_000_000_000..1_000_000_000_000));
+    let owner = Credentials::new(account.clone(), "test", None, None, "test");
+    let place = Place { endpoint: required("SLIPWAY_TEST_MINISTACK_AUTH"), account, region: "us-west-2", credentials: owner };
+    let statement = |rest: Value| {
+        let mut statement = json!({"Effect": "Allow"});
+        statement.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        json!({"Version": "2012-10-17", "Statement": [statement]}).to_string()
+    };
+    let trust = statement(json!({"Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}));
+    let all = statement(json!({"Action": ["iam:*", "s3:*", "ecr:*", "sts:*"], "Resource": "*"}));
+    eyes::call(&place, "iam", "create_role", json!({"RoleName": "slipway", "AssumeRolePolicyDocument": trust})).unwrap();
+    eyes::call(&place, "iam", "put_role_policy", json!({"RoleName": "slipway", "PolicyName": "all", "PolicyDocument": all})).unwrap();
+    place.assume("slipway")
+}
+
+/// How the binary is started: its whole environment, its folder.
+#[derive(Clone)]
+pub struct Launch {
+    environment: BTreeMap<String, String>,
+    pub folder: Arc<tempfile::TempDir>,
+    pub admin_token: String,
+    pub seal_key: String,
+}
+
+impl Launch {
+    /// Without any AWS credentials.
+    pub fn at(endpoint: &str) -> Self {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let admin_token = format!("admin+{}/token", fastrand::u128(..));
+        let seal_key = slipway::vault::Vault::new_key().unwrap();
+        let seal_key = secrecy::ExposeSecret::expose_secret(&seal_key).to_owned();
+        let mut launch = Self { environment: BTreeMap::new(), folder, admin_token, seal_key };
+        let home = launch.folder.path().display().to_string();
+        launch.set("PATH", &std::env::var("PATH").unwrap_or_default());
+        launch.set("SLIPWAY_DATABASE_URL", &format!("sqlite://{home}/slipway.db"));
+        launch.set("HOME", &home);
+        launch.set("AWS_REGION", "us-west-2");
+        launch.set("AWS_ENDPOINT_URL", endpoint);
+        launch.set("AWS_EC2_METADATA_DISABLED", "true");
+        launch.set("SLIPWAY_SEAL_KEY", &launch.seal_key.clone());
+        launch.set("SLIPWAY_ADMIN_TOKEN", &launch.admin_token.clone());
+        launch
+    }
+
+    /// With a place's credentials in the environment.
+    pub fn new(place: &Place) -> Self {
+        Self::at(&place.endpoint).with_credentials(&place.credentials)
+    }
+
+    pub fn with_credentials(mut self, credentials: &Credentials) -> Self {
+        self.set("AWS_ACCESS_KEY_ID", credentials.access_key_id());
+        self.set("AWS_SECRET_ACCESS_KEY", credentials.secret_access_key());
+        if let Some(token) = credentials.session_token() {
+            self.set("AWS_SESSION_TOKEN", token);
+        }
+        self
+    }
+
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.set(name, value);
+        self
+    }
+
+    pub fn without(mut self, name: &str) -> Self {
+        self.environment.remove(name);
+        self
+    }
+
+    pub fn environment(&self) -> &BTreeMap<String, String> {
+        &self.environment
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn set(&mut self, name: &str, value: &str) {
+        self.environment.insert(name.to_owned(), value.to_owned());
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_slipway"));
+        command.args(arguments).env_clear().envs(&self.environment).current_dir(self.folder.path());
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        command
+    }
+
+    /// Runs a command to its end.
+    pub async fn run(&self, arguments: &[&str]) -> Output {
+        timeout(PATIENCE, self.command(arguments).output()).await.expect("the command ends").unwrap()
+    }
+
+    /// Runs a `serve` that does not start: its exit code and what it says.
+    pub async fn refusal(&self) -> (Option<i32>, String) {
+        let output = self.clone().with("SLIPWAY_LISTEN", &free_address().to_string()).run(&["serve"]).await;
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    }
+
+    /// Runs `serve` until it is ready.
+    pub async fn serve(&self) -> Running {
+        loop {
+            let address = free_address();
+            let mut child = self.spawn(address);
+            match ready(&mut child, address).await {
+                Ok(()) => return Running::new(child, address, self.admin_token.clone()),
+                // Somebody took the port in between.
+                Err(()) if self.log().trim_end().ends_with("Set SLIPWAY_LISTEN to a free address") => {}
+                Err(()) => panic!("slipway serve did not get ready:\n{}", self.log()),
+            }
+        }
+    }
+
+    fn spawn(&self, address: SocketAddr) -> Child {
+        let mut command = self.command(&["serve"]);
+        let append = |name| std::fs::File::options().create(true).append(true).open(self.file(name)).unwrap();
+        command.env("SLIPWAY_LISTEN", address.to_string()).stdout(append("stdout.log")).stderr(append("stderr.log"));
+        command.spawn().unwrap()
+    }
+
+    /// What all processes of this launch have logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.file("stderr.log")).unwrap_or_default()
+    }
+}
+
+fn free_address() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap()
+}
+
+async fn ready(child: &mut Child, address: SocketAddr) -> Result<(), ()> {
+    let client = Client::new();
+    let until = Instant::now() + PATIENCE;
+    while Instant::now() < until && child.try_wait().unwrap().is_none() {
+        let answer = client.get(format!("http://{address}/readyz")).send().await;
+        if answer.is_ok_and(|answer| answer.status().is_success()) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Err(())
+}
+
+/// A running `slipway serve`, which is killed when this is dropped.
+pub struct Running {
+    child: Child,
+    pub address: SocketAddr,
+    token: String,
+    client: Client,
+}
+
+impl Running {
+    fn new(child: Child, address: SocketAddr, token: String) -> Self {
+        Self { child, address, token, client: Client::new() }
+    }
+
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("http://{}{path}", self.address)).bearer_auth(&self.token)
+    }
+
+    /// The body of an answer that is a success.
+    pub async fn text(&self, request: RequestBuilder) -> String {
+        let response = request.send().await.unwrap();
+        let (status, url) = (response.status(), response.url().clone());
+        let body = response.text().await.unwrap();
+        assert!(status.is_success(), "{url}: {status} {body}");
+        body
+    }
+
+    pub async fn get(&self, path: &str) -> Value {
+        serde_json::from_str(&self.text(self.request(Method::GET, path)).await).unwrap()
+    }
+
+    /// Asks for an app; the answer's job.
+    pub async fn ask(&self, app: &str) -> Value {
+        let request = self.request(Method::POST, "/v1/apps").header("idempotency-key", app).json(&json!({"name": app}));
+        serde_json::from_str(&self.text(request).await).unwrap()
+    }
+
+    /// The job, when it has ended.
+    pub async fn ended(&self, job: &Value) -> Value {
+        let path = format!("/v1/jobs/{}?wait=30s", job["id"].as_str().unwrap());
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let job = self.get(&path).await;
+            if !matches!(job["state"].as_str(), Some("queued" | "running" | "waiting")) {
+                return job;
+            }
+            assert!(Instant::now() < until, "the job does not end: {job:#}");
+        }
+    }
+
+    /// The names of a job's events.
+    pub async fn events(&self, job: &Value) -> Vec<String> {
+        let path = format!("/v1/jobs/{}/events", job["id"].as_str().unwrap());
+        let request = self.request(Method::GET, &path).header("accept", "application/json");
+        let page: Value = serde_json::from_str(&self.text(request).await).unwrap();
+        page["items"].as_array().unwrap().iter().map(|event| event["event"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Ends the process at once: SIGKILL.
+    pub async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// Sends the process a signal.
+    pub async fn signal(&self, name: &str) {
+        let id = self.child.id().expect("it runs").to_string();
+        let sent = Command::new("sh").args(["-c", "kill -s \"$1\" \"$2\"", "sh", name, &id]).status().await.unwrap();
+        assert!(sent.success());
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// How it ends by itself.
+    pub async fn exit(&mut self) -> ExitStatus {
+        timeout(PATIENCE, self.child.wait()).await.expect("the process ends").unwrap()
+    }
+
+    /// Ends it in good order.
+    pub async fn stop(mut self) {
+        self.signal("TERM").await;
+        assert_eq!(self.exit().await.code(), Some(0));
+    }
+}
+
+/// What a gate does with what passes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pass {
+    /// Passes it on.
+    Open,
+    /// Passes each piece of a request on after this long.
+    Slowly(Duration),
+    /// Keeps everything back.
+    Closed,
+    /// Passes requests on, and keeps the answer back to the one that has this text in it.
+    NoAnswerTo(&'static str),
+}
+
+/// A loopback proxy in front of an emulator.
+pub struct Gate {
+    pub endpoint: String,
+    pass: watch::Sender<Pass>,
+    kept: watch::Receiver<bool>,
+    tasks: Tasks,
+}
+
+impl Gate {
+    pub async fn before(endpoint: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let own = format!("http://{}", listener.local_addr().unwrap());
+        let behind = endpoint.trim_start_matches("http://").to_owned();
+        let (pass, passing) = watch::channel(Pass::Open);
+        let (keep, kept) = watch::channel(false);
+        let tasks = Tasks::default();
+        let all = tasks.clone();
+        tasks.spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                let far = TcpStream::connect(&behind).await.unwrap();
+                let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
+                let mute = Arc::new(AtomicBool::new(false));
+                all.spawn(requests(near_read, far_write, passing.clone(), mute.clone(), keep.clone()));
+                all.spawn(answers(far_read, near_write, passing.clone(), mute));
+            }
+        });
+        Self { endpoint: own, pass, kept, tasks }
+    }
+
+    pub fn set(&self, pass: Pass) {
+        self.pass.send_replace(pass);
+    }
+
+    /// Returns when an answer was kept back.
+    pub async fn has_kept_one(&self) {
+        timeout(PATIENCE, self.kept.clone().wait_for(|kept| *kept)).await.expect("the request comes").unwrap();
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.tasks.stop();
+    }
+}
+
+async fn requests(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut passing: watch::Receiver<Pass>, mute: Arc<AtomicBool>, keep: watch::Sender<bool>) {
+    let mut piece = vec![0; 64 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut piece).await {
+        let pass = *passing.borrow();
+        match pass {
+            Pass::Open => {}
+            Pass::Slowly(delay) => tokio::time::sleep(delay).await,
+            Pass::Closed => drop(passing.wait_for(|pass| *pass != Pass::Closed).await),
+            Pass::NoAnswerTo(text) if piece[..length].windows(text.len()).any(|window| window == text.as_bytes()) => {
+                mute.store(true, Ordering::Relaxed);
+            }
+            Pass::NoAnswerTo(_) => {}
+        }
+        if to.write_all(&piece[..length]).await.is_err() {
+            return;
+        }
+        if mute.load(Ordering::Relaxed) {
+            // Long enough for the emulator to act.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            keep.send_replace(true);
+        }
+    }
+}
+
+async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut passing: watch::Receiver<Pass>, mute: Arc<AtomicBool>) {
+    let mut piece = vec![0; 64 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut piece).await {
+        if *passing.borrow() == Pass::Closed {
+            drop(passing.wait_for(|pass| *pass != Pass::Closed).await);
+        }
+        if !mute.load(Ordering::Relaxed) && to.write_all(&piece[..length]).await.is_err() {
+            return;
+        }
+    }
+}
