@@ -110,6 +110,8 @@ impl Settings {
         if self.workers == 0 {
             return Err(ConfigError::Message("SLIPWAY_WORKERS must be at least 1".into()));
         }
+        crate::telemetry::check_filter(&self.log).map_err(|why| ConfigError::Message(format!("SLIPWAY_LOG is not a filter: {why}")))?;
+        self.defaults.check().map_err(ConfigError::Message)?;
         if self.lease < Duration::from_secs(1) {
             return Err(ConfigError::Message("SLIPWAY_LEASE must be at least 1s".into()));
         }

@@ -12,8 +12,11 @@ use std::time::{Duration, Instant};
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
+use aws_sdk_ecr::operation::create_repository::CreateRepositoryError;
+use aws_smithy_runtime_api::client::interceptors::context::InterceptorContext;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_runtime_api::client::retries::classifiers::{ClassifyRetry, RetryAction, RetryClassifierPriority};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -65,6 +68,30 @@ fn with_limits(config: SdkConfig, limits: Limits) -> SdkConfig {
     // IAM and STS answer in every region; without a region of its own, apps have to name theirs.
     let region = config.region().cloned().unwrap_or_else(|| aws_config::Region::from_static("us-east-1"));
     config.into_builder().timeout_config(timeouts).retry_config(retry).region(region).build()
+}
+
+/// The SDK takes ECR's `LimitExceededException`, a quota, for throttling and would try again.
+#[derive(Debug)]
+struct QuotaIsNoThrottle;
+
+impl ClassifyRetry for QuotaIsNoThrottle {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        let error = context.output_or_error().and_then(Result::err).and_then(|error| error.as_operation_error());
+        let error = error.and_then(|error| error.downcast_ref::<CreateRepositoryError>());
+        match error {
+            Some(CreateRepositoryError::LimitExceededException(_)) => RetryAction::RetryForbidden,
+            _ => RetryAction::NoActionIndicated,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "a quota is no throttle"
+    }
+
+    fn priority(&self) -> RetryClassifierPriority {
+        // The last classifier's word counts.
+        RetryClassifierPriority::run_after(RetryClassifierPriority::transient_error_classifier())
+    }
 }
 
 impl Account {
@@ -125,7 +152,8 @@ impl Account {
     pub fn ecr(&self, region: &Region) -> aws_sdk_ecr::Client {
         let build = || {
             let region = aws_sdk_ecr::config::Region::new(region.to_string());
-            aws_sdk_ecr::Client::from_conf(aws_sdk_ecr::config::Builder::from(&self.config).region(region).build())
+            let config = aws_sdk_ecr::config::Builder::from(&self.config).region(region).retry_classifier(QuotaIsNoThrottle);
+            aws_sdk_ecr::Client::from_conf(config.build())
         };
         let mut clients = self.ecr.lock().unwrap_or_else(PoisonError::into_inner);
         clients.entry(region.clone()).or_insert_with(build).clone()

@@ -40,7 +40,7 @@ enum Command {
     /// Print the IAM policy that the service's role needs.
     RolePolicy {
         /// The account's 12 digits.
-        #[arg(long, default_value = "123456789012")]
+        #[arg(long, default_value = "123456789012", value_parser = parse_account_id)]
         account_id: String,
         /// The ARN partition.
         #[arg(long, default_value = "aws")]
@@ -63,10 +63,10 @@ enum TokenCommand {
     /// Make a token and print it, once.
     Create {
         /// Who or what will carry it.
-        #[arg(long)]
+        #[arg(long, value_parser = http::parse_token_name)]
         name: String,
         /// viewer, operator or admin.
-        #[arg(long, default_value = "operator")]
+        #[arg(long, default_value = "operator", value_parser = parse_role)]
         role: Role,
         #[command(flatten)]
         settings: SettingsArgs,
@@ -154,6 +154,15 @@ impl Command {
         }
         Ok(())
     }
+}
+
+fn parse_role(text: &str) -> Result<Role, &'static str> {
+    text.parse().map_err(|_| "must be viewer, operator or admin")
+}
+
+fn parse_account_id(text: &str) -> Result<String, &'static str> {
+    let fits = text.len() == 12 && text.chars().all(|c| c.is_ascii_digit());
+    if fits { Ok(text.to_owned()) } else { Err("must be 12 digits") }
 }
 
 async fn create_token(settings: &Settings, name: &str, role: Role) -> Result<(), CommandError> {

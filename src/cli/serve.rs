@@ -1,7 +1,8 @@
 //! `slipway serve`: starts the service, listens, and ends in good order.
 //!
 //! Invariants:
-//! - Ready means ready: the service listens when its identity is known and its workers run.
+//! - The address is taken first, so that a busy one fails at once; requests are answered when the identity
+//!   is known and the workers run.
 //! - Told to stop, it takes no new jobs, closes streams, lets what is under way end within the grace
 //!   time, and exits 0. Whatever is cut off then goes on at the next start.
 

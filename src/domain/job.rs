@@ -47,14 +47,18 @@ pub enum JobState {
 
 /// What moves a job from one state to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumIter)]
+#[strum(serialize_all = "snake_case")]
 pub enum JobEvent {
     /// A worker took its lease.
     Claimed,
     /// It cannot go on now, and tries again later.
+    #[strum(to_string = "made to wait")]
     MustWait,
     /// Nothing is left to do.
+    #[strum(to_string = "finished")]
     Converged,
     /// It cannot work as asked, or its deadline has passed.
+    #[strum(to_string = "failed")]
     GaveUp,
     /// A person must do something first.
     Parked,
@@ -63,12 +67,13 @@ pub enum JobEvent {
     /// Its lease ran out, or its worker handed it back.
     Released,
     /// A person asked to go on.
+    #[strum(to_string = "retried")]
     RetryAsked,
 }
 
 /// An event that the state does not allow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a job that is {state} cannot be {event}")]
+#[error("a job that is {state} cannot be {event}: only one that is not over can be canceled, and only one that ended without success retried")]
 pub struct IllegalTransition {
     /// Where the job stands.
     pub state: JobState,
@@ -280,22 +285,22 @@ mod tests {
             .filter_map(|(state, event)| Some(format!("{state} {event} {}", state.on(event).ok()?)))
             .collect();
         insta::assert_snapshot!(table.join("\n"), @r"
-        queued Claimed running
-        queued Canceled canceled
-        running Claimed running
-        running MustWait waiting
-        running Converged succeeded
-        running GaveUp failed
-        running Parked needs_attention
-        running Canceled canceled
-        running Released queued
-        waiting Claimed running
-        waiting Canceled canceled
-        waiting RetryAsked queued
-        failed RetryAsked queued
-        needs_attention Canceled canceled
-        needs_attention RetryAsked queued
-        canceled RetryAsked queued
+        queued claimed running
+        queued canceled canceled
+        running claimed running
+        running made to wait waiting
+        running finished succeeded
+        running failed failed
+        running parked needs_attention
+        running canceled canceled
+        running released queued
+        waiting claimed running
+        waiting canceled canceled
+        waiting retried queued
+        failed retried queued
+        needs_attention canceled canceled
+        needs_attention retried queued
+        canceled retried queued
         ");
     }
 

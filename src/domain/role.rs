@@ -19,9 +19,11 @@ pub enum Role {
     Admin,
 }
 
-/// Who sent a request: a token's name and role.
+/// Who sent a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
+    /// The token's id: names need not be unique.
+    pub id: String,
     /// The token's name, recorded as `requested_by`.
     pub name: String,
     /// What the token allows.

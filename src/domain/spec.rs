@@ -98,7 +98,7 @@ pub struct AppSpec {
 pub struct Defaults {
     /// The IAM group that marks app users.
     pub group: GroupName,
-    /// The path that users and policies are created under.
+    /// The path that users are created under.
     pub iam_path: IamPath,
     /// The name of the shared media policy, and the prefix of scoped ones.
     pub policy: PolicyName,
@@ -204,6 +204,22 @@ impl Default for Defaults {
             repository: "{app}".into(),
             upload_origin: "https://{app}.herokuapp.com".into(),
         }
+    }
+}
+
+impl Defaults {
+    /// Whether the templates name nothing but what is filled in.
+    ///
+    /// # Errors
+    /// Which template names what.
+    pub fn check(&self) -> Result<(), String> {
+        for (name, template) in [("bucket", &self.bucket), ("repository", &self.repository), ("upload_origin", &self.upload_origin)] {
+            let filled = template.replace("{app}", "").replace("{account_id}", "").replace("{region}", "");
+            if filled.contains(['{', '}']) {
+                return Err(format!("defaults.{name} is {template}: it can name {{app}}, {{account_id}} and {{region}} alone"));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -60,10 +60,11 @@ pub async fn onboard(
     params.finish()?;
     let spec = parse_spec(&service, body.required()?)?;
     if dry_run {
-        if let Some(app) = service.store.app(&spec.name).await? {
-            return Err(Refusal::AppExists(app.spec.name).into());
+        let app = service.store.app(&spec.name).await?;
+        if let Some(app) = app.as_ref().filter(|app| !matches!(app.summary.state, AppState::Failed | AppState::Canceled)) {
+            return Err(Refusal::AppExists(app.spec.name.clone()).into());
         }
-        return plan_of(&service, &spec, None).await.map(IntoResponse::into_response);
+        return plan_of(&service, &spec, app.as_ref()).await.map(IntoResponse::into_response);
     }
     let caller = viewer.operator()?;
     let key = idempotency_key(&headers, &caller, "POST /v1/apps".into(), &[&body.bytes])?;
@@ -212,6 +213,12 @@ fn resource_ids(service: &Service, spec: &AppSpec) -> Result<Vec<String>, ApiErr
     Ok(graph(spec, &service.conventions(&account)).iter().map(|node| node.id()).collect())
 }
 
+/// What the app has and the spec does not name any more.
+fn left_out(app: Option<&App>, wanted: &[String]) -> Vec<String> {
+    let has = app.map(|app| app.resources.as_slice()).unwrap_or_default().iter().map(|resource| &resource.resource);
+    has.filter(|id| !wanted.contains(id)).map(|id| format!("{id} is not in this spec; it stays in AWS as it is.")).collect()
+}
+
 async fn plan_of(service: &Service, spec: &AppSpec, app: Option<&App>) -> Result<Json<Plan>, ApiError> {
     let account = service.account(&spec.account).ok_or(ApiError::NoSuch("such account"))?;
     let (records, recorded) = match app {
@@ -234,5 +241,7 @@ async fn plan_of(service: &Service, spec: &AppSpec, app: Option<&App>) -> Result
         timing: service.timing,
         made: Arc::default(),
     };
-    Ok(Json(engine::plan(spec, &service.conventions(&account), &cx).await))
+    let mut plan = engine::plan(spec, &service.conventions(&account), &cx).await;
+    plan.warnings.extend(left_out(app, &resource_ids(service, spec)?));
+    Ok(Json(plan))
 }

@@ -60,7 +60,7 @@ async fn caller(parts: &Parts, service: &Service) -> Result<Caller, ApiError> {
     }
     let hash = token_hash(token);
     if service.is_admin_token(&hash) {
-        return Ok(Caller { name: BOOTSTRAP.into(), role: Role::Admin });
+        return Ok(Caller { id: BOOTSTRAP.into(), name: BOOTSTRAP.into(), role: Role::Admin });
     }
     service.store.caller_by_token_hash(&hash).await?.ok_or(ApiError::Unauthorized)
 }

@@ -145,5 +145,5 @@ pub fn idempotency_header(headers: &HeaderMap) -> Result<Option<String>, ApiErro
 /// The record that this request's Idempotency-Key asks for.
 pub fn idempotency_key(headers: &HeaderMap, caller: &Caller, route: String, parts: &[&[u8]]) -> Result<Option<IdempotencyKey>, ApiError> {
     let key = idempotency_header(headers)?;
-    Ok(key.map(|key| IdempotencyKey { caller: caller.name.clone(), route, key, fingerprint: fingerprint(parts) }))
+    Ok(key.map(|key| IdempotencyKey { caller: caller.id.clone(), route, key, fingerprint: fingerprint(parts) }))
 }

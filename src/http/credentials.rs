@@ -71,7 +71,12 @@ fn shown<S: serde::Serializer>(secret: &SecretString, serializer: S) -> Result<S
         (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn list(State(service): State<Arc<Service>>, _: Viewer, AppPath(name): AppPath, params: Params) -> Result<Json<Page<Credential>>, ApiError> {
+pub async fn list(
+    State(service): State<Arc<Service>>,
+    _: Viewer,
+    AppPath(name): AppPath,
+    params: Params,
+) -> Result<Json<Page<Credential>>, ApiError> {
     params.finish()?;
     let app = service.store.app(&name).await?.ok_or(ApiError::NoSuch("such app"))?;
     let account = service.account(&app.spec.account).ok_or(ApiError::NoSuch("such account"))?;
@@ -120,20 +125,26 @@ pub async fn claim(
     params.finish()?;
     let key = segments.get("access_key_id").cloned().unwrap_or_default();
     let app = service.store.app(&name).await?.ok_or(ApiError::NoSuch("such app"))?;
-    let repeat = idempotency_header(&headers)?.map(|text| fingerprint(&[text.as_bytes()]));
-    let (row, sealed) = match service.store.claim_secret(app.id, &key, &caller.name, repeat).await? {
-        ClaimAnswer::Sealed(row, sealed) => (row, sealed),
-        ClaimAnswer::NoKey => return Err(ApiError::NoSuch("such key")),
-        ClaimAnswer::Claimed(_) => return Err(ApiError::AlreadyClaimed),
-        ClaimAnswer::Expired => return Err(ApiError::ClaimExpired),
-    };
+    let repeat = idempotency_header(&headers)?.map(|text| fingerprint(&[caller.id.as_bytes(), text.as_bytes()]));
+    // First without a trace: a secret that this key does not open must not be spent.
+    let (row, sealed) = sealed(service.store.sealed_secret(app.id, &key, &caller, repeat.clone()).await?)?;
     let secret = service.vault.open(&sealed, &[&row.id.to_string(), &row.access_key_id])?;
+    let (row, _) = self::sealed(service.store.claim_secret(app.id, &key, &caller, repeat).await?)?;
     tracing::info!(app = %app.spec.name, access_key_id = row.access_key_id, by = caller.name, "secret claimed");
     let claim = claim_of(&service, &app, &row, secret);
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let mut response = if accept.starts_with("text/plain") { claim.dotenv().into_response() } else { Json(claim).into_response() };
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+fn sealed(answer: ClaimAnswer) -> Result<(CredentialRow, Vec<u8>), ApiError> {
+    match answer {
+        ClaimAnswer::Sealed(row, sealed) => Ok((*row, sealed)),
+        ClaimAnswer::NoKey => Err(ApiError::NoSuch("such key")),
+        ClaimAnswer::Claimed(_) => Err(ApiError::AlreadyClaimed),
+        ClaimAnswer::Expired => Err(ApiError::ClaimExpired),
+    }
 }
 
 fn claim_of(service: &Service, app: &App, row: &CredentialRow, secret: SecretString) -> Claim {

@@ -52,6 +52,11 @@ pub async fn openapi_yaml() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/yaml")], yaml().unwrap_or_default())
 }
 
+/// What each kind of problem means, and what to do about it.
+pub async fn problems() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/markdown; charset=utf-8")], include_str!("../../docs/http-status-codes.md"))
+}
+
 /// The pages that show the document.
 pub fn pages<S: Clone + Send + Sync + 'static>(api: Document) -> Router<S> {
     Router::from(SwaggerUi::new("/docs").url("/openapi.json", api))

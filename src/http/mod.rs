@@ -20,7 +20,7 @@ mod request_id;
 mod tokens;
 
 pub use docs::yaml;
-pub use tokens::make as make_token;
+pub use tokens::{make as make_token, parse_name as parse_token_name};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,6 +86,7 @@ pub fn router(service: Arc<Service>) -> Router {
         .layer(CatchPanicLayer::custom(problem::of_panic))
         .layer(DefaultBodyLimit::max(BODY_LIMIT));
     router
+        .route("/problems", axum::routing::get(docs::problems))
         .merge(docs::pages(api))
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)

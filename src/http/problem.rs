@@ -25,7 +25,7 @@ use crate::vault::VaultError;
 pub struct Problem {
     /// A URI reference that tells the kind of problem apart.
     #[serde(rename = "type")]
-    #[schema(example = "/docs/problems#app_exists")]
+    #[schema(example = "/problems#app_exists")]
     pub kind: String,
     /// The kind, in words.
     #[schema(example = "Conflict")]
@@ -199,7 +199,7 @@ fn plain_internal(status: StatusCode, code: &str, detail: &str) -> Problem {
 impl Problem {
     fn new(status: StatusCode, code: &str, detail: String) -> Self {
         Self {
-            kind: format!("/docs/problems#{code}"),
+            kind: format!("/problems#{code}"),
             title: status.canonical_reason().unwrap_or("Problem").into(),
             status: status.as_u16(),
             detail,
@@ -301,7 +301,6 @@ pub async fn method_not_allowed() -> ApiError {
 }
 
 /// A handler panicked: the request fails, the service goes on.
-#[expect(clippy::needless_pass_by_value, reason = "the signature that the layer asks for")]
 pub fn of_panic(_panic: Box<dyn std::any::Any + Send>) -> Response {
     ApiError::Defect.into_response()
 }

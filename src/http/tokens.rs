@@ -115,7 +115,11 @@ pub async fn delete(State(service): State<Arc<Service>>, _: Admin, IdPath(id): I
     if service.store.delete_token(id).await? { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::NoSuch("such token")) }
 }
 
-fn parse_name(text: &str) -> Result<String, &'static str> {
+/// A token's name.
+///
+/// # Errors
+/// When it is empty, too long or not visible.
+pub fn parse_name(text: &str) -> Result<String, &'static str> {
     let fits = (1..=64).contains(&text.chars().count()) && !text.chars().any(char::is_control) && !text.trim().is_empty();
     if fits { Ok(text.to_owned()) } else { Err("must be 1 to 64 visible characters") }
 }

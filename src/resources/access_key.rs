@@ -179,10 +179,10 @@ impl Resource for AccessKey {
 
     const KIND: &'static str = "iam:access-key";
     const PERMISSIONS: &'static [Permission] = &[
-        Permission::new(Service::Iam, "ListAccessKeys", &["iam:ListAccessKeys"], Scope::Users),
+        Permission::new(Service::Iam, "ListAccessKeys", &["iam:ListAccessKeys"], Scope::AnyUser),
         Permission::new(Service::Iam, "CreateAccessKey", &["iam:CreateAccessKey"], Scope::Users),
         Permission::new(Service::Iam, "DeleteAccessKey", &["iam:DeleteAccessKey"], Scope::Users).only(Condition::OnOurs),
-        Permission::new(Service::Iam, "GetAccessKeyLastUsed", &["iam:GetAccessKeyLastUsed"], Scope::Users),
+        Permission::new(Service::Iam, "GetAccessKeyLastUsed", &["iam:GetAccessKeyLastUsed"], Scope::AnyUser),
     ];
 
     fn wanted(spec: &AppSpec, _conventions: &Conventions) -> Vec<Self> {

@@ -57,7 +57,7 @@ impl Resource for Attachment {
 
     const KIND: &'static str = "iam:attachment";
     const PERMISSIONS: &'static [Permission] = &[
-        Permission::new(Service::Iam, "ListAttachedUserPolicies", &["iam:ListAttachedUserPolicies"], Scope::Users),
+        Permission::new(Service::Iam, "ListAttachedUserPolicies", &["iam:ListAttachedUserPolicies"], Scope::AnyUser),
         Permission::new(Service::Iam, "AttachUserPolicy", &["iam:AttachUserPolicy"], Scope::Users).only(Condition::MediaPoliciesOnly),
     ];
 
@@ -86,8 +86,9 @@ impl Resource for Attachment {
         let call = cx.account.iam().list_attached_user_policies().user_name(self.user.as_str()).send();
         match cx.call(Service::Iam, "ListAttachedUserPolicies", call).await {
             Ok(answer) => {
-                let arn = self.arn_of_policy(cx);
-                let attached = answer.attached_policies().iter().any(|p| p.policy_arn() == Some(arn.as_str()));
+                // By name, which is unique in an account whatever the path.
+                let named = |p: &aws_sdk_iam::types::AttachedPolicy| p.policy_name().is_some_and(|name| name.eq_ignore_ascii_case(self.policy.name()));
+                let attached = answer.attached_policies().iter().any(named);
                 Ok(if attached { Observation::Ours(()) } else { Observation::Absent })
             }
             Err(error) if error.meaning == Meaning::NotFound => Ok(Observation::Absent),

@@ -49,7 +49,7 @@ impl Resource for Membership {
 
     const KIND: &'static str = "iam:membership";
     const PERMISSIONS: &'static [Permission] = &[
-        Permission::new(Service::Iam, "ListGroupsForUser", &["iam:ListGroupsForUser"], Scope::Users),
+        Permission::new(Service::Iam, "ListGroupsForUser", &["iam:ListGroupsForUser"], Scope::AnyUser),
         Permission::new(Service::Iam, "AddUserToGroup", &["iam:AddUserToGroup"], Scope::Group),
     ];
 

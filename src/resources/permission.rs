@@ -17,6 +17,8 @@ pub enum Scope {
     Group,
     /// Users under the configured path.
     Users,
+    /// Users under any path, to look at: IAM names a user that is not there without its path.
+    AnyUser,
     /// The shared media policy and the scoped ones.
     Policies,
     /// Buckets.
@@ -109,7 +111,10 @@ impl Scope {
             Self::Everything => json!("*"),
             Self::Group => json!(format!("{iam}:group/{}", c.group)),
             Self::Users => json!(format!("{iam}:user{}*", c.iam_path)),
-            Self::Policies => json!([format!("{iam}:policy/{}", c.policy), format!("{iam}:policy/{}-*", c.policy)]),
+            Self::AnyUser => json!(format!("{iam}:user/*")),
+            // The shared one may sit under a path.
+            Self::Policies => json!(["policy/", "policy/*/"].map(|path| format!("{iam}:{path}{}", c.policy)).into_iter()
+                .chain([format!("{iam}:policy/{}-*", c.policy)]).collect::<Vec<_>>()),
             Self::Buckets => json!(format!("arn:{}:s3:::*", c.partition)),
             Self::Repositories => json!(format!("arn:{}:ecr:*:{}:repository/*", c.partition, c.account_id)),
         }

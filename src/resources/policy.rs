@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use aws_config::retry::RetryConfig;
 use aws_sdk_iam::types::PolicyScopeType;
 use serde_json::{Value, json};
 
@@ -234,7 +235,10 @@ impl Resource for Policy {
                 }
             }
             PolicyChange::Rewrite { arn, after, .. } => {
-                let call = iam.create_policy_version().policy_arn(arn).policy_document(after.to_document()).set_as_default(true).send();
+                // A second attempt after a lost answer would make a second version, or find no room for one.
+                let once = aws_sdk_iam::config::Config::builder().retry_config(RetryConfig::disabled());
+                let call = iam.create_policy_version().policy_arn(arn).policy_document(after.to_document()).set_as_default(true);
+                let call = call.customize().config_override(once).send();
                 cx.call(Service::Iam, "CreatePolicyVersion", call).await?;
             }
             PolicyChange::Tag { arn, tags } => {

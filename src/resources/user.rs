@@ -118,7 +118,7 @@ impl Resource for User {
 
     const KIND: &'static str = "iam:user";
     const PERMISSIONS: &'static [Permission] = &[
-        Permission::new(Service::Iam, "GetUser", &["iam:GetUser"], Scope::Users),
+        Permission::new(Service::Iam, "GetUser", &["iam:GetUser"], Scope::AnyUser),
         Permission::new(Service::Iam, "CreateUser", &["iam:CreateUser", "iam:TagUser"], Scope::Users),
         Permission::new(Service::Iam, "TagUser", &["iam:TagUser"], Scope::Users),
     ];

@@ -11,6 +11,7 @@ use super::rows::{Reader, to_json};
 use super::{Lease, Signal, Store, StoreError};
 use crate::clock::Timestamp;
 use crate::domain::credential::{Readiness, SecretState};
+use crate::domain::role::Caller;
 use crate::resources::access_key::{Intent, KeyRecords};
 
 /// How long the same caller can repeat a claim, with the same Idempotency-Key.
@@ -212,19 +213,22 @@ impl Store {
             .await
     }
 
+    /// What a claim would get, without claiming it.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn sealed_secret(&self, app: Ulid, access_key_id: &str, caller: &Caller, claim_key: Option<String>) -> Result<ClaimAnswer, StoreError> {
+        let mut db = self.reads.acquire().await?;
+        claimable(&mut db, app, access_key_id, caller, claim_key.as_deref(), self.clock.now()).await
+    }
+
     /// Hands out a sealed secret once. With a `claim_key` the same caller gets it again for [`REPEATABLE`];
     /// without one it is destroyed in the same commit.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn claim_secret(
-        &self,
-        app: Ulid,
-        access_key_id: &str,
-        caller: &str,
-        claim_key: Option<String>,
-    ) -> Result<ClaimAnswer, StoreError> {
-        let (now, key, caller) = (self.clock.now(), access_key_id.to_owned(), caller.to_owned());
+    pub async fn claim_secret(&self, app: Ulid, access_key_id: &str, caller: &Caller, claim_key: Option<String>) -> Result<ClaimAnswer, StoreError> {
+        let (now, key, caller) = (self.clock.now(), access_key_id.to_owned(), caller.clone());
         self.writer.write(move |db| Box::pin(claim_secret(db, app, key, caller, claim_key, now))).await
     }
 
@@ -259,37 +263,52 @@ async fn claim_secret(
     db: &mut SqliteConnection,
     app: Ulid,
     access_key_id: String,
-    caller: String,
+    caller: Caller,
     claim_key: Option<String>,
+    now: Timestamp,
+) -> Result<ClaimAnswer, StoreError> {
+    let answer = claimable(db, app, &access_key_id, &caller, claim_key.as_deref(), now).await?;
+    let ClaimAnswer::Sealed(credential, sealed) = answer else { return Ok(answer) };
+    if credential.secret == SecretState::Claimed {
+        return Ok(ClaimAnswer::Sealed(credential, sealed));
+    }
+    let update = "UPDATE credentials SET secret = 'claimed', claimed_at = ?, claimed_by = ?, claim_key = ?, \
+                  sealed = CASE WHEN ? IS NULL THEN NULL ELSE sealed END WHERE id = ?";
+    let update = sqlx::query(update).bind(now.millis()).bind(&caller.name).bind(&claim_key).bind(&claim_key);
+    update.bind(credential.id.to_string()).execute(db).await?;
+    let claimed = CredentialRow { secret: SecretState::Claimed, claimed_at: Some(now), claimed_by: Some(caller.name), ..*credential };
+    Ok(ClaimAnswer::Sealed(Box::new(claimed), sealed))
+}
+
+/// What a claim gets: a secret that waits, or the same again for the caller and key of the first claim.
+async fn claimable(
+    db: &mut SqliteConnection,
+    app: Ulid,
+    access_key_id: &str,
+    caller: &Caller,
+    claim_key: Option<&str>,
     now: Timestamp,
 ) -> Result<ClaimAnswer, StoreError> {
     let query = sqlx::query(
         "SELECT id, app_id, access_key_id, sealed, seal_key, secret, readiness, created_at, claimed_at, claimed_by, claim_key \
          FROM credentials WHERE app_id = ? AND access_key_id = ?",
     );
-    let Some(found) = query.bind(app.to_string()).bind(&access_key_id).fetch_optional(&mut *db).await? else {
+    let Some(found) = query.bind(app.to_string()).bind(access_key_id).fetch_optional(db).await? else {
         return Ok(ClaimAnswer::NoKey);
     };
     let row = Reader { row: &found, table: "credentials", key: "id" };
     let (credential, sealed) = (read(&found)?, row.plain::<Option<Vec<u8>>>("sealed")?);
-    let (earlier_key, claimed_by) = (row.plain::<Option<String>>("claim_key")?, credential.claimed_by.clone());
-    match (credential.secret, sealed) {
-        (SecretState::Unclaimed, Some(sealed)) if now.since(credential.created_at) < UNCLAIMED => {
-            let update = "UPDATE credentials SET secret = 'claimed', claimed_at = ?, claimed_by = ?, claim_key = ?, \
-                          sealed = CASE WHEN ? IS NULL THEN NULL ELSE sealed END WHERE id = ?";
-            let update = sqlx::query(update).bind(now.millis()).bind(&caller).bind(&claim_key).bind(&claim_key);
-            update.bind(credential.id.to_string()).execute(db).await?;
-            let claimed = CredentialRow { secret: SecretState::Claimed, claimed_at: Some(now), claimed_by: Some(caller), ..credential };
-            Ok(ClaimAnswer::Sealed(Box::new(claimed), sealed))
-        }
+    let earlier_key = row.plain::<Option<String>>("claim_key")?;
+    Ok(match (credential.secret, sealed) {
+        (SecretState::Unclaimed, Some(sealed)) if now.since(credential.created_at) < UNCLAIMED => ClaimAnswer::Sealed(Box::new(credential), sealed),
         (SecretState::Claimed, Some(sealed)) => {
-            let same = claim_key.is_some() && earlier_key == claim_key && claimed_by.as_deref() == Some(caller.as_str());
+            let same = claim_key.is_some() && earlier_key.as_deref() == claim_key && credential.claimed_by.as_ref() == Some(&caller.name);
             let young = credential.claimed_at.is_some_and(|at| now.since(at) < REPEATABLE);
-            Ok(if same && young { ClaimAnswer::Sealed(Box::new(credential), sealed) } else { ClaimAnswer::Claimed(Box::new(credential)) })
+            if same && young { ClaimAnswer::Sealed(Box::new(credential), sealed) } else { ClaimAnswer::Claimed(Box::new(credential)) }
         }
-        (SecretState::Claimed, None) => Ok(ClaimAnswer::Claimed(Box::new(credential))),
-        (SecretState::Unclaimed | SecretState::Expired, _) => Ok(ClaimAnswer::Expired),
-    }
+        (SecretState::Claimed, None) => ClaimAnswer::Claimed(Box::new(credential)),
+        (SecretState::Unclaimed | SecretState::Expired, _) => ClaimAnswer::Expired,
+    })
 }
 
 fn read(row: &SqliteRow) -> Result<CredentialRow, StoreError> {

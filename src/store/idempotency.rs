@@ -17,7 +17,7 @@ pub const IDEMPOTENCY_AGE: Duration = Duration::from_secs(24 * 3600);
 /// A request that carries an `Idempotency-Key`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdempotencyKey {
-    /// The token's name.
+    /// The token's id.
     pub caller: String,
     /// Method and path.
     pub route: String,

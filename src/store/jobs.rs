@@ -374,19 +374,27 @@ async fn onboard(db: &mut SqliteConnection, new: NewApp, key: Option<Idempotency
     if let Some(answer) = earlier(db, key.as_ref(), now).await? {
         return Ok(answer);
     }
-    let app_id = Ulid::generate();
-    let app = sqlx::query(
-        "INSERT INTO apps (id, name, name_key, account, spec, state, version, created_by, created_at, updated_at) \
-         VALUES (?, ?, ?, ?, ?, 'pending', 1, ?, ?, ?) ON CONFLICT (name_key) DO NOTHING",
-    );
-    let app = app.bind(app_id.to_string()).bind(new.spec.name.as_str()).bind(new.spec.name.key()).bind(new.spec.account.as_str());
-    let app = app.bind(to_json(&new.spec)?).bind(&new.requested_by).bind(now.millis()).bind(now.millis());
-    if app.execute(&mut *db).await?.rows_affected() == 0 {
-        return Ok(Err(Refusal::AppExists(new.spec.name)));
-    }
+    let Some(app_id) = insert_app(db, &new, now).await? else { return Ok(Err(Refusal::AppExists(new.spec.name))) };
     let job = new_job(&new.spec, JobKind::Onboard, &new.resources, new.requested_by, now);
     insert_job(db, app_id, &job, key, now).await?;
     Ok(Ok(Accepted::Fresh(Box::new(job))))
+}
+
+/// The app's row: a new one, or that of an app whose onboarding has failed and was never finished, which
+/// can be asked for anew. `None` if there is an app by this name.
+async fn insert_app(db: &mut SqliteConnection, new: &NewApp, now: Timestamp) -> Result<Option<Ulid>, StoreError> {
+    let insert = sqlx::query(
+        "INSERT INTO apps (id, name, name_key, account, spec, state, version, created_by, created_at, updated_at) \
+         VALUES (?, ?, ?, ?, ?, 'pending', 1, ?, ?, ?) \
+         ON CONFLICT (name_key) DO UPDATE SET spec = excluded.spec, account = excluded.account, state = 'pending', version = version + 1, \
+         updated_at = excluded.updated_at WHERE apps.state IN ('failed', 'canceled') AND apps.name = excluded.name \
+         AND NOT EXISTS (SELECT 1 FROM jobs WHERE app_id = apps.id AND state IN ('queued', 'running', 'waiting', 'succeeded')) \
+         RETURNING id",
+    );
+    let insert = insert.bind(Ulid::generate().to_string()).bind(new.spec.name.as_str()).bind(new.spec.name.key()).bind(new.spec.account.as_str());
+    let insert = insert.bind(to_json(&new.spec)?).bind(&new.requested_by).bind(now.millis()).bind(now.millis());
+    let row = insert.fetch_optional(db).await?;
+    row.map(|row| Reader { row: &row, table: "apps", key: "id" }.id("id")).transpose()
 }
 
 async fn ask(

@@ -61,7 +61,7 @@ impl Store {
         let row = sqlx::query("SELECT id, name, role FROM tokens WHERE hash = ?").bind(hash).fetch_optional(&self.reads).await?;
         let read = |row: sqlx::sqlite::SqliteRow| {
             let row = Reader { row: &row, table: "tokens", key: "id" };
-            Ok(Caller { name: row.plain("name")?, role: row.parsed("role")? })
+            Ok(Caller { id: row.plain("id")?, name: row.plain("name")?, role: row.parsed("role")? })
         };
         row.map(read).transpose()
     }

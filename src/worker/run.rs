@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::ledger::LeasedLedger;
 use super::reporter::Reporter;
 use crate::aws::Account;
+use crate::domain::credential::SecretState;
 use crate::domain::job::{JobKind, JobResult, RepositoryResult, Trouble, TroubleCode};
 use crate::engine::{Node, Verdict, full_jitter, walk};
 use crate::resources::{Cx, graph, user};
@@ -20,14 +22,14 @@ pub async fn run(service: &Arc<Service>, claimed: Claimed) {
     let (lease, kind) = (claimed.lease, claimed.job.kind);
     let span = tracing::info_span!("job", job = %lease.job, app = %claimed.job.app, kind = %kind);
     tracing::info!(parent: &span, attempt = claimed.job.attempt, "job started");
-    let Some(ended) = attempt(service, claimed).await else {
+    let Some(ended) = attempt(service, claimed).instrument(span.clone()).await else {
         tracing::warn!(parent: &span, "job's lease is lost; another worker goes on");
         return;
     };
-    let state = outcome_name(&ended);
+    let (state, reason) = (outcome_name(&ended), reason_of(&ended));
     metrics::counter!("slipway_jobs_total", "kind" => kind.to_string(), "outcome" => state).increment(1);
     match write_end(service, lease, ended).await {
-        Ok(()) => tracing::info!(parent: &span, outcome = state, "job attempt ended"),
+        Ok(()) => tracing::info!(parent: &span, outcome = state, reason, "job attempt ended"),
         Err(error) => tracing::error!(parent: &span, %error, "job's end could not be written; it will be taken up again"),
     }
 }
@@ -62,7 +64,7 @@ async fn attempt(service: &Arc<Service>, claimed: Claimed) -> Option<Ended> {
         job: claimed.lease.job,
         accepted_at: claimed.job.created_at,
         on_existing: claimed.app.spec.on_existing,
-        untouched: claimed.job.kind == JobKind::Onboard && claimed.job.attempt == 1,
+        untouched: claimed.job.kind == JobKind::Onboard && claimed.job.attempt == 1 && recorded.is_empty(),
         resumed: claimed.job.attempt > 1,
         recorded,
         keys: Arc::new(LeasedLedger::new(service.clone(), claimed.app.id, claimed.lease)),
@@ -154,11 +156,12 @@ async fn result(
         name: repository.name.to_string(),
         uri: uri(repository.region.as_str(), repository.name.as_str()),
     });
-    let access_key_id = if spec.access_key { service.store.key_records(claimed.app.id).await?.keys.pop().map(|(id, _)| id) } else { None };
+    let key = if spec.access_key { service.store.credentials(claimed.app.id).await?.pop() } else { None };
+    let claimable = key.as_ref().filter(|key| key.secret == SecretState::Unclaimed);
     Ok(JobResult {
         user_arn,
-        claim: access_key_id.as_ref().map(|key| format!("/v1/apps/{}/credentials/{key}/claim", spec.name)),
-        access_key_id,
+        claim: claimable.map(|key| format!("/v1/apps/{}/credentials/{}/claim", spec.name, key.access_key_id)),
+        access_key_id: key.map(|key| key.access_key_id),
         buckets: spec.buckets.iter().map(|bucket| bucket.name.to_string()).collect(),
         repositories: repositories.collect(),
         warnings,
@@ -177,6 +180,14 @@ fn no_account(claimed: &Claimed) -> Trouble {
         remedy: Some("Register the account, then retry the job.".into()),
         retryable: false,
         aws: None,
+    }
+}
+
+fn reason_of(ended: &Ended) -> Option<String> {
+    match ended {
+        Ended::Succeeded(_) | Ended::Canceled => None,
+        Ended::Waiting { reason, .. } | Ended::Released { reason } => Some(reason.clone()),
+        Ended::Failed(trouble) | Ended::NeedsAttention(trouble) => Some(trouble.detail.clone()),
     }
 }
 

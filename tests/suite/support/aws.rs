@@ -42,6 +42,13 @@ impl Place {
         place.assume("slipway")
     }
 
+    /// A new account in the emulator that enforces policies, as its root user.
+    pub fn owner_of_an_enforcing_account() -> Self {
+        let account = format!("{:012}", fastrand::u64(100_000_000_000..1_000_000_000_000));
+        let owner = Credentials::new(account.clone(), "test", None, None, "test");
+        Self { endpoint: required("SLIPWAY_TEST_MINISTACK_AUTH"), account, region: "us-west-2", credentials: owner }
+    }
+
     /// The same account, with a session of one of its roles.
     pub fn assume(&self, role: &str) -> Self {
         let arn = format!("arn:aws:iam::{}:role/{role}", self.account);

@@ -312,7 +312,13 @@ impl Drop for Gate {
     }
 }
 
-async fn requests(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut passing: watch::Receiver<Pass>, mute: Arc<AtomicBool>, keep: watch::Sender<bool>) {
+async fn requests(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut passing: watch::Receiver<Pass>,
+    mute: Arc<AtomicBool>,
+    keep: watch::Sender<bool>,
+) {
     let mut piece = vec![0; 64 * 1024];
     while let Ok(length @ 1..) = from.read(&mut piece).await {
         let pass = *passing.borrow();

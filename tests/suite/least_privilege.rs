@@ -1,0 +1,135 @@
+//! The role's policy, as `slipway role-policy` prints it: it is enough, and every action in it is needed.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use slipway::domain::spec::Defaults;
+use slipway::resources::{Conventions, permission};
+
+use crate::support::aws::Place;
+use crate::support::server::{Server, Setup};
+use crate::support::wire::Fault;
+use crate::support::{eyes, unique};
+
+/// Actions whose absence the emulator does not notice, and why they are in the policy all the same.
+const NOT_ENFORCED: [(&str, &str); 0] = [];
+
+/// A new account in the emulator that enforces policies, and a session of a role with this policy.
+fn place_with(policy: impl Fn(&str) -> Value) -> Place {
+    let place = Place::owner_of_an_enforcing_account();
+    let trust = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}]});
+    eyes::call(&place, "iam", "create_role", json!({"RoleName": "slipway", "AssumeRolePolicyDocument": trust.to_string()})).expect("a role");
+    let document = policy(&place.account).to_string();
+    eyes::call(&place, "iam", "put_role_policy", json!({"RoleName": "slipway", "PolicyName": "slipway", "PolicyDocument": document})).expect("a policy");
+    place
+}
+
+/// The policy, as far as the emulator can tell: it names users without their path, takes some calls for
+/// calls on everything or on another resource, and knows none of the conditions. AWS does.
+fn whole_policy(account: &str) -> Value {
+    let mut policy = permission::role_policy(&Conventions::new(&Defaults::default(), "aws", account));
+    for statement in policy["Statement"].as_array_mut().unwrap() {
+        let unseen = ["iam:CreatePolicy", "iam:AddUserToGroup", "iam:GetAccessKeyLastUsed", "ecr:DescribeRepositories", "ecr:TagResource"];
+        if statement["Action"].as_array().unwrap().iter().any(|action| unseen.contains(&action.as_str().unwrap())) {
+            statement["Resource"] = json!("*");
+        }
+        statement.as_object_mut().unwrap().remove("Condition");
+        let resource = statement["Resource"].to_string().replace("user/apps/*", "user/*");
+        statement["Resource"] = serde_json::from_str(&resource).unwrap();
+    }
+    policy
+}
+
+fn without(action: &str, account: &str) -> Value {
+    let mut policy = whole_policy(account);
+    for statement in policy["Statement"].as_array_mut().unwrap() {
+        statement["Action"].as_array_mut().unwrap().retain(|other| other != action);
+    }
+    policy["Statement"].as_array_mut().unwrap().retain(|statement| !statement["Action"].as_array().unwrap().is_empty());
+    policy
+}
+
+/// Everything that the service does, as one story; answers the troubles met, if any.
+async fn everything(owner: &Place) -> Vec<Value> {
+    let setup = Setup::new(owner.assume("slipway"));
+    let server = setup.start().await;
+    let mut troubles = Vec::new();
+
+    let shared = unique("shared");
+    setup.wire.break_calls([("iam:CreateAccessKey", 0, Fault::ResetAfter)]);
+    troubles.extend(job(&server, "/v1/apps", Some(json!({"name": shared}))).await);
+    troubles.extend(listing(&server, &shared).await);
+
+    let adopted = unique("adopted");
+    things_made_by_hand(owner, &adopted);
+    let bucket = json!([{"name": format!("{adopted}-media")}]);
+    troubles.extend(job(&server, "/v1/apps", Some(json!({"name": adopted, "on_existing": "adopt", "buckets": bucket, "media_access": "scoped"}))).await);
+    damage(owner, &adopted);
+    troubles.extend(job(&server, &format!("/v1/apps/{adopted}/repair"), None).await);
+
+    let lost = unique("lost");
+    setup.wire.break_calls([("s3:CreateBucket", 0, Fault::ResetBefore)]);
+    eyes::call(owner, "s3", "create_bucket", json!({"Bucket": format!("{lost}-media"), "CreateBucketConfiguration": {"LocationConstraint": "us-west-2"}})).unwrap();
+    troubles.extend(job(&server, "/v1/apps", Some(json!({"name": lost, "buckets": [{"name": format!("{lost}-media")}], "repositories": []}))).await);
+
+    let rule = json!({"rulePriority": 1, "selection": {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 5}, "action": {"type": "expire"}});
+    let other = json!({"name": shared, "repositories": [{"lifecycle": {"rules": [rule]}}]});
+    let plan: Value = server.post(&format!("/v1/apps/{shared}/plan"), &other).await.json().await.unwrap();
+    troubles.extend(plan["changes"].as_array().unwrap().iter().map(|change| change["error"].clone()).filter(|error| !error.is_null()));
+    server.tasks.stop();
+    server.tasks.ended().await;
+    troubles
+}
+
+/// The troubles of a job, or nothing.
+async fn job(server: &Server, path: &str, body: Option<Value>) -> Vec<Value> {
+    let job = server.run(path, body.as_ref()).await;
+    let errors = std::iter::once(&job["error"]).chain(job["steps"].as_array().unwrap().iter().map(|step| &step["error"]));
+    errors.filter(|error| !error.is_null()).cloned().collect()
+}
+
+async fn listing(server: &Server, name: &str) -> Option<Value> {
+    let response = server.get(&format!("/v1/apps/{name}/credentials")).await;
+    if response.status().is_success() { None } else { Some(response.json().await.unwrap()) }
+}
+
+fn things_made_by_hand(owner: &Place, name: &str) {
+    eyes::call(owner, "iam", "create_user", json!({"UserName": name, "Path": "/apps/"})).unwrap();
+    let constraint = json!({"LocationConstraint": "us-west-2"});
+    let args = json!({"Bucket": format!("{name}-media"), "CreateBucketConfiguration": constraint, "ObjectOwnership": "BucketOwnerPreferred"});
+    eyes::call(owner, "s3", "create_bucket", args).unwrap();
+    eyes::call(owner, "ecr", "create_repository", json!({"repositoryName": name})).unwrap();
+}
+
+fn damage(owner: &Place, name: &str) {
+    let policy = format!("arn:aws:iam::{}:policy/MediaManagement-{name}", owner.account);
+    let document = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]});
+    for _ in 0..4 {
+        // Where the onboarding failed there is nothing to damage.
+        let _ = eyes::call(owner, "iam", "create_policy_version", json!({"PolicyArn": policy, "PolicyDocument": document.to_string(), "SetAsDefault": true}));
+    }
+    let tag = json!([{"Key": "slipway:app", "Value": name}, {"Key": "team", "Value": "other"}]);
+    let _ = eyes::call(owner, "iam", "tag_policy", json!({"PolicyArn": policy, "Tags": tag}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_policy_is_enough() {
+    let troubles = everything(&place_with(whole_policy)).await;
+    let denied: Vec<&Value> = troubles.iter().filter(|trouble| trouble.to_string().contains("AccessDenied")).collect();
+    assert!(denied.is_empty(), "{}", denied.iter().map(|trouble| trouble["detail"].to_string()).collect::<Vec<_>>().join("\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_action_taken_out_is_missed_and_named() {
+    let actions: BTreeSet<&str> = permission::all().flat_map(|permission| permission.actions).copied().collect();
+    assert!(actions.len() > 30, "{actions:?}");
+    let mut unnoticed = Vec::new();
+    for action in &actions {
+        let troubles = everything(&place_with(|account| without(action, account))).await;
+        let named = troubles.iter().any(|trouble| trouble["remedy"].as_str().is_some_and(|remedy| remedy.contains(action)));
+        if !named {
+            unnoticed.push(*action);
+        }
+    }
+    assert_eq!(unnoticed, NOT_ENFORCED.map(|(action, _)| action), "of {}", actions.len());
+}

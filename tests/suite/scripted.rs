@@ -1,0 +1,307 @@
+//! What AWS does and no emulator shows: scripted answers under the real SDK clients.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::aws::{Emulator, Place};
+use crate::support::server::{Server, Setup};
+use crate::support::wire::{Answer, Call, Fault, refusal_body};
+use crate::support::{eyes, unique};
+
+/// The first `times` calls by this name are refused with `code`.
+fn refuse(setup: &Setup, name: &'static str, times: usize, status: u16, code: &'static str) -> Arc<AtomicUsize> {
+    let met = Arc::new(AtomicUsize::new(0));
+    let counter = met.clone();
+    setup.wire.script(move |call| {
+        let refused = call.name() == name && counter.fetch_add(1, Ordering::SeqCst) < times;
+        refused.then(|| Answer::Now(status, refusal_body(call.service, code)))
+    });
+    met
+}
+
+async fn moto() -> (Setup, Server, String) {
+    let setup = Setup::new(Place::new(Emulator::Moto));
+    let server = setup.start().await;
+    (setup, server, unique("acme"))
+}
+
+fn names(log: &[Call]) -> Vec<String> {
+    log.iter().filter(|call| call.service != "sts").map(Call::name).collect()
+}
+
+async fn happenings(server: &Server, job: &Value) -> Vec<Value> {
+    let path = format!("/v1/jobs/{}/events", job["id"].as_str().unwrap());
+    let request = server.request(reqwest::Method::GET, &path).header("accept", "application/json");
+    let page: Value = request.send().await.unwrap().json().await.unwrap();
+    page["items"].as_array().unwrap().clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_app_takes_nine_calls_in_three_waves() {
+    let setup = Setup::new(Place::new(Emulator::Ministack));
+    let server = setup.start().await;
+    server.onboard(&json!({"name": unique("first")})).await;
+    setup.wire.take_log();
+    server.onboard(&json!({"name": unique("second")})).await;
+    let mut called = names(&setup.wire.take_log());
+    let creates: Vec<String> = called.drain(..3).collect();
+    assert!(creates.iter().all(|name| name.contains(":Create")), "{creates:?} come first");
+    called.sort();
+    let rest = ["ecr:PutLifecyclePolicy", "iam:AddUserToGroup", "iam:AttachUserPolicy", "iam:CreateAccessKey", "s3:PutBucketCors", "s3:PutPublicAccessBlock"];
+    assert_eq!(called, rest);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_us_east_1_a_look_comes_before_a_create_that_would_reset_acls() {
+    let setup = Setup::new(Place::new(Emulator::Ministack).in_region("us-east-1"));
+    let server = setup.start().await;
+    let (name, bucket) = (unique("acme"), unique("bucket"));
+    eyes::call(&setup.place, "s3", "create_bucket", json!({"Bucket": bucket})).unwrap();
+    setup.wire.take_log();
+    let job = server.run("/v1/apps", Some(&json!({"name": name, "repositories": [], "buckets": [{"name": bucket}]}))).await;
+    assert_eq!((&job["state"], &job["error"]["code"]), (&json!("failed"), &json!("conflict")));
+    assert!(!names(&setup.wire.take_log()).contains(&"s3:CreateBucket".to_owned()));
+
+    let other = unique("acme");
+    server.onboard(&json!({"name": other, "repositories": []})).await;
+    let log = setup.wire.take_log();
+    let create = log.iter().find(|call| call.operation == "CreateBucket").unwrap();
+    assert!(!create.body.contains("LocationConstraint"), "{}", create.body);
+    assert!(create.body.contains("slipway:app"), "tags come with the create");
+    let position = |operation: &str| log.iter().position(|call| call.operation == operation).unwrap();
+    assert!(position("HeadBucket") < position("CreateBucket"));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_later_call_on_a_bucket_names_its_owner_and_none_sends_an_acl() {
+    let (setup, server, name) = moto().await;
+    server.onboard(&json!({"name": name})).await;
+    server.run(&format!("/v1/apps/{name}/repair"), None).await;
+    let log = setup.wire.take_log();
+    let on_buckets: Vec<&Call> = log.iter().filter(|call| call.service == "s3").collect();
+    assert!(on_buckets.len() > 6);
+    for call in on_buckets {
+        assert!(!call.uri.contains("acl") && !call.headers.keys().any(|header| header.starts_with("x-amz-acl") || header.starts_with("x-amz-grant")));
+        if !["CreateBucket", "HeadBucket", "ListBuckets"].contains(&call.operation.as_str()) {
+            assert_eq!(call.headers.get("x-amz-expected-bucket-owner"), Some(&setup.place.account), "{}", call.operation);
+        }
+    }
+    let create = log.iter().find(|call| call.operation == "CreateBucket").unwrap();
+    assert_eq!(create.headers.get("x-amz-object-ownership").map(String::as_str), Some("BucketOwnerEnforced"));
+    assert!(create.body.contains("<LocationConstraint>us-west-2</LocationConstraint>"));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_is_busy_is_waited_for() {
+    let (setup, server, name) = moto().await;
+    let met = refuse(&setup, "s3:PutBucketCors", 5, 409, "OperationAborted");
+    let job = server.onboard(&json!({"name": name})).await;
+    assert_eq!(met.load(Ordering::SeqCst), 6);
+    let waits = happenings(&server, &job).await.iter().filter(|event| event["event"] == "step_waiting").count();
+    assert!(waits >= 5, "people are told");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_just_made_may_not_be_visible_yet() {
+    for name_of_call in ["iam:AddUserToGroup", "iam:AttachUserPolicy", "iam:CreateAccessKey"] {
+        let (setup, server, name) = moto().await;
+        let met = refuse(&setup, name_of_call, 3, 404, "NoSuchEntity");
+        server.onboard(&json!({"name": name, "buckets": [], "repositories": []})).await;
+        assert_eq!(met.load(Ordering::SeqCst), 4, "{name_of_call}");
+        let keys = eyes::call(&setup.place, "iam", "list_access_keys", json!({"UserName": name})).unwrap();
+        assert_eq!(keys["AccessKeyMetadata"].as_array().unwrap().len(), 1);
+        server.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_that_exists_and_is_not_shown_is_waited_for() {
+    let (setup, server, name) = moto().await;
+    setup.wire.break_calls([("iam:CreateUser", 0, Fault::ResetAfter)]);
+    refuse(&setup, "iam:GetUser", 4, 404, "NoSuchEntity");
+    server.onboard(&json!({"name": name, "buckets": [], "repositories": []})).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quota_of_ecr_is_not_taken_for_throttling() {
+    let (setup, server, name) = moto().await;
+    let met = refuse(&setup, "ecr:CreateRepository", 100, 400, "LimitExceededException");
+    let job = server.run("/v1/apps", Some(&json!({"name": name, "buckets": []}))).await;
+    assert_eq!((&job["state"], &job["error"]["code"]), (&json!("needs_attention"), &json!("quota_exceeded")));
+    assert_eq!(met.load(Ordering::SeqCst), 1, "it is not tried again");
+    assert!(job["error"]["remedy"].as_str().unwrap().contains("quota"));
+    setup.wire.unscript();
+    server.post_empty(&format!("/v1/jobs/{}/retry", job["id"].as_str().unwrap())).await;
+    assert_eq!(server.wait(job["id"].as_str().unwrap()).await["state"], "succeeded");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_of_somebody_else_is_told_as_that() {
+    let body = |name: &str| json!({"name": name, "repositories": [], "access_key": false});
+    let (setup, server, name) = moto().await;
+    refuse(&setup, "s3:CreateBucket", 100, 409, "BucketAlreadyExists");
+    let job = server.run("/v1/apps", Some(&body(&name))).await;
+    assert_eq!((&job["state"], &job["error"]["code"]), (&json!("failed"), &json!("conflict")));
+    assert!(job["error"]["remedy"].as_str().unwrap().contains("Choose another"));
+
+    setup.wire.unscript();
+    let other = unique("acme");
+    server.onboard(&body(&other)).await;
+    refuse(&setup, "s3:HeadBucket", 100, 403, "403");
+    let job = server.run(&format!("/v1/apps/{other}/repair"), None).await;
+    assert_eq!((&job["state"], &job["error"]["code"]), (&json!("failed"), &json!("conflict")), "403 is not absence");
+    refuse(&setup, "s3:HeadBucket", 100, 301, "301");
+    let job = server.run(&format!("/v1/apps/{other}/repair"), None).await;
+    assert!(job["error"]["detail"].as_str().unwrap().contains("another region"), "{job:#}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_doubt_no_key_is_deleted_and_a_person_is_asked() {
+    let (setup, server, name) = moto().await;
+    setup.wire.break_calls([("iam:CreateAccessKey", 0, Fault::ResetAfter)]);
+    let (place, user) = (setup.place.clone(), name.clone());
+    setup.wire.script(move |call| {
+        // Somebody else makes a key by hand at the same time.
+        if call.name() == "iam:ListAccessKeys" && call.nth == 0 {
+            eyes::call(&place, "iam", "create_access_key", json!({"UserName": user})).unwrap();
+        }
+        None
+    });
+    let job = server.run("/v1/apps", Some(&json!({"name": name, "buckets": [], "repositories": []}))).await;
+    assert_eq!((&job["state"], &job["error"]["code"]), (&json!("needs_attention"), &json!("credential_in_doubt")), "{job:#}");
+    let listed = eyes::call(&setup.place, "iam", "list_access_keys", json!({"UserName": name})).unwrap();
+    let keys: Vec<&str> = listed["AccessKeyMetadata"].as_array().unwrap().iter().map(|key| key["AccessKeyId"].as_str().unwrap()).collect();
+    assert_eq!(keys.len(), 2, "nothing was deleted");
+    for key in &keys {
+        assert!(job["error"]["detail"].as_str().unwrap().contains(key) && job["error"]["remedy"].as_str().unwrap().contains(key));
+    }
+
+    setup.wire.unscript();
+    for key in &keys {
+        eyes::call(&setup.place, "iam", "delete_access_key", json!({"UserName": name, "AccessKeyId": key})).unwrap();
+    }
+    server.post_empty(&format!("/v1/jobs/{}/retry", job["id"].as_str().unwrap())).await;
+    assert_eq!(server.wait(job["id"].as_str().unwrap()).await["state"], "succeeded");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_used_key_is_never_deleted() {
+    let (setup, server, name) = moto().await;
+    setup.wire.break_calls([("iam:CreateAccessKey", 0, Fault::ResetAfter)]);
+    let used = "<GetAccessKeyLastUsedResponse><GetAccessKeyLastUsedResult><UserName>u</UserName><AccessKeyLastUsed>\
+        <LastUsedDate>2026-01-01T00:00:00Z</LastUsedDate><ServiceName>s3</ServiceName><Region>us-west-2</Region></AccessKeyLastUsed>\
+        </GetAccessKeyLastUsedResult></GetAccessKeyLastUsedResponse>";
+    setup.wire.script(move |call| (call.operation == "GetAccessKeyLastUsed").then(|| Answer::Now(200, used.to_owned())));
+    let job = server.run("/v1/apps", Some(&json!({"name": name, "buckets": [], "repositories": []}))).await;
+    assert_eq!(job["error"]["code"], "credential_in_doubt", "{job:#}");
+    assert!(!names(&setup.wire.take_log()).contains(&"iam:DeleteAccessKey".to_owned()));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_policy_that_differs_is_kept_and_told() {
+    let (setup, server, name) = moto().await;
+    let document = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": "*"}]});
+    let args = json!({"PolicyName": "MediaManagement", "Path": "/own/", "PolicyDocument": document.to_string()});
+    let policy = eyes::call(&setup.place, "iam", "create_policy", args).unwrap();
+    let job = server.onboard(&json!({"name": name, "buckets": [], "repositories": []})).await;
+    let warnings = job["result"]["warnings"].to_string();
+    assert!(warnings.contains("kept as it is") && warnings.contains("s3:DeleteObject"), "{warnings}");
+    let seen = eyes::look(&setup.place, &json!({"name": name, "buckets": [], "repositories": []}));
+    assert_eq!(seen["attached"], json!([policy["Policy"]["Arn"]]), "found under another path");
+    assert_eq!(seen["policy_document"], document, "never overwritten");
+    let plan: Value = server.post_empty(&format!("/v1/apps/{name}/plan")).await.json().await.unwrap();
+    assert!(plan["warnings"].to_string().contains("kept as it is"));
+    assert_eq!(plan["calls"], 0);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_vanished_after_it_was_seen_is_made_again() {
+    let (setup, server, name) = moto().await;
+    server.onboard(&json!({"name": unique("first"), "buckets": [], "repositories": [], "access_key": false})).await;
+    let groups = eyes::call(&setup.place, "iam", "get_group", json!({"GroupName": "Apps"})).unwrap();
+    for user in groups["Users"].as_array().unwrap() {
+        eyes::call(&setup.place, "iam", "remove_user_from_group", json!({"GroupName": "Apps", "UserName": user["UserName"]})).unwrap();
+    }
+    eyes::call(&setup.place, "iam", "delete_group", json!({"GroupName": "Apps"})).unwrap();
+    let mut setup_with_short_memory = setup;
+    setup_with_short_memory.timing.propagation = Duration::from_millis(100);
+    server.stop().await;
+    let server = setup_with_short_memory.start().await;
+    server.onboard(&json!({"name": name, "buckets": [], "repositories": [], "access_key": false})).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_ready_after_several_successes_in_a_row() {
+    let (setup, server, name) = moto().await;
+    // Accepted, refused, and then accepted for good.
+    let tried = Arc::new(AtomicUsize::new(0));
+    let counter = tried.clone();
+    setup.wire.script(move |call| {
+        let flaps = call.service == "sts" && counter.fetch_add(1, Ordering::SeqCst) == 1;
+        flaps.then(|| Answer::Now(403, refusal_body("sts", "InvalidClientTokenId")))
+    });
+    server.onboard(&json!({"name": name, "buckets": [], "repositories": []})).await;
+    let path = format!("/v1/apps/{name}/credentials");
+    let mut readiness = server.json(&path).await["items"][0]["readiness"].clone();
+    assert_eq!(readiness, "unverified");
+    for _ in 0..100 {
+        if readiness == "ready" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        readiness = server.json(&path).await["items"][0]["readiness"].clone();
+    }
+    assert_eq!(readiness, "ready");
+    assert_eq!(tried.load(Ordering::SeqCst), 5, "one success does not count before a refusal");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_its_deadline_a_job_fails_says_why_and_can_go_on() {
+    let mut setup = Setup::new(Place::new(Emulator::Moto));
+    setup.settings.job_deadline = Duration::from_secs(1);
+    let server = setup.start().await;
+    setup.wire.script(|call| (call.operation == "AddUserToGroup").then(|| Answer::Now(500, refusal_body("iam", "ServiceFailure"))));
+    let job = server.run("/v1/apps", Some(&json!({"name": unique("acme"), "buckets": [], "repositories": []}))).await;
+    assert_eq!((&job["state"], &job["error"]["code"]), (&json!("failed"), &json!("deadline_exceeded")), "{job:#}");
+    assert_eq!((&job["error"]["retryable"], &job["error"]["aws"]["operation"]), (&json!(true), &json!("AddUserToGroup")));
+    setup.wire.unscript();
+    server.post_empty(&format!("/v1/jobs/{}/retry", job["id"].as_str().unwrap())).await;
+    assert_eq!(server.wait(job["id"].as_str().unwrap()).await["state"], "succeeded");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_is_throttled_ends_all_its_jobs() {
+    let (setup, server, _) = moto().await;
+    setup.wire.script(|call| {
+        let throttled = call.service == "iam" && fastrand::bool();
+        throttled.then(|| Answer::Now(400, refusal_body("iam", "Throttling")))
+    });
+    let apps: Vec<String> = (0..8).map(|_| unique("acme")).collect();
+    let mut jobs = Vec::new();
+    for name in &apps {
+        let job: Value = server.post("/v1/apps", &json!({"name": name, "buckets": [], "repositories": []})).await.json().await.unwrap();
+        jobs.push(job["id"].as_str().unwrap().to_owned());
+    }
+    for (job, name) in jobs.iter().zip(&apps) {
+        assert_eq!(server.wait(job).await["state"], "succeeded");
+        let keys = eyes::call(&setup.place, "iam", "list_access_keys", json!({"UserName": name})).unwrap();
+        assert_eq!(keys["AccessKeyMetadata"].as_array().unwrap().len(), 1);
+    }
+    server.stop().await;
+}
