@@ -1,5 +1,7 @@
 //! Who the binary works as, and what it says when it cannot start.
 
+#![allow(clippy::unwrap_used, reason = "what is missing fails the test")]
+
 use std::process::Stdio;
 
 use aws_credential_types::Credentials;
@@ -217,6 +219,7 @@ async fn settings_that_do_not_parse_are_named() {
     for (name, value, says) in [
         ("SLIPWAY_LEASE", "soon", "lease"),
         ("SLIPWAY_WORKERS", "0", "SLIPWAY_WORKERS must be at least 1"),
+        ("SLIPWAY_LOG", "info,=loud", "SLIPWAY_LOG"),
         ("SLIPWAY_CONFIG", "nowhere.toml", "nowhere.toml"),
     ] {
         assert_refused(&Launch::at("http://127.0.0.1:9").with_credentials(&test_keys()).with(name, value), &[says]).await;

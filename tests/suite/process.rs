@@ -1,5 +1,7 @@
 //! The real binary: killed at any instant, stopped, and searched for secrets.
 
+#![allow(clippy::unwrap_used, reason = "what is missing fails the test")]
+
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -138,7 +140,6 @@ async fn killed_again_and_again_a_job_still_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "defect: a claim that cannot open its secret uses it up"]
 async fn a_claim_under_another_seal_key_does_not_use_the_secret_up() {
     let place = enforced_place();
     let (launch, app) = (Launch::new(&place), unique("acme"));
@@ -351,7 +352,6 @@ async fn no_filter_of_the_log_lets_the_sdk_show_a_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "defect: a filter that names a module of the SDK overrides its cap"]
 async fn no_filter_by_module_lets_the_sdk_show_a_secret() {
     assert_no_secret_is_written(TRACE_BY_MODULE).await;
 }

@@ -1,5 +1,7 @@
 //! What every database has to do for the service, whichever it is.
 
+#![allow(clippy::unwrap_used, reason = "what is missing fails the test")]
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -152,7 +154,7 @@ impl Bench {
     }
 
     async fn claim_secret(&self, app: Ulid, access_key_id: &str, caller: &str, key: Option<&str>) -> ClaimAnswer {
-        self.store.claim_secret(app, access_key_id, caller, key.map(str::to_owned)).await.unwrap()
+        self.store.claim_secret(app, access_key_id, &bearer(caller), key.map(str::to_owned)).await.unwrap()
     }
 
     async fn sealed_secrets(&self) -> i64 {
@@ -200,6 +202,10 @@ fn replayed(accepted: Result<Accepted, Refusal>) -> Answer {
 
 fn key(key: &str, fingerprint: &str) -> IdempotencyKey {
     IdempotencyKey { caller: "ann".into(), route: "POST /v1/apps".into(), key: key.into(), fingerprint: fingerprint.into() }
+}
+
+fn bearer(name: &str) -> Caller {
+    Caller { id: format!("the token of {name}"), name: name.into(), role: Role::Operator }
 }
 
 fn succeeded() -> Ended {
@@ -282,6 +288,45 @@ async fn names_are_unique_without_regard_to_case() {
         let refused = t.store.onboard(new_app("aCME"), None).await.unwrap();
         assert_eq!(refused, Err(Refusal::AppExists(name("aCME"))));
         assert_eq!(t.store.app(&name("ACME")).await.unwrap().unwrap().summary.name, "Acme");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_onboarding_that_never_succeeded_can_be_asked_for_anew() {
+    each(async |t| {
+        for (state, allowed) in [
+            (JobState::Failed, true),
+            (JobState::Canceled, true),
+            (JobState::NeedsAttention, false),
+            (JobState::Succeeded, false),
+            (JobState::Waiting, false),
+        ] {
+            let app = format!("acme-{state}");
+            let first = t.job_in(state, &app).await;
+            next_millisecond().await;
+            let again = t.store.onboard(new_app_in(&app, "second"), None).await.unwrap();
+            let account = t.store.app(&name(&app)).await.unwrap().unwrap().summary.account;
+            if allowed {
+                let job = fresh(again);
+                assert_ne!(job.id, first);
+                assert_eq!((t.claim().await.unwrap().lease.job, account.as_str()), (job.id, "second"), "with the new spec");
+            } else {
+                assert_eq!((again, account.as_str()), (Err(Refusal::AppExists(name(&app))), "default"), "{state}");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_app_that_was_ready_once_cannot_be_onboarded_anew() {
+    each(async |t| {
+        t.ready("acme").await;
+        next_millisecond().await;
+        fresh(t.repair("acme", None).await);
+        t.end(t.claim().await.unwrap().lease, Ended::Failed(trouble())).await;
+        assert_eq!(t.store.onboard(new_app("acme"), None).await.unwrap(), Err(Refusal::AppExists(name("acme"))));
     })
     .await;
 }
@@ -868,11 +913,27 @@ async fn a_secret_is_claimed_once() {
     .await;
 }
 
+#[tokio::test]
+async fn a_look_at_a_secret_does_not_claim_it() {
+    each(async |t| {
+        let app = t.sealed("acme", "AKIAA").await.app.id;
+        for _ in 0..2 {
+            let look = t.store.sealed_secret(app, "AKIAA", &bearer("ann"), None).await.unwrap();
+            assert!(matches!(look, ClaimAnswer::Sealed(row, _) if row.secret == SecretState::Unclaimed));
+        }
+        t.claim_secret(app, "AKIAA", "ann", None).await;
+        let look = t.store.sealed_secret(app, "AKIAA", &bearer("ann"), None).await.unwrap();
+        assert!(matches!(look, ClaimAnswer::Claimed(_)));
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_claims_of_a_secret_one_gets_it() {
     each(async |t| {
         let app = t.sealed("acme", "AKIAA").await.app.id;
-        let answers = join_all((0..30).map(|n| t.store.claim_secret(app, "AKIAA", "ann", Some(format!("key {n}"))))).await;
+        let ann = bearer("ann");
+        let answers = join_all((0..30).map(|n| t.store.claim_secret(app, "AKIAA", &ann, Some(format!("key {n}"))))).await;
         let handed_out = answers.iter().filter(|answer| matches!(answer, Ok(ClaimAnswer::Sealed(..)))).count();
         assert_eq!(handed_out, 1);
     })
@@ -971,7 +1032,7 @@ async fn a_token_is_known_by_its_hash_until_it_is_revoked() {
         let token = t.store.create_token("deploy-bot", Role::Operator, "hash-1".into(), "admin").await.unwrap();
         next_millisecond().await;
         let other = t.store.create_token("board", Role::Viewer, "hash-2".into(), "admin").await.unwrap();
-        let caller = Caller { name: "deploy-bot".into(), role: Role::Operator };
+        let caller = Caller { id: token.id.to_string(), name: "deploy-bot".into(), role: Role::Operator };
         assert_eq!(t.store.caller_by_token_hash("hash-1").await.unwrap(), Some(caller));
         assert_eq!(t.store.caller_by_token_hash("hash").await.unwrap(), None);
         assert_eq!(t.store.tokens().await.unwrap(), [token.clone(), other.clone()]);
