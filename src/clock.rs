@@ -5,11 +5,12 @@
 //! - Times are kept as integer milliseconds since the Unix epoch and shown as RFC 3339 in UTC.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use ulid::{Generator, Ulid};
 
 /// A moment: milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,6 +79,13 @@ impl utoipa::PartialSchema for Timestamp {
 }
 
 impl utoipa::ToSchema for Timestamp {}
+
+/// A new id. Ids rise in the order they are made, also within a millisecond, so lists by id miss nothing.
+pub fn new_id() -> Ulid {
+    static IDS: Mutex<Generator> = Mutex::new(Generator::new());
+    let mut ids = IDS.lock().unwrap_or_else(PoisonError::into_inner);
+    ids.generate().unwrap_or_else(|_| Ulid::generate())
+}
 
 /// The clock: the system's, moved by what a test adds.
 #[derive(Debug, Clone, Default)]

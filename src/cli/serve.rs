@@ -27,15 +27,17 @@ pub async fn serve(settings: Settings) -> Result<(), StartError> {
     telemetry::metrics();
     let tasks = Tasks::default();
     let (listen, grace) = (settings.listen, settings.grace);
-    let listener = TcpListener::bind(listen).await.map_err(|error| StartError::Listen(listen, error))?;
-    let service = Service::start(settings, Outside::default(), tasks.clone()).await?;
-    tracing::info!(%listen, "listening");
+    stop_when_signalled(&tasks);
+    let cannot = |error| StartError::Listen(listen, error);
+    let listener = TcpListener::bind(listen).await.map_err(cannot)?;
+    let address = listener.local_addr().map_err(cannot)?;
+    let service = tokio::select! {
+        started = Service::start(settings, Outside::default(), tasks.clone()) => started?,
+        () = tasks.stopping() => return Ok(()),
+    };
+    tracing::info!(listen = %address, "listening");
     let stop = tasks.clone();
-    let server = axum::serve(listener, http::router(service)).with_graceful_shutdown(async move {
-        signalled().await;
-        tracing::info!("stopping");
-        stop.stop();
-    });
+    let server = axum::serve(listener, http::router(service)).with_graceful_shutdown(async move { stop.stopping().await });
     let ended = async {
         if let Err(error) = server.await {
             tracing::error!(%error, "the listener failed");
@@ -55,6 +57,17 @@ pub async fn serve(settings: Settings) -> Result<(), StartError> {
     let _ = timeout(Duration::from_secs(1), tasks.all_ended()).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// From now on a signal stops the tasks, and a second one ends the process.
+fn stop_when_signalled(tasks: &Tasks) {
+    let stop = tasks.clone();
+    #[expect(clippy::disallowed_methods, reason = "nobody waits for this one: it ends with the process")]
+    tokio::spawn(async move {
+        signalled().await;
+        tracing::info!("stopping");
+        stop.stop();
+    });
 }
 
 /// Whether a service at `listen` is up.

@@ -111,16 +111,16 @@ pub(super) async fn id_of(db: &mut SqliteConnection, name: &AppName) -> Result<O
 fn read_app(row: &SqliteRow) -> Result<App, StoreError> {
     let row = Reader { row, table: "apps", key: "id" };
     let spec: AppSpec = row.json("spec")?;
-    let ulid = |column| {
+    let id_or_null = |column| -> Result<Option<Ulid>, StoreError> {
         let text: Option<String> = row.plain(column)?;
-        Ok::<_, StoreError>(text.and_then(|text| Ulid::from_string(&text).ok()))
+        text.map(|_| row.id(column)).transpose()
     };
     Ok(App {
         summary: AppSummary {
             name: row.plain("name")?,
             account: row.plain("account")?,
             state: row.parsed("state")?,
-            active_job: ulid("active_job")?,
+            active_job: id_or_null("active_job")?,
             created_at: row.moment("created_at")?,
             updated_at: row.moment("updated_at")?,
         },
@@ -128,6 +128,6 @@ fn read_app(row: &SqliteRow) -> Result<App, StoreError> {
         version: row.plain("version")?,
         spec,
         resources: Vec::new(),
-        last_job: ulid("last_job")?,
+        last_job: id_or_null("last_job")?,
     })
 }

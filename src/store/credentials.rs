@@ -169,7 +169,9 @@ impl Store {
                     Ok(())
                 })
             })
-            .await
+            .await?;
+        self.truncate_log().await;
+        Ok(())
     }
 
     /// What is recorded of an app's keys, oldest first; also of those that are gone.
@@ -228,8 +230,12 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn claim_secret(&self, app: Ulid, access_key_id: &str, caller: &Caller, claim_key: Option<String>) -> Result<ClaimAnswer, StoreError> {
-        let (now, key, caller) = (self.clock.now(), access_key_id.to_owned(), caller.clone());
-        self.writer.write(move |db| Box::pin(claim_secret(db, app, key, caller, claim_key, now))).await
+        let (now, key, caller, for_good) = (self.clock.now(), access_key_id.to_owned(), caller.clone(), claim_key.is_none());
+        let answer = self.writer.write(move |db| Box::pin(claim_secret(db, app, key, caller, claim_key, now))).await?;
+        if for_good && matches!(answer, ClaimAnswer::Sealed(..)) {
+            self.truncate_log().await;
+        }
+        Ok(answer)
     }
 
     /// Destroys what is over: secrets claimed more than [`REPEATABLE`] ago, and those that nobody claimed
@@ -239,7 +245,8 @@ impl Store {
     /// When the database does not answer.
     pub async fn destroy_secrets(&self) -> Result<u64, StoreError> {
         let now = self.clock.now();
-        self.writer
+        let destroyed = self
+            .writer
             .write(move |db| {
                 Box::pin(async move {
                     let claimed = sqlx::query("UPDATE credentials SET sealed = NULL WHERE secret = 'claimed' AND sealed IS NOT NULL AND claimed_at <= ?");
@@ -249,7 +256,19 @@ impl Store {
                     Ok(claimed.rows_affected() + expired.rows_affected())
                 })
             })
-            .await
+            .await?;
+        if destroyed > 0 {
+            self.truncate_log().await;
+        }
+        Ok(destroyed)
+    }
+
+    /// Empties the write-ahead log, where pages with sealed secrets that are destroyed would stay until they
+    /// are overwritten. A reader at work can hold it up; then the next one does it.
+    async fn truncate_log(&self) {
+        if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.reads).await {
+            tracing::debug!(%error, "the write-ahead log was not emptied");
+        }
     }
 }
 

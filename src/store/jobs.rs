@@ -9,15 +9,15 @@ use ulid::Ulid;
 use super::idempotency::{self, Answer, Earlier, IdempotencyKey};
 use super::rows::{Reader, to_json};
 use super::{Signal, Store, StoreError, apps};
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, new_id};
 use crate::domain::app::{App, AppState};
 use crate::domain::event::{Event, Happening};
-use crate::domain::job::{IllegalTransition, Job, JobEvent, JobKind, JobResult, JobState, Step, StepState, Trouble};
-use crate::domain::names::{AccountName, AppName};
+use crate::domain::job::{IllegalTransition, Job, JobEvent, JobKind, JobResult, JobState, Step, StepState, Trouble, TroubleCode};
+use crate::domain::names::{AccountName, AppName, NameError};
 use crate::domain::spec::AppSpec;
 
 const COLUMNS: &str = "SELECT j.id, j.kind, j.state, j.attempt, j.reason, j.next_attempt_at, j.result, j.error, j.requested_by, j.created_at, \
-    j.started_at, j.finished_at, a.name, a.account FROM jobs j JOIN apps a ON a.id = j.app_id";
+    j.started_at, j.finished_at, a.name, a.account, a.id AS app_id FROM jobs j JOIN apps a ON a.id = j.app_id";
 
 /// An app to be onboarded.
 #[derive(Debug, Clone)]
@@ -186,12 +186,17 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn claim(&self, owner: &str, lease: Duration, deadline: Duration) -> Result<Option<Claimed>, StoreError> {
-        let (now, owner) = (self.clock.now(), owner.to_owned());
-        let claimed = self.writer.write(move |db| Box::pin(claim(db, owner, now, lease, deadline))).await?;
-        if let Some(claimed) = &claimed {
-            self.signal(Signal::Progress(claimed.lease.job));
+        loop {
+            let (now, owner) = (self.clock.now(), owner.to_owned());
+            match self.writer.write(move |db| Box::pin(claim(db, owner, now, lease, deadline))).await? {
+                Claim::None => return Ok(None),
+                Claim::Taken(claimed) => {
+                    self.signal(Signal::Progress(claimed.lease.job));
+                    return Ok(Some(*claimed));
+                }
+                Claim::Unreadable(error) => tracing::error!(%error, "a job is parked because its record cannot be read"),
+            }
         }
-        Ok(claimed)
     }
 
     /// When the next job is due that nobody can claim yet.
@@ -391,7 +396,7 @@ async fn insert_app(db: &mut SqliteConnection, new: &NewApp, now: Timestamp) -> 
          AND NOT EXISTS (SELECT 1 FROM jobs WHERE app_id = apps.id AND state IN ('queued', 'running', 'waiting', 'succeeded')) \
          RETURNING id",
     );
-    let insert = insert.bind(Ulid::generate().to_string()).bind(new.spec.name.as_str()).bind(new.spec.name.key()).bind(new.spec.account.as_str());
+    let insert = insert.bind(new_id().to_string()).bind(new.spec.name.as_str()).bind(new.spec.name.key()).bind(new.spec.account.as_str());
     let insert = insert.bind(to_json(&new.spec)?).bind(&new.requested_by).bind(now.millis()).bind(now.millis());
     let row = insert.fetch_optional(db).await?;
     row.map(|row| Reader { row: &row, table: "apps", key: "id" }.id("id")).transpose()
@@ -430,7 +435,7 @@ async fn earlier(db: &mut SqliteConnection, key: Option<&IdempotencyKey>, now: T
 
 fn new_job(spec: &AppSpec, kind: JobKind, resources: &[String], requested_by: String, now: Timestamp) -> Job {
     Job {
-        id: Ulid::generate(),
+        id: new_id(),
         kind,
         app: spec.name.clone(),
         account: spec.account.clone(),
@@ -475,7 +480,7 @@ async fn claim(
     now: Timestamp,
     lease: Duration,
     deadline: Duration,
-) -> Result<Option<Claimed>, StoreError> {
+) -> Result<Claim, StoreError> {
     let claim = "UPDATE jobs SET state = 'running', attempt = attempt + 1, lease_owner = ?, lease_token = lease_token + 1, lease_until = ?, \
         started_at = COALESCE(started_at, ?), deadline_at = COALESCE(deadline_at, ?), next_attempt_at = NULL, reason = NULL \
         WHERE id = (SELECT id FROM jobs WHERE state IN ('queued', 'running', 'waiting') \
@@ -484,14 +489,43 @@ async fn claim(
         RETURNING id, app_id, attempt, lease_token, deadline_at";
     let row = sqlx::query(claim).bind(owner).bind(now.after(lease).millis()).bind(now.millis());
     let row = row.bind(now.after(deadline).millis()).bind(now.millis()).bind(now.millis()).fetch_optional(&mut *db).await?;
-    let Some(row) = row else { return Ok(None) };
+    let Some(row) = row else { return Ok(Claim::None) };
     let row = Reader { row: &row, table: "jobs", key: "id" };
     let lease = Lease { job: row.id("id")?, token: row.plain("lease_token")? };
     let (app_id, deadline) = (row.id("app_id")?, row.moment("deadline_at")?);
     insert_event(db, lease.job, &Happening::JobStarted { attempt: row.count("attempt")? }, now).await?;
-    let app = apps::app_by_id(db, app_id).await?;
-    let Some(job) = job_by_id(db, lease.job).await? else { return Ok(None) };
-    Ok(Some(Claimed { lease, job, app, deadline }))
+    match load(db, lease.job, app_id).await {
+        Ok((job, app)) => Ok(Claim::Taken(Box::new(Claimed { lease, job, app, deadline }))),
+        Err(error @ StoreError::Corrupt { .. }) => {
+            end(db, lease, &Ended::NeedsAttention(unreadable(&error)), now).await?;
+            Ok(Claim::Unreadable(error))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn load(db: &mut SqliteConnection, job: Ulid, app: Ulid) -> Result<(Job, App), StoreError> {
+    let app = apps::app_by_id(db, app).await?;
+    let gone = || StoreError::Unavailable(format!("the job {job} is gone"));
+    Ok((job_by_id(db, job).await?.ok_or_else(gone)?, app))
+}
+
+/// A job that cannot be read must not hold up the others.
+fn unreadable(error: &StoreError) -> Trouble {
+    Trouble {
+        code: TroubleCode::Internal,
+        detail: error.to_string(),
+        remedy: Some("Put the row right in the database, then retry the job.".into()),
+        retryable: false,
+        aws: None,
+    }
+}
+
+/// What a look for a job that is due found.
+enum Claim {
+    None,
+    Taken(Box<Claimed>),
+    Unreadable(StoreError),
 }
 
 /// Fails unless the lease is held; to be called first in every write of a worker.
@@ -522,6 +556,9 @@ async fn record(db: &mut SqliteConnection, lease: Lease, step: Option<StepRecord
 
 async fn end(db: &mut SqliteConnection, lease: Lease, ended: &Ended, now: Timestamp) -> Result<(), StoreError> {
     let app = hold(db, lease).await?;
+    let goes_on = matches!(ended, Ended::Waiting { .. } | Ended::Released { .. });
+    // A cancel that was accepted outlives the attempt.
+    let ended = if goes_on && cancel_requested(db, lease.job).await? { &Ended::Canceled } else { ended };
     // The lease says that the job is running, and every end of an attempt is legal from there.
     let state = JobState::Running.on(ended.event()).map_err(|_| StoreError::LostLease)?;
     let (reason, at) = match ended {
@@ -539,6 +576,12 @@ async fn end(db: &mut SqliteConnection, lease: Lease, ended: &Ended, now: Timest
     update.bind(lease.job.to_string()).execute(&mut *db).await?;
     leave_app(db, app, state, now).await?;
     insert_event(db, lease.job, &ended.happening(), now).await
+}
+
+async fn cancel_requested(db: &mut SqliteConnection, job: Ulid) -> Result<bool, StoreError> {
+    let asked = sqlx::query_scalar("SELECT cancel_requested FROM jobs WHERE id = ?");
+    let asked: i64 = asked.bind(job.to_string()).fetch_one(db).await?;
+    Ok(asked == 1)
 }
 
 async fn cancel(db: &mut SqliteConnection, id: Ulid, by: String, now: Timestamp) -> Result<Result<Job, Refusal>, StoreError> {
@@ -619,7 +662,8 @@ async fn steps(db: &mut SqliteConnection, job: Ulid) -> Result<Vec<Step>, StoreE
 fn read_job(row: &SqliteRow) -> Result<Job, StoreError> {
     let row = Reader { row, table: "jobs", key: "id" };
     let name = |column| row.plain::<String>(column);
-    let corrupt = |column, error: crate::domain::names::NameError| StoreError::Corrupt { table: "apps", column, row: "?".into(), why: error.to_string() };
+    let app: String = row.plain("app_id")?;
+    let corrupt = |column, error: NameError| StoreError::Corrupt { table: "apps", column, row: app.clone(), why: error.to_string() };
     Ok(Job {
         id: row.id("id")?,
         kind: row.parsed("kind")?,

@@ -18,6 +18,8 @@ use crate::support::wire::{Answer as Scripted, Fault, refusal_body};
 use crate::support::{eyes, unique};
 
 const NO_SUCH_ID: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+/// What `/problems` says.
+const PROBLEMS: &str = include_str!("../../docs/http-status-codes.md");
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -75,7 +77,8 @@ impl Answer {
         }
         assert!(problem["retryable"].is_boolean(), "{problem}");
         assert_eq!(json!([problem["status"], problem["code"], problem["instance"]]), json!([status, code, self.path]), "{problem}");
-        assert!(problem["type"].as_str().is_some_and(|kind| kind.ends_with(&format!("#{code}"))), "{problem}");
+        assert_eq!(problem["type"], format!("/problems#{code}"));
+        assert!(PROBLEMS.contains(&format!("`{code}`")), "/problems does not say what {code} means");
         problem
     }
 }
@@ -145,7 +148,7 @@ async fn wait_for_state(server: &Server, job: &str, state: &str) -> Value {
 // ---- roles
 
 /// Every route with the role that it takes; `None` takes no token.
-const ROUTES: [(&str, &str, Option<Role>); 22] = [
+const ROUTES: [(&str, &str, Option<Role>); 23] = [
     ("get", "/healthz", None),
     ("get", "/readyz", None),
     ("get", "/metrics", None),
@@ -168,13 +171,14 @@ const ROUTES: [(&str, &str, Option<Role>); 22] = [
     ("get", "/v1/identity", Some(Role::Viewer)),
     ("get", "/docs", None),
     ("get", "/openapi.json", None),
+    ("get", "/problems", None),
 ];
 
 #[test]
 fn the_table_of_roles_has_every_route_and_says_what_the_document_says() {
     let table: BTreeSet<(&str, &str)> = ROUTES.iter().map(|(method, path, _)| (*method, *path)).collect();
     let routes: BTreeSet<(&str, &str)> = openapi::operations().iter().map(|it| (it.method, it.path)).collect();
-    let pages = BTreeSet::from([("get", "/docs"), ("get", "/openapi.json")]);
+    let pages = BTreeSet::from([("get", "/docs"), ("get", "/openapi.json"), ("get", "/problems")]);
     assert_eq!(table, routes.union(&pages).copied().collect());
     for it in openapi::operations() {
         let (.., role) = ROUTES.iter().find(|(method, path, _)| (*method, *path) == (it.method, it.path)).unwrap();
@@ -1351,6 +1355,8 @@ async fn health_metrics_and_documentation_take_no_token() {
     let document = open("/openapi.yaml").await;
     assert_eq!((document.header("content-type"), document.text()), ("application/yaml", slipway::http::yaml().unwrap()));
     assert_eq!(open("/openapi.json").await.expect(200), *openapi::document());
+    let problems = open("/problems").await;
+    assert!(problems.header("content-type").starts_with("text/markdown") && problems.text().contains(PROBLEMS));
     let page = open("/docs").await;
     assert!(page.status == 200 && page.text().contains("swagger"), "{}", page.text());
 }

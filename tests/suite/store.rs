@@ -1015,7 +1015,6 @@ fn on_disk(t: &Bench, text: &[u8]) -> bool {
 }
 
 #[tokio::test]
-#[ignore = "defect: the write-ahead log keeps sealed secrets after they are destroyed"]
 async fn a_destroyed_secret_is_in_no_file_even_sealed() {
     let t = Bench::new(Backend::Sqlite).await;
     let app = t.sealed("acme", "AKIAA").await.app.id;
@@ -1215,7 +1214,6 @@ async fn an_idempotency_record_that_cannot_be_read_is_named() {
 }
 
 #[tokio::test]
-#[ignore = "defect: an app's name that cannot be read is reported without its row"]
 async fn an_app_whose_name_cannot_be_read_is_named() {
     each(async |t| {
         let claimed = t.at_work("acme").await;
@@ -1230,7 +1228,6 @@ async fn an_app_whose_name_cannot_be_read_is_named() {
 }
 
 #[tokio::test]
-#[ignore = "defect: a row that cannot be read stops every later job"]
 async fn an_app_that_cannot_be_read_does_not_hold_up_the_others() {
     each(async |t| {
         t.onboard("broken").await;
@@ -1246,7 +1243,6 @@ async fn an_app_that_cannot_be_read_does_not_hold_up_the_others() {
 }
 
 #[tokio::test]
-#[ignore = "defect: a cancel that was accepted is lost when the attempt ends in another way"]
 async fn a_cancel_that_was_accepted_outlives_the_attempt() {
     each(async |t| {
         let ends = [waiting_until(t.clock.now().after(MINUTE)), Ended::Released { reason: "the service stops".into() }];
