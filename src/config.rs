@@ -13,6 +13,7 @@ use config::{Config, ConfigError, Environment, File, FileFormat, Map};
 use secrecy::SecretString;
 use serde::Deserialize;
 
+use crate::domain::names::Origin;
 use crate::domain::spec::Defaults;
 
 /// Settings that come from the environment as `SLIPWAY_` and their name in capitals.
@@ -52,7 +53,7 @@ pub struct Settings {
     /// How long a job stays with a worker that gives no sign of life.
     #[serde(with = "humantime_serde")]
     pub lease: Duration,
-    /// Origins whose pages may call the API, separated by commas.
+    /// Origins whose pages may call the API, separated by commas; `*` for all.
     pub cors_origins: String,
     /// How long to finish what is under way when told to stop.
     #[serde(with = "humantime_serde")]
@@ -111,6 +112,12 @@ impl Settings {
             return Err(ConfigError::Message("SLIPWAY_WORKERS must be at least 1".into()));
         }
         crate::telemetry::check_filter(&self.log).map_err(|why| ConfigError::Message(format!("SLIPWAY_LOG is not a filter: {why}")))?;
+        if let Some(wrong) = self.cors_origins().into_iter().find(|origin| Origin::parse(origin).is_err() || (*origin != "*" && origin.contains('*'))) {
+            return Err(ConfigError::Message(format!("SLIPWAY_CORS_ORIGINS must be origins such as https://ops.example.com, or * alone, not {wrong}")));
+        }
+        if self.cors_origins().len() > 1 && self.cors_origins().contains(&"*") {
+            return Err(ConfigError::Message("SLIPWAY_CORS_ORIGINS must be * alone, or origins".into()));
+        }
         self.defaults.check().map_err(ConfigError::Message)?;
         if self.lease < Duration::from_secs(1) {
             return Err(ConfigError::Message("SLIPWAY_LEASE must be at least 1s".into()));
@@ -157,6 +164,9 @@ mod tests {
         assert!(Settings::load(None, &env(&[("SLIPWAY_WORKERS", "0")]), &[]).is_err());
         assert!(Settings::load(None, &env(&[("SLIPWAY_WORKERS", "many")]), &[]).is_err());
         assert!(Settings::load(None, &env(&[("SLIPWAY_ALLOW_USER_CREDENTIALS", "true")]), &[]).unwrap().allow_user_credentials);
+        for origins in ["https://*.acme.example", "*,https://a.example", "nonsense"] {
+            assert!(Settings::load(None, &env(&[("SLIPWAY_CORS_ORIGINS", origins)]), &[]).is_err(), "{origins}");
+        }
         assert!(Settings::load(Some(Path::new("/nowhere.toml")), &[], &[]).is_err());
     }
 }

@@ -89,7 +89,7 @@ pub struct App {
     /// Its row's ULID.
     #[schema(value_type = String)]
     pub id: Ulid,
-    /// Rises with every change of the record; the ETag.
+    /// Rises with every change of the record.
     pub version: i64,
     /// What it should have, with every default filled in.
     #[schema(value_type = serde_json::Value)]

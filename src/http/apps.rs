@@ -58,19 +58,24 @@ pub async fn onboard(
 ) -> Result<Response, ApiError> {
     let dry_run = params.flag("dry_run");
     params.finish()?;
-    let spec = parse_spec(&service, body.required()?)?;
     if dry_run {
-        let app = service.store.app(&spec.name).await?;
-        if let Some(app) = app.as_ref().filter(|app| !matches!(app.summary.state, AppState::Failed | AppState::Canceled)) {
-            return Err(Refusal::AppExists(app.spec.name.clone()).into());
-        }
-        return plan_of(&service, &spec, app.as_ref()).await.map(IntoResponse::into_response);
+        return dry_run_of(&service, body.required()?).await.map(IntoResponse::into_response);
     }
     let caller = viewer.operator()?;
+    let spec = parse_spec(&service, body.required()?)?;
     let key = idempotency_key(&headers, &caller, "POST /v1/apps".into(), &[&body.bytes])?;
     let resources = resource_ids(&service, &spec)?;
     let new = NewApp { spec, resources, requested_by: caller.name };
     answer::accepted(service.store.onboard(new, key).await??)
+}
+
+async fn dry_run_of(service: &Service, body: &serde_json::Value) -> Result<Json<Plan>, ApiError> {
+    let spec = parse_spec(service, body)?;
+    if service.store.is_taken(&spec.name).await? {
+        return Err(Refusal::AppExists(spec.name).into());
+    }
+    let app = service.store.app(&spec.name).await?;
+    plan_of(service, &spec, app.as_ref()).await
 }
 
 /// Lists apps in the order they were asked for.

@@ -103,6 +103,7 @@ pub async fn get(State(service): State<Arc<Service>>, _: Viewer, IdPath(id): IdP
     params(
         ("id" = String, Path, description = "The job's id"),
         ("Last-Event-ID" = Option<i64>, Header, description = "Go on after this event"),
+        ("cursor" = Option<i64>, Query, description = "The next_cursor of the page before, for JSON"),
     ),
     responses(
         (status = 200, description = "The events", content((String = "text/event-stream"), (Page<Event> = "application/json"))),
@@ -116,11 +117,15 @@ pub async fn events(
     State(service): State<Arc<Service>>,
     _: Viewer,
     IdPath(id): IdPath,
-    params: Params,
+    mut params: Params,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
+    let cursor = params.take("cursor", |text| text.parse().ok().filter(|seq| *seq >= 0).ok_or("must be a next_cursor of an earlier page"));
     params.finish()?;
-    let after = last_event_id(&headers)?;
+    let after = match cursor {
+        Some(seq) => seq,
+        None => last_event_id(&headers)?,
+    };
     service.store.job(id).await?.ok_or(ApiError::NoSuch("such job"))?;
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if accept.contains("application/json") && !accept.contains("text/event-stream") {
@@ -136,7 +141,7 @@ pub async fn events(
     post, path = "/v1/jobs/{id}/cancel", tag = "jobs", operation_id = "cancelJob",
     params(("id" = String, Path, description = "The job's id")),
     responses(
-        (status = 202, description = "The job", body = Job),
+        (status = 202, description = "The job", body = Job, headers(("Location" = String, description = "The job's address"), ("Retry-After" = u32, description = "Seconds"))),
         (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "Takes the role operator", body = Problem, content_type = "application/problem+json"),
@@ -161,7 +166,7 @@ pub async fn cancel(
     post, path = "/v1/jobs/{id}/retry", tag = "jobs", operation_id = "retryJob",
     params(("id" = String, Path, description = "The job's id")),
     responses(
-        (status = 202, description = "The job", body = Job),
+        (status = 202, description = "The job", body = Job, headers(("Location" = String, description = "The job's address"), ("Retry-After" = u32, description = "Seconds"))),
         (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "Takes the role operator", body = Problem, content_type = "application/problem+json"),

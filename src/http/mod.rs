@@ -95,13 +95,16 @@ pub fn router(service: Arc<Service>) -> Router {
 }
 
 fn cors(service: &Service) -> CorsLayer {
-    let origins: Vec<HeaderValue> = service.settings.cors_origins().into_iter().filter_map(|origin| origin.parse().ok()).collect();
+    let origins = match service.settings.cors_origins().as_slice() {
+        ["*"] => AllowOrigin::any(),
+        origins => AllowOrigin::list(origins.iter().filter_map(|origin| origin.parse().ok())),
+    };
     let named = HeaderName::from_static;
     let exposed = [header::LOCATION, header::ETAG, header::RETRY_AFTER, named("x-request-id"), named("idempotent-replayed")];
     let conditions = [header::IF_MATCH, header::IF_NONE_MATCH];
     let sent = [header::AUTHORIZATION, header::CONTENT_TYPE, named("idempotency-key"), named("last-event-id"), named("x-request-id")];
     CorsLayer::new()
-        .allow_origin(AllowOrigin::list(origins))
+        .allow_origin(origins)
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         .allow_headers(sent.into_iter().chain(conditions).collect::<Vec<_>>())
         .expose_headers(exposed)

@@ -102,7 +102,7 @@ pub enum ApiError {
     #[error("refused")]
     Refused(Refusal),
     /// A secret that was shown before.
-    #[error("the secret of this key was claimed before and is destroyed")]
+    #[error("the secret of this key was claimed before; it is shown once")]
     AlreadyClaimed,
     /// A secret that nobody claimed in time.
     #[error("nobody claimed the secret of this key for seven days, and it is destroyed")]
@@ -171,6 +171,9 @@ fn of_refusal(refusal: &Refusal) -> Problem {
             .url(format!("/v1/jobs/{job}"))
             .retryable()
             .remedy("Wait for it to end, or cancel it."),
+        Refusal::Superseded(job) => conflict("job_superseded", "a later job of this app has taken this one's place".into())
+            .url(format!("/v1/jobs/{job}"))
+            .remedy("Retry that one, or ask for a repair of the app."),
         Refusal::State(illegal) => conflict("job_state", illegal.to_string()),
         Refusal::KeyReused => Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,

@@ -43,6 +43,8 @@ pub enum Refusal {
     Active(Ulid),
     /// The job's state does not allow it.
     State(IllegalTransition),
+    /// A later job of the app has taken its place.
+    Superseded(Ulid),
     /// The Idempotency-Key came with another body before.
     KeyReused,
 }
@@ -162,6 +164,17 @@ impl Store {
         let now = self.clock.now();
         let accepted = self.writer.write(move |db| Box::pin(async move { onboard(db, new, key, now).await })).await?;
         Ok(self.announce(accepted))
+    }
+
+    /// Whether an onboarding by this name would be refused: there is an app, and it was finished once or may be still.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn is_taken(&self, name: &AppName) -> Result<bool, StoreError> {
+        let taken = "SELECT COUNT(*) FROM apps WHERE name_key = ? AND NOT (name = ? AND state IN ('failed', 'canceled') \
+            AND NOT EXISTS (SELECT 1 FROM jobs WHERE app_id = apps.id AND state IN ('queued', 'running', 'waiting', 'succeeded')))";
+        let taken: i64 = sqlx::query_scalar(taken).bind(name.key()).bind(name.as_str()).fetch_one(&self.reads).await?;
+        Ok(taken > 0)
     }
 
     /// Records a job of `kind` for an app that there is.
@@ -392,7 +405,7 @@ async fn insert_app(db: &mut SqliteConnection, new: &NewApp, now: Timestamp) -> 
         "INSERT INTO apps (id, name, name_key, account, spec, state, version, created_by, created_at, updated_at) \
          VALUES (?, ?, ?, ?, ?, 'pending', 1, ?, ?, ?) \
          ON CONFLICT (name_key) DO UPDATE SET spec = excluded.spec, account = excluded.account, state = 'pending', version = version + 1, \
-         updated_at = excluded.updated_at WHERE apps.state IN ('failed', 'canceled') AND apps.name = excluded.name \
+         updated_at = excluded.updated_at WHERE apps.name = excluded.name AND apps.state IN ('failed', 'canceled') \
          AND NOT EXISTS (SELECT 1 FROM jobs WHERE app_id = apps.id AND state IN ('queued', 'running', 'waiting', 'succeeded')) \
          RETURNING id",
     );
@@ -608,9 +621,13 @@ async fn retry(db: &mut SqliteConnection, id: Ulid, by: String, now: Timestamp) 
         Ok(state) => state,
         Err(illegal) => return Ok(Err(Refusal::State(illegal))),
     };
-    let active = "SELECT id FROM jobs WHERE id <> ?1 AND state IN ('queued', 'running', 'waiting') AND app_id = (SELECT app_id FROM jobs WHERE id = ?1)";
-    if let Some(row) = sqlx::query(active).bind(id.to_string()).fetch_optional(&mut *db).await? {
-        return Ok(Err(Refusal::Active(Reader { row: &row, table: "jobs", key: "id" }.id("id")?)));
+    let newest = "SELECT id, state FROM jobs WHERE app_id = (SELECT app_id FROM jobs WHERE id = ?) ORDER BY id DESC LIMIT 1";
+    let newest = sqlx::query(newest).bind(id.to_string()).fetch_one(&mut *db).await?;
+    let newest = Reader { row: &newest, table: "jobs", key: "id" };
+    let newest_id = newest.id("id")?;
+    if newest_id != id {
+        let active = newest.parsed::<JobState>("state")?.is_active();
+        return Ok(Err(if active { Refusal::Active(newest_id) } else { Refusal::Superseded(newest_id) }));
     }
     let update = "UPDATE jobs SET state = ?, error = NULL, reason = NULL, finished_at = NULL, next_attempt_at = NULL, deadline_at = NULL, \
                   cancel_requested = 0 WHERE id = ?";
