@@ -5,8 +5,8 @@
 //! - Times are kept as integer milliseconds since the Unix epoch and shown as RFC 3339 in UTC.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -95,7 +95,9 @@ impl Settings {
         }
         let known: Map<String, String> = environment
             .iter()
-            .filter(|(name, value)| !value.is_empty() && NAMES.iter().any(|known| name.strip_prefix("SLIPWAY_") == Some(&known.to_uppercase())))
+            .filter(|(name, value)| {
+                !value.is_empty() && NAMES.iter().any(|known| name.strip_prefix("SLIPWAY_") == Some(&known.to_uppercase()))
+            })
             .cloned()
             .collect();
         // No guessing of types: a token of digits stays a text.
@@ -112,8 +114,12 @@ impl Settings {
             return Err(ConfigError::Message("SLIPWAY_WORKERS must be at least 1".into()));
         }
         crate::telemetry::check_filter(&self.log).map_err(|why| ConfigError::Message(format!("SLIPWAY_LOG is not a filter: {why}")))?;
-        if let Some(wrong) = self.cors_origins().into_iter().find(|origin| Origin::parse(origin).is_err() || (*origin != "*" && origin.contains('*'))) {
-            return Err(ConfigError::Message(format!("SLIPWAY_CORS_ORIGINS must be origins such as https://ops.example.com, or * alone, not {wrong}")));
+        if let Some(wrong) =
+            self.cors_origins().into_iter().find(|origin| Origin::parse(origin).is_err() || (*origin != "*" && origin.contains('*')))
+        {
+            return Err(ConfigError::Message(format!(
+                "SLIPWAY_CORS_ORIGINS must be origins such as https://ops.example.com, or * alone, not {wrong}"
+            )));
         }
         if self.cors_origins().len() > 1 && self.cors_origins().contains(&"*") {
             return Err(ConfigError::Message("SLIPWAY_CORS_ORIGINS must be * alone, or origins".into()));
@@ -145,7 +151,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("slipway.toml");
         std::fs::write(&file, "workers = 3\nlease = \"5s\"\n[defaults]\ngroup = \"Guests\"\nlifecycle = \"protected\"\n").unwrap();
-        let environment = env(&[("SLIPWAY_WORKERS", "4"), ("SLIPWAY_ADMIN_TOKEN", "0123"), ("SLIPWAY_ELSEWHERE", "x"), ("SLIPWAY_JOB_DEADLINE", "2m")]);
+        let environment =
+            env(&[("SLIPWAY_WORKERS", "4"), ("SLIPWAY_ADMIN_TOKEN", "0123"), ("SLIPWAY_ELSEWHERE", "x"), ("SLIPWAY_JOB_DEADLINE", "2m")]);
         let settings = Settings::load(Some(&file), &environment, &[("listen", "127.0.0.1:1".into())]).unwrap();
         assert_eq!((settings.workers, settings.lease, settings.job_deadline), (4, Duration::from_secs(5), Duration::from_secs(120)));
         assert_eq!(settings.admin_token.as_ref().unwrap().expose_secret(), "0123", "a token of digits stays a text");

@@ -193,8 +193,10 @@ impl Account {
             _ => pace.taken(),
         }
         let service: &'static str = service.into();
-        metrics::counter!("slipway_aws_calls_total", "service" => service, "operation" => operation, "outcome" => outcome.clone()).increment(1);
-        metrics::histogram!("slipway_aws_call_seconds", "service" => service, "operation" => operation).record(began.elapsed().as_secs_f64());
+        metrics::counter!("slipway_aws_calls_total", "service" => service, "operation" => operation, "outcome" => outcome.clone())
+            .increment(1);
+        metrics::histogram!("slipway_aws_call_seconds", "service" => service, "operation" => operation)
+            .record(began.elapsed().as_secs_f64());
         tracing::debug!(service, operation, outcome, ms = began.elapsed().as_millis(), "aws call");
         answer
     }

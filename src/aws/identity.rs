@@ -143,9 +143,13 @@ pub fn principal(arn: &str) -> Principal {
 /// The provider that the credentials name; one that goes on from a profile or the environment counts as that.
 fn provider_of(features: &[Feature]) -> Provider {
     let has = |wanted: &[Feature]| features.iter().any(|feature| wanted.contains(feature));
-    if has(&[Feature::CredentialsProfile, Feature::CredentialsProfileSourceProfile, Feature::CredentialsProfileNamedProvider,
-        Feature::CredentialsProfileStsWebIdToken, Feature::CredentialsProfileProcess])
-    {
+    if has(&[
+        Feature::CredentialsProfile,
+        Feature::CredentialsProfileSourceProfile,
+        Feature::CredentialsProfileNamedProvider,
+        Feature::CredentialsProfileStsWebIdToken,
+        Feature::CredentialsProfileProcess,
+    ]) {
         Provider::Profile
     } else if has(&[Feature::CredentialsEnvVars, Feature::CredentialsEnvVarsStsWebIdToken]) {
         Provider::Environment

@@ -73,7 +73,9 @@ pub enum JobEvent {
 
 /// An event that the state does not allow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a job that is {state} cannot be {event}: only one that is not over can be canceled, and only one that ended without success retried")]
+#[error(
+    "a job that is {state} cannot be {event}: only one that is not over can be canceled, and only one that ended without success retried"
+)]
 pub struct IllegalTransition {
     /// Where the job stands.
     pub state: JobState,

@@ -232,9 +232,24 @@ mod tests {
         }
         let long = "a".repeat(64);
         for bad in [
-            "", "ab", &long, "Acme", "acme_shop", "acme.shop", "-acme", "acme-", "192.168.0.1",
-            "xn--acme", "sthree-acme", "amzn-s3-demo-acme", "acme-s3alias", "acme--ol-s3",
-            "acme.mrap", "acme--x-s3", "acme--table-s3", "acmé-shop",
+            "",
+            "ab",
+            &long,
+            "Acme",
+            "acme_shop",
+            "acme.shop",
+            "-acme",
+            "acme-",
+            "192.168.0.1",
+            "xn--acme",
+            "sthree-acme",
+            "amzn-s3-demo-acme",
+            "acme-s3alias",
+            "acme--ol-s3",
+            "acme.mrap",
+            "acme--x-s3",
+            "acme--table-s3",
+            "acmé-shop",
         ] {
             assert!(BucketName::parse(bad).is_err(), "{bad}");
         }

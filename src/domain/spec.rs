@@ -491,9 +491,20 @@ mod tests {
             "tags": {"aws:x": "y", "ok": 5}, "on_existing": "replace", "media_access": null
         }));
         for pointer in [
-            "/name", "/region", "/buckets/0/name", "/buckets/1/upload_origins/0", "/buckets/1/upload_origins/1",
-            "/buckets/1/size", "/repositories/0/name", "/repositories/0/lifecycle", "/access_key", "/media",
-            "/tags/aws:x", "/tags/ok", "/on_existing", "/media_access",
+            "/name",
+            "/region",
+            "/buckets/0/name",
+            "/buckets/1/upload_origins/0",
+            "/buckets/1/upload_origins/1",
+            "/buckets/1/size",
+            "/repositories/0/name",
+            "/repositories/0/lifecycle",
+            "/access_key",
+            "/media",
+            "/tags/aws:x",
+            "/tags/ok",
+            "/on_existing",
+            "/media_access",
         ] {
             assert!(got.iter().any(|p| p == pointer), "{pointer} is missing from {got:?}");
         }

@@ -78,13 +78,7 @@ async fn try_once<R: Resource>(resource: &R, cx: &Cx, report: &dyn Report, turn:
 }
 
 /// Makes the changes one after another; `false` if one met an existing thing, so that it has to be looked at.
-async fn apply_all<R: Resource>(
-    resource: &R,
-    cx: &Cx,
-    report: &dyn Report,
-    turn: &mut Turn,
-    changes: &[R::Change],
-) -> Result<bool, Fault> {
+async fn apply_all<R: Resource>(resource: &R, cx: &Cx, report: &dyn Report, turn: &mut Turn, changes: &[R::Change]) -> Result<bool, Fault> {
     for change in changes {
         stop_if_interrupted(report)?;
         match resource.apply(cx, change).await? {

@@ -76,4 +76,3 @@ fn stands_in_the_way(id: &str, fault: &Fault) -> PlannedChange {
     let action = if conflict { Action::Conflict } else { Action::Blocked };
     PlannedChange { resource: id.to_owned(), action, detail, before: None, after: None, aws_cli: None, error }
 }
-

@@ -155,7 +155,13 @@ pub async fn get(
         (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn plan(State(service): State<Arc<Service>>, _: Viewer, AppPath(name): AppPath, params: Params, body: JsonBody) -> Result<Json<Plan>, ApiError> {
+pub async fn plan(
+    State(service): State<Arc<Service>>,
+    _: Viewer,
+    AppPath(name): AppPath,
+    params: Params,
+    body: JsonBody,
+) -> Result<Json<Plan>, ApiError> {
     params.finish()?;
     let app = service.store.app(&name).await?.ok_or(ApiError::NoSuch("such app"))?;
     let spec = match &body.value {

@@ -112,7 +112,8 @@ impl FromRequestParts<Arc<Service>> for AppPath {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, ApiError> {
-        let Path(segments) = Path::<BTreeMap<String, String>>::from_request_parts(parts, service).await.map_err(|_| ApiError::NoSuch("such app"))?;
+        let Path(segments) =
+            Path::<BTreeMap<String, String>>::from_request_parts(parts, service).await.map_err(|_| ApiError::NoSuch("such app"))?;
         let name = segments.get("app").ok_or(ApiError::NoSuch("such app"))?;
         AppName::parse(name).map(Self).map_err(|_| ApiError::NoSuch("such app"))
     }

@@ -132,7 +132,8 @@ impl ApiError {
     pub fn problem(&self) -> Problem {
         let plain = |status, code: &str| Problem::new(status, code, self.to_string());
         match self {
-            Self::Unauthorized => plain(StatusCode::UNAUTHORIZED, "unauthorized").remedy("Send `Authorization: Bearer TOKEN`; `slipway token create` makes one."),
+            Self::Unauthorized => plain(StatusCode::UNAUTHORIZED, "unauthorized")
+                .remedy("Send `Authorization: Bearer TOKEN`; `slipway token create` makes one."),
             Self::Forbidden { .. } => plain(StatusCode::FORBIDDEN, "forbidden").remedy("Use a token with that role."),
             Self::NotFound => plain(StatusCode::NOT_FOUND, "not_found").remedy("/docs lists the addresses."),
             Self::NoSuch(_) => plain(StatusCode::NOT_FOUND, "not_found"),
@@ -147,12 +148,15 @@ impl ApiError {
             Self::Fields(errors) => plain(StatusCode::UNPROCESSABLE_ENTITY, "invalid_fields").errors(errors),
             Self::Refused(refusal) => of_refusal(refusal),
             Self::AlreadyClaimed => plain(StatusCode::GONE, "already_claimed").remedy("If nobody has it, replace the key."),
-            Self::ClaimExpired => plain(StatusCode::GONE, "claim_expired").remedy("Replace the key: delete it in IAM, then ask for a repair of the app."),
+            Self::ClaimExpired => {
+                plain(StatusCode::GONE, "claim_expired").remedy("Replace the key: delete it in IAM, then ask for a repair of the app.")
+            }
             Self::Aws(error) => of_aws(error),
             Self::Store(_) => plain_internal(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", "the database does not answer")
                 .retryable()
                 .remedy("Try again in a while; nothing was accepted."),
-            Self::Vault(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "cannot_open").remedy("Start the service with the SLIPWAY_SEAL_KEY that it was sealed with."),
+            Self::Vault(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "cannot_open")
+                .remedy("Start the service with the SLIPWAY_SEAL_KEY that it was sealed with."),
             Self::Defect => plain_internal(StatusCode::INTERNAL_SERVER_ERROR, "internal", "something that should not happen did")
                 .remedy("This is a defect in Slipway: report it with the X-Request-Id."),
         }

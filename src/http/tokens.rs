@@ -84,7 +84,12 @@ pub async fn list(State(service): State<Arc<Service>>, _: Admin, params: Params)
         (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn create(State(service): State<Arc<Service>>, Admin(caller): Admin, params: Params, body: JsonBody) -> Result<Response, ApiError> {
+pub async fn create(
+    State(service): State<Arc<Service>>,
+    Admin(caller): Admin,
+    params: Params,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
     params.finish()?;
     let mut fields = Fields::of(body.required()?, "");
     let name = fields.required("name", parse_name);

@@ -161,7 +161,11 @@ impl Change for AccessKeyChange {
         match self {
             Self::Close { .. } => String::new(),
             Self::DeleteLost { user, access_key_id, .. } => {
-                format!("aws iam delete-access-key --user-name {} --access-key-id {}", aws_cli::word(user.as_str()), aws_cli::word(access_key_id))
+                format!(
+                    "aws iam delete-access-key --user-name {} --access-key-id {}",
+                    aws_cli::word(user.as_str()),
+                    aws_cli::word(access_key_id)
+                )
             }
             Self::Create { user, .. } => format!("aws iam create-access-key --user-name {}", aws_cli::word(user.as_str())),
         }
@@ -356,7 +360,9 @@ fn in_doubt(user: &AppName, keys: &[ListedKey], reason: &str) -> Fault {
     Fault::Blocked(Trouble {
         code: TroubleCode::CredentialInDoubt,
         detail: format!("AWS's answer with a new access key of user {user} was lost, and {ids} may be that key, but {reason}"),
-        remedy: Some(format!("Find out whether anybody uses {ids}; delete it if nobody does (aws iam delete-access-key), then retry the job.")),
+        remedy: Some(format!(
+            "Find out whether anybody uses {ids}; delete it if nobody does (aws iam delete-access-key), then retry the job."
+        )),
         retryable: false,
         aws: None,
     })
@@ -402,7 +408,8 @@ mod tests {
 
     #[test]
     fn a_lost_key_is_deleted_and_another_made() {
-        let seen = SeenKeys { listed: vec![key("OLD", 0), key("NEW", 5_000)], lost: Some(lost(vec![key("NEW", 5_000)])), ..SeenKeys::default() };
+        let seen =
+            SeenKeys { listed: vec![key("OLD", 0), key("NEW", 5_000)], lost: Some(lost(vec![key("NEW", 5_000)])), ..SeenKeys::default() };
         let changes = plan(&seen).unwrap();
         assert!(matches!(&changes[0], AccessKeyChange::DeleteLost { access_key_id, .. } if access_key_id == "NEW"));
         assert!(matches!(&changes[1], AccessKeyChange::Create { known_keys, .. } if *known_keys == ["OLD"]));

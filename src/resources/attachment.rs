@@ -4,8 +4,10 @@
 
 use std::fmt;
 
-use super::{Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, aws_cli, policy, user};
 use super::permission::Condition;
+use super::{
+    Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, aws_cli, policy, user,
+};
 use crate::aws::{Meaning, Service};
 use crate::domain::names::AppName;
 use crate::domain::plan::Action;
@@ -87,7 +89,9 @@ impl Resource for Attachment {
         match cx.call(Service::Iam, "ListAttachedUserPolicies", call).await {
             Ok(answer) => {
                 // By name, which is unique in an account whatever the path.
-                let named = |p: &aws_sdk_iam::types::AttachedPolicy| p.policy_name().is_some_and(|name| name.eq_ignore_ascii_case(self.policy.name()));
+                let named = |p: &aws_sdk_iam::types::AttachedPolicy| {
+                    p.policy_name().is_some_and(|name| name.eq_ignore_ascii_case(self.policy.name()))
+                };
                 let attached = answer.attached_policies().iter().any(named);
                 Ok(if attached { Observation::Ours(()) } else { Observation::Absent })
             }
@@ -97,11 +101,8 @@ impl Resource for Attachment {
     }
 
     fn plan(&self, seen: Option<&()>) -> Result<Changes<AttachmentChange>, Fault> {
-        let attach = || AttachmentChange::Attach {
-            user: self.user.clone(),
-            policy: self.policy.name().to_owned(),
-            arn: self.default_arn.clone(),
-        };
+        let attach =
+            || AttachmentChange::Attach { user: self.user.clone(), policy: self.policy.name().to_owned(), arn: self.default_arn.clone() };
         Ok(Changes::of(if seen.is_some() { Vec::new() } else { vec![attach()] }))
     }
 

@@ -17,7 +17,9 @@ use aws_sdk_s3::types::{
 };
 use serde_json::{Value, json};
 
-use super::{Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, Tags, aws_cli, ownership};
+use super::{
+    Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, Tags, aws_cli, ownership,
+};
 use crate::aws::{AwsError, Meaning, Service};
 use crate::domain::job::{Trouble, TroubleCode};
 use crate::domain::names::{BucketName, Region};
@@ -109,7 +111,9 @@ impl Change for BucketChange {
 
     fn after(&self) -> Option<Value> {
         Some(match self {
-            Self::Create(name, region, tags) => json!({"name": name, "region": region, "object_ownership": "BucketOwnerEnforced", "tags": tags}),
+            Self::Create(name, region, tags) => {
+                json!({"name": name, "region": region, "object_ownership": "BucketOwnerEnforced", "tags": tags})
+            }
             Self::EnforceOwnership(_) => json!({"object_ownership": "BucketOwnerEnforced"}),
             Self::BlockPublicAccess(_) => public_access_block_document(),
             Self::Tag(_, tags) => json!({"tags": tags}),
@@ -130,7 +134,9 @@ impl Change for BucketChange {
                 )
             }
             Self::EnforceOwnership(name) => {
-                format!("aws s3api put-bucket-ownership-controls --bucket {name} --ownership-controls 'Rules=[{{ObjectOwnership=BucketOwnerEnforced}}]'")
+                format!(
+                    "aws s3api put-bucket-ownership-controls --bucket {name} --ownership-controls 'Rules=[{{ObjectOwnership=BucketOwnerEnforced}}]'"
+                )
             }
             Self::BlockPublicAccess(name) => format!(
                 "aws s3api put-public-access-block --bucket {name} --public-access-block-configuration \
@@ -154,7 +160,12 @@ impl Resource for Bucket {
     const KIND: &'static str = "s3:bucket";
     const PERMISSIONS: &'static [Permission] = &[
         Permission::new(Service::S3, "HeadBucket", &["s3:ListBucket"], Scope::Buckets),
-        Permission::new(Service::S3, "CreateBucket", &["s3:CreateBucket", "s3:PutBucketOwnershipControls", "s3:TagResource"], Scope::Buckets),
+        Permission::new(
+            Service::S3,
+            "CreateBucket",
+            &["s3:CreateBucket", "s3:PutBucketOwnershipControls", "s3:TagResource"],
+            Scope::Buckets,
+        ),
         Permission::new(Service::S3, "GetBucketTagging", &["s3:GetBucketTagging"], Scope::Buckets),
         Permission::new(Service::S3, "PutBucketTagging", &["s3:PutBucketTagging"], Scope::Buckets),
         Permission::new(Service::S3, "GetPublicAccessBlock", &["s3:GetBucketPublicAccessBlock"], Scope::Buckets),
@@ -169,7 +180,12 @@ impl Resource for Bucket {
     fn wanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Self> {
         let tags = ownership::wanted(&spec.name, &spec.tags);
         let (account_id, partition) = (&conventions.account_id, &conventions.partition);
-        let bucket = |spec: &BucketSpec| Self { spec: spec.clone(), tags: tags.clone(), account_id: account_id.clone(), partition: partition.clone() };
+        let bucket = |spec: &BucketSpec| Self {
+            spec: spec.clone(),
+            tags: tags.clone(),
+            account_id: account_id.clone(),
+            partition: partition.clone(),
+        };
         spec.buckets.iter().map(bucket).collect()
     }
 
@@ -258,7 +274,8 @@ impl Bucket {
     fn wanted_cors(&self) -> Vec<Cors> {
         let texts = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         let max_age = Some(MAX_AGE_SECONDS);
-        let download = Cors { origins: texts(&["*"]), headers: texts(&["Authorization"]), methods: texts(&["GET"]), max_age, ..Cors::default() };
+        let download =
+            Cors { origins: texts(&["*"]), headers: texts(&["Authorization"]), methods: texts(&["GET"]), max_age, ..Cors::default() };
         let upload = Cors {
             origins: self.spec.upload_origins.iter().map(ToString::to_string).collect(),
             headers: texts(&["*"]),
@@ -283,7 +300,8 @@ impl Bucket {
 
     async fn create(&self, cx: &Cx, region: &Region, tags: &Tags) -> Result<Applied, Fault> {
         let constraint = (!region.is_us_east_1()).then(|| BucketLocationConstraint::from(region.as_str()));
-        let configuration = CreateBucketConfiguration::builder().set_location_constraint(constraint).set_tags(Some(sdk_tags(tags)?)).build();
+        let configuration =
+            CreateBucketConfiguration::builder().set_location_constraint(constraint).set_tags(Some(sdk_tags(tags)?)).build();
         let call = cx.account.s3(region).create_bucket().bucket(self.name()).create_bucket_configuration(configuration);
         // One attempt: "already owned by you" then tells of a bucket that was there before this call.
         let once = aws_sdk_s3::config::Config::builder().retry_config(RetryConfig::disabled());
@@ -316,7 +334,8 @@ impl Bucket {
     }
 
     async fn enforce_ownership(&self, cx: &Cx) -> Result<Applied, Fault> {
-        let rule = OwnershipControlsRule::builder().object_ownership(ObjectOwnership::BucketOwnerEnforced).build().map_err(Fault::of_sdk)?;
+        let rule =
+            OwnershipControlsRule::builder().object_ownership(ObjectOwnership::BucketOwnerEnforced).build().map_err(Fault::of_sdk)?;
         let controls = OwnershipControls::builder().rules(rule).build().map_err(Fault::of_sdk)?;
         let call = cx.account.s3(&self.spec.region).put_bucket_ownership_controls().bucket(self.name());
         let call = call.ownership_controls(controls).expected_bucket_owner(&self.account_id).send();
@@ -376,7 +395,9 @@ impl Bucket {
         let call = s3.get_public_access_block().bucket(self.name()).expected_bucket_owner(&self.account_id).send();
         let answer = found(cx.call(Service::S3, "GetPublicAccessBlock", call).await)?;
         let all = |c: PublicAccessBlockConfiguration| {
-            [c.block_public_acls, c.ignore_public_acls, c.block_public_policy, c.restrict_public_buckets].iter().all(|set| *set == Some(true))
+            [c.block_public_acls, c.ignore_public_acls, c.block_public_policy, c.restrict_public_buckets]
+                .iter()
+                .all(|set| *set == Some(true))
         };
         Ok(answer.and_then(|a| a.public_access_block_configuration).is_some_and(all))
     }
@@ -475,7 +496,8 @@ impl Cors {
             list.sort();
             list
         };
-        let meaning = |rule: &Self| (sorted(&rule.origins), sorted(&rule.headers), sorted(&rule.methods), sorted(&rule.exposed), rule.max_age);
+        let meaning =
+            |rule: &Self| (sorted(&rule.origins), sorted(&rule.headers), sorted(&rule.methods), sorted(&rule.exposed), rule.max_age);
         meaning(self) == meaning(other)
     }
 }
@@ -563,7 +585,12 @@ mod tests {
     fn a_rule() -> impl Strategy<Value = Cors> {
         let words = || proptest::collection::vec("[a-c]", 1..3);
         (words(), words(), words(), words(), proptest::option::of(0..3)).prop_map(|(origins, headers, methods, exposed, max_age)| Cors {
-            origins, headers, methods, exposed, max_age, id: None,
+            origins,
+            headers,
+            methods,
+            exposed,
+            max_age,
+            id: None,
         })
     }
 

@@ -162,7 +162,6 @@ impl Cx {
         self.made.has(id)
     }
 
-
     /// The fault of a call that did not find `id`: shortly after our own create, AWS just does not show it yet.
     pub fn missing_after_create(&self, id: &str, error: AwsError) -> Fault {
         if error.meaning != Meaning::NotFound {

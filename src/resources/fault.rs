@@ -44,7 +44,9 @@ impl Fault {
     /// Something by that name is there and is not this app's.
     pub fn conflict(id: &str, owner: Option<&str>) -> Self {
         let (detail, remedy) = match owner {
-            Some(owner) => (format!("{id} belongs to {owner}"), "Choose another name: Slipway does not take over what has an owner.".to_owned()),
+            Some(owner) => {
+                (format!("{id} belongs to {owner}"), "Choose another name: Slipway does not take over what has an owner.".to_owned())
+            }
             None => (
                 format!("{id} is there already and was not made for this app"),
                 "Ask again with \"on_existing\": \"adopt\" to take it over, choose another name, or remove it.".to_owned(),
@@ -92,7 +94,8 @@ impl From<AwsError> for Fault {
             }
             Meaning::Denied => Self::Blocked(trouble(TroubleCode::AccessDenied, Some(allow(&error)), false)),
             Meaning::BadCredentials => {
-                let remedy = "AWS does not take the service's credentials: look at its role and at the machine's clock, then retry the job.";
+                let remedy =
+                    "AWS does not take the service's credentials: look at its role and at the machine's clock, then retry the job.";
                 Self::Blocked(trouble(TroubleCode::AccessDenied, Some(remedy.into()), false))
             }
             Meaning::Quota => {

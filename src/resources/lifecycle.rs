@@ -150,7 +150,8 @@ impl Resource for RepositoryLifecycle {
         }
         let images = self.images(cx).await?;
         let verdicts = self.policy.evaluate(&images, cx.clock.now().millis());
-        let expiring: Vec<String> = images.iter().zip(&verdicts).filter(|(_, verdict)| verdict.expires()).map(|(image, _)| named(image)).collect();
+        let expiring: Vec<String> =
+            images.iter().zip(&verdicts).filter(|(_, verdict)| verdict.expires()).map(|(image, _)| named(image)).collect();
         if expiring.is_empty() {
             return Ok(Vec::new());
         }
@@ -176,7 +177,8 @@ impl RepositoryLifecycle {
         let mut images = Vec::new();
         let mut token = None;
         loop {
-            let call = cx.account.ecr(&self.region).describe_images().repository_name(self.repository.as_str()).set_next_token(token).send();
+            let call =
+                cx.account.ecr(&self.region).describe_images().repository_name(self.repository.as_str()).set_next_token(token).send();
             let page = match cx.call(Service::Ecr, "DescribeImages", call).await {
                 Ok(page) => page,
                 Err(error) if error.meaning == Meaning::NotFound => return Ok(images),

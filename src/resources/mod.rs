@@ -5,7 +5,7 @@
 //!   makes one change, and "already so" is success.
 //! - A foreign thing (there, and not this app's) is never changed unless the request says to adopt it,
 //!   and never when another app of ours has it.
-//! - A kind is one file and one line in [`kinds!`]; the engine, plans, the role's policy, the docs and
+//! - A kind is one file and one line in the list `kinds!`; the engine, plans, the role's policy, the docs and
 //!   the replay tests follow from its [`Resource`].
 
 use std::fmt::Display;

@@ -44,7 +44,8 @@ pub fn on_creation(cx: &Cx, wanted: &Tags) -> Tags {
 
 /// The tags to set on what is there: what is missing or different, and the adoption mark on what we have not made.
 pub fn missing(wanted: &Tags, seen: &Tags, made_by_us: bool) -> Tags {
-    let mut missing: Tags = wanted.iter().filter(|(key, value)| seen.get(*key) != Some(value)).map(|(k, v)| (k.clone(), v.clone())).collect();
+    let mut missing: Tags =
+        wanted.iter().filter(|(key, value)| seen.get(*key) != Some(value)).map(|(k, v)| (k.clone(), v.clone())).collect();
     if missing.contains_key(&app_key()) && !made_by_us {
         missing.insert(adopted_key(), "true".into());
     }

@@ -113,8 +113,13 @@ impl Scope {
             Self::Users => json!(format!("{iam}:user{}*", c.iam_path)),
             Self::AnyUser => json!(format!("{iam}:user/*")),
             // The shared one may sit under a path.
-            Self::Policies => json!(["policy/", "policy/*/"].map(|path| format!("{iam}:{path}{}", c.policy)).into_iter()
-                .chain([format!("{iam}:policy/{}-*", c.policy)]).collect::<Vec<_>>()),
+            Self::Policies => json!(
+                ["policy/", "policy/*/"]
+                    .map(|path| format!("{iam}:{path}{}", c.policy))
+                    .into_iter()
+                    .chain([format!("{iam}:policy/{}-*", c.policy)])
+                    .collect::<Vec<_>>()
+            ),
             Self::Buckets => json!(format!("arn:{}:s3:::*", c.partition)),
             Self::Repositories => json!(format!("arn:{}:ecr:*:{}:repository/*", c.partition, c.account_id)),
         }

@@ -11,7 +11,9 @@ use aws_sdk_iam::types::PolicyScopeType;
 use serde_json::{Value, json};
 
 use super::permission::Condition;
-use super::{Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, Tags, aws_cli, ownership, user};
+use super::{
+    Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, Tags, aws_cli, ownership, user,
+};
 use crate::aws::{Meaning, Service};
 use crate::domain::job::{Trouble, TroubleCode};
 use crate::domain::plan::Action;
@@ -137,7 +139,9 @@ impl Change for PolicyChange {
                 aws_cli::word(arn),
                 aws_cli::document(after)
             ),
-            Self::Tag { arn, tags } => format!("aws iam tag-policy --policy-arn {} --tags {}", aws_cli::word(arn), ownership::shorthand(tags)),
+            Self::Tag { arn, tags } => {
+                format!("aws iam tag-policy --policy-arn {} --tags {}", aws_cli::word(arn), ownership::shorthand(tags))
+            }
         }
     }
 }
@@ -336,7 +340,9 @@ impl Policy {
     fn warnings_of_mode(&self) -> Vec<String> {
         let Some(_) = self.tags else {
             let name = &self.name;
-            return vec![format!("The shared policy {name} opens every bucket in the account to the app; \"media_access\": \"scoped\" opens its own alone.")];
+            return vec![format!(
+                "The shared policy {name} opens every bucket in the account to the app; \"media_access\": \"scoped\" opens its own alone."
+            )];
         };
         Vec::new()
     }

@@ -8,7 +8,9 @@ use std::fmt;
 use aws_sdk_iam::types::Tag;
 use serde_json::{Value, json};
 
-use super::{Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, Tags, aws_cli, ownership};
+use super::{
+    Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, Tags, aws_cli, ownership,
+};
 use crate::aws::{Meaning, Service};
 use crate::domain::job::{Trouble, TroubleCode};
 use crate::domain::names::{AppName, IamPath};

@@ -15,7 +15,6 @@ const COLUMNS: &str = "SELECT a.id, a.name, a.account, a.spec, a.state, a.versio
     (SELECT j.id FROM jobs j WHERE j.app_id = a.id AND j.state IN ('queued', 'running', 'waiting')) AS active_job, \
     (SELECT MAX(j.id) FROM jobs j WHERE j.app_id = a.id) AS last_job FROM apps a";
 
-
 /// Which apps to list.
 #[derive(Debug, Clone, Default)]
 pub struct AppFilter {

@@ -219,7 +219,13 @@ impl Store {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn sealed_secret(&self, app: Ulid, access_key_id: &str, caller: &Caller, claim_key: Option<String>) -> Result<ClaimAnswer, StoreError> {
+    pub async fn sealed_secret(
+        &self,
+        app: Ulid,
+        access_key_id: &str,
+        caller: &Caller,
+        claim_key: Option<String>,
+    ) -> Result<ClaimAnswer, StoreError> {
         let mut db = self.reads.acquire().await?;
         claimable(&mut db, app, access_key_id, caller, claim_key.as_deref(), self.clock.now()).await
     }
@@ -229,7 +235,13 @@ impl Store {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn claim_secret(&self, app: Ulid, access_key_id: &str, caller: &Caller, claim_key: Option<String>) -> Result<ClaimAnswer, StoreError> {
+    pub async fn claim_secret(
+        &self,
+        app: Ulid,
+        access_key_id: &str,
+        caller: &Caller,
+        claim_key: Option<String>,
+    ) -> Result<ClaimAnswer, StoreError> {
         let (now, key, caller, for_good) = (self.clock.now(), access_key_id.to_owned(), caller.clone(), claim_key.is_none());
         let answer = self.writer.write(move |db| Box::pin(claim_secret(db, app, key, caller, claim_key, now))).await?;
         if for_good && matches!(answer, ClaimAnswer::Sealed(..)) {
@@ -249,9 +261,13 @@ impl Store {
             .writer
             .write(move |db| {
                 Box::pin(async move {
-                    let claimed = sqlx::query("UPDATE credentials SET sealed = NULL WHERE secret = 'claimed' AND sealed IS NOT NULL AND claimed_at <= ?");
+                    let claimed = sqlx::query(
+                        "UPDATE credentials SET sealed = NULL WHERE secret = 'claimed' AND sealed IS NOT NULL AND claimed_at <= ?",
+                    );
                     let claimed = claimed.bind(now.before(REPEATABLE).millis()).execute(&mut *db).await?;
-                    let expired = sqlx::query("UPDATE credentials SET sealed = NULL, secret = 'expired' WHERE secret = 'unclaimed' AND created_at <= ?");
+                    let expired = sqlx::query(
+                        "UPDATE credentials SET sealed = NULL, secret = 'expired' WHERE secret = 'unclaimed' AND created_at <= ?",
+                    );
                     let expired = expired.bind(now.before(UNCLAIMED).millis()).execute(&mut *db).await?;
                     Ok(claimed.rows_affected() + expired.rows_affected())
                 })
@@ -319,7 +335,9 @@ async fn claimable(
     let (credential, sealed) = (read(&found)?, row.plain::<Option<Vec<u8>>>("sealed")?);
     let earlier_key = row.plain::<Option<String>>("claim_key")?;
     Ok(match (credential.secret, sealed) {
-        (SecretState::Unclaimed, Some(sealed)) if now.since(credential.created_at) < UNCLAIMED => ClaimAnswer::Sealed(Box::new(credential), sealed),
+        (SecretState::Unclaimed, Some(sealed)) if now.since(credential.created_at) < UNCLAIMED => {
+            ClaimAnswer::Sealed(Box::new(credential), sealed)
+        }
         (SecretState::Claimed, Some(sealed)) => {
             let same = claim_key.is_some() && earlier_key.as_deref() == claim_key && credential.claimed_by.as_ref() == Some(&caller.name);
             let young = credential.claimed_at.is_some_and(|at| now.since(at) < REPEATABLE);

@@ -52,13 +52,15 @@ pub fn fingerprint(parts: &[&[u8]]) -> String {
 }
 
 pub(super) async fn earlier(db: &mut SqliteConnection, key: &IdempotencyKey, now: Timestamp) -> Result<Earlier, StoreError> {
-    let row = sqlx::query("SELECT fingerprint, status, location, body, key FROM idempotency WHERE caller = ? AND route = ? AND key = ? AND created_at > ?")
-        .bind(&key.caller)
-        .bind(&key.route)
-        .bind(&key.key)
-        .bind(now.before(IDEMPOTENCY_AGE).millis())
-        .fetch_optional(db)
-        .await?;
+    let row = sqlx::query(
+        "SELECT fingerprint, status, location, body, key FROM idempotency WHERE caller = ? AND route = ? AND key = ? AND created_at > ?",
+    )
+    .bind(&key.caller)
+    .bind(&key.route)
+    .bind(&key.key)
+    .bind(now.before(IDEMPOTENCY_AGE).millis())
+    .fetch_optional(db)
+    .await?;
     let Some(row) = row else { return Ok(Earlier::None) };
     let row = Reader { row: &row, table: "idempotency", key: "key" };
     if row.plain::<String>("fingerprint")? != key.fingerprint {

@@ -231,7 +231,8 @@ impl Store {
         self.writer
             .write(move |db| {
                 Box::pin(async move {
-                    let renew = "UPDATE jobs SET lease_until = ? WHERE id = ? AND lease_token = ? AND state = 'running' RETURNING cancel_requested";
+                    let renew =
+                        "UPDATE jobs SET lease_until = ? WHERE id = ? AND lease_token = ? AND state = 'running' RETURNING cancel_requested";
                     let row: Option<i64> =
                         sqlx::query_scalar(renew).bind(until).bind(lease.job.to_string()).bind(lease.token).fetch_optional(db).await?;
                     row.map(|asked| asked == 1).ok_or(StoreError::LostLease)
@@ -388,7 +389,12 @@ impl Store {
     }
 }
 
-async fn onboard(db: &mut SqliteConnection, new: NewApp, key: Option<IdempotencyKey>, now: Timestamp) -> Result<Result<Accepted, Refusal>, StoreError> {
+async fn onboard(
+    db: &mut SqliteConnection,
+    new: NewApp,
+    key: Option<IdempotencyKey>,
+    now: Timestamp,
+) -> Result<Result<Accepted, Refusal>, StoreError> {
     if let Some(answer) = earlier(db, key.as_ref(), now).await? {
         return Ok(answer);
     }
@@ -437,7 +443,11 @@ async fn ask(
     Ok(Ok(Accepted::Fresh(Box::new(job))))
 }
 
-async fn earlier(db: &mut SqliteConnection, key: Option<&IdempotencyKey>, now: Timestamp) -> Result<Option<Result<Accepted, Refusal>>, StoreError> {
+async fn earlier(
+    db: &mut SqliteConnection,
+    key: Option<&IdempotencyKey>,
+    now: Timestamp,
+) -> Result<Option<Result<Accepted, Refusal>>, StoreError> {
     let Some(key) = key else { return Ok(None) };
     Ok(match idempotency::earlier(db, key, now).await? {
         Earlier::None => None,
@@ -466,7 +476,13 @@ fn new_job(spec: &AppSpec, kind: JobKind, resources: &[String], requested_by: St
     }
 }
 
-async fn insert_job(db: &mut SqliteConnection, app: Ulid, job: &Job, key: Option<IdempotencyKey>, now: Timestamp) -> Result<(), StoreError> {
+async fn insert_job(
+    db: &mut SqliteConnection,
+    app: Ulid,
+    job: &Job,
+    key: Option<IdempotencyKey>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let insert = "INSERT INTO jobs (id, app_id, kind, state, attempt, requested_by, cancel_requested, created_at, lease_token) \
                   VALUES (?, ?, ?, ?, 0, ?, 0, ?, 0)";
     let insert = sqlx::query(insert).bind(job.id.to_string()).bind(app.to_string()).bind(job.kind.to_string());
@@ -487,13 +503,7 @@ async fn insert_job(db: &mut SqliteConnection, app: Ulid, job: &Job, key: Option
     Ok(())
 }
 
-async fn claim(
-    db: &mut SqliteConnection,
-    owner: String,
-    now: Timestamp,
-    lease: Duration,
-    deadline: Duration,
-) -> Result<Claim, StoreError> {
+async fn claim(db: &mut SqliteConnection, owner: String, now: Timestamp, lease: Duration, deadline: Duration) -> Result<Claim, StoreError> {
     let claim = "UPDATE jobs SET state = 'running', attempt = attempt + 1, lease_owner = ?, lease_token = lease_token + 1, lease_until = ?, \
         started_at = COALESCE(started_at, ?), deadline_at = COALESCE(deadline_at, ?), next_attempt_at = NULL, reason = NULL \
         WHERE id = (SELECT id FROM jobs WHERE state IN ('queued', 'running', 'waiting') \
@@ -549,7 +559,13 @@ pub(super) async fn hold(db: &mut SqliteConnection, lease: Lease) -> Result<Ulid
     Reader { row: &row, table: "jobs", key: "id" }.id("app_id")
 }
 
-async fn record(db: &mut SqliteConnection, lease: Lease, step: Option<StepRecord>, happening: Happening, now: Timestamp) -> Result<(), StoreError> {
+async fn record(
+    db: &mut SqliteConnection,
+    lease: Lease,
+    step: Option<StepRecord>,
+    happening: Happening,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let app = hold(db, lease).await?;
     if let Some(StepRecord { step, arn, made }) = step {
         let update = "UPDATE steps SET state = ?, changes = ?, attempts = ?, error = ?, duration_ms = ? WHERE job_id = ? AND resource = ?";
@@ -660,7 +676,8 @@ async fn job_by_id(db: &mut SqliteConnection, id: Ulid) -> Result<Option<Job>, S
 }
 
 async fn steps(db: &mut SqliteConnection, job: Ulid) -> Result<Vec<Step>, StoreError> {
-    let rows = sqlx::query("SELECT job_id, resource, state, changes, attempts, error, duration_ms FROM steps WHERE job_id = ? ORDER BY position");
+    let rows =
+        sqlx::query("SELECT job_id, resource, state, changes, attempts, error, duration_ms FROM steps WHERE job_id = ? ORDER BY position");
     let rows = rows.bind(job.to_string()).fetch_all(db).await?;
     let read = |row: &SqliteRow| {
         let row = Reader { row, table: "steps", key: "job_id" };
@@ -699,4 +716,3 @@ fn read_job(row: &SqliteRow) -> Result<Job, StoreError> {
         finished_at: row.moment_or_null("finished_at")?,
     })
 }
-

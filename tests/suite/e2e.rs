@@ -87,7 +87,13 @@ async fn scoped_access_opens_the_apps_own_buckets_alone() {
         assert_eq!(seen["policy_document"], Value::Null, "no shared policy is made for it");
         let document = seen["scoped_policy_document"].to_string();
         assert!(document.contains(&format!("arn:aws:s3:::{name}-media-{account}")));
-        for (action, granted) in [("s3:PutObject\"", true), ("s3:AbortMultipartUpload", true), ("s3:PutBucketAcl", false), ("s3:PutObjectAcl", false), ("arn:aws:s3:::*", false)] {
+        for (action, granted) in [
+            ("s3:PutObject\"", true),
+            ("s3:AbortMultipartUpload", true),
+            ("s3:PutBucketAcl", false),
+            ("s3:PutObjectAcl", false),
+            ("arn:aws:s3:::*", false),
+        ] {
             assert_eq!(document.contains(action), granted, "{action} in {document}");
         }
         server.stop().await;
@@ -186,7 +192,13 @@ async fn a_plan_on_a_repository_with_images_says_which_would_expire() {
         let layers = json!([{"mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip", "size": 1, "digest": format!("sha256:{}", digest.repeat(64))}]);
         let manifest = json!({"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json",
             "config": {"mediaType": "application/vnd.docker.container.image.v1+json", "size": 1, "digest": format!("sha256:{}", digest.repeat(64))}, "layers": layers});
-        eyes::call(&setup.place, "ecr", "put_image", json!({"repositoryName": name, "imageManifest": manifest.to_string(), "imageTag": tag})).unwrap();
+        eyes::call(
+            &setup.place,
+            "ecr",
+            "put_image",
+            json!({"repositoryName": name, "imageManifest": manifest.to_string(), "imageTag": tag}),
+        )
+        .unwrap();
     }
     let rule = json!({"rulePriority": 1, "selection": {"tagStatus": "tagged", "tagPatternList": ["o*"], "countType": "imageCountMoreThan", "countNumber": 1}, "action": {"type": "expire"}});
     let another = json!({"rulePriority": 2, "selection": {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 1}, "action": {"type": "expire"}});
@@ -205,7 +217,12 @@ async fn the_commands_of_a_plan_do_what_the_job_would_do() {
     let name = unique("acme");
     let body = json!({"name": name, "media_access": "scoped", "access_key": false, "tags": {"team": "shop and more"}});
     let plan: Value = server.post("/v1/apps?dry_run=true", &body).await.json().await.unwrap();
-    let commands: Vec<&str> = plan["changes"].as_array().unwrap().iter().map(|change| change["aws_cli"].as_str().unwrap_or_else(|| panic!("{change:#}"))).collect();
+    let commands: Vec<&str> = plan["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|change| change["aws_cli"].as_str().unwrap_or_else(|| panic!("{change:#}")))
+        .collect();
     assert_eq!(commands.len(), 10);
     for command in &commands {
         run_by_hand(&setup.place, command);

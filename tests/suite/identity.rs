@@ -1,7 +1,5 @@
 //! Who the binary works as, and what it says when it cannot start.
 
-#![allow(clippy::unwrap_used, reason = "what is missing fails the test")]
-
 use std::process::Stdio;
 
 use aws_credential_types::Credentials;

@@ -19,9 +19,11 @@ const NOT_ENFORCED: [(&str, &str); 1] =
 fn place_with(policy: impl Fn(&str) -> Value) -> Place {
     let place = Place::owner_of_an_enforcing_account();
     let trust = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}]});
-    eyes::call(&place, "iam", "create_role", json!({"RoleName": "slipway", "AssumeRolePolicyDocument": trust.to_string()})).expect("a role");
+    eyes::call(&place, "iam", "create_role", json!({"RoleName": "slipway", "AssumeRolePolicyDocument": trust.to_string()}))
+        .expect("a role");
     let document = policy(&place.account).to_string();
-    eyes::call(&place, "iam", "put_role_policy", json!({"RoleName": "slipway", "PolicyName": "slipway", "PolicyDocument": document})).expect("a policy");
+    eyes::call(&place, "iam", "put_role_policy", json!({"RoleName": "slipway", "PolicyName": "slipway", "PolicyDocument": document}))
+        .expect("a policy");
     place
 }
 
@@ -64,14 +66,24 @@ async fn everything(owner: &Place) -> Vec<Value> {
     let adopted = unique("adopted");
     things_made_by_hand(owner, &adopted);
     let bucket = json!([{"name": format!("{adopted}-media")}]);
-    troubles.extend(job(&server, "/v1/apps", Some(json!({"name": adopted, "on_existing": "adopt", "buckets": bucket, "media_access": "scoped"}))).await);
+    troubles.extend(
+        job(&server, "/v1/apps", Some(json!({"name": adopted, "on_existing": "adopt", "buckets": bucket, "media_access": "scoped"}))).await,
+    );
     damage(owner, &adopted);
     troubles.extend(job(&server, &format!("/v1/apps/{adopted}/repair"), None).await);
 
     let lost = unique("lost");
     setup.wire.break_calls([("s3:CreateBucket", 0, Fault::ResetBefore)]);
-    eyes::call(owner, "s3", "create_bucket", json!({"Bucket": format!("{lost}-media"), "CreateBucketConfiguration": {"LocationConstraint": "us-west-2"}})).unwrap();
-    troubles.extend(job(&server, "/v1/apps", Some(json!({"name": lost, "buckets": [{"name": format!("{lost}-media")}], "repositories": []}))).await);
+    eyes::call(
+        owner,
+        "s3",
+        "create_bucket",
+        json!({"Bucket": format!("{lost}-media"), "CreateBucketConfiguration": {"LocationConstraint": "us-west-2"}}),
+    )
+    .unwrap();
+    troubles.extend(
+        job(&server, "/v1/apps", Some(json!({"name": lost, "buckets": [{"name": format!("{lost}-media")}], "repositories": []}))).await,
+    );
 
     let rule = json!({"rulePriority": 1, "selection": {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 5}, "action": {"type": "expire"}});
     let other = json!({"name": shared, "repositories": [{"lifecycle": {"rules": [rule]}}]});
@@ -97,7 +109,8 @@ async fn listing(server: &Server, name: &str) -> Option<Value> {
 fn things_made_by_hand(owner: &Place, name: &str) {
     eyes::call(owner, "iam", "create_user", json!({"UserName": name, "Path": "/apps/"})).unwrap();
     let constraint = json!({"LocationConstraint": "us-west-2"});
-    let args = json!({"Bucket": format!("{name}-media"), "CreateBucketConfiguration": constraint, "ObjectOwnership": "BucketOwnerPreferred"});
+    let args =
+        json!({"Bucket": format!("{name}-media"), "CreateBucketConfiguration": constraint, "ObjectOwnership": "BucketOwnerPreferred"});
     eyes::call(owner, "s3", "create_bucket", args).unwrap();
     eyes::call(owner, "ecr", "create_repository", json!({"repositoryName": name})).unwrap();
 }
@@ -107,7 +120,12 @@ fn damage(owner: &Place, name: &str) {
     let document = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]});
     for _ in 0..4 {
         // Where the onboarding failed there is nothing to damage.
-        let _ = eyes::call(owner, "iam", "create_policy_version", json!({"PolicyArn": policy, "PolicyDocument": document.to_string(), "SetAsDefault": true}));
+        let _ = eyes::call(
+            owner,
+            "iam",
+            "create_policy_version",
+            json!({"PolicyArn": policy, "PolicyDocument": document.to_string(), "SetAsDefault": true}),
+        );
     }
     let _ = eyes::call(owner, "iam", "untag_policy", json!({"PolicyArn": policy, "TagKeys": ["slipway:app"]}));
 }

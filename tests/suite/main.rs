@@ -1,12 +1,13 @@
 //! The whole service against emulators. `make test` starts them and runs this.
+#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails there")]
 
 mod api;
 mod e2e;
+mod identity;
 mod least_privilege;
+mod openapi;
+mod process;
 mod replay;
 mod scripted;
-mod openapi;
 mod store;
-mod process;
-mod identity;
 mod support;

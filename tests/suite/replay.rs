@@ -294,7 +294,8 @@ fn every_fault_at_every_call(scenario: &Scenario) {
     let clean = run(scenario, None);
     let cases: Vec<(&str, usize, Fault)> =
         clean.calls.iter().flat_map(|(call, nth)| Fault::ALL.map(|fault| (call.as_str(), *nth, fault))).collect();
-    let cases: Vec<_> = cases.into_iter().filter(|(call, nth, _)| !scenario.always.iter().any(|(name, n, _)| name == call && n == nth)).collect();
+    let cases: Vec<_> =
+        cases.into_iter().filter(|(call, nth, _)| !scenario.always.iter().any(|(name, n, _)| name == call && n == nth)).collect();
     let (next, done, failed) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..AT_ONCE {

@@ -50,7 +50,14 @@ async fn a_second_app_takes_nine_calls_in_three_waves() {
     let creates: Vec<String> = called.drain(..3).collect();
     assert!(creates.iter().all(|name| name.contains(":Create")), "{creates:?} come first");
     called.sort();
-    let rest = ["ecr:PutLifecyclePolicy", "iam:AddUserToGroup", "iam:AttachUserPolicy", "iam:CreateAccessKey", "s3:PutBucketCors", "s3:PutPublicAccessBlock"];
+    let rest = [
+        "ecr:PutLifecyclePolicy",
+        "iam:AddUserToGroup",
+        "iam:AttachUserPolicy",
+        "iam:CreateAccessKey",
+        "s3:PutBucketCors",
+        "s3:PutPublicAccessBlock",
+    ];
     assert_eq!(called, rest);
     server.stop().await;
 }
@@ -86,7 +93,10 @@ async fn every_later_call_on_a_bucket_names_its_owner_and_none_sends_an_acl() {
     let on_buckets: Vec<&Call> = log.iter().filter(|call| call.service == "s3").collect();
     assert!(on_buckets.len() > 6);
     for call in on_buckets {
-        assert!(!call.uri.contains("acl") && !call.headers.keys().any(|header| header.starts_with("x-amz-acl") || header.starts_with("x-amz-grant")));
+        assert!(
+            !call.uri.contains("acl")
+                && !call.headers.keys().any(|header| header.starts_with("x-amz-acl") || header.starts_with("x-amz-grant"))
+        );
         if !["CreateBucket", "HeadBucket", "ListBuckets"].contains(&call.operation.as_str()) {
             assert_eq!(call.headers.get("x-amz-expected-bucket-owner"), Some(&setup.place.account), "{}", call.operation);
         }

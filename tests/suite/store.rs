@@ -1,7 +1,5 @@
 //! What every database has to do for the service, whichever it is.
 
-#![allow(clippy::unwrap_used, reason = "what is missing fails the test")]
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 

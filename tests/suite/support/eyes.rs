@@ -20,8 +20,7 @@ fn ask(request: &Value) -> Value {
     let start = || {
         let python = super::aws::required("SLIPWAY_TEST_PYTHON");
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/eyes.py");
-        let mut process =
-            Command::new(python).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("eyes.py starts");
+        let mut process = Command::new(python).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("eyes.py starts");
         let (to, from) = (process.stdin.take().unwrap(), BufReader::new(process.stdout.take().unwrap()));
         Mutex::new(Eyes { _process: process, to, from })
     };

@@ -1,7 +1,5 @@
 //! The real binary as a child process, and a gate between it and an emulator.
 
-#![allow(clippy::unwrap_used, reason = "what is missing fails the test")]
-
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Client, Method, RequestBuilder, Response};
-use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use slipway::clock::Clock;
 use slipway::config::Settings;
@@ -150,9 +149,4 @@ impl Server {
         self.tasks.stop();
         self.tasks.ended().await;
     }
-}
-
-/// The seal key in clear, for tests that search for secrets.
-pub fn seal_key(setup: &Setup) -> String {
-    setup.settings.seal_key.as_ref().expect("a key").expose_secret().to_owned()
 }

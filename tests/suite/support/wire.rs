@@ -38,8 +38,15 @@ pub enum Fault {
 
 impl Fault {
     pub const ALL: [Self; 9] = [
-        Self::Throttled, Self::ServerError, Self::Refused, Self::ResetBefore, Self::ResetAfter,
-        Self::Late, Self::Denied, Self::LostBefore, Self::LostAfter,
+        Self::Throttled,
+        Self::ServerError,
+        Self::Refused,
+        Self::ResetBefore,
+        Self::ResetAfter,
+        Self::Late,
+        Self::Denied,
+        Self::LostBefore,
+        Self::LostAfter,
     ];
 
     pub fn loses_the_process(self) -> bool {
@@ -55,8 +62,6 @@ pub type Script = Arc<dyn Fn(&Call) -> Option<Answer> + Send + Sync>;
 pub enum Answer {
     /// This status and body.
     Now(u16, String),
-    /// The emulator acts, and this is answered.
-    After(u16, String),
 }
 
 /// A call, named as AWS names it.
@@ -190,10 +195,6 @@ impl HttpConnector for WiredConnector {
         HttpConnectorFuture::new(async move {
             match (answer, fault) {
                 (Some(Answer::Now(status, body)), _) => Ok(response(status, body)),
-                (Some(Answer::After(status, body)), _) => {
-                    inner.call(request).await?;
-                    Ok(response(status, body))
-                }
                 (None, None) => inner.call(request).await,
                 (None, Some(fault)) => go_wrong(fault, &call, inner, request, &lost).await,
             }
@@ -282,9 +283,14 @@ fn s3_operation(method: &str, uri: &str) -> String {
     let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
     let has = |name: &str| query.split('&').any(|pair| pair.split('=').next() == Some(name));
     let is_root = path.splitn(4, '/').nth(3).unwrap_or_default().is_empty();
-    let thing = [("tagging", "BucketTagging"), ("cors", "BucketCors"), ("publicAccessBlock", "PublicAccessBlock"), ("ownershipControls", "BucketOwnershipControls")]
-        .iter()
-        .find(|(name, _)| has(name));
+    let thing = [
+        ("tagging", "BucketTagging"),
+        ("cors", "BucketCors"),
+        ("publicAccessBlock", "PublicAccessBlock"),
+        ("ownershipControls", "BucketOwnershipControls"),
+    ]
+    .iter()
+    .find(|(name, _)| has(name));
     match (method, thing) {
         ("PUT", Some((_, thing))) => format!("Put{thing}"),
         ("GET", Some((_, thing))) => format!("Get{thing}"),
