@@ -1,3 +1,4 @@
+-- Tables are kept by their key (WITHOUT ROWID) where the key is a text: one tree to write instead of two.
 -- Times are milliseconds since the Unix epoch; ids are ULIDs; documents are JSON as text.
 
 CREATE TABLE apps (
@@ -12,7 +13,7 @@ CREATE TABLE apps (
     created_by TEXT NOT NULL,
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL
-);
+) WITHOUT ROWID;
 
 CREATE TABLE jobs (
     id               TEXT PRIMARY KEY,
@@ -40,7 +41,7 @@ CREATE TABLE jobs (
     CHECK ((state IN ('succeeded', 'failed', 'needs_attention', 'canceled')) = (finished_at IS NOT NULL)),
     CHECK ((state = 'succeeded') = (result IS NOT NULL)),
     CHECK ((state IN ('failed', 'needs_attention')) = (error IS NOT NULL))
-);
+) WITHOUT ROWID;
 
 -- At most one active job per app.
 CREATE UNIQUE INDEX jobs_active_app ON jobs (app_id) WHERE state IN ('queued', 'running', 'waiting');
@@ -57,7 +58,7 @@ CREATE TABLE steps (
     error       TEXT,
     duration_ms BIGINT,
     PRIMARY KEY (job_id, position)
-);
+) WITHOUT ROWID;
 
 CREATE TABLE events (
     seq    INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -80,7 +81,7 @@ CREATE TABLE resources (
     job_id     TEXT NOT NULL REFERENCES jobs (id),
     updated_at BIGINT NOT NULL,
     PRIMARY KEY (app_id, resource)
-);
+) WITHOUT ROWID;
 
 -- Written before CreateAccessKey is called; open until its outcome is known.
 CREATE TABLE key_intents (
@@ -129,7 +130,7 @@ CREATE TABLE idempotency (
     body        TEXT NOT NULL,
     created_at  BIGINT NOT NULL,
     PRIMARY KEY (caller, route, key)
-);
+) WITHOUT ROWID;
 
 CREATE INDEX idempotency_age ON idempotency (created_at);
 

@@ -77,7 +77,7 @@ impl Store {
     }
 
     async fn resources(&self, app: Ulid) -> Result<Vec<AppResource>, StoreError> {
-        let rows = sqlx::query("SELECT resource, arn, state, error, job_id, updated_at FROM resources WHERE app_id = ? ORDER BY rowid");
+        let rows = sqlx::query("SELECT resource, arn, state, error, job_id, updated_at FROM resources WHERE app_id = ? ORDER BY resource");
         let rows = rows.bind(app.to_string()).fetch_all(&self.reads).await?;
         let read = |row: &SqliteRow| {
             let row = Reader { row, table: "resources", key: "resource" };
