@@ -183,8 +183,29 @@ impl Account {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
+        self.turn(service).await;
+        self.call_at_once(service, operation, call).await
+    }
+
+    /// Waits for the turn of one call to `service`; at once while AWS does not throttle.
+    pub async fn turn(&self, service: Service) {
+        self.paces[service as usize].turn().await;
+    }
+
+    /// Makes a call whose turn has come.
+    ///
+    /// # Errors
+    /// What AWS refused, with its meaning.
+    pub async fn call_at_once<T, E>(
+        &self,
+        service: Service,
+        operation: &'static str,
+        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, AwsError>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
         let pace = &self.paces[service as usize];
-        pace.turn().await;
         let began = Instant::now();
         let answer = call.await.map_err(|error| AwsError::of(service, operation, &error));
         let outcome = answer.as_ref().map_or_else(|error| error.meaning.to_string(), |_| "Ok".to_owned());

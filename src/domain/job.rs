@@ -96,7 +96,7 @@ impl JobState {
             (S::Running, E::MustWait) => Ok(S::Waiting),
             (S::Running, E::Converged) => Ok(S::Succeeded),
             (S::Running, E::GaveUp) => Ok(S::Failed),
-            (S::Running, E::Parked) => Ok(S::NeedsAttention),
+            (S::Queued | S::Waiting | S::Running, E::Parked) => Ok(S::NeedsAttention),
             (S::Running, E::Released) => Ok(S::Queued),
             (S::Queued | S::Waiting | S::Running | S::NeedsAttention, E::Canceled) => Ok(S::Canceled),
             (S::Failed | S::NeedsAttention | S::Canceled | S::Waiting, E::RetryAsked) => Ok(S::Queued),
@@ -181,6 +181,19 @@ pub struct Trouble {
     pub retryable: bool,
     /// The AWS call that was refused.
     pub aws: Option<AwsRefusal>,
+}
+
+impl Trouble {
+    /// A job has ended while nobody knows whether its CreateAccessKey has made a key.
+    pub fn key_in_doubt(ended: &str) -> Self {
+        Self {
+            code: TroubleCode::CredentialInDoubt,
+            detail: format!("{ended}; but AWS's answer with a new access key was lost before, and the key may be live"),
+            remedy: Some("Retry the job: Slipway then finds the key and deletes it, or names it if that is not safe.".into()),
+            retryable: false,
+            aws: None,
+        }
+    }
 }
 
 /// One resource of a job.
@@ -288,6 +301,7 @@ mod tests {
             .collect();
         insta::assert_snapshot!(table.join("\n"), @r"
         queued claimed running
+        queued parked needs_attention
         queued canceled canceled
         running claimed running
         running made to wait waiting
@@ -297,6 +311,7 @@ mod tests {
         running canceled canceled
         running released queued
         waiting claimed running
+        waiting parked needs_attention
         waiting canceled canceled
         waiting retried queued
         failed retried queued

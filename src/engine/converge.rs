@@ -6,8 +6,9 @@ use super::{Outcome, Report, full_jitter};
 use crate::clock::Timestamp;
 use crate::domain::event::Happening;
 use crate::domain::job::{Trouble, TroubleCode};
+use crate::domain::plan::Action;
 use crate::domain::spec::OnExisting;
-use crate::resources::{Applied, Cx, Fault, Observation, Resource};
+use crate::resources::{Applied, Change as _, Cx, Fault, Observation, Resource};
 
 /// Looks at one thing before it is taken for something that AWS does not show everywhere yet.
 const LOOKS: u32 = 3;
@@ -83,6 +84,7 @@ async fn apply_all<R: Resource>(resource: &R, cx: &Cx, report: &dyn Report, turn
         stop_if_interrupted(report)?;
         match resource.apply(cx, change).await? {
             Applied::MetExisting => return Ok(false),
+            Applied::Done if change.action() == Action::None => {}
             Applied::Done => {
                 turn.changes.push(change.to_string());
                 report.tell(Happening::ChangeApplied { resource: resource.id(), change: change.to_string() });

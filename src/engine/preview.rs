@@ -1,5 +1,7 @@
 //! Plans: the path of a job without its last step.
 
+use std::collections::BTreeSet;
+
 use futures::future::join_all;
 
 use super::converge::look;
@@ -22,7 +24,15 @@ pub async fn plan(spec: &AppSpec, conventions: &Conventions, cx: &Cx) -> Plan {
     let nodes = graph(spec, conventions);
     let previews = join_all(nodes.iter().map(|node| node.preview(cx))).await;
     let (mut changes, mut warnings) = (Vec::new(), Vec::new());
-    for preview in previews {
+    let mut out_of_reach = BTreeSet::new();
+    for (node, preview) in nodes.iter().zip(previews) {
+        let preview = match node.needs().into_iter().find(|need| out_of_reach.contains(need)) {
+            Some(need) => not_reached(&node.id(), &need),
+            None => preview,
+        };
+        if preview.changes.iter().any(|change| matches!(change.action, Action::Conflict | Action::Blocked)) {
+            out_of_reach.insert(node.id());
+        }
         changes.extend(preview.changes);
         warnings.extend(preview.warnings);
     }
@@ -63,6 +73,14 @@ fn planned_change(id: &str, change: &impl Change) -> PlannedChange {
         aws_cli: (action != Action::None).then(|| change.aws_cli()),
         error: None,
     }
+}
+
+/// The preview of a resource that the job would skip. What nodes need comes before them in the graph.
+fn not_reached(id: &str, need: &str) -> Preview {
+    let detail = format!("needs {need}");
+    let change =
+        PlannedChange { resource: id.to_owned(), action: Action::Blocked, detail, before: None, after: None, aws_cli: None, error: None };
+    Preview { changes: vec![change], warnings: Vec::new() }
 }
 
 fn stands_in_the_way(id: &str, fault: &Fault) -> PlannedChange {

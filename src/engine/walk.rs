@@ -53,8 +53,6 @@ pub async fn walk(nodes: &[Box<dyn Node>], cx: &Cx, deadline: Timestamp, report:
                 Readiness::Never(because) => {
                     report.tell(Happening::StepSkipped { resource: node.id(), because });
                     outcomes.insert(node.id(), Outcome::Skipped);
-                    // What needs this one is skipped in the next round.
-                    blocked.retain(|other: &&dyn Node| other.id() != node.id());
                 }
             }
         }

@@ -245,7 +245,7 @@ async fn plan_of(service: &Service, spec: &AppSpec, app: Option<&App>) -> Result
         accepted_at: service.clock.now(),
         on_existing: spec.on_existing,
         untouched: false,
-        resumed: false,
+        interrupted: std::collections::BTreeMap::new(),
         recorded,
         keys: Arc::new(RecordsOnly(records)),
         clock: service.clock.clone(),

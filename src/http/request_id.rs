@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request};
-use axum::http::HeaderValue;
+use axum::http::{HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument as _;
@@ -24,7 +24,10 @@ pub async fn carry(request: Request, next: Next) -> Response {
     let mut response = next.run(request).instrument(span.clone()).await;
     let (status, took) = (response.status().as_u16(), began.elapsed());
     span.in_scope(|| tracing::debug!(%method, path, status, ms = took.as_millis(), "request"));
-    let labels = [("method", method.to_string()), ("route", route), ("status", status.to_string())];
+    // Methods are the client's text: made-up ones must not make new metrics.
+    let known = [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::HEAD, Method::OPTIONS].contains(&method);
+    let method = if known { method.to_string() } else { "other".to_owned() };
+    let labels = [("method", method), ("route", route), ("status", status.to_string())];
     metrics::counter!("slipway_http_requests_total", &labels).increment(1);
     metrics::histogram!("slipway_http_request_seconds", &labels[..2]).record(took.as_secs_f64());
     if let Ok(id) = HeaderValue::from_str(&id) {

@@ -9,7 +9,7 @@
 //! 4. after a lost answer (the intent is still open) the keys are listed, and after a while listed
 //!    again, because the list is eventually consistent; a key that is not in the written list, not in
 //!    our records, made after the intent, never used, and on a user that we made, is deleted, for
-//!    nobody knows its secret;
+//!    nobody knows its secret; one made later than the call can have taken effect is not its key;
 //! 5. in any doubt a person is asked, with the key's ids. A key that may be in use is never deleted.
 //!
 //! Invariant: when the step is done the app has exactly one live key of ours, and its secret is sealed.
@@ -106,6 +106,8 @@ pub struct Lost {
     pub used: bool,
     /// Whether a job of this app made the user.
     pub made_user: bool,
+    /// The latest moment at which the interrupted call can have made a key.
+    pub latest: Timestamp,
 }
 
 /// What changes the app's keys.
@@ -208,15 +210,14 @@ impl Resource for AccessKey {
         }
         // A user that this attempt has made has no key but those of this attempt.
         let new_user = cx.has_made(&user::id(&self.user)) && records == KeyRecords::default();
-        let listed = if new_user { Vec::new() } else { self.list(cx).await? };
+        let listed = if new_user { Vec::new() } else { self.list_recorded(cx, &records).await? };
         let lost = match &records.open {
             Some(intent) => Some(self.look_for_lost(cx, intent, &records, &listed).await?),
             None => None,
         };
-        let there = |id: &str, at: Timestamp| listed.iter().any(|key| key.id == id) || cx.clock.now().since(at) < cx.timing.propagation;
-        let (ours, gone): (Vec<_>, Vec<_>) = records.keys.iter().partition(|(id, at)| there(id, *at));
-        let ids = |keys: Vec<&(String, Timestamp)>| keys.into_iter().map(|(id, _)| id.clone()).collect::<Vec<_>>();
-        let seen = SeenKeys { ours: ids(ours), gone: ids(gone), listed, lost };
+        let is_listed = |id: &String| listed.iter().any(|key| key.id == *id);
+        let (ours, gone) = records.keys.into_iter().map(|(id, _)| id).partition(is_listed);
+        let seen = SeenKeys { ours, gone, listed, lost };
         if seen == SeenKeys::default() { Ok(Observation::Absent) } else { Ok(Observation::Ours(seen)) }
     }
 
@@ -235,7 +236,9 @@ impl Resource for AccessKey {
                 }
             }
         }
-        let mut warnings = Vec::new();
+        let unknown = known_keys.iter().filter(|id| !seen.ours.contains(id));
+        let mut warnings: Vec<String> =
+            unknown.map(|id| format!("The access key {id} of user {} was not made by Slipway: find out who uses it.", self.user)).collect();
         if seen.ours.is_empty() {
             if known_keys.len() >= 2 {
                 return Err(no_slot(&self.user, &known_keys));
@@ -253,15 +256,19 @@ impl Resource for AccessKey {
             AccessKeyChange::DeleteLost { user, access_key_id, intent } => {
                 let call = cx.account.iam().delete_access_key().user_name(user.as_str()).access_key_id(access_key_id).send();
                 match cx.call(Service::Iam, "DeleteAccessKey", call).await {
-                    Err(error) if error.meaning != Meaning::NotFound => return Err(error.into()),
-                    _ => cx.keys.close(*intent).await?,
+                    Ok(_) => cx.keys.close(*intent).await?,
+                    // The list showed it: only later lists without it tell that it is gone.
+                    Err(error) if error.meaning == Meaning::NotFound => {
+                        return Err(Fault::Wait { why: error.to_string(), after: cx.timing.settle });
+                    }
+                    Err(error) => return Err(error.into()),
                 }
             }
             AccessKeyChange::Create { known_keys, gone, .. } => {
+                self.create(cx, known_keys.clone()).await?;
                 if !gone.is_empty() {
                     cx.keys.gone(gone.clone()).await?;
                 }
-                self.create(cx, known_keys.clone()).await?;
             }
         }
         Ok(Applied::Done)
@@ -270,11 +277,13 @@ impl Resource for AccessKey {
 
 impl AccessKey {
     async fn create(&self, cx: &Cx, known_keys: Vec<String>) -> Result<(), Fault> {
+        // The turn comes first: from the intent on, only the call itself takes time.
+        cx.account.turn(Service::Iam).await;
         let intent = cx.keys.intend(known_keys).await?;
         // A second attempt after a lost answer would make a second key.
         let once = aws_sdk_iam::config::Config::builder().retry_config(RetryConfig::disabled());
         let call = cx.account.iam().create_access_key().user_name(self.user.as_str()).customize().config_override(once).send();
-        let key = match cx.call(Service::Iam, "CreateAccessKey", call).await {
+        let key = match cx.account.call_at_once(Service::Iam, "CreateAccessKey", call).await {
             Ok(answer) => answer.access_key,
             Err(error) if error.had_no_effect() => {
                 cx.keys.close(intent.id).await?;
@@ -284,6 +293,24 @@ impl AccessKey {
         };
         let Some(key) = key else { return Err(unreadable_answer()) };
         cx.keys.seal(intent.id, key.access_key_id, key.secret_access_key.into()).await
+    }
+
+    /// The user's keys, looked at again where a recorded one is missing: the list is eventually consistent,
+    /// and a young key gets time to be shown before it counts as gone.
+    async fn list_recorded(&self, cx: &Cx, records: &KeyRecords) -> Result<Vec<ListedKey>, Fault> {
+        let listed = self.list(cx).await?;
+        let missing = |listed: &[ListedKey]| {
+            records.keys.iter().filter(|(id, _)| !listed.iter().any(|key| key.id == *id)).cloned().collect::<Vec<_>>()
+        };
+        if missing(&listed).is_empty() {
+            return Ok(listed);
+        }
+        tokio::time::sleep(cx.timing.settle).await;
+        let listed = self.list(cx).await?;
+        match missing(&listed).iter().find(|(_, at)| cx.clock.now().since(*at) < cx.timing.propagation) {
+            Some((id, _)) => Err(Fault::Wait { why: format!("AWS does not list the new access key {id} yet"), after: cx.timing.settle }),
+            None => Ok(listed),
+        }
     }
 
     async fn list(&self, cx: &Cx) -> Result<Vec<ListedKey>, Fault> {
@@ -315,7 +342,7 @@ impl AccessKey {
             used |= self.was_used(cx, &key.id).await?;
         }
         let made_user = cx.is_made_by_us(&user::id(&self.user));
-        Ok(Lost { intent: intent.clone(), candidates, used, made_user })
+        Ok(Lost { latest: settled_at(cx, intent), intent: intent.clone(), candidates, used, made_user })
     }
 
     async fn was_used(&self, cx: &Cx, access_key_id: &str) -> Result<bool, Fault> {
@@ -338,6 +365,7 @@ impl Lost {
         let reason = match key.created_at {
             None => "AWS does not say when it was made",
             Some(at) if at < second => "it is older than the interrupted attempt",
+            Some(at) if at > self.latest => "it was made after the interrupted attempt",
             Some(_) if self.used => "it has been used",
             Some(_) if !self.made_user => "its user was not made by Slipway",
             Some(_) => return Ok(Some(key)),
@@ -346,9 +374,14 @@ impl Lost {
     }
 }
 
+/// When the call of an intent is surely over and AWS's list has had time to show what it made.
+fn settled_at(cx: &Cx, intent: &Intent) -> Timestamp {
+    intent.at.after(cx.timing.answer).after(cx.timing.key_list)
+}
+
 /// AWS's list of keys is eventually consistent: it gets time to show what an interrupted attempt made.
 fn wait_for_the_list(cx: &Cx, intent: &Intent) -> Result<(), Fault> {
-    let after = cx.timing.key_list.saturating_sub(cx.clock.now().since(intent.at));
+    let after = settled_at(cx, intent).since(cx.clock.now());
     if after.is_zero() {
         return Ok(());
     }
@@ -399,7 +432,7 @@ mod tests {
 
     fn lost(candidates: Vec<ListedKey>) -> Lost {
         let intent = Intent { id: Ulid::nil(), known_keys: vec!["OLD".into()], at: Timestamp::from_millis(5_400) };
-        Lost { intent, candidates, used: false, made_user: true }
+        Lost { intent, candidates, used: false, made_user: true, latest: Timestamp::from_millis(30_000) }
     }
 
     fn plan(seen: &SeenKeys) -> Result<Vec<AccessKeyChange>, Fault> {
@@ -420,6 +453,7 @@ mod tests {
         let cases = [
             lost(vec![key("A", 5_000), key("B", 5_000)]),
             lost(vec![key("A", 4_999)]),
+            lost(vec![key("A", 30_001)]),
             lost(vec![ListedKey { created_at: None, ..key("A", 0) }]),
             Lost { used: true, ..lost(vec![key("A", 6_000)]) },
             Lost { made_user: false, ..lost(vec![key("A", 6_000)]) },

@@ -199,12 +199,12 @@ impl Resource for Bucket {
 
     async fn observe(&self, cx: &Cx) -> Result<Observation<SeenBucket>, Fault> {
         let s3 = cx.account.s3(&self.spec.region);
-        let call = s3.head_bucket().bucket(self.name()).send();
+        let call = s3.head_bucket().bucket(self.name()).expected_bucket_owner(&self.account_id).send();
         let region = match cx.call(Service::S3, "HeadBucket", call).await {
             Ok(answer) => answer.bucket_region,
             Err(error) if error.meaning == Meaning::NotFound => return Ok(Observation::Absent),
             // A HEAD has no body to say more: 403 is a bucket of somebody else, or one that we may not look at.
-            Err(error) if error.meaning == Meaning::Denied => return Err(self.not_ours(&error)),
+            Err(error) if error.meaning == Meaning::Denied => return Err(self.why_denied(cx, &error).await),
             Err(error) if error.status == Some(301) => return Err(self.elsewhere("another region")),
             Err(error) => return Err(error.into()),
         };
@@ -418,24 +418,34 @@ impl Bucket {
     }
 
     /// Whether an untagged bucket of this account is what this very job made, where the answer to its
-    /// create was lost: it was made after the job was accepted.
+    /// create was lost: it was made while that create can have taken effect.
     async fn is_from_this_job(&self, cx: &Cx) -> Result<bool, Fault> {
-        if !cx.is_in_doubt(&self.id()) {
-            return Ok(false);
-        }
+        let Some(span) = cx.may_have_made(&self.id()) else { return Ok(false) };
+        // S3 tells whole seconds.
+        let span = span.start().millis().div_euclid(1000)..=span.end().millis().div_euclid(1000);
         let mut token = None;
         loop {
             let call = cx.account.s3(&self.spec.region).list_buckets().prefix(self.name()).set_continuation_token(token).send();
             let page = cx.call(Service::S3, "ListBuckets", call).await?;
             if let Some(bucket) = page.buckets().iter().find(|bucket| bucket.name() == Some(self.name())) {
-                // S3 tells whole seconds.
                 let made = bucket.creation_date().map(aws_smithy_types::DateTime::secs);
-                return Ok(made.is_some_and(|made| made >= cx.accepted_at.millis().div_euclid(1000)));
+                return Ok(made.is_some_and(|made| span.contains(&made)));
             }
             token = page.continuation_token;
             if token.is_none() {
                 return Ok(false);
             }
+        }
+    }
+
+    /// The fault of a HEAD that answered 403: a call whose refusals have a body tells whether it is the
+    /// credentials, or the bucket.
+    async fn why_denied(&self, cx: &Cx, error: &AwsError) -> Fault {
+        let s3 = cx.account.s3(&self.spec.region);
+        let call = s3.get_bucket_tagging().bucket(self.name()).expected_bucket_owner(&self.account_id).send();
+        match cx.call(Service::S3, "GetBucketTagging", call).await {
+            Err(told) if matches!(told.meaning, Meaning::BadCredentials | Meaning::Transient | Meaning::Throttled) => told.into(),
+            _ => self.not_ours(error),
         }
     }
 

@@ -3,7 +3,8 @@
 //! Invariant: what a job notes as made here, it made itself in this attempt; after a crash nothing is
 //! noted, and everything is looked at again.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -66,8 +67,8 @@ pub struct Cx {
     pub on_existing: OnExisting,
     /// Whether no job has looked at the app's things yet, so that creates may be tried first.
     pub untouched: bool,
-    /// Whether an earlier attempt of this job may have made things that it could not record.
-    pub resumed: bool,
+    /// What an earlier attempt was at when it was interrupted, and since when: it may have made these.
+    pub interrupted: BTreeMap<ResourceId, Timestamp>,
     /// What our record says that jobs of this app have made.
     pub recorded: BTreeSet<ResourceId>,
     /// Where intents and secrets of access keys are written.
@@ -84,7 +85,7 @@ pub struct Cx {
 #[derive(Debug, Default)]
 pub struct Made {
     surely: Mutex<HashMap<ResourceId, Timestamp>>,
-    perhaps: Mutex<BTreeSet<ResourceId>>,
+    perhaps: Mutex<BTreeMap<ResourceId, Timestamp>>,
     by_tags: Mutex<BTreeSet<ResourceId>>,
     arns: Mutex<HashMap<ResourceId, String>>,
 }
@@ -149,12 +150,15 @@ impl Cx {
 
     /// Takes note that the answer to the create of `id` was lost.
     pub fn note_in_doubt(&self, id: ResourceId) {
-        self.made.perhaps.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+        self.made.perhaps.lock().unwrap_or_else(PoisonError::into_inner).insert(id, self.clock.now());
     }
 
-    /// Whether this job may have made `id` without anybody having recorded it.
-    pub fn is_in_doubt(&self, id: &str) -> bool {
-        self.resumed || self.made.perhaps.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
+    /// Since when and until when this job may have made `id` without anybody having recorded it; `None` if
+    /// no create of it was interrupted.
+    pub fn may_have_made(&self, id: &str) -> Option<RangeInclusive<Timestamp>> {
+        let now_lost = self.made.perhaps.lock().unwrap_or_else(PoisonError::into_inner).get(id).copied();
+        let at = now_lost.or_else(|| self.interrupted.get(id).copied())?;
+        Some(self.accepted_at..=at.after(self.timing.answer).after(self.timing.key_list))
     }
 
     /// Whether this attempt has made `id`.

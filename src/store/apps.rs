@@ -2,11 +2,12 @@
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use ulid::Ulid;
 
 use super::rows::Reader;
 use super::{Store, StoreError};
+use crate::clock::Timestamp;
 use crate::domain::app::{App, AppResource, AppState, AppSummary};
 use crate::domain::names::AppName;
 use crate::domain::spec::AppSpec;
@@ -74,6 +75,21 @@ impl Store {
         let made = sqlx::query_scalar("SELECT resource FROM resources WHERE app_id = ? AND made = 1");
         let made: Vec<String> = made.bind(app.to_string()).fetch_all(&self.reads).await?;
         Ok(made.into_iter().collect())
+    }
+
+    /// What an attempt of the app's was at when it was interrupted, and since when: it may have made these
+    /// without having recorded it.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn interrupted(&self, app: Ulid) -> Result<BTreeMap<String, Timestamp>, StoreError> {
+        let rows = sqlx::query("SELECT resource, updated_at FROM resources WHERE app_id = ? AND state IN ('running', 'waiting')");
+        let rows = rows.bind(app.to_string()).fetch_all(&self.reads).await?;
+        let read = |row: &SqliteRow| {
+            let row = Reader { row, table: "resources", key: "resource" };
+            Ok((row.plain("resource")?, row.moment("updated_at")?))
+        };
+        rows.iter().map(read).collect()
     }
 
     async fn resources(&self, app: Ulid) -> Result<Vec<AppResource>, StoreError> {

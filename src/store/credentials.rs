@@ -170,7 +170,7 @@ impl Store {
                 })
             })
             .await?;
-        self.truncate_log().await;
+        self.signal(Signal::Destroyed);
         Ok(())
     }
 
@@ -245,7 +245,7 @@ impl Store {
         let (now, key, caller, for_good) = (self.clock.now(), access_key_id.to_owned(), caller.clone(), claim_key.is_none());
         let answer = self.writer.write(move |db| Box::pin(claim_secret(db, app, key, caller, claim_key, now))).await?;
         if for_good && matches!(answer, ClaimAnswer::Sealed(..)) {
-            self.truncate_log().await;
+            self.signal(Signal::Destroyed);
         }
         Ok(answer)
     }
@@ -280,11 +280,10 @@ impl Store {
     }
 
     /// Empties the write-ahead log, where pages with sealed secrets that are destroyed would stay until they
-    /// are overwritten. A reader at work can hold it up; then the next one does it.
-    async fn truncate_log(&self) {
-        if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.reads).await {
-            tracing::debug!(%error, "the write-ahead log was not emptied");
-        }
+    /// are overwritten. A reader at work can hold it up: `false`, and it is to be tried again.
+    pub async fn truncate_log(&self) -> bool {
+        let busy = sqlx::query_scalar("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&self.reads).await;
+        matches!(busy, Ok(0_i64))
     }
 }
 

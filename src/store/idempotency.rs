@@ -23,7 +23,7 @@ pub struct IdempotencyKey {
     pub route: String,
     /// The header's value.
     pub key: String,
-    /// A hash of the body and the query.
+    /// A hash of the body.
     pub fingerprint: String,
 }
 

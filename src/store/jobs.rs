@@ -172,7 +172,8 @@ impl Store {
     /// When the database does not answer.
     pub async fn is_taken(&self, name: &AppName) -> Result<bool, StoreError> {
         let taken = "SELECT COUNT(*) FROM apps WHERE name_key = ? AND NOT (name = ? AND state IN ('failed', 'canceled') \
-            AND NOT EXISTS (SELECT 1 FROM jobs WHERE app_id = apps.id AND state IN ('queued', 'running', 'waiting', 'succeeded')))";
+            AND NOT EXISTS (SELECT 1 FROM jobs WHERE app_id = apps.id AND state IN ('queued', 'running', 'waiting', 'succeeded')) \
+            AND NOT EXISTS (SELECT 1 FROM key_intents WHERE app_id = apps.id AND closed_at IS NULL))";
         let taken: i64 = sqlx::query_scalar(taken).bind(name.key()).bind(name.as_str()).fetch_one(&self.reads).await?;
         Ok(taken > 0)
     }
@@ -227,10 +228,12 @@ impl Store {
     /// # Errors
     /// [`StoreError::LostLease`] when another worker has it.
     pub async fn renew(&self, lease: Lease, span: Duration) -> Result<bool, StoreError> {
-        let until = self.clock.now().after(span).millis();
+        let clock = self.clock.clone();
         self.writer
             .write(move |db| {
                 Box::pin(async move {
+                    // Read when it is this write's turn: one that waited long must not renew into the past.
+                    let until = clock.now().after(span).millis();
                     let renew =
                         "UPDATE jobs SET lease_until = ? WHERE id = ? AND lease_token = ? AND state = 'running' RETURNING cancel_requested";
                     let row: Option<i64> =
@@ -413,7 +416,7 @@ async fn insert_app(db: &mut SqliteConnection, new: &NewApp, now: Timestamp) -> 
          ON CONFLICT (name_key) DO UPDATE SET spec = excluded.spec, account = excluded.account, state = 'pending', version = version + 1, \
          updated_at = excluded.updated_at WHERE apps.name = excluded.name AND apps.state IN ('failed', 'canceled') \
          AND NOT EXISTS (SELECT 1 FROM jobs WHERE app_id = apps.id AND state IN ('queued', 'running', 'waiting', 'succeeded')) \
-         RETURNING id",
+         AND NOT EXISTS (SELECT 1 FROM key_intents WHERE app_id = apps.id AND closed_at IS NULL) RETURNING id",
     );
     let insert = insert.bind(new_id().to_string()).bind(new.spec.name.as_str()).bind(new.spec.name.key()).bind(new.spec.account.as_str());
     let insert = insert.bind(to_json(&new.spec)?).bind(&new.requested_by).bind(now.millis()).bind(now.millis());
@@ -587,7 +590,8 @@ async fn end(db: &mut SqliteConnection, lease: Lease, ended: &Ended, now: Timest
     let app = hold(db, lease).await?;
     let goes_on = matches!(ended, Ended::Waiting { .. } | Ended::Released { .. });
     // A cancel that was accepted outlives the attempt.
-    let ended = if goes_on && cancel_requested(db, lease.job).await? { &Ended::Canceled } else { ended };
+    let ended = if goes_on && cancel_requested(db, lease.job).await? { Ended::Canceled } else { ended.clone() };
+    let ended = &in_doubt_unless_settled(db, app, ended).await?;
     // The lease says that the job is running, and every end of an attempt is legal from there.
     let state = JobState::Running.on(ended.event()).map_err(|_| StoreError::LostLease)?;
     let (reason, at) = match ended {
@@ -599,12 +603,29 @@ async fn end(db: &mut SqliteConnection, lease: Lease, ended: &Ended, now: Timest
     let result = if let Ended::Succeeded(result) = ended { Some(to_json(result)?) } else { None };
     let error = if let Ended::Failed(trouble) | Ended::NeedsAttention(trouble) = ended { Some(to_json(trouble)?) } else { None };
     let finished = (!state.is_active()).then_some(now.millis());
-    let update = "UPDATE jobs SET state = ?, reason = ?, next_attempt_at = ?, result = ?, error = ?, finished_at = ?, \
-                  lease_owner = NULL, lease_until = NULL WHERE id = ?";
+    // The deadline counts the time of trying, not the time that the service is down.
+    let update = "UPDATE jobs SET state = ?1, reason = ?2, next_attempt_at = ?3, result = ?4, error = ?5, finished_at = ?6, lease_owner = NULL, \
+                  lease_until = NULL, deadline_at = CASE ?1 WHEN 'queued' THEN NULL ELSE deadline_at END WHERE id = ?7";
     let update = sqlx::query(update).bind(state.to_string()).bind(reason).bind(at).bind(result).bind(error).bind(finished);
     update.bind(lease.job.to_string()).execute(&mut *db).await?;
     leave_app(db, app, state, now).await?;
     insert_event(db, lease.job, &ended.happening(), now).await
+}
+
+/// A job does not end for good while nobody knows whether its CreateAccessKey has made a key.
+async fn in_doubt_unless_settled(db: &mut SqliteConnection, app: Ulid, ended: Ended) -> Result<Ended, StoreError> {
+    let so_far = match &ended {
+        Ended::Succeeded(_) | Ended::Waiting { .. } | Ended::Released { .. } | Ended::NeedsAttention(_) => return Ok(ended),
+        Ended::Canceled => "the job was canceled".to_owned(),
+        Ended::Failed(trouble) => trouble.detail.clone(),
+    };
+    Ok(if has_open_intent(db, app).await? { Ended::NeedsAttention(Trouble::key_in_doubt(&so_far)) } else { ended })
+}
+
+async fn has_open_intent(db: &mut SqliteConnection, app: Ulid) -> Result<bool, StoreError> {
+    let open = sqlx::query_scalar("SELECT COUNT(*) FROM key_intents WHERE app_id = ? AND closed_at IS NULL");
+    let open: i64 = open.bind(app.to_string()).fetch_one(db).await?;
+    Ok(open > 0)
 }
 
 async fn cancel_requested(db: &mut SqliteConnection, job: Ulid) -> Result<bool, StoreError> {
@@ -623,12 +644,25 @@ async fn cancel(db: &mut SqliteConnection, id: Ulid, by: String, now: Timestamp)
     if job.state == JobState::Running {
         sqlx::query("UPDATE jobs SET cancel_requested = 1 WHERE id = ?").bind(id.to_string()).execute(&mut *db).await?;
     } else {
-        let update = "UPDATE jobs SET state = ?, finished_at = ?, next_attempt_at = NULL, error = NULL, reason = NULL WHERE id = ? RETURNING app_id, id";
-        let row = sqlx::query(update).bind(state.to_string()).bind(now.millis()).bind(id.to_string()).fetch_one(&mut *db).await?;
-        leave_app(db, Reader { row: &row, table: "jobs", key: "id" }.id("app_id")?, state, now).await?;
-        insert_event(db, id, &Happening::JobCanceled, now).await?;
+        stop(db, id, job.state, state, now).await?;
     }
     Ok(job_by_id(db, id).await?.ok_or(Refusal::NoJob))
+}
+
+/// Ends a job that nobody works on: canceled, or parked if a key of its may be live.
+async fn stop(db: &mut SqliteConnection, id: Ulid, from: JobState, canceled: JobState, now: Timestamp) -> Result<(), StoreError> {
+    let app = sqlx::query("SELECT app_id, id FROM jobs WHERE id = ?").bind(id.to_string()).fetch_one(&mut *db).await?;
+    let app = Reader { row: &app, table: "jobs", key: "id" }.id("app_id")?;
+    let ended = in_doubt_unless_settled(db, app, Ended::Canceled).await?;
+    let (state, error) = match &ended {
+        Ended::NeedsAttention(trouble) => (from.on(JobEvent::Parked).unwrap_or(from), Some(trouble)),
+        _ => (canceled, None),
+    };
+    let update = "UPDATE jobs SET state = ?, finished_at = ?, next_attempt_at = NULL, error = ?, reason = ? WHERE id = ?";
+    let update = sqlx::query(update).bind(state.to_string()).bind(now.millis()).bind(error.map(to_json).transpose()?);
+    update.bind(error.map(|trouble| trouble.detail.clone())).bind(id.to_string()).execute(&mut *db).await?;
+    leave_app(db, app, state, now).await?;
+    insert_event(db, id, &ended.happening(), now).await
 }
 
 async fn retry(db: &mut SqliteConnection, id: Ulid, by: String, now: Timestamp) -> Result<Result<Job, Refusal>, StoreError> {

@@ -83,6 +83,8 @@ pub enum Signal {
     CancelAsked(Ulid),
     /// A secret was sealed.
     Sealed,
+    /// A sealed secret was destroyed.
+    Destroyed,
 }
 
 /// The database.

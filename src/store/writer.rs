@@ -47,7 +47,7 @@ impl Writer {
         let request = request(work, move |result| drop(tell.send(result)));
         let stopped = || StoreError::Unavailable("the writer has stopped".into());
         self.requests.send(request).map_err(|_| stopped())?;
-        told.await.map_err(|_| stopped())?
+        told.await.map_err(|_| StoreError::Unavailable("the request was not committed".into()))?
     }
 
     /// Queues `work` without waiting for it; what comes after it in the queue is committed after it.
@@ -90,7 +90,17 @@ async fn run(mut connection: SqliteConnection, mut waiting: mpsc::UnboundedRecei
     }
 }
 
-/// Runs a batch in one transaction. Requests that could not even begin are dropped, which tells their requesters.
+/// What became of one request of a batch.
+enum Kept {
+    /// It is part of the transaction.
+    Yes(Reply),
+    /// It failed, and is undone.
+    No(Reply),
+    /// The database has rolled the whole transaction back: nothing of the batch is left.
+    TransactionGone(Reply),
+}
+
+/// Runs a batch in one transaction. Requests that did not run are dropped, which tells their requesters.
 async fn commit(
     connection: &mut SqliteConnection,
     batch: impl Iterator<Item = Request>,
@@ -100,18 +110,25 @@ async fn commit(
     if let Err(error) = sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await {
         // A transaction that an earlier failure left open would refuse every later one.
         let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
-        for request in batch {
-            drop(request);
-        }
         return (replies, Err(error.into()));
     }
-    let mut worked_alone = true;
+    let mut end = "COMMIT";
     for request in batch {
-        let (worked, reply) = if alone { request(connection).await } else { in_savepoint(connection, request).await };
-        worked_alone = worked;
-        replies.push(reply);
+        match in_savepoint(connection, request, alone).await {
+            Kept::Yes(reply) => replies.push(reply),
+            Kept::No(reply) => {
+                replies.push(reply);
+                if alone {
+                    end = "ROLLBACK";
+                }
+            }
+            Kept::TransactionGone(reply) => {
+                replies.push(reply);
+                let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
+                return (replies, Err(StoreError::Unavailable("the transaction was rolled back".into())));
+            }
+        }
     }
-    let end = if alone && !worked_alone { "ROLLBACK" } else { "COMMIT" };
     let ended = sqlx::query(end).execute(&mut *connection).await;
     if ended.is_err() {
         let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
@@ -119,16 +136,22 @@ async fn commit(
     (replies, ended.map(|_| ()).map_err(StoreError::from))
 }
 
-async fn in_savepoint(connection: &mut SqliteConnection, request: Request) -> (bool, Reply) {
-    let begun = sqlx::query("SAVEPOINT request").execute(&mut *connection).await;
+/// Runs one request; in a savepoint of its own unless it is alone in the transaction.
+async fn in_savepoint(connection: &mut SqliteConnection, request: Request, alone: bool) -> Kept {
+    if alone {
+        let (worked, reply) = request(connection).await;
+        return if worked { Kept::Yes(reply) } else { Kept::No(reply) };
+    }
+    if let Err(error) = sqlx::query("SAVEPOINT request").execute(&mut *connection).await {
+        drop(request);
+        return Kept::TransactionGone(Box::new(move |_| tracing::error!(%error, "a savepoint could not be set")));
+    }
     let (worked, reply) = request(connection).await;
-    let ended = match (&begun, worked) {
-        (Err(_), _) => begun,
-        (Ok(_), true) => sqlx::query("RELEASE request").execute(&mut *connection).await,
-        (Ok(_), false) => sqlx::raw_sql("ROLLBACK TO request; RELEASE request").execute(&mut *connection).await,
-    };
-    match ended {
-        Ok(_) => (worked, reply),
-        Err(error) => (false, Box::new(move |committed: Result<(), StoreError>| reply(committed.and(Err(error.into()))))),
+    let end = if worked { "RELEASE request" } else { "ROLLBACK TO request; RELEASE request" };
+    // Without its savepoint the transaction is gone too: SQLite rolls all of it back when the disk is full.
+    match (sqlx::raw_sql(end).execute(&mut *connection).await, worked) {
+        (Ok(_), true) => Kept::Yes(reply),
+        (Ok(_), false) => Kept::No(reply),
+        (Err(_), _) => Kept::TransactionGone(reply),
     }
 }

@@ -27,12 +27,16 @@ const ROUND: Duration = Duration::from_secs(30);
 pub async fn keep(service: Arc<Service>) {
     let mut signals = service.store.signals();
     let mut tried = HashSet::new();
+    // Whether no page of a destroyed secret can be left in the database's log; not known at the start.
+    let mut emptied = false;
     loop {
         clean(&service).await;
         verify_new(&service, &mut tried).await;
+        emptied = emptied || service.store.truncate_log().await;
+        let round = if emptied { ROUND } else { BETWEEN };
         tokio::select! {
-            () = sealed(&mut signals) => {}
-            () = tokio::time::sleep(ROUND) => {}
+            destroyed = sealed(&mut signals) => emptied &= !destroyed,
+            () = tokio::time::sleep(round) => {}
             () = service.tasks.stopping() => return,
         }
     }
@@ -86,10 +90,12 @@ async fn verify(service: &Service, key: CredentialRow, sealed: Vec<u8>) {
     }
 }
 
-async fn sealed(signals: &mut tokio::sync::broadcast::Receiver<Signal>) {
+/// Returns when a secret was sealed, or destroyed: which of the two.
+async fn sealed(signals: &mut tokio::sync::broadcast::Receiver<Signal>) -> bool {
     loop {
         match signals.recv().await {
-            Ok(Signal::Sealed) | Err(RecvError::Lagged(_)) => return,
+            Ok(Signal::Sealed) => return false,
+            Ok(Signal::Destroyed) | Err(RecvError::Lagged(_)) => return true,
             Ok(_) => {}
             Err(RecvError::Closed) => return std::future::pending().await,
         }

@@ -49,7 +49,7 @@ async fn dispatch(service: Arc<Service>) {
             Ok(Some(claimed)) => {
                 let worker = service.clone();
                 service.tasks.spawn(async move {
-                    run::run(&worker, claimed).await;
+                    run::run(&worker, claimed, signals).await;
                     drop(permit);
                 });
             }

@@ -1,8 +1,12 @@
 //! One attempt of one job.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -18,11 +22,12 @@ use crate::service::Service;
 use crate::store::{Claimed, Ended, Lease, Signal, StoreError};
 
 /// Works on a claimed job until the attempt ends, and writes down how.
-pub async fn run(service: &Arc<Service>, claimed: Claimed) {
+pub async fn run(service: &Arc<Service>, claimed: Claimed, signals: Receiver<Signal>) {
     let (lease, kind) = (claimed.lease, claimed.job.kind);
     let span = tracing::info_span!("job", job = %lease.job, app = %claimed.job.app, kind = %kind);
     tracing::info!(parent: &span, attempt = claimed.job.attempt, "job started");
-    let Some(ended) = attempt(service, claimed).instrument(span.clone()).await else {
+    let attempt = AssertUnwindSafe(attempt(service, claimed, signals)).catch_unwind().instrument(span.clone());
+    let Some(ended) = attempt.await.unwrap_or_else(|_| Some(Ended::Failed(defect()))) else {
         tracing::warn!(parent: &span, "job's lease is lost; another worker goes on");
         return;
     };
@@ -46,14 +51,15 @@ async fn write_end(service: &Service, lease: Lease, ended: Ended) -> Result<(), 
     }
 }
 
-async fn attempt(service: &Arc<Service>, claimed: Claimed) -> Option<Ended> {
+async fn attempt(service: &Arc<Service>, claimed: Claimed, signals: Receiver<Signal>) -> Option<Ended> {
     let Some(account) = service.account(&claimed.app.spec.account) else {
         return Some(Ended::Failed(no_account(&claimed)));
     };
     let conventions = service.conventions(&account);
     let nodes = graph(&claimed.app.spec, &conventions);
-    let recorded = match service.store.made_by(claimed.app.id).await {
-        Ok(recorded) => recorded,
+    let records = async { Ok((service.store.made_by(claimed.app.id).await?, service.store.interrupted(claimed.app.id).await?)) };
+    let (recorded, interrupted) = match records.await {
+        Ok(records) => records,
         Err(error) => return Some(database_trouble(service, &claimed, &error)),
     };
     let made = Arc::new(crate::resources::context::Made::default());
@@ -65,7 +71,7 @@ async fn attempt(service: &Arc<Service>, claimed: Claimed) -> Option<Ended> {
         accepted_at: claimed.job.created_at,
         on_existing: claimed.app.spec.on_existing,
         untouched: claimed.job.kind == JobKind::Onboard && claimed.job.attempt == 1 && recorded.is_empty(),
-        resumed: claimed.job.attempt > 1,
+        interrupted,
         recorded,
         keys: Arc::new(LeasedLedger::new(service.clone(), claimed.app.id, claimed.lease)),
         clock: service.clock.clone(),
@@ -74,15 +80,15 @@ async fn attempt(service: &Arc<Service>, claimed: Claimed) -> Option<Ended> {
     };
     let verdict = tokio::select! {
         verdict = walk(&nodes, &cx, claimed.deadline, &reporter) => verdict,
-        () = keep_lease(service, claimed.lease, &reporter) => Verdict::LostLease,
+        () = keep_lease(service, claimed.lease, &reporter, signals) => Verdict::LostLease,
     };
     conclude(service, &claimed, &cx.account, &nodes, &reporter, verdict).await
 }
 
 /// Renews the lease and hears of cancels; returns when the lease is lost.
-async fn keep_lease(service: &Service, lease: Lease, reporter: &Reporter) {
+/// `signals` have been listened to since before the claim, so none is missed.
+async fn keep_lease(service: &Service, lease: Lease, reporter: &Reporter, mut signals: Receiver<Signal>) {
     let span = service.settings.lease;
-    let mut signals = service.store.signals();
     let mut renewed = Instant::now();
     loop {
         tokio::select! {
@@ -102,7 +108,7 @@ async fn keep_lease(service: &Service, lease: Lease, reporter: &Reporter) {
     }
 }
 
-async fn asked_to_end(signals: &mut tokio::sync::broadcast::Receiver<Signal>, lease: Lease) {
+async fn asked_to_end(signals: &mut Receiver<Signal>, lease: Lease) {
     loop {
         match signals.recv().await {
             Ok(Signal::CancelAsked(job)) if job == lease.job => return,
@@ -170,7 +176,24 @@ async fn result(
 
 fn database_trouble(service: &Service, claimed: &Claimed, error: &StoreError) -> Ended {
     let after = full_jitter(service.timing.backoff, service.timing.backoff_cap, claimed.job.attempt);
-    Ended::Waiting { reason: error.to_string(), at: service.clock.now().after(after) }
+    let at = service.clock.now().after(after);
+    let trouble = |code, retryable| Trouble { code, detail: error.to_string(), remedy: None, retryable, aws: None };
+    match error {
+        StoreError::Corrupt { .. } => Ended::NeedsAttention(trouble(TroubleCode::Internal, false)),
+        _ if at >= claimed.deadline => Ended::Failed(trouble(TroubleCode::DeadlineExceeded, true)),
+        _ => Ended::Waiting { reason: error.to_string(), at },
+    }
+}
+
+/// An attempt that panicked would panic again: it ends, and a person can retry it.
+fn defect() -> Trouble {
+    Trouble {
+        code: TroubleCode::Internal,
+        detail: "a defect in Slipway ended the attempt".into(),
+        remedy: Some("Report it with the job's id and the log; a retry goes on from what is there.".into()),
+        retryable: false,
+        aws: None,
+    }
 }
 
 fn no_account(claimed: &Claimed) -> Trouble {

@@ -315,3 +315,132 @@ async fn an_account_that_is_throttled_ends_all_its_jobs() {
     }
     server.stop().await;
 }
+
+/// The call takes effect after its time-out: the key must not be missed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_made_after_the_time_out_is_found() {
+    let mut setup = Setup::new(Place::new(Emulator::Moto));
+    setup.timing.answer = Duration::from_millis(300);
+    setup.timing.key_list = Duration::from_millis(1500);
+    let server = setup.start().await;
+    let name = unique("acme");
+    setup.wire.break_calls([("iam:CreateAccessKey", 0, Fault::TooLate(Duration::from_millis(900)))]);
+    server.onboard(&json!({"name": name, "buckets": [], "repositories": []})).await;
+    let log = names(&setup.wire.take_log());
+    assert!(log.contains(&"iam:DeleteAccessKey".to_owned()), "{log:?}");
+    assert_eq!(keys_of(&setup, &name).len(), 1);
+    server.stop().await;
+}
+
+/// A key that a person makes long after the interrupted attempt is not its key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_made_by_hand_after_an_interrupted_attempt_is_not_deleted() {
+    let mut setup = Setup::new(Place::new(Emulator::Moto));
+    setup.timing.answer = Duration::from_millis(300);
+    let server = setup.start().await;
+    let name = unique("acme");
+    setup.wire.break_calls([("iam:CreateAccessKey", 0, Fault::ResetBefore)]);
+    setup.wire.script(|call| (call.operation == "ListAccessKeys").then(|| Answer::Now(500, refusal_body("iam", "ServiceFailure"))));
+    let job: Value = server.post("/v1/apps", &json!({"name": name, "buckets": [], "repositories": []})).await.json().await.unwrap();
+    let id = job["id"].as_str().unwrap();
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    eyes::call(&setup.place, "iam", "create_access_key", json!({"UserName": name})).unwrap();
+    setup.wire.unscript();
+    let job = server.wait(id).await;
+    assert_eq!((&job["state"], &job["error"]["code"]), (&json!("needs_attention"), &json!("credential_in_doubt")), "{job:#}");
+    assert_eq!(keys_of(&setup, &name).len(), 1, "it is still there");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_does_not_end_for_good_while_a_key_of_its_may_be_live() {
+    let (setup, server, name) = moto().await;
+    setup.wire.break_calls([("iam:CreateAccessKey", 0, Fault::ResetAfter)]);
+    setup.wire.script(|call| (call.operation == "ListAccessKeys").then(|| Answer::Now(500, refusal_body("iam", "ServiceFailure"))));
+    let body = json!({"name": name, "buckets": [], "repositories": []});
+    let job: Value = server.post("/v1/apps", &body).await.json().await.unwrap();
+    let id = job["id"].as_str().unwrap();
+    while !setup.wire.all_met() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(server.post_empty(&format!("/v1/jobs/{id}/cancel")).await.status(), 202);
+    let job = server.wait(id).await;
+    assert_eq!((&job["state"], &job["error"]["code"]), (&json!("needs_attention"), &json!("credential_in_doubt")), "{job:#}");
+    assert_eq!(server.post("/v1/apps", &body).await.status(), 409, "and it cannot be asked for anew without the key");
+    setup.wire.unscript();
+    server.post_empty(&format!("/v1/jobs/{id}/retry")).await;
+    assert_eq!(server.wait(id).await["state"], "succeeded");
+    assert_eq!(keys_of(&setup, &name).len(), 1);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_deleted_by_hand_is_replaced_by_a_repair_however_young_it_was() {
+    let mut setup = Setup::new(Place::new(Emulator::Moto));
+    setup.timing.propagation = Duration::from_millis(700);
+    let server = setup.start().await;
+    let name = unique("acme");
+    let job = server.onboard(&json!({"name": name, "buckets": [], "repositories": []})).await;
+    let old = job["result"]["access_key_id"].clone();
+    eyes::call(&setup.place, "iam", "delete_access_key", json!({"UserName": name, "AccessKeyId": old})).unwrap();
+    let job = server.run(&format!("/v1/apps/{name}/repair"), None).await;
+    assert_eq!(job["state"], "succeeded");
+    assert_eq!(json!(keys_of(&setup, &name)), json!([job["result"]["access_key_id"]]));
+    assert_ne!(job["result"]["access_key_id"], old);
+    assert!(job["result"]["claim"].as_str().unwrap().contains(job["result"]["access_key_id"].as_str().unwrap()));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_takes_over_no_bucket_that_somebody_made_since() {
+    let (setup, server, name) = moto().await;
+    let bucket = unique("bucket");
+    let constraint = json!({"LocationConstraint": "us-west-2"});
+    let make = json!({"Bucket": bucket, "CreateBucketConfiguration": constraint});
+    eyes::call(&setup.place, "s3", "create_bucket", make.clone()).unwrap();
+    let job = server.run("/v1/apps", Some(&json!({"name": name, "repositories": [], "buckets": [{"name": bucket}]}))).await;
+    assert_eq!(job["error"]["code"], "conflict");
+    eyes::call(&setup.place, "s3", "delete_bucket", json!({"Bucket": bucket})).unwrap();
+    eyes::call(&setup.place, "s3", "create_bucket", make).unwrap();
+    let id = job["id"].as_str().unwrap();
+    server.post_empty(&format!("/v1/jobs/{id}/retry")).await;
+    let job = server.wait(id).await;
+    assert_eq!((&job["state"], &job["error"]["code"]), (&json!("failed"), &json!("conflict")), "{job:#}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_shows_what_the_job_would_skip_as_blocked() {
+    let (setup, server, name) = moto().await;
+    eyes::call(&setup.place, "iam", "create_user", json!({"UserName": name})).unwrap();
+    let plan: Value =
+        server.post("/v1/apps?dry_run=true", &json!({"name": name, "buckets": [], "repositories": []})).await.json().await.unwrap();
+    let action = |kind: &str| {
+        let change = plan["changes"].as_array().unwrap().iter().find(|change| change["resource"].as_str().unwrap().starts_with(kind));
+        change.unwrap()["action"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(action("iam:user"), "conflict");
+    for kind in ["iam:membership", "iam:attachment", "iam:access-key"] {
+        assert_eq!(action(kind), "blocked", "{kind}");
+    }
+    assert_eq!(plan["calls"], 2, "the group and the policy");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn made_up_methods_make_no_new_metrics() {
+    let (_setup, server, _) = moto().await;
+    for n in 0..20 {
+        let method = reqwest::Method::from_bytes(format!("MADEUP{n}").as_bytes()).unwrap();
+        assert_eq!(server.anonymous(method, "/healthz").send().await.unwrap().status(), 405);
+    }
+    let metrics = server.get("/metrics").await.text().await.unwrap();
+    assert!(!metrics.contains("MADEUP") && metrics.contains("method=\"other\""));
+    server.stop().await;
+}
+
+fn keys_of(setup: &Setup, name: &str) -> Vec<String> {
+    let listed = eyes::call(&setup.place, "iam", "list_access_keys", json!({"UserName": name})).unwrap();
+    listed["AccessKeyMetadata"].as_array().unwrap().iter().map(|key| key["AccessKeyId"].as_str().unwrap().to_owned()).collect()
+}

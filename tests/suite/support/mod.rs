@@ -23,7 +23,7 @@ pub fn fast() -> Timing {
         settle: Duration::from_millis(20),
         propagation: Duration::from_secs(120),
         key_list: Duration::from_millis(60),
-        answer: Duration::from_secs(5),
+        answer: Duration::from_secs(3),
         hold: Duration::from_millis(200),
     }
 }

@@ -34,6 +34,8 @@ pub enum Fault {
     LostBefore,
     /// AWS acts, and the process is lost before the answer.
     LostAfter,
+    /// The caller's time-out passes, and AWS acts this long after the call.
+    TooLate(Duration),
 }
 
 impl Fault {
@@ -224,6 +226,14 @@ async fn go_wrong(
             inner.call(request).await?;
             tokio::time::sleep(Duration::from_secs(3600)).await;
             Err(broken())
+        }
+        Fault::TooLate(after) => {
+            // The request lives on when the caller has given up.
+            tokio::spawn(async move {
+                tokio::time::sleep(after).await;
+                drop(inner.call(request).await);
+            });
+            std::future::pending().await
         }
         Fault::LostBefore => {
             lost.notify_one();
