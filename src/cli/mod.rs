@@ -10,6 +10,7 @@ use secrecy::ExposeSecret as _;
 
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::domain::names::IamPath;
 use crate::domain::role::Role;
 use crate::http;
 use crate::resources::Conventions;
@@ -45,6 +46,9 @@ enum Command {
         /// The ARN partition.
         #[arg(long, default_value = "aws")]
         partition: String,
+        /// Allow users under any path: adopting a user that was made by hand takes it.
+        #[arg(long)]
+        any_path: bool,
         #[command(flatten)]
         settings: SettingsArgs,
     },
@@ -145,8 +149,11 @@ impl Command {
             Self::Serve(args) => serve::serve(args.load()?).await?,
             Self::SealKey => println!("{}", Vault::new_key()?.expose_secret()),
             Self::Token { command: TokenCommand::Create { name, role, settings } } => create_token(&settings.load()?, &name, role).await?,
-            Self::RolePolicy { account_id, partition, settings } => {
-                let conventions = Conventions::new(&settings.load()?.defaults, partition, account_id);
+            Self::RolePolicy { account_id, partition, any_path, settings } => {
+                let mut conventions = Conventions::new(&settings.load()?.defaults, partition, account_id);
+                if any_path {
+                    conventions.iam_path = IamPath::root();
+                }
                 println!("{}", serde_json::to_string_pretty(&role_policy(&conventions))?);
             }
             Self::Openapi => print!("{}", http::yaml()?),

@@ -139,6 +139,13 @@ name!(
     }
 );
 
+impl IamPath {
+    /// The path above all others.
+    pub fn root() -> Self {
+        Self("/".into())
+    }
+}
+
 impl Region {
     /// The one region whose `CreateBucket` takes no location constraint and answers 200 for a
     /// bucket that the caller owns already (Amazon S3 API Reference, `CreateBucket`).

@@ -115,7 +115,8 @@ fn allow(error: &AwsError) -> String {
     let actions = actions_of(error.service, error.operation);
     let actions = if actions.is_empty() { format!("{}:{}", error.service, error.operation) } else { actions.join(" and ") };
     format!(
-        "Allow the service's role {actions} (`slipway role-policy` prints the whole policy), and look for a permissions \
+        "Allow the service's role {actions} (`slipway role-policy` prints the whole policy; with `--any-path` also \
+         for users made by hand that are to be adopted), and look for a permissions \
          boundary or an organisation's policy that denies it; then retry the job."
     )
 }

@@ -229,6 +229,7 @@ async fn go_wrong(
         }
         Fault::TooLate(after) => {
             // The request lives on when the caller has given up.
+            #[expect(clippy::disallowed_methods, reason = "it outlives the call, as it would in AWS")]
             tokio::spawn(async move {
                 tokio::time::sleep(after).await;
                 drop(inner.call(request).await);
