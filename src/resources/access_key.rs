@@ -280,6 +280,11 @@ impl AccessKey {
         // The turn comes first: from the intent on, only the call itself takes time.
         cx.account.turn(Service::Iam).await;
         let intent = cx.keys.intend(known_keys).await?;
+        if cx.clock.now().since(intent.at) > cx.timing.key_list {
+            // Later the call could outlast the time that a lost answer is waited for.
+            cx.keys.close(intent.id).await?;
+            return Err(Fault::Wait { why: "the database is slow".into(), after: cx.timing.settle });
+        }
         // A second attempt after a lost answer would make a second key.
         let once = aws_sdk_iam::config::Config::builder().retry_config(RetryConfig::disabled());
         let call = cx.account.iam().create_access_key().user_name(self.user.as_str()).customize().config_override(once).send();

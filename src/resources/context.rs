@@ -158,7 +158,7 @@ impl Cx {
     pub fn may_have_made(&self, id: &str) -> Option<RangeInclusive<Timestamp>> {
         let now_lost = self.made.perhaps.lock().unwrap_or_else(PoisonError::into_inner).get(id).copied();
         let at = now_lost.or_else(|| self.interrupted.get(id).copied())?;
-        Some(self.accepted_at..=at.after(self.timing.answer).after(self.timing.key_list))
+        Some(self.accepted_at..=at.after(self.timing.propagation))
     }
 
     /// Whether this attempt has made `id`.

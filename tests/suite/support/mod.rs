@@ -22,7 +22,7 @@ pub fn fast() -> Timing {
         backoff_cap: Duration::from_millis(100),
         settle: Duration::from_millis(20),
         propagation: Duration::from_secs(120),
-        key_list: Duration::from_millis(60),
+        key_list: Duration::from_millis(150),
         answer: Duration::from_secs(3),
         hold: Duration::from_millis(200),
     }
