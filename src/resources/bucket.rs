@@ -445,7 +445,9 @@ impl Bucket {
         let call = s3.get_bucket_tagging().bucket(self.name()).expected_bucket_owner(&self.account_id).send();
         match cx.call(Service::S3, "GetBucketTagging", call).await {
             Err(told) if matches!(told.meaning, Meaning::BadCredentials | Meaning::Transient | Meaning::Throttled) => told.into(),
-            _ => self.not_ours(error),
+            Err(told) if told.meaning != Meaning::NotFound => self.not_ours(error),
+            // This account's: the role may not look at it.
+            _ => error.clone().into(),
         }
     }
 

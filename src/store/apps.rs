@@ -78,12 +78,15 @@ impl Store {
     }
 
     /// What an attempt of the app's was at when it was interrupted, and since when: it may have made these
-    /// without having recorded it.
+    /// without having recorded it. A conflict is no such doubt: the thing was there before.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn interrupted(&self, app: Ulid) -> Result<BTreeMap<String, Timestamp>, StoreError> {
-        let rows = sqlx::query("SELECT resource, updated_at FROM resources WHERE app_id = ? AND state IN ('running', 'waiting')");
+        let rows = sqlx::query(
+            "SELECT resource, updated_at FROM resources WHERE app_id = ? \
+             AND (state IN ('running', 'waiting') OR (state = 'failed' AND json_extract(error, '$.code') <> 'conflict'))",
+        );
         let rows = rows.bind(app.to_string()).fetch_all(&self.reads).await?;
         let read = |row: &SqliteRow| {
             let row = Reader { row, table: "resources", key: "resource" };

@@ -19,6 +19,16 @@ use crate::domain::spec::AppSpec;
 const COLUMNS: &str = "SELECT j.id, j.kind, j.state, j.attempt, j.reason, j.next_attempt_at, j.result, j.error, j.requested_by, j.created_at, \
     j.started_at, j.finished_at, a.name, a.account, a.id AS app_id FROM jobs j JOIN apps a ON a.id = j.app_id";
 
+/// The condition on an app's row under which it can be asked for anew: its onboarding ended without
+/// success, and no key of it can be live.
+macro_rules! never_finished {
+    () => {
+        "apps.state IN ('failed', 'canceled') \
+         AND NOT EXISTS (SELECT 1 FROM jobs WHERE app_id = apps.id AND state IN ('queued', 'running', 'waiting', 'succeeded')) \
+         AND NOT EXISTS (SELECT 1 FROM key_intents WHERE app_id = apps.id AND closed_at IS NULL)"
+    };
+}
+
 /// An app to be onboarded.
 #[derive(Debug, Clone)]
 pub struct NewApp {
@@ -171,9 +181,7 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn is_taken(&self, name: &AppName) -> Result<bool, StoreError> {
-        let taken = "SELECT COUNT(*) FROM apps WHERE name_key = ? AND NOT (name = ? AND state IN ('failed', 'canceled') \
-            AND NOT EXISTS (SELECT 1 FROM jobs WHERE app_id = apps.id AND state IN ('queued', 'running', 'waiting', 'succeeded')) \
-            AND NOT EXISTS (SELECT 1 FROM key_intents WHERE app_id = apps.id AND closed_at IS NULL))";
+        let taken = concat!("SELECT COUNT(*) FROM apps WHERE name_key = ? AND NOT (name = ? AND ", never_finished!(), ")");
         let taken: i64 = sqlx::query_scalar(taken).bind(name.key()).bind(name.as_str()).fetch_one(&self.reads).await?;
         Ok(taken > 0)
     }
@@ -410,15 +418,19 @@ async fn onboard(
 /// The app's row: a new one, or that of an app whose onboarding has failed and was never finished, which
 /// can be asked for anew. `None` if there is an app by this name.
 async fn insert_app(db: &mut SqliteConnection, new: &NewApp, now: Timestamp) -> Result<Option<Ulid>, StoreError> {
-    let insert = sqlx::query(
+    let insert = concat!(
         "INSERT INTO apps (id, name, name_key, account, spec, state, version, created_by, created_at, updated_at) \
          VALUES (?, ?, ?, ?, ?, 'pending', 1, ?, ?, ?) \
          ON CONFLICT (name_key) DO UPDATE SET spec = excluded.spec, account = excluded.account, state = 'pending', version = version + 1, \
-         updated_at = excluded.updated_at WHERE apps.name = excluded.name AND apps.state IN ('failed', 'canceled') \
-         AND NOT EXISTS (SELECT 1 FROM jobs WHERE app_id = apps.id AND state IN ('queued', 'running', 'waiting', 'succeeded')) \
-         AND NOT EXISTS (SELECT 1 FROM key_intents WHERE app_id = apps.id AND closed_at IS NULL) RETURNING id",
+         updated_at = excluded.updated_at WHERE apps.name = excluded.name AND ",
+        never_finished!(),
+        " RETURNING id"
     );
-    let insert = insert.bind(new_id().to_string()).bind(new.spec.name.as_str()).bind(new.spec.name.key()).bind(new.spec.account.as_str());
+    let insert = sqlx::query(insert)
+        .bind(new_id().to_string())
+        .bind(new.spec.name.as_str())
+        .bind(new.spec.name.key())
+        .bind(new.spec.account.as_str());
     let insert = insert.bind(to_json(&new.spec)?).bind(&new.requested_by).bind(now.millis()).bind(now.millis());
     let row = insert.fetch_optional(db).await?;
     row.map(|row| Reader { row: &row, table: "apps", key: "id" }.id("id")).transpose()

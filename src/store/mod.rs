@@ -15,7 +15,8 @@ mod rows;
 mod tokens;
 mod writer;
 
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -152,7 +153,14 @@ fn lock_file(options: &SqliteConnectOptions) -> Result<Option<std::fs::File>, St
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let in_use = |_| StoreError::InUse(path.to_path_buf());
-    let file = std::fs::File::create(PathBuf::from(name)).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    let file = private(&PathBuf::from(name))?;
     file.try_lock().map_err(in_use)?;
+    private(path)?;
     Ok(Some(file))
+}
+
+/// The file, made for its owner alone if it is not there: sealed secrets are nobody else's to copy.
+fn private(path: &Path) -> Result<std::fs::File, StoreError> {
+    let opened = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+    opened.map_err(|error| StoreError::Unavailable(format!("{}: {error}", path.display())))
 }

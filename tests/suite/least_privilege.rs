@@ -116,6 +116,7 @@ fn things_made_by_hand(owner: &Place, name: &str) {
 }
 
 fn damage(owner: &Place, name: &str) {
+    let _ = eyes::call(owner, "s3", "delete_public_access_block", json!({"Bucket": format!("{name}-media")}));
     let policy = format!("arn:aws:iam::{}:policy/MediaManagement-{name}", owner.account);
     let document = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]});
     for _ in 0..4 {

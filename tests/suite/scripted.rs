@@ -166,7 +166,8 @@ async fn a_bucket_of_somebody_else_is_told_as_that() {
     setup.wire.unscript();
     let other = unique("acme");
     server.onboard(&body(&other)).await;
-    refuse(&setup, "s3:HeadBucket", 100, 403, "403");
+    let denied = |call: &Call| ["HeadBucket", "GetBucketTagging"].contains(&call.operation.as_str());
+    setup.wire.script(move |call| denied(call).then(|| Answer::Now(403, refusal_body("s3", "AccessDenied"))));
     let job = server.run(&format!("/v1/apps/{other}/repair"), None).await;
     assert_eq!((&job["state"], &job["error"]["code"]), (&json!("failed"), &json!("conflict")), "403 is not absence");
     refuse(&setup, "s3:HeadBucket", 100, 301, "301");
