@@ -1,5 +1,6 @@
 //! One attempt of one job.
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +15,9 @@ use tracing::Instrument as _;
 use super::ledger::LeasedLedger;
 use super::reporter::Reporter;
 use crate::aws::Account;
+use crate::clock::Timestamp;
 use crate::domain::credential::SecretState;
-use crate::domain::job::{JobKind, JobResult, RepositoryResult, Trouble, TroubleCode};
+use crate::domain::job::{JobKind, JobResult, RepositoryResult, StepState, Trouble, TroubleCode};
 use crate::engine::{Node, Verdict, full_jitter, walk};
 use crate::resources::{Cx, graph, user};
 use crate::service::Service;
@@ -62,6 +64,7 @@ async fn attempt(service: &Arc<Service>, claimed: Claimed, signals: Receiver<Sig
         Ok(records) => records,
         Err(error) => return Some(database_trouble(service, &claimed, &error)),
     };
+    let interrupted = with_unrecorded(interrupted, &claimed);
     let made = Arc::new(crate::resources::context::Made::default());
     let reporter = Reporter::new(service, &claimed, &nodes, &conventions, made.clone());
     let cx = Cx {
@@ -83,6 +86,15 @@ async fn attempt(service: &Arc<Service>, claimed: Claimed, signals: Receiver<Sig
         () = keep_lease(service, claimed.lease, &reporter, signals) => Verdict::LostLease,
     };
     conclude(service, &claimed, &cx.account, &nodes, &reporter, verdict).await
+}
+
+/// Progress is written behind: an attempt that was lost early may have begun steps that stand as pending.
+fn with_unrecorded(mut interrupted: BTreeMap<String, Timestamp>, claimed: &Claimed) -> BTreeMap<String, Timestamp> {
+    if let (2.., Some(began)) = (claimed.job.attempt, claimed.job.started_at) {
+        let pending = claimed.job.steps.iter().filter(|step| step.state == StepState::Pending);
+        interrupted.extend(pending.map(|step| (step.resource.clone(), began)));
+    }
+    interrupted
 }
 
 /// Renews the lease and hears of cancels; returns when the lease is lost.
