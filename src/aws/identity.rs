@@ -11,7 +11,7 @@ use strum::Display;
 use utoipa::ToSchema;
 
 use super::refusal::{AwsError, Service};
-use crate::domain::names::Region;
+use crate::domain::names::{Region, RepositoryName};
 
 /// Where the credentials come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, ToSchema)]
@@ -120,12 +120,10 @@ impl Identity {
         }
     }
 
-    /// The domain that the account's registry answers under (Amazon ECR User Guide, "Private registry").
-    pub fn registry_domain(&self) -> &'static str {
-        match self.partition.as_str() {
-            "aws-cn" => "amazonaws.com.cn",
-            _ => "amazonaws.com",
-        }
+    /// What images of a repository are pushed to (Amazon ECR User Guide, "Private registry").
+    pub fn repository_uri(&self, region: &Region, repository: &RepositoryName) -> String {
+        let domain = if self.partition == "aws-cn" { "amazonaws.com.cn" } else { "amazonaws.com" };
+        format!("{}.dkr.ecr.{region}.{domain}/{repository}", self.account)
     }
 }
 

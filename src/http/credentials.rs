@@ -149,14 +149,13 @@ fn sealed(answer: ClaimAnswer) -> Result<(CredentialRow, Vec<u8>), ApiError> {
 
 fn claim_of(service: &Service, app: &App, row: &CredentialRow, secret: SecretString) -> Claim {
     let identity = service.identity();
-    let uri = |region: &str, name: &str| format!("{}.dkr.ecr.{region}.{}/{name}", identity.account, identity.registry_domain());
     let repositories: Vec<RepositoryResult> = app
         .spec
         .repositories
         .iter()
         .map(|repository| RepositoryResult {
             name: repository.name.to_string(),
-            uri: uri(repository.region.as_str(), repository.name.as_str()),
+            uri: identity.repository_uri(&repository.region, &repository.name),
         })
         .collect();
     let buckets: Vec<String> = app.spec.buckets.iter().map(|bucket| bucket.name.to_string()).collect();

@@ -65,7 +65,7 @@ impl Resource for Attachment {
 
     fn wanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Self> {
         let attach = |policy: policy::Policy| {
-            let default_arn = policy.default_arn(conventions);
+            let default_arn = policy.default_arn().to_owned();
             Self { user: spec.name.clone(), policy, default_arn }
         };
         policy::Policy::wanted(spec, conventions).into_iter().map(attach).collect()

@@ -265,8 +265,8 @@ impl Policy {
     }
 
     /// Its ARN, unless it was made under a path by somebody else.
-    pub fn default_arn(&self, _conventions: &Conventions) -> String {
-        self.default_arn.clone()
+    pub fn default_arn(&self) -> &str {
+        &self.default_arn
     }
 
     /// Under this the account remembers that its shared policy is as wanted.

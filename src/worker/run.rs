@@ -169,10 +169,9 @@ async fn result(
     let (spec, identity) = (&claimed.app.spec, account.identity());
     let user_id = user::id(&spec.name);
     let user_arn = nodes.iter().find(|node| node.id() == user_id).and_then(|node| reporter.arn_of(node.as_ref()));
-    let uri = |region: &str, name: &str| format!("{}.dkr.ecr.{region}.{}/{name}", identity.account, identity.registry_domain());
     let repositories = spec.repositories.iter().map(|repository| RepositoryResult {
         name: repository.name.to_string(),
-        uri: uri(repository.region.as_str(), repository.name.as_str()),
+        uri: identity.repository_uri(&repository.region, &repository.name),
     });
     let key = if spec.access_key { service.store.credentials(claimed.app.id).await?.pop() } else { None };
     let claimable = key.as_ref().filter(|key| key.secret == SecretState::Unclaimed);
