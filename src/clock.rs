@@ -87,10 +87,12 @@ pub fn new_id() -> Ulid {
     ids.generate().unwrap_or_else(|_| Ulid::generate())
 }
 
-/// The clock: the system's, moved by what a test adds.
+/// The clock: the system's, moved to follow another and by what a test adds.
 #[derive(Debug, Clone, Default)]
 pub struct Clock {
     ahead: Arc<AtomicI64>,
+    /// What the clock that this one follows is ahead of the system's.
+    followed: Arc<AtomicI64>,
 }
 
 impl Clock {
@@ -98,7 +100,13 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
     pub fn now(&self) -> Timestamp {
         let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Timestamp(millis_of(since_epoch).saturating_add(self.ahead.load(Ordering::Relaxed)))
+        let moved = self.ahead.load(Ordering::Relaxed).saturating_add(self.followed.load(Ordering::Relaxed));
+        Timestamp(millis_of(since_epoch).saturating_add(moved))
+    }
+
+    /// Follows a clock elsewhere: it showed `there` when the system's showed `here`.
+    pub fn follow(&self, there: Timestamp, here: Timestamp) {
+        self.followed.store(there.0.saturating_sub(here.0), Ordering::Relaxed);
     }
 
     /// Moves this clock and its clones forward: days pass at once in tests.
@@ -117,6 +125,18 @@ mod tests {
         let text = serde_json::to_string(&moment).unwrap();
         assert_eq!(text, "\"2023-11-14T22:13:20.123Z\"");
         assert_eq!(serde_json::from_str::<Timestamp>(&text).unwrap(), moment);
+    }
+
+    #[test]
+    fn follows_another_clock_whatever_was_added() {
+        let clock = Clock::default();
+        clock.advance(Duration::from_secs(60));
+        let here = Clock::default().now();
+        clock.follow(here.after(Duration::from_secs(3600)), here);
+        let ahead = clock.clone().now().since(Clock::default().now());
+        assert!(ahead > Duration::from_secs(3650) && ahead <= Duration::from_secs(3660), "{ahead:?}");
+        clock.follow(here.before(Duration::from_secs(60)), here);
+        assert!(clock.now().since(here) < Duration::from_secs(30), "the last difference counts");
     }
 
     #[test]

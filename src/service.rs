@@ -78,7 +78,7 @@ impl Service {
     /// When a setting is missing, the database does not open, or the identity will not do.
     pub async fn start(settings: Settings, outside: Outside, tasks: Tasks) -> Result<Arc<Self>, StartError> {
         let service = Self::assemble(settings, outside, tasks).await?;
-        let released = service.store.release_all().await?;
+        let released = if service.store.is_shared() { 0 } else { service.store.release_all().await? };
         if released > 0 {
             tracing::info!(released, "jobs of an earlier process go on");
         }

@@ -1,17 +1,20 @@
-"""Starts AWS emulators on free loopback ports, runs a command with their addresses, stops them.
+"""Starts AWS emulators and PostgreSQL on free loopback ports, runs a command with their addresses, stops them.
 
-    python tests/emulators.py [--only moto,ministack] -- cargo test
+    python tests/emulators.py [--only moto,ministack,postgres] -- cargo test
 
-The command finds each address in a variable: SLIPWAY_TEST_MOTO, SLIPWAY_TEST_MINISTACK
-and SLIPWAY_TEST_MINISTACK_AUTH (the one that enforces policies), and this interpreter in
-SLIPWAY_TEST_PYTHON. No AWS setting of the caller reaches the emulators or the command.
+The command finds each address in a variable: SLIPWAY_TEST_MOTO, SLIPWAY_TEST_MINISTACK,
+SLIPWAY_TEST_MINISTACK_AUTH (the one that enforces policies) and SLIPWAY_TEST_POSTGRES (a new
+cluster, for the one run), PostgreSQL's programs in SLIPWAY_TEST_POSTGRES_BIN, and this interpreter
+in SLIPWAY_TEST_PYTHON. No AWS setting of the caller reaches the emulators or the command.
 """
 
 import argparse
 import contextlib
+import glob
 import http.client
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -41,6 +44,12 @@ EMULATORS = {
 PATIENCE = 60.0
 
 
+# A cluster for tests outlives no power failure; --durable is for benchmarks.
+POSTGRES = "postgres"
+POSTGRES_SETTINGS = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "max_connections": "400"}
+NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
 class NotStarted(Exception):
     """An emulator ended, or did not answer in time; the message has the end of its log."""
 
@@ -48,11 +57,58 @@ class NotStarted(Exception):
 @contextlib.contextmanager
 def emulators(*names):
     """Runs the named emulators (all, if none is named) and yields their URLs by name."""
-    names = names or tuple(EMULATORS)
+    names = names or (*EMULATORS, POSTGRES)
     with tempfile.TemporaryDirectory(prefix="slipway-emulators-") as directory:
         with contextlib.ExitStack() as running:
-            started = [running.enter_context(_process(name, pathlib.Path(directory))) for name in names]
-            yield {name: _await_answer(name, *rest) for name, rest in zip(names, started)}
+            clouds = [name for name in names if name != POSTGRES]
+            started = [running.enter_context(_process(name, pathlib.Path(directory))) for name in clouds]
+            urls = {POSTGRES: running.enter_context(postgres())} if POSTGRES in names else {}
+            yield urls | {name: _await_answer(name, *rest) for name, rest in zip(clouds, started)}
+
+
+@contextlib.contextmanager
+def postgres(durable=False):
+    """Runs a new PostgreSQL cluster, whose data goes with it, and yields its URL."""
+    programs = postgres_programs()
+    # PostgreSQL does not run as root, and its user has to reach the folder.
+    owner = {"user": POSTGRES, "group": POSTGRES, "extra_groups": []} if os.getuid() == 0 else {}
+    with tempfile.TemporaryDirectory(prefix="slipway-postgres-") as directory:
+        if owner:
+            shutil.chown(directory, POSTGRES, POSTGRES)
+        data, port = pathlib.Path(directory) / "data", free_port()
+        new = [programs / "initdb", "-D", data, "-A", "trust", "-U", POSTGRES, "-E", "UTF8", "--no-sync"]
+        made = subprocess.run(new, cwd=directory, capture_output=True, text=True, **owner)
+        if made.returncode:
+            raise NotStarted(f"initdb failed:\n{made.stderr}")
+        settings = POSTGRES_SETTINGS | ({} if durable else NOT_DURABLE)
+        options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
+        log = pathlib.Path(directory) / "log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [programs / "postgres", "-D", data, "-p", str(port), *options],
+                cwd=directory, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, **owner,
+            )
+        try:
+            ready = [programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)]
+            deadline = time.monotonic() + PATIENCE
+            while subprocess.run(ready).returncode:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise NotStarted(f"postgres did not start; the end of its log:\n{tail(log)}")
+                time.sleep(0.05)
+            yield f"postgres://{POSTGRES}@127.0.0.1:{port}/postgres"
+        finally:
+            # Its fast shutdown: SIGTERM would wait for every client to leave.
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+            stop(process, patience=10.0, ask=False)
+
+
+def postgres_programs():
+    """The folder with initdb; Debian keeps it out of PATH."""
+    for found in [shutil.which("initdb"), *sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"), reverse=True)]:
+        if found:
+            return pathlib.Path(found).resolve().parent
+    raise NotStarted("PostgreSQL is not installed; on Debian: apt-get install postgresql")
 
 
 @contextlib.contextmanager
@@ -110,10 +166,11 @@ def tail(log, lines=40):
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
 
 
-def stop(process, patience=5.0):
+def stop(process, patience=5.0, ask=True):
     """Asks a process to end, insists after a while, and waits until it has."""
     if process.poll() is None:
-        process.terminate()
+        if ask:
+            process.terminate()
         try:
             process.wait(patience)
         except subprocess.TimeoutExpired:
@@ -124,6 +181,8 @@ def stop(process, patience=5.0):
 def run(command, urls):
     """Runs the command with the addresses in its environment and returns its exit code."""
     variables = {"SLIPWAY_TEST_" + name.upper().replace("-", "_"): url for name, url in urls.items()}
+    if POSTGRES in urls:
+        variables["SLIPWAY_TEST_POSTGRES_BIN"] = str(postgres_programs())
     variables |= {"SLIPWAY_TEST_PYTHON": sys.executable, "AWS_EC2_METADATA_DISABLED": "true"}
     process = subprocess.Popen(command, env={**clean_environment(), **variables})
     try:
@@ -140,11 +199,11 @@ def end_on_signals():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", help="comma-separated: " + ", ".join(EMULATORS))
+    parser.add_argument("--only", help="comma-separated: " + ", ".join((*EMULATORS, POSTGRES)))
     parser.add_argument("command", nargs="+", help="what to run, after --")
     options = parser.parse_args()
-    names = options.only.split(",") if options.only else list(EMULATORS)
-    if unknown := set(names) - set(EMULATORS):
+    names = options.only.split(",") if options.only else [*EMULATORS, POSTGRES]
+    if unknown := set(names) - {*EMULATORS, POSTGRES}:
         parser.error("no such emulator: " + ", ".join(sorted(unknown)))
     end_on_signals()
     try:

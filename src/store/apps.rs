@@ -1,14 +1,16 @@
 //! Apps and their resources.
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
 use std::collections::{BTreeMap, BTreeSet};
 use ulid::Ulid;
 
 use super::rows::Reader;
+use super::sql::{Sql, for_update};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::domain::app::{App, AppResource, AppState, AppSummary};
+use crate::domain::job::{Trouble, TroubleCode};
 use crate::domain::names::AppName;
 use crate::domain::spec::AppSpec;
 
@@ -37,9 +39,9 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn app(&self, name: &AppName) -> Result<Option<App>, StoreError> {
-        let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
-        query.push(" WHERE a.name_key = ").push_bind(name.key());
-        let Some(row) = query.build().fetch_optional(&self.reads).await? else { return Ok(None) };
+        let mut sql = Sql::new(COLUMNS);
+        sql.push(" WHERE a.name_key = ").bind(name.key())?;
+        let Some(row) = sql.query().fetch_optional(&mut *self.reader().await?).await? else { return Ok(None) };
         let mut app = read_app(&row)?;
         app.resources = self.resources(app.id).await?;
         Ok(Some(app))
@@ -50,20 +52,20 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn apps(&self, filter: &AppFilter) -> Result<Vec<App>, StoreError> {
-        let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
-        query.push(" WHERE a.id > ").push_bind(filter.after.unwrap_or(Ulid::nil()).to_string());
+        let mut sql = Sql::new(COLUMNS);
+        sql.push(" WHERE a.id > ").bind(filter.after.unwrap_or(Ulid::nil()).to_string())?;
         if let Some(account) = &filter.account {
-            query.push(" AND a.account = ").push_bind(account.clone());
+            sql.push(" AND a.account = ").bind(account.clone())?;
         }
         if let Some(state) = filter.state {
-            query.push(" AND a.state = ").push_bind(state.to_string());
+            sql.push(" AND a.state = ").bind(state.to_string())?;
         }
         if let Some(text) = &filter.query {
             let pattern = text.to_ascii_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-            query.push(" AND a.name_key LIKE ").push_bind(format!("%{pattern}%")).push(" ESCAPE '\\'");
+            sql.push(" AND a.name_key LIKE ").bind(format!("%{pattern}%"))?.push(" ESCAPE '\\'");
         }
-        query.push(" ORDER BY a.id LIMIT ").push_bind(i64::from(filter.limit));
-        let rows = query.build().fetch_all(&self.reads).await?;
+        sql.push(" ORDER BY a.id LIMIT ").bind(i64::from(filter.limit))?;
+        let rows = sql.query().fetch_all(&mut *self.reader().await?).await?;
         rows.iter().map(read_app).collect()
     }
 
@@ -72,8 +74,8 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn made_by(&self, app: Ulid) -> Result<BTreeSet<String>, StoreError> {
-        let made = sqlx::query_scalar("SELECT resource FROM resources WHERE app_id = ? AND made = 1");
-        let made: Vec<String> = made.bind(app.to_string()).fetch_all(&self.reads).await?;
+        let made = sqlx::query_scalar("SELECT resource FROM resources WHERE app_id = $1 AND made = 1");
+        let made: Vec<String> = made.bind(app.to_string()).fetch_all(&mut *self.reader().await?).await?;
         Ok(made.into_iter().collect())
     }
 
@@ -84,21 +86,21 @@ impl Store {
     /// When the database does not answer.
     pub async fn interrupted(&self, app: Ulid) -> Result<BTreeMap<String, Timestamp>, StoreError> {
         let rows = sqlx::query(
-            "SELECT resource, updated_at FROM resources WHERE app_id = ? \
-             AND (state IN ('running', 'waiting') OR (state = 'failed' AND json_extract(error, '$.code') <> 'conflict'))",
+            "SELECT resource, updated_at, error FROM resources WHERE app_id = $1 AND state IN ('running', 'waiting', 'failed')",
         );
-        let rows = rows.bind(app.to_string()).fetch_all(&self.reads).await?;
-        let read = |row: &SqliteRow| {
+        let rows = rows.bind(app.to_string()).fetch_all(&mut *self.reader().await?).await?;
+        let read = |row: &AnyRow| {
             let row = Reader { row, table: "resources", key: "resource" };
-            Ok((row.plain("resource")?, row.moment("updated_at")?))
+            let conflict = row.json_or_null::<Trouble>("error")?.is_some_and(|trouble| trouble.code == TroubleCode::Conflict);
+            Ok((!conflict).then_some((row.plain("resource")?, row.moment("updated_at")?)))
         };
-        rows.iter().map(read).collect()
+        rows.iter().filter_map(|row| read(row).transpose()).collect()
     }
 
     async fn resources(&self, app: Ulid) -> Result<Vec<AppResource>, StoreError> {
-        let rows = sqlx::query("SELECT resource, arn, state, error, job_id, updated_at FROM resources WHERE app_id = ? ORDER BY resource");
-        let rows = rows.bind(app.to_string()).fetch_all(&self.reads).await?;
-        let read = |row: &SqliteRow| {
+        let rows = sqlx::query("SELECT resource, arn, state, error, job_id, updated_at FROM resources WHERE app_id = $1 ORDER BY resource");
+        let rows = rows.bind(app.to_string()).fetch_all(&mut *self.reader().await?).await?;
+        let read = |row: &AnyRow| {
             let row = Reader { row, table: "resources", key: "resource" };
             Ok(AppResource {
                 resource: row.plain("resource")?,
@@ -114,19 +116,22 @@ impl Store {
 }
 
 /// The app by its id, within a transaction.
-pub(super) async fn app_by_id(db: &mut SqliteConnection, id: Ulid) -> Result<App, StoreError> {
-    let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
-    query.push(" WHERE a.id = ").push_bind(id.to_string());
-    read_app(&query.build().fetch_one(db).await?)
+pub(super) async fn app_by_id(db: &mut AnyConnection, id: Ulid) -> Result<App, StoreError> {
+    let mut sql = Sql::new(COLUMNS);
+    sql.push(" WHERE a.id = ").bind(id.to_string())?;
+    read_app(&sql.query().fetch_one(db).await?)
 }
 
 /// The id of the app by this name, within a transaction.
-pub(super) async fn id_of(db: &mut SqliteConnection, name: &AppName) -> Result<Option<Ulid>, StoreError> {
-    let row = sqlx::query("SELECT id FROM apps WHERE name_key = ?").bind(name.key()).fetch_optional(db).await?;
+/// Until the commit nobody else can ask for a job of the app.
+pub(super) async fn lock(db: &mut AnyConnection, name: &AppName) -> Result<Option<Ulid>, StoreError> {
+    let mut sql = Sql::new("SELECT id FROM apps WHERE name_key = ");
+    sql.bind(name.key())?.push(for_update(db));
+    let row = sql.query().fetch_optional(db).await?;
     row.map(|row| Reader { row: &row, table: "apps", key: "id" }.id("id")).transpose()
 }
 
-fn read_app(row: &SqliteRow) -> Result<App, StoreError> {
+fn read_app(row: &AnyRow) -> Result<App, StoreError> {
     let row = Reader { row, table: "apps", key: "id" };
     let spec: AppSpec = row.json("spec")?;
     let id_or_null = |column| -> Result<Option<Ulid>, StoreError> {

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use sqlx::SqliteConnection;
-use sqlx::sqlite::SqliteRow;
+use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
 use ulid::Ulid;
 
 use super::jobs::hold;
 use super::rows::{Reader, to_json};
+use super::sql::{Sql, for_update};
 use super::{Lease, Signal, Store, StoreError};
 use crate::clock::Timestamp;
 use crate::domain::credential::{Readiness, SecretState};
@@ -74,16 +75,16 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn key_records(&self, app: Ulid) -> Result<KeyRecords, StoreError> {
-        let keys = sqlx::query("SELECT access_key_id, created_at FROM credentials WHERE app_id = ? AND gone_at IS NULL ORDER BY id");
-        let keys = keys.bind(app.to_string()).fetch_all(&self.reads).await?;
-        let read = |row: &SqliteRow| {
+        let keys = sqlx::query("SELECT access_key_id, created_at FROM credentials WHERE app_id = $1 AND gone_at IS NULL ORDER BY id");
+        let keys = keys.bind(app.to_string()).fetch_all(&mut *self.reader().await?).await?;
+        let read = |row: &AnyRow| {
             let row = Reader { row, table: "credentials", key: "access_key_id" };
             Ok((row.plain("access_key_id")?, row.moment("created_at")?))
         };
         let keys = keys.iter().map(read).collect::<Result<_, StoreError>>()?;
-        let open = sqlx::query("SELECT id, known_keys, at FROM key_intents WHERE app_id = ? AND closed_at IS NULL");
-        let open = open.bind(app.to_string()).fetch_optional(&self.reads).await?;
-        let read = |row: SqliteRow| {
+        let open = sqlx::query("SELECT id, known_keys, at FROM key_intents WHERE app_id = $1 AND closed_at IS NULL");
+        let open = open.bind(app.to_string()).fetch_optional(&mut *self.reader().await?).await?;
+        let read = |row: AnyRow| {
             let row = Reader { row: &row, table: "key_intents", key: "id" };
             Ok::<_, StoreError>(Intent { id: row.id("id")?, known_keys: row.json("known_keys")?, at: row.moment("at")? })
         };
@@ -98,10 +99,10 @@ impl Store {
         let intent = Intent { id: Ulid::generate(), known_keys, at: self.clock.now() };
         let row = intent.clone();
         self.writer
-            .write(move |db| {
+            .write_of(lease.job, move |db| {
                 Box::pin(async move {
                     let app = hold(db, lease).await?;
-                    let insert = sqlx::query("INSERT INTO key_intents (id, app_id, job_id, known_keys, at) VALUES (?, ?, ?, ?, ?)");
+                    let insert = sqlx::query("INSERT INTO key_intents (id, app_id, job_id, known_keys, at) VALUES ($1, $2, $3, $4, $5)");
                     let insert = insert.bind(row.id.to_string()).bind(app.to_string()).bind(lease.job.to_string());
                     insert.bind(to_json(&row.known_keys)?).bind(row.at.millis()).execute(db).await?;
                     Ok(())
@@ -118,7 +119,7 @@ impl Store {
     pub async fn close_intent(&self, lease: Lease, intent: Ulid) -> Result<(), StoreError> {
         let now = self.clock.now();
         self.writer
-            .write(move |db| {
+            .write_of(lease.job, move |db| {
                 Box::pin(async move {
                     hold(db, lease).await?;
                     close(db, intent, now).await
@@ -134,12 +135,12 @@ impl Store {
     pub async fn seal_key(&self, lease: Lease, intent: Ulid, new: NewCredential) -> Result<(), StoreError> {
         let now = self.clock.now();
         self.writer
-            .write(move |db| {
+            .write_of(lease.job, move |db| {
                 Box::pin(async move {
                     let app = hold(db, lease).await?;
                     let insert = sqlx::query(
                         "INSERT INTO credentials (id, app_id, job_id, access_key_id, sealed, seal_key, secret, readiness, created_at) \
-                         VALUES (?, ?, ?, ?, ?, ?, 'unclaimed', 'unverified', ?)",
+                         VALUES ($1, $2, $3, $4, $5, $6, 'unclaimed', 'unverified', $7)",
                     );
                     let insert = insert.bind(new.id.to_string()).bind(app.to_string()).bind(lease.job.to_string()).bind(new.access_key_id);
                     insert.bind(new.sealed).bind(new.seal_key).bind(now.millis()).execute(&mut *db).await?;
@@ -158,12 +159,12 @@ impl Store {
     pub async fn keys_gone(&self, lease: Lease, access_key_ids: Vec<String>) -> Result<(), StoreError> {
         let now = self.clock.now();
         self.writer
-            .write(move |db| {
+            .write_of(lease.job, move |db| {
                 Box::pin(async move {
                     hold(db, lease).await?;
                     for id in access_key_ids {
-                        let update = "UPDATE credentials SET gone_at = ?, sealed = NULL, \
-                            secret = CASE secret WHEN 'unclaimed' THEN 'expired' ELSE secret END WHERE access_key_id = ?";
+                        let update = "UPDATE credentials SET gone_at = $1, sealed = NULL, \
+                            secret = CASE secret WHEN 'unclaimed' THEN 'expired' ELSE secret END WHERE access_key_id = $2";
                         sqlx::query(update).bind(now.millis()).bind(id).execute(&mut *db).await?;
                     }
                     Ok(())
@@ -181,9 +182,9 @@ impl Store {
     pub async fn credentials(&self, app: Ulid) -> Result<Vec<CredentialRow>, StoreError> {
         let query = sqlx::query(
             "SELECT id, app_id, access_key_id, seal_key, secret, readiness, created_at, claimed_at, claimed_by FROM credentials \
-             WHERE app_id = ? ORDER BY id",
+             WHERE app_id = $1 ORDER BY id",
         );
-        let rows = query.bind(app.to_string()).fetch_all(&self.reads).await?;
+        let rows = query.bind(app.to_string()).fetch_all(&mut *self.reader().await?).await?;
         rows.iter().map(read).collect()
     }
 
@@ -196,7 +197,7 @@ impl Store {
             "SELECT id, app_id, access_key_id, sealed, seal_key, secret, readiness, created_at, claimed_at, claimed_by FROM credentials \
              WHERE secret = 'unclaimed' AND sealed IS NOT NULL AND readiness = 'unverified' AND gone_at IS NULL ORDER BY id",
         );
-        let rows = query.fetch_all(&self.reads).await?;
+        let rows = query.fetch_all(&mut *self.reader().await?).await?;
         rows.iter().map(|row| Ok((read(row)?, Reader { row, table: "credentials", key: "id" }.plain("sealed")?))).collect()
     }
 
@@ -208,7 +209,7 @@ impl Store {
         self.writer
             .write(move |db| {
                 Box::pin(async move {
-                    sqlx::query("UPDATE credentials SET readiness = 'ready' WHERE id = ?").bind(id.to_string()).execute(db).await?;
+                    sqlx::query("UPDATE credentials SET readiness = 'ready' WHERE id = $1").bind(id.to_string()).execute(db).await?;
                     Ok(())
                 })
             })
@@ -226,7 +227,7 @@ impl Store {
         caller: &Caller,
         claim_key: Option<String>,
     ) -> Result<ClaimAnswer, StoreError> {
-        let mut db = self.reads.acquire().await?;
+        let mut db = self.reader().await?;
         claimable(&mut db, app, access_key_id, caller, claim_key.as_deref(), self.clock.now()).await
     }
 
@@ -262,11 +263,11 @@ impl Store {
             .write(move |db| {
                 Box::pin(async move {
                     let claimed = sqlx::query(
-                        "UPDATE credentials SET sealed = NULL WHERE secret = 'claimed' AND sealed IS NOT NULL AND claimed_at <= ?",
+                        "UPDATE credentials SET sealed = NULL WHERE secret = 'claimed' AND sealed IS NOT NULL AND claimed_at <= $1",
                     );
                     let claimed = claimed.bind(now.before(REPEATABLE).millis()).execute(&mut *db).await?;
                     let expired = sqlx::query(
-                        "UPDATE credentials SET sealed = NULL, secret = 'expired' WHERE secret = 'unclaimed' AND created_at <= ?",
+                        "UPDATE credentials SET sealed = NULL, secret = 'expired' WHERE secret = 'unclaimed' AND created_at <= $1",
                     );
                     let expired = expired.bind(now.before(UNCLAIMED).millis()).execute(&mut *db).await?;
                     Ok(claimed.rows_affected() + expired.rows_affected())
@@ -282,33 +283,41 @@ impl Store {
     /// Empties the write-ahead log, where pages with sealed secrets that are destroyed would stay until they
     /// are overwritten. A reader at work can hold it up: `false`, and it is to be tried again.
     pub async fn truncate_log(&self) -> bool {
-        let busy = sqlx::query_scalar("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&self.reads).await;
+        if self.is_shared() {
+            return true;
+        }
+        let Ok(mut db) = self.reader().await else { return false };
+        let busy = sqlx::query_scalar("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *db).await;
         matches!(busy, Ok(0_i64))
     }
 }
 
-async fn close(db: &mut SqliteConnection, intent: Ulid, now: Timestamp) -> Result<(), StoreError> {
-    let update = sqlx::query("UPDATE key_intents SET closed_at = ? WHERE id = ? AND closed_at IS NULL");
+async fn close(db: &mut AnyConnection, intent: Ulid, now: Timestamp) -> Result<(), StoreError> {
+    let update = sqlx::query("UPDATE key_intents SET closed_at = $1 WHERE id = $2 AND closed_at IS NULL");
     update.bind(now.millis()).bind(intent.to_string()).execute(db).await?;
     Ok(())
 }
 
 async fn claim_secret(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     app: Ulid,
     access_key_id: String,
     caller: Caller,
     claim_key: Option<String>,
     now: Timestamp,
 ) -> Result<ClaimAnswer, StoreError> {
+    // Of several who ask at once one gets it: the row is locked before it is read.
+    let mut sql = Sql::new("SELECT id FROM credentials WHERE access_key_id = ");
+    sql.bind(&access_key_id)?.push(for_update(db));
+    sql.query().execute(&mut *db).await?;
     let answer = claimable(db, app, &access_key_id, &caller, claim_key.as_deref(), now).await?;
     let ClaimAnswer::Sealed(credential, sealed) = answer else { return Ok(answer) };
     if credential.secret == SecretState::Claimed {
         return Ok(ClaimAnswer::Sealed(credential, sealed));
     }
-    let update = "UPDATE credentials SET secret = 'claimed', claimed_at = ?, claimed_by = ?, claim_key = ?, \
-                  sealed = CASE WHEN ? IS NULL THEN NULL ELSE sealed END WHERE id = ?";
-    let update = sqlx::query(update).bind(now.millis()).bind(&caller.name).bind(&claim_key).bind(&claim_key);
+    let update = "UPDATE credentials SET secret = 'claimed', claimed_at = $1, claimed_by = $2, claim_key = $3, \
+                  sealed = CASE WHEN $3 IS NULL THEN NULL ELSE sealed END WHERE id = $4";
+    let update = sqlx::query(update).bind(now.millis()).bind(&caller.name).bind(&claim_key);
     update.bind(credential.id.to_string()).execute(db).await?;
     let claimed = CredentialRow { secret: SecretState::Claimed, claimed_at: Some(now), claimed_by: Some(caller.name), ..*credential };
     Ok(ClaimAnswer::Sealed(Box::new(claimed), sealed))
@@ -316,7 +325,7 @@ async fn claim_secret(
 
 /// What a claim gets: a secret that waits, or the same again for the caller and key of the first claim.
 async fn claimable(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     app: Ulid,
     access_key_id: &str,
     caller: &Caller,
@@ -325,7 +334,7 @@ async fn claimable(
 ) -> Result<ClaimAnswer, StoreError> {
     let query = sqlx::query(
         "SELECT id, app_id, access_key_id, sealed, seal_key, secret, readiness, created_at, claimed_at, claimed_by, claim_key \
-         FROM credentials WHERE app_id = ? AND access_key_id = ?",
+         FROM credentials WHERE app_id = $1 AND access_key_id = $2",
     );
     let Some(found) = query.bind(app.to_string()).bind(access_key_id).fetch_optional(db).await? else {
         return Ok(ClaimAnswer::NoKey);
@@ -347,7 +356,7 @@ async fn claimable(
     })
 }
 
-fn read(row: &SqliteRow) -> Result<CredentialRow, StoreError> {
+fn read(row: &AnyRow) -> Result<CredentialRow, StoreError> {
     let row = Reader { row, table: "credentials", key: "id" };
     Ok(CredentialRow {
         id: row.id("id")?,

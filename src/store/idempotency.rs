@@ -5,9 +5,10 @@
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use sqlx::SqliteConnection;
+use sqlx::AnyConnection;
 
 use super::rows::Reader;
+use super::sql::is_postgres;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 
@@ -51,9 +52,14 @@ pub fn fingerprint(parts: &[&[u8]]) -> String {
     hex::encode(digest(&SHA256, &bytes))
 }
 
-pub(super) async fn earlier(db: &mut SqliteConnection, key: &IdempotencyKey, now: Timestamp) -> Result<Earlier, StoreError> {
+pub(super) async fn earlier(db: &mut AnyConnection, key: &IdempotencyKey, now: Timestamp) -> Result<Earlier, StoreError> {
+    if is_postgres(db) {
+        // Of two requests with one key the second waits here for the first one's commit.
+        let lock = fingerprint(&[key.caller.as_bytes(), key.route.as_bytes(), key.key.as_bytes()]);
+        sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))").bind(lock).execute(&mut *db).await?;
+    }
     let row = sqlx::query(
-        "SELECT fingerprint, status, location, body, key FROM idempotency WHERE caller = ? AND route = ? AND key = ? AND created_at > ?",
+        "SELECT fingerprint, status, location, body, key FROM idempotency WHERE caller = $1 AND route = $2 AND key = $3 AND created_at > $4",
     )
     .bind(&key.caller)
     .bind(&key.route)
@@ -69,9 +75,9 @@ pub(super) async fn earlier(db: &mut SqliteConnection, key: &IdempotencyKey, now
     Ok(Earlier::Same(Answer { status: row.count("status")?, location: row.plain("location")?, body: row.plain("body")? }))
 }
 
-pub(super) async fn record(db: &mut SqliteConnection, key: &IdempotencyKey, answer: &Answer, now: Timestamp) -> Result<(), StoreError> {
+pub(super) async fn record(db: &mut AnyConnection, key: &IdempotencyKey, answer: &Answer, now: Timestamp) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO idempotency (caller, route, key, fingerprint, status, location, body, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?) \
+        "INSERT INTO idempotency (caller, route, key, fingerprint, status, location, body, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
          ON CONFLICT (caller, route, key) DO UPDATE SET fingerprint = excluded.fingerprint, status = excluded.status, \
          location = excluded.location, body = excluded.body, created_at = excluded.created_at",
     )
@@ -98,7 +104,7 @@ impl Store {
         self.writer
             .write(move |db| {
                 Box::pin(async move {
-                    let done = sqlx::query("DELETE FROM idempotency WHERE created_at <= ?").bind(oldest).execute(db).await?;
+                    let done = sqlx::query("DELETE FROM idempotency WHERE created_at <= $1").bind(oldest).execute(db).await?;
                     Ok(done.rows_affected())
                 })
             })

@@ -1,13 +1,15 @@
 //! Jobs: accepted, claimed under a lease, moved on by the holder of the lease, and read.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
 use ulid::Ulid;
 
 use super::idempotency::{self, Answer, Earlier, IdempotencyKey};
 use super::rows::{Reader, to_json};
+use super::sql::{Sql, for_update, skip_locked};
 use super::{Signal, Store, StoreError, apps};
 use crate::clock::{Timestamp, new_id};
 use crate::domain::app::{App, AppState};
@@ -181,8 +183,8 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn is_taken(&self, name: &AppName) -> Result<bool, StoreError> {
-        let taken = concat!("SELECT COUNT(*) FROM apps WHERE name_key = ? AND NOT (name = ? AND ", never_finished!(), ")");
-        let taken: i64 = sqlx::query_scalar(taken).bind(name.key()).bind(name.as_str()).fetch_one(&self.reads).await?;
+        let taken = concat!("SELECT COUNT(*) FROM apps WHERE name_key = $1 AND NOT (name = $2 AND ", never_finished!(), ")");
+        let taken: i64 = sqlx::query_scalar(taken).bind(name.key()).bind(name.as_str()).fetch_one(&mut *self.reader().await?).await?;
         Ok(taken > 0)
     }
 
@@ -227,7 +229,7 @@ impl Store {
     /// When the database does not answer.
     pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         let due = "SELECT MIN(COALESCE(next_attempt_at, lease_until)) FROM jobs WHERE state IN ('queued', 'running', 'waiting')";
-        let due: Option<i64> = sqlx::query_scalar(due).fetch_one(&self.reads).await?;
+        let due: Option<i64> = sqlx::query_scalar(due).fetch_one(&mut *self.reader().await?).await?;
         Ok(due.map(Timestamp::from_millis))
     }
 
@@ -238,12 +240,12 @@ impl Store {
     pub async fn renew(&self, lease: Lease, span: Duration) -> Result<bool, StoreError> {
         let clock = self.clock.clone();
         self.writer
-            .write(move |db| {
+            .write_of(lease.job, move |db| {
                 Box::pin(async move {
                     // Read when it is this write's turn: one that waited long must not renew into the past.
                     let until = clock.now().after(span).millis();
                     let renew =
-                        "UPDATE jobs SET lease_until = ? WHERE id = ? AND lease_token = ? AND state = 'running' RETURNING cancel_requested";
+                        "UPDATE jobs SET lease_until = $1 WHERE id = $2 AND lease_token = $3 AND state = 'running' RETURNING cancel_requested";
                     let row: Option<i64> =
                         sqlx::query_scalar(renew).bind(until).bind(lease.job.to_string()).bind(lease.token).fetch_optional(db).await?;
                     row.map(|asked| asked == 1).ok_or(StoreError::LostLease)
@@ -254,11 +256,12 @@ impl Store {
 
     /// Records what happened to a step, without waiting for the commit. Nothing is recorded once the lease is lost.
     pub fn record(&self, lease: Lease, step: Option<StepRecord>, happening: Happening) {
-        let (now, signals) = (self.clock.now(), self.signals.clone());
+        let (now, store) = (self.clock.now(), self.clone());
         self.writer.write_behind(
+            lease.job,
             move |db| Box::pin(async move { record(db, lease, step, happening, now).await }),
             move |result: Result<(), StoreError>| match result {
-                Ok(()) => drop(signals.send(Signal::Progress(lease.job))),
+                Ok(()) => store.signal(Signal::Progress(lease.job)),
                 Err(StoreError::LostLease) => {}
                 Err(error) => tracing::warn!(job = %lease.job, %error, "progress was not recorded"),
             },
@@ -272,7 +275,7 @@ impl Store {
     pub async fn end(&self, lease: Lease, ended: Ended) -> Result<(), StoreError> {
         let now = self.clock.now();
         let again = matches!(ended, Ended::Released { .. });
-        self.writer.write(move |db| Box::pin(async move { end(db, lease, &ended, now).await })).await?;
+        self.writer.write_of(lease.job, move |db| Box::pin(async move { end(db, lease, &ended, now).await })).await?;
         self.signal(Signal::Progress(lease.job));
         if again {
             self.signal(Signal::Queued);
@@ -331,7 +334,7 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn job(&self, id: Ulid) -> Result<Option<Job>, StoreError> {
-        let mut db = self.reads.acquire().await?;
+        let mut db = self.reader().await?;
         job_by_id(&mut db, id).await
     }
 
@@ -340,26 +343,28 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn jobs(&self, filter: &JobFilter) -> Result<Vec<Job>, StoreError> {
-        let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
-        query.push(" WHERE 1 = 1");
+        let mut sql = Sql::new(COLUMNS);
+        sql.push(" WHERE 1 = 1");
         if let Some(before) = filter.before {
-            query.push(" AND j.id < ").push_bind(before.to_string());
+            sql.push(" AND j.id < ").bind(before.to_string())?;
         }
         if let Some(app) = &filter.app {
-            query.push(" AND a.name_key = ").push_bind(app.key());
+            sql.push(" AND j.app_id = (SELECT id FROM apps WHERE name_key = ").bind(app.key())?.push(")");
         }
         if let Some(state) = filter.state {
-            query.push(" AND j.state = ").push_bind(state.to_string());
+            sql.push(" AND j.state = ").bind(state.to_string())?;
         }
         if let Some(kind) = filter.kind {
-            query.push(" AND j.kind = ").push_bind(kind.to_string());
+            sql.push(" AND j.kind = ").bind(kind.to_string())?;
         }
-        query.push(" ORDER BY j.id DESC LIMIT ").push_bind(i64::from(filter.limit));
-        let mut db = self.reads.acquire().await?;
-        let rows = query.build().fetch_all(&mut *db).await?;
+        sql.push(" ORDER BY j.id DESC LIMIT ").bind(i64::from(filter.limit))?;
+        let mut db = self.reader().await?;
+        let rows = sql.query().fetch_all(&mut *db).await?;
         let mut jobs = rows.iter().map(read_job).collect::<Result<Vec<_>, _>>()?;
+        let ids: Vec<_> = jobs.iter().map(|job| job.id).collect();
+        let mut steps = steps(&mut db, &ids).await?;
         for job in &mut jobs {
-            job.steps = steps(&mut db, job.id).await?;
+            job.steps = steps.remove(&job.id).unwrap_or_default();
         }
         Ok(jobs)
     }
@@ -369,9 +374,9 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn events(&self, job: Ulid, after: i64, limit: u32) -> Result<Vec<Event>, StoreError> {
-        let rows = sqlx::query("SELECT seq, job_id, at, data FROM events WHERE job_id = ? AND seq > ? ORDER BY seq LIMIT ?");
-        let rows = rows.bind(job.to_string()).bind(after).bind(i64::from(limit)).fetch_all(&self.reads).await?;
-        let read = |row: &SqliteRow| {
+        let rows = sqlx::query("SELECT seq, job_id, at, data FROM events WHERE job_id = $1 AND seq > $2 ORDER BY seq LIMIT $3");
+        let rows = rows.bind(job.to_string()).bind(after).bind(i64::from(limit)).fetch_all(&mut *self.reader().await?).await?;
+        let read = |row: &AnyRow| {
             let row = Reader { row, table: "events", key: "job_id" };
             Ok(Event { seq: row.plain("seq")?, at: row.moment("at")?, job_id: row.id("job_id")?, happening: row.json("data")? })
         };
@@ -384,8 +389,8 @@ impl Store {
     /// When the database does not answer.
     pub async fn active_jobs(&self) -> Result<Vec<(JobState, u64)>, StoreError> {
         let count = "SELECT state, COUNT(*) AS n FROM jobs WHERE state IN ('queued', 'running', 'waiting') GROUP BY state";
-        let rows = sqlx::query(count).fetch_all(&self.reads).await?;
-        let read = |row: &SqliteRow| {
+        let rows = sqlx::query(count).fetch_all(&mut *self.reader().await?).await?;
+        let read = |row: &AnyRow| {
             let row = Reader { row, table: "jobs", key: "state" };
             Ok((row.parsed("state")?, row.count("n")?))
         };
@@ -401,7 +406,7 @@ impl Store {
 }
 
 async fn onboard(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     new: NewApp,
     key: Option<IdempotencyKey>,
     now: Timestamp,
@@ -417,11 +422,11 @@ async fn onboard(
 
 /// The app's row: a new one, or that of an app whose onboarding has failed and was never finished, which
 /// can be asked for anew. `None` if there is an app by this name.
-async fn insert_app(db: &mut SqliteConnection, new: &NewApp, now: Timestamp) -> Result<Option<Ulid>, StoreError> {
+async fn insert_app(db: &mut AnyConnection, new: &NewApp, now: Timestamp) -> Result<Option<Ulid>, StoreError> {
     let insert = concat!(
         "INSERT INTO apps (id, name, name_key, account, spec, state, version, created_by, created_at, updated_at) \
-         VALUES (?, ?, ?, ?, ?, 'pending', 1, ?, ?, ?) \
-         ON CONFLICT (name_key) DO UPDATE SET spec = excluded.spec, account = excluded.account, state = 'pending', version = version + 1, \
+         VALUES ($1, $2, $3, $4, $5, 'pending', 1, $6, $7, $8) \
+         ON CONFLICT (name_key) DO UPDATE SET spec = excluded.spec, account = excluded.account, state = 'pending', version = apps.version + 1, \
          updated_at = excluded.updated_at WHERE apps.name = excluded.name AND ",
         never_finished!(),
         " RETURNING id"
@@ -437,7 +442,7 @@ async fn insert_app(db: &mut SqliteConnection, new: &NewApp, now: Timestamp) -> 
 }
 
 async fn ask(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     name: AppName,
     kind: JobKind,
     resources: Vec<String>,
@@ -448,7 +453,7 @@ async fn ask(
     if let Some(answer) = earlier(db, key.as_ref(), now).await? {
         return Ok(answer);
     }
-    let Some(app_id) = apps::id_of(db, &name).await? else { return Ok(Err(Refusal::NoApp)) };
+    let Some(app_id) = apps::lock(db, &name).await? else { return Ok(Err(Refusal::NoApp)) };
     let app = apps::app_by_id(db, app_id).await?;
     if let Some(active) = app.summary.active_job {
         return Ok(Err(Refusal::Active(active)));
@@ -459,7 +464,7 @@ async fn ask(
 }
 
 async fn earlier(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     key: Option<&IdempotencyKey>,
     now: Timestamp,
 ) -> Result<Option<Result<Accepted, Refusal>>, StoreError> {
@@ -491,26 +496,15 @@ fn new_job(spec: &AppSpec, kind: JobKind, resources: &[String], requested_by: St
     }
 }
 
-async fn insert_job(
-    db: &mut SqliteConnection,
-    app: Ulid,
-    job: &Job,
-    key: Option<IdempotencyKey>,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    // One text for three statements: each trip to the connection's thread costs as much as a statement.
-    let insert = "INSERT INTO jobs (id, app_id, kind, state, attempt, requested_by, cancel_requested, created_at, lease_token) \
-                  VALUES (?, ?, ?, ?, 0, ?, 0, ?, 0); \
-                  INSERT INTO steps (job_id, position, resource, state, changes, attempts) \
-                  SELECT ?, key, value, 'pending', '[]', 0 FROM json_each(?); \
-                  INSERT INTO events (job_id, at, data) VALUES (?, ?, ?)";
-    let queued = Happening::JobQueued { kind: job.kind, requested_by: job.requested_by.clone() };
-    let resources: Vec<&str> = job.steps.iter().map(|step| step.resource.as_str()).collect();
+async fn insert_job(db: &mut AnyConnection, app: Ulid, job: &Job, key: Option<IdempotencyKey>, now: Timestamp) -> Result<(), StoreError> {
     let id = job.id.to_string();
+    let insert = "INSERT INTO jobs (id, app_id, kind, state, attempt, requested_by, cancel_requested, created_at, lease_token) \
+                  VALUES ($1, $2, $3, $4, 0, $5, 0, $6, 0)";
     let insert = sqlx::query(insert).bind(&id).bind(app.to_string()).bind(job.kind.to_string());
-    let insert = insert.bind(job.state.to_string()).bind(&job.requested_by).bind(now.millis());
-    let insert = insert.bind(&id).bind(to_json(&resources)?);
-    insert.bind(&id).bind(now.millis()).bind(to_json(&queued)?).execute(&mut *db).await?;
+    insert.bind(job.state.to_string()).bind(&job.requested_by).bind(now.millis()).execute(&mut *db).await?;
+    insert_steps(db, &id, &job.steps).await?;
+    let queued = Happening::JobQueued { kind: job.kind, requested_by: job.requested_by.clone() };
+    insert_event(db, job.id, &queued, now).await?;
     if let Some(key) = key {
         let location = Some(format!("/v1/jobs/{}", job.id));
         idempotency::record(db, &key, &Answer { status: 202, location, body: to_json(job)? }, now).await?;
@@ -518,15 +512,28 @@ async fn insert_job(
     Ok(())
 }
 
-async fn claim(db: &mut SqliteConnection, owner: String, now: Timestamp, lease: Duration, deadline: Duration) -> Result<Claim, StoreError> {
-    let claim = "UPDATE jobs SET state = 'running', attempt = attempt + 1, lease_owner = ?, lease_token = lease_token + 1, lease_until = ?, \
-        started_at = COALESCE(started_at, ?), deadline_at = COALESCE(deadline_at, ?), next_attempt_at = NULL, reason = NULL \
-        WHERE id = (SELECT id FROM jobs WHERE state IN ('queued', 'running', 'waiting') \
-            AND (state = 'queued' OR (state = 'waiting' AND next_attempt_at <= ?) OR (state = 'running' AND lease_until <= ?)) \
-            ORDER BY id LIMIT 1) \
-        RETURNING id, app_id, attempt, lease_token, deadline_at";
-    let row = sqlx::query(claim).bind(owner).bind(now.after(lease).millis()).bind(now.millis());
-    let row = row.bind(now.after(deadline).millis()).bind(now.millis()).bind(now.millis()).fetch_optional(&mut *db).await?;
+async fn insert_steps(db: &mut AnyConnection, job: &str, steps: &[Step]) -> Result<(), StoreError> {
+    let mut sql = Sql::new("INSERT INTO steps (job_id, position, resource, state, changes, attempts) VALUES ");
+    for (step, position) in steps.iter().zip(0_i64..) {
+        sql.push(if position == 0 { "(" } else { ", (" }).bind(job)?.push(", ").bind(position)?;
+        sql.push(", ").bind(&step.resource)?.push(", 'pending', '[]', 0)");
+    }
+    if !steps.is_empty() {
+        sql.query().execute(db).await?;
+    }
+    Ok(())
+}
+
+async fn claim(db: &mut AnyConnection, owner: String, now: Timestamp, lease: Duration, deadline: Duration) -> Result<Claim, StoreError> {
+    let mut sql = Sql::new("UPDATE jobs SET state = 'running', attempt = attempt + 1, lease_owner = ");
+    sql.bind(owner)?.push(", lease_token = lease_token + 1, lease_until = ").bind(now.after(lease).millis())?;
+    sql.push(", started_at = COALESCE(started_at, ").bind(now.millis())?;
+    sql.push("), deadline_at = COALESCE(deadline_at, ").bind(now.after(deadline).millis())?;
+    sql.push("), next_attempt_at = NULL, reason = NULL WHERE id = (SELECT id FROM jobs WHERE state IN ('queued', 'running', 'waiting') ");
+    sql.push("AND (state = 'queued' OR (state = 'waiting' AND next_attempt_at <= ").bind(now.millis())?;
+    sql.push(") OR (state = 'running' AND lease_until <= ").bind(now.millis())?;
+    sql.push(")) ORDER BY id LIMIT 1").push(skip_locked(db)).push(") RETURNING id, app_id, attempt, lease_token, deadline_at");
+    let row = sql.query().fetch_optional(&mut *db).await?;
     let Some(row) = row else { return Ok(Claim::None) };
     let row = Reader { row: &row, table: "jobs", key: "id" };
     let lease = Lease { job: row.id("id")?, token: row.plain("lease_token")? };
@@ -542,7 +549,7 @@ async fn claim(db: &mut SqliteConnection, owner: String, now: Timestamp, lease: 
     }
 }
 
-async fn load(db: &mut SqliteConnection, job: Ulid, app: Ulid) -> Result<(Job, App), StoreError> {
+async fn load(db: &mut AnyConnection, job: Ulid, app: Ulid) -> Result<(Job, App), StoreError> {
     let app = apps::app_by_id(db, app).await?;
     let gone = || StoreError::Unavailable(format!("the job {job} is gone"));
     Ok((job_by_id(db, job).await?.ok_or_else(gone)?, app))
@@ -567,15 +574,16 @@ enum Claim {
 }
 
 /// Fails unless the lease is held; to be called first in every write of a worker.
-pub(super) async fn hold(db: &mut SqliteConnection, lease: Lease) -> Result<Ulid, StoreError> {
-    let held = "SELECT app_id, id FROM jobs WHERE id = ? AND lease_token = ? AND state = 'running'";
-    let row = sqlx::query(held).bind(lease.job.to_string()).bind(lease.token).fetch_optional(db).await?;
+pub(super) async fn hold(db: &mut AnyConnection, lease: Lease) -> Result<Ulid, StoreError> {
+    let mut sql = Sql::new("SELECT app_id, id FROM jobs WHERE state = 'running' AND id = ");
+    sql.bind(lease.job.to_string())?.push(" AND lease_token = ").bind(lease.token)?.push(for_update(db));
+    let row = sql.query().fetch_optional(db).await?;
     let row = row.ok_or(StoreError::LostLease)?;
     Reader { row: &row, table: "jobs", key: "id" }.id("app_id")
 }
 
 async fn record(
-    db: &mut SqliteConnection,
+    db: &mut AnyConnection,
     lease: Lease,
     step: Option<StepRecord>,
     happening: Happening,
@@ -583,13 +591,14 @@ async fn record(
 ) -> Result<(), StoreError> {
     let app = hold(db, lease).await?;
     if let Some(StepRecord { step, arn, made }) = step {
-        let update = "UPDATE steps SET state = ?, changes = ?, attempts = ?, error = ?, duration_ms = ? WHERE job_id = ? AND resource = ?";
+        let update =
+            "UPDATE steps SET state = $1, changes = $2, attempts = $3, error = $4, duration_ms = $5 WHERE job_id = $6 AND resource = $7";
         let error = step.error.as_ref().map(to_json).transpose()?;
         let update = sqlx::query(update).bind(step.state.to_string()).bind(to_json(&step.changes)?).bind(i64::from(step.attempts));
         let update = update.bind(&error).bind(step.duration_ms).bind(lease.job.to_string()).bind(&step.resource);
         update.execute(&mut *db).await?;
-        let upsert = "INSERT INTO resources (app_id, resource, arn, made, state, error, job_id, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?) \
-            ON CONFLICT (app_id, resource) DO UPDATE SET arn = excluded.arn, made = MAX(made, excluded.made), state = excluded.state, \
+        let upsert = "INSERT INTO resources (app_id, resource, arn, made, state, error, job_id, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
+            ON CONFLICT (app_id, resource) DO UPDATE SET arn = excluded.arn, made = CASE WHEN excluded.made > resources.made THEN excluded.made ELSE resources.made END, state = excluded.state, \
             error = excluded.error, job_id = excluded.job_id, updated_at = excluded.updated_at";
         let upsert = sqlx::query(upsert).bind(app.to_string()).bind(&step.resource).bind(arn).bind(i64::from(made));
         let upsert = upsert.bind(step.state.to_string()).bind(&error).bind(lease.job.to_string()).bind(now.millis());
@@ -598,7 +607,7 @@ async fn record(
     insert_event(db, lease.job, &happening, now).await
 }
 
-async fn end(db: &mut SqliteConnection, lease: Lease, ended: &Ended, now: Timestamp) -> Result<(), StoreError> {
+async fn end(db: &mut AnyConnection, lease: Lease, ended: &Ended, now: Timestamp) -> Result<(), StoreError> {
     let app = hold(db, lease).await?;
     let goes_on = matches!(ended, Ended::Waiting { .. } | Ended::Released { .. });
     // A cancel that was accepted outlives the attempt.
@@ -616,8 +625,8 @@ async fn end(db: &mut SqliteConnection, lease: Lease, ended: &Ended, now: Timest
     let error = if let Ended::Failed(trouble) | Ended::NeedsAttention(trouble) = ended { Some(to_json(trouble)?) } else { None };
     let finished = (!state.is_active()).then_some(now.millis());
     // The deadline counts the time of trying, not the time that the service is down.
-    let update = "UPDATE jobs SET state = ?1, reason = ?2, next_attempt_at = ?3, result = ?4, error = ?5, finished_at = ?6, lease_owner = NULL, \
-                  lease_until = NULL, deadline_at = CASE ?1 WHEN 'queued' THEN NULL ELSE deadline_at END WHERE id = ?7";
+    let update = "UPDATE jobs SET state = $1, reason = $2, next_attempt_at = $3, result = $4, error = $5, finished_at = $6, lease_owner = NULL, \
+                  lease_until = NULL, deadline_at = CASE $1 WHEN 'queued' THEN NULL ELSE deadline_at END WHERE id = $7";
     let update = sqlx::query(update).bind(state.to_string()).bind(reason).bind(at).bind(result).bind(error).bind(finished);
     update.bind(lease.job.to_string()).execute(&mut *db).await?;
     leave_app(db, app, state, now).await?;
@@ -625,7 +634,7 @@ async fn end(db: &mut SqliteConnection, lease: Lease, ended: &Ended, now: Timest
 }
 
 /// A job does not end for good while nobody knows whether its CreateAccessKey has made a key.
-async fn in_doubt_unless_settled(db: &mut SqliteConnection, app: Ulid, ended: Ended) -> Result<Ended, StoreError> {
+async fn in_doubt_unless_settled(db: &mut AnyConnection, app: Ulid, ended: Ended) -> Result<Ended, StoreError> {
     let so_far = match &ended {
         Ended::Succeeded(_) | Ended::Waiting { .. } | Ended::Released { .. } | Ended::NeedsAttention(_) => return Ok(ended),
         Ended::Canceled => "the job was canceled".to_owned(),
@@ -634,27 +643,36 @@ async fn in_doubt_unless_settled(db: &mut SqliteConnection, app: Ulid, ended: En
     Ok(if has_open_intent(db, app).await? { Ended::NeedsAttention(Trouble::key_in_doubt(&so_far)) } else { ended })
 }
 
-async fn has_open_intent(db: &mut SqliteConnection, app: Ulid) -> Result<bool, StoreError> {
-    let open = sqlx::query_scalar("SELECT COUNT(*) FROM key_intents WHERE app_id = ? AND closed_at IS NULL");
+async fn has_open_intent(db: &mut AnyConnection, app: Ulid) -> Result<bool, StoreError> {
+    let open = sqlx::query_scalar("SELECT COUNT(*) FROM key_intents WHERE app_id = $1 AND closed_at IS NULL");
     let open: i64 = open.bind(app.to_string()).fetch_one(db).await?;
     Ok(open > 0)
 }
 
-async fn cancel_requested(db: &mut SqliteConnection, job: Ulid) -> Result<bool, StoreError> {
-    let asked = sqlx::query_scalar("SELECT cancel_requested FROM jobs WHERE id = ?");
+async fn cancel_requested(db: &mut AnyConnection, job: Ulid) -> Result<bool, StoreError> {
+    let asked = sqlx::query_scalar("SELECT cancel_requested FROM jobs WHERE id = $1");
     let asked: i64 = asked.bind(job.to_string()).fetch_one(db).await?;
     Ok(asked == 1)
 }
 
-async fn cancel(db: &mut SqliteConnection, id: Ulid, by: String, now: Timestamp) -> Result<Result<Job, Refusal>, StoreError> {
-    let Some(job) = job_by_id(db, id).await? else { return Ok(Err(Refusal::NoJob)) };
+/// The job and its app. Until the commit nobody else changes it.
+async fn lock(db: &mut AnyConnection, id: Ulid) -> Result<Option<(Job, Ulid)>, StoreError> {
+    let mut sql = Sql::new("SELECT app_id, id FROM jobs WHERE id = ");
+    sql.bind(id.to_string())?.push(for_update(db));
+    let Some(row) = sql.query().fetch_optional(&mut *db).await? else { return Ok(None) };
+    let app = Reader { row: &row, table: "jobs", key: "id" }.id("app_id")?;
+    Ok(job_by_id(db, id).await?.map(|job| (job, app)))
+}
+
+async fn cancel(db: &mut AnyConnection, id: Ulid, by: String, now: Timestamp) -> Result<Result<Job, Refusal>, StoreError> {
+    let Some((job, _)) = lock(db, id).await? else { return Ok(Err(Refusal::NoJob)) };
     let state = match job.state.on(JobEvent::Canceled) {
         Ok(state) => state,
         Err(illegal) => return Ok(Err(Refusal::State(illegal))),
     };
     insert_event(db, id, &Happening::CancelRequested { by }, now).await?;
     if job.state == JobState::Running {
-        sqlx::query("UPDATE jobs SET cancel_requested = 1 WHERE id = ?").bind(id.to_string()).execute(&mut *db).await?;
+        sqlx::query("UPDATE jobs SET cancel_requested = 1 WHERE id = $1").bind(id.to_string()).execute(&mut *db).await?;
     } else {
         stop(db, id, job.state, state, now).await?;
     }
@@ -662,84 +680,90 @@ async fn cancel(db: &mut SqliteConnection, id: Ulid, by: String, now: Timestamp)
 }
 
 /// Ends a job that nobody works on: canceled, or parked if a key of its may be live.
-async fn stop(db: &mut SqliteConnection, id: Ulid, from: JobState, canceled: JobState, now: Timestamp) -> Result<(), StoreError> {
-    let app = sqlx::query("SELECT app_id, id FROM jobs WHERE id = ?").bind(id.to_string()).fetch_one(&mut *db).await?;
+async fn stop(db: &mut AnyConnection, id: Ulid, from: JobState, canceled: JobState, now: Timestamp) -> Result<(), StoreError> {
+    let app = sqlx::query("SELECT app_id, id FROM jobs WHERE id = $1").bind(id.to_string()).fetch_one(&mut *db).await?;
     let app = Reader { row: &app, table: "jobs", key: "id" }.id("app_id")?;
     let ended = in_doubt_unless_settled(db, app, Ended::Canceled).await?;
     let (state, error) = match &ended {
         Ended::NeedsAttention(trouble) => (from.on(JobEvent::Parked).unwrap_or(from), Some(trouble)),
         _ => (canceled, None),
     };
-    let update = "UPDATE jobs SET state = ?, finished_at = ?, next_attempt_at = NULL, error = ?, reason = ? WHERE id = ?";
+    let update = "UPDATE jobs SET state = $1, finished_at = $2, next_attempt_at = NULL, error = $3, reason = $4 WHERE id = $5";
     let update = sqlx::query(update).bind(state.to_string()).bind(now.millis()).bind(error.map(to_json).transpose()?);
     update.bind(error.map(|trouble| trouble.detail.clone())).bind(id.to_string()).execute(&mut *db).await?;
     leave_app(db, app, state, now).await?;
     insert_event(db, id, &ended.happening(), now).await
 }
 
-async fn retry(db: &mut SqliteConnection, id: Ulid, by: String, now: Timestamp) -> Result<Result<Job, Refusal>, StoreError> {
-    let Some(job) = job_by_id(db, id).await? else { return Ok(Err(Refusal::NoJob)) };
+async fn retry(db: &mut AnyConnection, id: Ulid, by: String, now: Timestamp) -> Result<Result<Job, Refusal>, StoreError> {
+    let Some((job, app)) = lock(db, id).await? else { return Ok(Err(Refusal::NoJob)) };
     let state = match job.state.on(JobEvent::RetryAsked) {
         Ok(state) => state,
         Err(illegal) => return Ok(Err(Refusal::State(illegal))),
     };
-    let newest = "SELECT id, state FROM jobs WHERE app_id = (SELECT app_id FROM jobs WHERE id = ?) ORDER BY id DESC LIMIT 1";
-    let newest = sqlx::query(newest).bind(id.to_string()).fetch_one(&mut *db).await?;
+    apps::lock(db, &job.app).await?;
+    let newest = "SELECT id, state FROM jobs WHERE app_id = $1 ORDER BY id DESC LIMIT 1";
+    let newest = sqlx::query(newest).bind(app.to_string()).fetch_one(&mut *db).await?;
     let newest = Reader { row: &newest, table: "jobs", key: "id" };
     let newest_id = newest.id("id")?;
     if newest_id != id {
         let active = newest.parsed::<JobState>("state")?.is_active();
         return Ok(Err(if active { Refusal::Active(newest_id) } else { Refusal::Superseded(newest_id) }));
     }
-    let update = "UPDATE jobs SET state = ?, error = NULL, reason = NULL, finished_at = NULL, next_attempt_at = NULL, deadline_at = NULL, \
-                  cancel_requested = 0 WHERE id = ?";
+    let update = "UPDATE jobs SET state = $1, error = NULL, reason = NULL, finished_at = NULL, next_attempt_at = NULL, deadline_at = NULL, \
+                  cancel_requested = 0 WHERE id = $2";
     sqlx::query(update).bind(state.to_string()).bind(id.to_string()).execute(&mut *db).await?;
     insert_event(db, id, &Happening::RetryRequested { by }, now).await?;
     Ok(job_by_id(db, id).await?.ok_or(Refusal::NoJob))
 }
 
 /// The app is left in the state that its job ended in.
-async fn leave_app(db: &mut SqliteConnection, app: Ulid, job: JobState, now: Timestamp) -> Result<(), StoreError> {
+async fn leave_app(db: &mut AnyConnection, app: Ulid, job: JobState, now: Timestamp) -> Result<(), StoreError> {
     let Some(state) = AppState::left_by(job) else { return Ok(()) };
-    let update = sqlx::query("UPDATE apps SET state = ?, version = version + 1, updated_at = ? WHERE id = ?");
+    let update = sqlx::query("UPDATE apps SET state = $1, version = version + 1, updated_at = $2 WHERE id = $3");
     update.bind(state.to_string()).bind(now.millis()).bind(app.to_string()).execute(db).await?;
     Ok(())
 }
 
-async fn insert_event(db: &mut SqliteConnection, job: Ulid, happening: &Happening, now: Timestamp) -> Result<(), StoreError> {
-    let insert = sqlx::query("INSERT INTO events (job_id, at, data) VALUES (?, ?, ?)");
+async fn insert_event(db: &mut AnyConnection, job: Ulid, happening: &Happening, now: Timestamp) -> Result<(), StoreError> {
+    let insert = sqlx::query("INSERT INTO events (job_id, at, data) VALUES ($1, $2, $3)");
     insert.bind(job.to_string()).bind(now.millis()).bind(to_json(happening)?).execute(db).await?;
     Ok(())
 }
 
-async fn job_by_id(db: &mut SqliteConnection, id: Ulid) -> Result<Option<Job>, StoreError> {
-    let mut query = QueryBuilder::<Sqlite>::new(COLUMNS);
-    query.push(" WHERE j.id = ").push_bind(id.to_string());
-    let Some(row) = query.build().fetch_optional(&mut *db).await? else { return Ok(None) };
+async fn job_by_id(db: &mut AnyConnection, id: Ulid) -> Result<Option<Job>, StoreError> {
+    let mut sql = Sql::new(COLUMNS);
+    sql.push(" WHERE j.id = ").bind(id.to_string())?;
+    let Some(row) = sql.query().fetch_optional(&mut *db).await? else { return Ok(None) };
     let mut job = read_job(&row)?;
-    job.steps = steps(db, id).await?;
+    job.steps = steps(db, &[id]).await?.remove(&id).unwrap_or_default();
     Ok(Some(job))
 }
 
-async fn steps(db: &mut SqliteConnection, job: Ulid) -> Result<Vec<Step>, StoreError> {
-    let rows =
-        sqlx::query("SELECT job_id, resource, state, changes, attempts, error, duration_ms FROM steps WHERE job_id = ? ORDER BY position");
-    let rows = rows.bind(job.to_string()).fetch_all(db).await?;
-    let read = |row: &SqliteRow| {
-        let row = Reader { row, table: "steps", key: "job_id" };
-        Ok(Step {
+/// The steps of jobs, by job, in their order.
+async fn steps(db: &mut AnyConnection, jobs: &[Ulid]) -> Result<HashMap<Ulid, Vec<Step>>, StoreError> {
+    let mut steps: HashMap<Ulid, Vec<Step>> = HashMap::new();
+    if jobs.is_empty() {
+        return Ok(steps);
+    }
+    let mut sql = Sql::new("SELECT job_id, resource, state, changes, attempts, error, duration_ms FROM steps WHERE job_id IN (");
+    sql.list(jobs.iter().map(Ulid::to_string))?.push(") ORDER BY job_id, position");
+    for row in sql.query().fetch_all(db).await? {
+        let row = Reader { row: &row, table: "steps", key: "job_id" };
+        let step = Step {
             resource: row.plain("resource")?,
             state: row.parsed::<StepState>("state")?,
             changes: row.json("changes")?,
             attempts: row.count("attempts")?,
             error: row.json_or_null("error")?,
             duration_ms: row.plain("duration_ms")?,
-        })
-    };
-    rows.iter().map(read).collect()
+        };
+        steps.entry(row.id("job_id")?).or_default().push(step);
+    }
+    Ok(steps)
 }
 
-fn read_job(row: &SqliteRow) -> Result<Job, StoreError> {
+fn read_job(row: &AnyRow) -> Result<Job, StoreError> {
     let row = Reader { row, table: "jobs", key: "id" };
     let name = |column| row.plain::<String>(column);
     let app: String = row.plain("app_id")?;

@@ -4,25 +4,27 @@
 //! - A job's row, its app's row, its idempotency record and its first event are one commit.
 //! - Every write of a worker names its lease's token and changes nothing once the lease is lost.
 //! - A row that cannot be read as a domain value is an error that names table, column and row.
-//! - SQLite commits are durable before they are answered (WAL, `synchronous=FULL`); one writer commits
-//!   the requests that wait together.
+//! - What is answered is committed: durable, whichever the database is.
+//! - One SQL text serves both databases; what differs is in `sqlite`, `postgres` and `sql`.
 
 mod apps;
 mod credentials;
 mod idempotency;
 mod jobs;
+mod postgres;
 mod rows;
+mod sql;
+mod sqlite;
 mod tokens;
 mod writer;
 
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use sqlx::SqlitePool;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use tokio::sync::broadcast;
+use serde::{Deserialize, Serialize};
+use sqlx::pool::PoolConnection;
+use sqlx::{Any, AnyPool};
+use tokio::sync::{broadcast, mpsc};
 use ulid::Ulid;
 
 use crate::clock::Clock;
@@ -32,11 +34,9 @@ pub use apps::AppFilter;
 pub use credentials::{ClaimAnswer, CredentialRow, NewCredential, REPEATABLE, UNCLAIMED};
 pub use idempotency::{Answer, IDEMPOTENCY_AGE, IdempotencyKey, fingerprint};
 pub use jobs::{Accepted, Claimed, Ended, JobFilter, Lease, NewApp, Refusal, StepRecord};
+use sqlite::DatabaseFile;
 pub use tokens::TokenRow;
 use writer::Writer;
-
-/// Connections that read.
-const READERS: u32 = 4;
 
 /// Why the database did not do it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -57,10 +57,10 @@ pub enum StoreError {
         why: String,
     },
     /// The database URL is not one.
-    #[error("SLIPWAY_DATABASE_URL is not a database URL that Slipway knows: {0}. Use sqlite://PATH")]
+    #[error("SLIPWAY_DATABASE_URL is not a database URL that Slipway knows: {0}. Use sqlite://PATH or postgres://USER@HOST/DATABASE")]
     Url(String),
     /// Another process has the database.
-    #[error("another slipway has {0} open; SQLite serves one process, so stop the other one first")]
+    #[error("another slipway has {0} open; SQLite serves one process, so stop the other one first, or use PostgreSQL")]
     InUse(PathBuf),
     /// The worker's lease is lost.
     #[error("the job's lease is lost")]
@@ -74,7 +74,8 @@ impl From<sqlx::Error> for StoreError {
 }
 
 /// Something that was committed, for those who wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Signal {
     /// A job can be claimed.
     Queued,
@@ -91,76 +92,77 @@ pub enum Signal {
 /// The database.
 #[derive(Clone)]
 pub struct Store {
-    reads: SqlitePool,
+    pool: AnyPool,
     writer: Writer,
     signals: broadcast::Sender<Signal>,
     clock: Clock,
-    /// Held as long as the store: one process per SQLite file.
-    _lock: std::sync::Arc<Option<std::fs::File>>,
+    kind: Kind,
+}
+
+/// Which database it is.
+#[derive(Clone)]
+enum Kind {
+    /// A file that this process has alone.
+    Sqlite(Arc<DatabaseFile>),
+    /// A server, and the way to the other replicas.
+    Postgres(mpsc::UnboundedSender<Signal>),
 }
 
 impl Store {
-    /// Opens the database at `url`, makes it if it is not there, and brings its schema up to date.
+    /// Opens the database at `url`, makes its file if it is not there, and brings its schema up to date.
     ///
     /// # Errors
     /// When the URL is not known, another process has the file, or the database does not answer.
     pub async fn open(url: &str, clock: Clock, tasks: &Tasks) -> Result<Self, StoreError> {
-        if !url.starts_with("sqlite:") {
-            return Err(StoreError::Url(url.split("://").next().unwrap_or_default().to_owned()));
-        }
-        let options = SqliteConnectOptions::from_str(url).map_err(|error| StoreError::Url(error.to_string()))?;
-        let options = options
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(Duration::from_secs(5))
-            .foreign_keys(true)
-            // What is deleted is overwritten: destroyed secrets do not stay in free pages.
-            .pragma("secure_delete", "ON");
-        let lock = lock_file(&options)?;
-        let writer = Writer::open(&options, tasks).await?;
-        let reads = SqlitePoolOptions::new().max_connections(READERS).acquire_timeout(Duration::from_secs(5)).connect_with(options).await?;
+        sqlx::any::install_default_drivers();
         let (signals, _) = broadcast::channel(4096);
-        Ok(Self { reads, writer, signals, clock, _lock: std::sync::Arc::new(lock) })
+        let (pool, writer, kind) = match url.split(':').next() {
+            Some("sqlite") => {
+                let (pool, writer, file) = sqlite::open(url, tasks).await?;
+                (pool, writer, Kind::Sqlite(file))
+            }
+            Some("postgres" | "postgresql") => {
+                let (pool, writer) = postgres::open(url, tasks).await?;
+                let replicas = postgres::connect_replicas(url, &signals, &clock, tasks).await?;
+                (pool, writer, Kind::Postgres(replicas))
+            }
+            scheme => return Err(StoreError::Url(scheme.unwrap_or_default().to_owned())),
+        };
+        Ok(Self { pool, writer, signals, clock, kind })
     }
 
-    /// Hears of commits from now on.
+    /// Hears of commits from now on: of this process at once, of other replicas as they tell.
     pub fn signals(&self) -> broadcast::Receiver<Signal> {
         self.signals.subscribe()
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers and takes writes.
     ///
     /// # Errors
     /// When it does not.
     pub async fn check(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(&self.reads).await?;
-        self.writer.write(|_| Box::pin(async { Ok(()) })).await
+        sqlx::query("SELECT 1").execute(&mut *self.reader().await?).await?;
+        self.writer.check().await
+    }
+
+    /// Whether other processes may have jobs of this database.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.kind, Kind::Postgres(_))
+    }
+
+    /// A connection that reads.
+    async fn reader(&self) -> Result<PoolConnection<Any>, StoreError> {
+        if let Kind::Sqlite(file) = &self.kind {
+            file.check()?;
+        }
+        Ok(self.pool.acquire().await?)
     }
 
     fn signal(&self, signal: Signal) {
         // Nobody listening is fine.
         let _ = self.signals.send(signal);
+        if let Kind::Postgres(replicas) = &self.kind {
+            let _ = replicas.send(signal);
+        }
     }
-}
-
-/// Takes the lock beside the database file; an in-memory database needs none.
-fn lock_file(options: &SqliteConnectOptions) -> Result<Option<std::fs::File>, StoreError> {
-    let path = options.get_filename();
-    if path.as_os_str().is_empty() || path.to_string_lossy().contains(":memory:") {
-        return Ok(None);
-    }
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let in_use = |_| StoreError::InUse(path.to_path_buf());
-    let file = private(&PathBuf::from(name))?;
-    file.try_lock().map_err(in_use)?;
-    private(path)?;
-    Ok(Some(file))
-}
-
-/// The file, made for its owner alone if it is not there: sealed secrets are nobody else's to copy.
-fn private(path: &Path) -> Result<std::fs::File, StoreError> {
-    let opened = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path);
-    opened.map_err(|error| StoreError::Unavailable(format!("{}: {error}", path.display())))
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::de::DeserializeOwned;
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 use ulid::Ulid;
 
 use super::StoreError;
@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 
 /// A row of a table, with the column that names it.
 pub struct Reader<'r> {
-    pub row: &'r SqliteRow,
+    pub row: &'r AnyRow,
     pub table: &'static str,
     pub key: &'static str,
 }
@@ -22,7 +22,7 @@ impl Reader<'_> {
     /// A plain column.
     pub fn plain<'r, T>(&'r self, column: &'static str) -> Result<T, StoreError>
     where
-        T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
+        T: sqlx::Decode<'r, sqlx::Any> + sqlx::Type<sqlx::Any>,
     {
         self.row.try_get(column).map_err(|error| self.corrupt(column, &error))
     }

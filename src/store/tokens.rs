@@ -37,7 +37,7 @@ impl Store {
         self.writer
             .write(move |db| {
                 Box::pin(async move {
-                    sqlx::query("INSERT INTO tokens (id, name, role, hash, created_by, created_at) VALUES (?, ?, ?, ?, ?, ?)")
+                    sqlx::query("INSERT INTO tokens (id, name, role, hash, created_by, created_at) VALUES ($1, $2, $3, $4, $5, $6)")
                         .bind(row.id.to_string())
                         .bind(&row.name)
                         .bind(row.role.to_string())
@@ -58,8 +58,9 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn caller_by_token_hash(&self, hash: &str) -> Result<Option<Caller>, StoreError> {
-        let row = sqlx::query("SELECT id, name, role FROM tokens WHERE hash = ?").bind(hash).fetch_optional(&self.reads).await?;
-        let read = |row: sqlx::sqlite::SqliteRow| {
+        let row =
+            sqlx::query("SELECT id, name, role FROM tokens WHERE hash = $1").bind(hash).fetch_optional(&mut *self.reader().await?).await?;
+        let read = |row: sqlx::any::AnyRow| {
             let row = Reader { row: &row, table: "tokens", key: "id" };
             Ok(Caller { id: row.plain("id")?, name: row.plain("name")?, role: row.parsed("role")? })
         };
@@ -71,8 +72,10 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn tokens(&self) -> Result<Vec<TokenRow>, StoreError> {
-        let rows = sqlx::query("SELECT id, name, role, created_by, created_at FROM tokens ORDER BY id").fetch_all(&self.reads).await?;
-        let read = |row: &sqlx::sqlite::SqliteRow| {
+        let rows = sqlx::query("SELECT id, name, role, created_by, created_at FROM tokens ORDER BY id")
+            .fetch_all(&mut *self.reader().await?)
+            .await?;
+        let read = |row: &sqlx::any::AnyRow| {
             let row = Reader { row, table: "tokens", key: "id" };
             Ok(TokenRow {
                 id: row.id("id")?,
@@ -93,7 +96,7 @@ impl Store {
         self.writer
             .write(move |db| {
                 Box::pin(async move {
-                    let done = sqlx::query("DELETE FROM tokens WHERE id = ?").bind(id.to_string()).execute(db).await?;
+                    let done = sqlx::query("DELETE FROM tokens WHERE id = $1").bind(id.to_string()).execute(db).await?;
                     Ok(done.rows_affected() > 0)
                 })
             })

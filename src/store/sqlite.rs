@@ -1,0 +1,197 @@
+//! SQLite: one process, one writer, which commits the requests that wait together.
+//!
+//! Invariants:
+//! - Commits are durable before they are answered (WAL, `synchronous=FULL`).
+//! - One request's failure undoes that request alone: each runs in a savepoint when there are several.
+//! - `BEGIN IMMEDIATE`: a plain `BEGIN` that reads and then writes fails at once under concurrency.
+//! - What is written to a file that nobody will find again is not called committed.
+
+use std::fs::File;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Executor as _};
+use tokio::sync::mpsc;
+
+use super::StoreError;
+use super::writer::{Reply, Request, Writer};
+use crate::shutdown::Tasks;
+
+/// Requests that are committed together at most.
+const BATCH: usize = 128;
+/// Connections that read.
+const READERS: u32 = 4;
+/// For every connection. What is deleted is overwritten: destroyed secrets do not stay in free pages.
+const PRAGMAS: &str =
+    "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON";
+
+/// Opens the file, makes it if it is not there, brings its schema up to date, and starts its writer.
+pub async fn open(url: &str, tasks: &Tasks) -> Result<(AnyPool, Writer, Arc<DatabaseFile>), StoreError> {
+    let wrong = |error: sqlx::Error| StoreError::Url(error.to_string());
+    let file = DatabaseFile::lock(SqliteConnectOptions::from_str(url).map_err(wrong)?.get_filename())?;
+    let options = AnyConnectOptions::from_str(url).map_err(wrong)?;
+    let mut connection = options.connect().await?;
+    connection.execute(PRAGMAS).await?;
+    let migrated = sqlx::migrate!("migrations/sqlite").run(&mut connection).await;
+    migrated.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    let file = Arc::new(file.opened()?);
+    let (writer, mut waiting) = Writer::to(1);
+    if let Some(waiting) = waiting.pop() {
+        tasks.spawn_to_the_end(run(connection, file.clone(), waiting));
+    }
+    let pool = AnyPoolOptions::new().max_connections(READERS).acquire_timeout(Duration::from_secs(5)).test_before_acquire(false);
+    let pool = pool.after_connect(|connection, _| Box::pin(async move { connection.execute(PRAGMAS).await.map(drop) }));
+    Ok((pool.connect_with(options).await?, writer, file))
+}
+
+/// The database's files, held by this process alone.
+#[derive(Debug)]
+pub struct DatabaseFile {
+    path: PathBuf,
+    /// Held as long as the store: one process per file.
+    _lock: Option<File>,
+    /// The files as they were opened: path, device, inode.
+    opened: Vec<(PathBuf, u64, u64)>,
+}
+
+impl DatabaseFile {
+    /// Takes the lock beside the file; an in-memory database needs none.
+    fn lock(path: &Path) -> Result<Self, StoreError> {
+        let mut held = Self { path: path.to_path_buf(), _lock: None, opened: Vec::new() };
+        if path.as_os_str().is_empty() || path.to_string_lossy().contains(":memory:") {
+            return Ok(held);
+        }
+        let lock = private(&beside(path, ".lock"))?;
+        lock.try_lock().map_err(|_| StoreError::InUse(path.to_path_buf()))?;
+        private(path)?;
+        held._lock = Some(lock);
+        Ok(held)
+    }
+
+    /// Takes note of what was opened: the database and its log.
+    fn opened(mut self) -> Result<Self, StoreError> {
+        if self._lock.is_some() {
+            for path in [self.path.clone(), beside(&self.path, "-wal")] {
+                let metadata = path.metadata().map_err(|error| StoreError::Unavailable(format!("{}: {error}", path.display())))?;
+                self.opened.push((path, metadata.dev(), metadata.ino()));
+            }
+        }
+        Ok(self)
+    }
+
+    /// Whether the files that are open are those that the next start will find. What is deleted, moved or
+    /// replaced under a process stays open to it, and would take commits that are lost with it.
+    pub fn check(&self) -> Result<(), StoreError> {
+        for (path, device, inode) in &self.opened {
+            let same = path.metadata().is_ok_and(|now| (now.dev(), now.ino()) == (*device, *inode));
+            if !same {
+                return Err(StoreError::Unavailable(format!(
+                    "{} was deleted, moved or replaced; put it back as it was, or stop slipway, restore the database and start it again",
+                    path.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// The file, made for its owner alone if it is not there: sealed secrets are nobody else's to copy.
+fn private(path: &Path) -> Result<File, StoreError> {
+    let opened = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+    opened.map_err(|error| StoreError::Unavailable(format!("{}: {error}", path.display())))
+}
+
+async fn run(mut connection: AnyConnection, file: Arc<DatabaseFile>, mut waiting: mpsc::UnboundedReceiver<Request>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while waiting.recv_many(&mut batch, BATCH).await > 0 {
+        let alone = batch.len() == 1;
+        let (replies, committed) = commit(&mut connection, &file, batch.drain(..), alone).await;
+        if let Err(error) = &committed {
+            tracing::error!(%error, "the database did not commit");
+        }
+        for reply in replies {
+            reply(committed.clone());
+        }
+    }
+}
+
+/// What became of one request of a batch.
+enum Kept {
+    /// It is part of the transaction.
+    Yes(Reply),
+    /// It failed, and is undone.
+    No(Reply),
+    /// The database has rolled the whole transaction back: nothing of the batch is left.
+    TransactionGone(Reply),
+}
+
+/// Runs a batch in one transaction. Requests that did not run are dropped, which tells their requesters.
+async fn commit(
+    connection: &mut AnyConnection,
+    file: &DatabaseFile,
+    batch: impl Iterator<Item = Request>,
+    alone: bool,
+) -> (Vec<Reply>, Result<(), StoreError>) {
+    let mut replies = Vec::new();
+    if let Err(error) = file.check() {
+        return (replies, Err(error));
+    }
+    if let Err(error) = connection.execute("BEGIN IMMEDIATE").await {
+        // A transaction that an earlier failure left open would refuse every later one.
+        let _ = connection.execute("ROLLBACK").await;
+        return (replies, Err(error.into()));
+    }
+    let mut end = "COMMIT";
+    for request in batch {
+        match in_savepoint(connection, request, alone).await {
+            Kept::Yes(reply) => replies.push(reply),
+            Kept::No(reply) => {
+                replies.push(reply);
+                if alone {
+                    end = "ROLLBACK";
+                }
+            }
+            Kept::TransactionGone(reply) => {
+                replies.push(reply);
+                let _ = connection.execute("ROLLBACK").await;
+                return (replies, Err(StoreError::Unavailable("the transaction was rolled back".into())));
+            }
+        }
+    }
+    let ended = connection.execute(end).await;
+    if ended.is_err() {
+        let _ = connection.execute("ROLLBACK").await;
+    }
+    (replies, ended.map_err(StoreError::from).and_then(|_| file.check()))
+}
+
+/// Runs one request; in a savepoint of its own unless it is alone in the transaction.
+async fn in_savepoint(connection: &mut AnyConnection, request: Request, alone: bool) -> Kept {
+    if alone {
+        let (worked, reply) = request(connection).await;
+        return if worked { Kept::Yes(reply) } else { Kept::No(reply) };
+    }
+    if let Err(error) = connection.execute("SAVEPOINT request").await {
+        drop(request);
+        return Kept::TransactionGone(Box::new(move |_| tracing::error!(%error, "a savepoint could not be set")));
+    }
+    let (worked, reply) = request(connection).await;
+    let end = if worked { "RELEASE request" } else { "ROLLBACK TO request; RELEASE request" };
+    // Without its savepoint the transaction is gone too: SQLite rolls all of it back when the disk is full.
+    match (connection.execute(end).await, worked) {
+        (Ok(_), true) => Kept::Yes(reply),
+        (Ok(_), false) => Kept::No(reply),
+        (Err(_), _) => Kept::TransactionGone(reply),
+    }
+}
