@@ -17,7 +17,7 @@ use crate::domain::names::Origin;
 use crate::domain::spec::Defaults;
 
 /// Settings that come from the environment as `SLIPWAY_` and their name in capitals.
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 12] = [
     "listen",
     "database_url",
     "seal_key",
@@ -28,6 +28,7 @@ const NAMES: [&str; 11] = [
     "lease",
     "cors_origins",
     "grace",
+    "history",
     "log",
 ];
 
@@ -37,7 +38,7 @@ const NAMES: [&str; 11] = [
 pub struct Settings {
     /// Where to listen.
     pub listen: SocketAddr,
-    /// The database: `sqlite://PATH`.
+    /// The database: `sqlite://PATH`, or `postgres://…` for several replicas.
     pub database_url: String,
     /// 32 bytes in base64 that seal secrets; `slipway seal-key` prints a new one.
     pub seal_key: Option<SecretString>,
@@ -58,6 +59,9 @@ pub struct Settings {
     /// How long to finish what is under way when told to stop.
     #[serde(with = "humantime_serde")]
     pub grace: Duration,
+    /// How long jobs that have ended are kept, with their steps and events.
+    #[serde(with = "humantime_serde")]
+    pub history: Duration,
     /// What to log, in the terms of `tracing-subscriber`'s filters.
     pub log: String,
     /// The organisation's conventions.
@@ -77,6 +81,7 @@ impl Default for Settings {
             lease: Duration::from_secs(30),
             cors_origins: String::new(),
             grace: Duration::from_secs(25),
+            history: Duration::from_secs(180 * 24 * 3600),
             log: "info".into(),
             defaults: Defaults::default(),
         }

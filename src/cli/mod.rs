@@ -16,7 +16,7 @@ use crate::http;
 use crate::resources::Conventions;
 use crate::resources::permission::role_policy;
 use crate::shutdown::Tasks;
-use crate::store::Store;
+use crate::store::{Store, backup};
 use crate::vault::Vault;
 
 /// Gives an app its place in an AWS account in one call.
@@ -37,6 +37,13 @@ enum Command {
     Token {
         #[command(subcommand)]
         command: TokenCommand,
+    },
+    /// Copy the SQLite database, also of a running service, to a new file.
+    Backup {
+        /// The file to write.
+        to: PathBuf,
+        #[command(flatten)]
+        settings: SettingsArgs,
     },
     /// Print the IAM policy that the service's role needs.
     RolePolicy {
@@ -149,6 +156,7 @@ impl Command {
             Self::Serve(args) => serve::serve(args.load()?).await?,
             Self::SealKey => println!("{}", Vault::new_key()?.expose_secret()),
             Self::Token { command: TokenCommand::Create { name, role, settings } } => create_token(&settings.load()?, &name, role).await?,
+            Self::Backup { to, settings } => backup(&settings.load()?.database_url, &to).await?,
             Self::RolePolicy { account_id, partition, any_path, settings } => {
                 let mut conventions = Conventions::new(&settings.load()?.defaults, partition, account_id);
                 if any_path {

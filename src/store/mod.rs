@@ -9,6 +9,7 @@
 
 mod apps;
 mod credentials;
+mod history;
 mod idempotency;
 mod jobs;
 mod postgres;
@@ -32,6 +33,7 @@ use crate::shutdown::Tasks;
 
 pub use apps::AppFilter;
 pub use credentials::{ClaimAnswer, CredentialRow, NewCredential, REPEATABLE, UNCLAIMED};
+pub use history::backup;
 pub use idempotency::{Answer, IDEMPOTENCY_AGE, IdempotencyKey, fingerprint};
 pub use jobs::{Accepted, Claimed, Ended, JobFilter, Lease, NewApp, Refusal, StepRecord};
 use sqlite::DatabaseFile;

@@ -2,9 +2,9 @@
 //!
 //! Invariant: values are bound, never written into the text.
 
-use sqlx::any::AnyArguments;
-use sqlx::query::Query;
-use sqlx::{Any, AnyConnection, Arguments as _, AssertSqlSafe, Encode, Type};
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::{Query, QueryScalar};
+use sqlx::{Any, AnyConnection, Arguments as _, AssertSqlSafe, Encode, FromRow, Type};
 
 use super::StoreError;
 
@@ -39,6 +39,14 @@ impl Sql {
             self.push(if position == 0 { "" } else { ", " }).bind(value)?;
         }
         Ok(self)
+    }
+
+    /// The statement, to be run for its one column.
+    pub fn scalars<T>(self) -> QueryScalar<'static, Any, T, AnyArguments>
+    where
+        (T,): for<'r> FromRow<'r, AnyRow>,
+    {
+        sqlx::query_scalar_with(AssertSqlSafe(self.text), self.arguments)
     }
 
     /// The statement, to be run.

@@ -112,6 +112,12 @@ fn private(path: &Path) -> Result<File, StoreError> {
     opened.map_err(|error| StoreError::Unavailable(format!("{}: {error}", path.display())))
 }
 
+/// A new file for its owner alone.
+pub fn new_private(path: &Path) -> Result<File, StoreError> {
+    let opened = std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path);
+    opened.map_err(|error| StoreError::Unavailable(format!("{}: {error}", path.display())))
+}
+
 async fn run(mut connection: AnyConnection, file: Arc<DatabaseFile>, mut waiting: mpsc::UnboundedReceiver<Request>) {
     let mut batch = Vec::with_capacity(BATCH);
     while waiting.recv_many(&mut batch, BATCH).await > 0 {

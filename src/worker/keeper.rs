@@ -22,6 +22,10 @@ const BETWEEN: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two rounds of destroying what is over.
 const ROUND: Duration = Duration::from_secs(30);
+/// Between two looks for history that is over.
+const HISTORY_ROUND: Duration = Duration::from_secs(3600);
+/// Between two commits that remove history, for others to write in.
+const BREATH: Duration = Duration::from_millis(50);
 
 /// Runs until the service stops.
 pub async fn keep(service: Arc<Service>) {
@@ -37,6 +41,27 @@ pub async fn keep(service: Arc<Service>) {
         tokio::select! {
             destroyed = sealed(&mut signals) => emptied &= !destroyed,
             () = tokio::time::sleep(round) => {}
+            () = service.tasks.stopping() => return,
+        }
+    }
+}
+
+/// Removes history that is over, until the service stops.
+pub async fn forget(service: Arc<Service>) {
+    loop {
+        let pause = match service.store.prune_history(service.settings.history).await {
+            Ok(0) => HISTORY_ROUND,
+            Ok(jobs) => {
+                tracing::debug!(jobs, "jobs that ended long ago are removed");
+                BREATH
+            }
+            Err(error) => {
+                tracing::warn!(%error, "history could not be removed; trying again");
+                ROUND
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
             () = service.tasks.stopping() => return,
         }
     }

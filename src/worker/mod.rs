@@ -31,6 +31,7 @@ const POLL: Duration = Duration::from_secs(1);
 pub fn start(service: &Arc<Service>) {
     service.tasks.spawn(dispatch(service.clone()));
     service.tasks.spawn(keeper::keep(service.clone()));
+    service.tasks.spawn(keeper::forget(service.clone()));
 }
 
 async fn dispatch(service: Arc<Service>) {

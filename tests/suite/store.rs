@@ -1421,3 +1421,150 @@ async fn replicas_go_by_the_databases_time() {
     Store::open(&url, slow.clone(), &Tasks::default()).await.unwrap();
     assert!(slow.now().since(here) < MINUTE && here.since(slow.now()) < MINUTE, "the same machine, so the same time");
 }
+
+const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+
+async fn prune_all(t: &Bench, age: Duration) -> u64 {
+    let mut all = 0;
+    loop {
+        match t.store.prune_history(age).await.unwrap() {
+            0 => return all,
+            some => all += some,
+        }
+    }
+}
+
+#[tokio::test]
+async fn history_goes_when_it_is_old_and_explains_nothing_that_is_there() {
+    each(async |t| {
+        let onboarded = t.at_work("acme").await;
+        t.store.record(onboarded.lease, Some(done("iam:user/acme")), warning());
+        t.end(onboarded.lease, succeeded()).await;
+        let mut repairs = Vec::new();
+        for _ in 0..250 {
+            next_millisecond().await;
+            let repair = fresh(t.repair("acme", None).await);
+            let lease = t.claim().await.unwrap().lease;
+            t.store.record(lease, None, warning());
+            t.end(lease, succeeded()).await;
+            repairs.push(repair.id);
+        }
+        t.clock.advance(YEAR);
+        let waiting = t.job_in(JobState::Waiting, "other").await;
+        assert_eq!(prune_all(&t, YEAR * 2).await, 0, "not so old yet");
+        assert_eq!(prune_all(&t, YEAR / 2).await, 249);
+        let newest = repairs.pop().unwrap();
+        for gone in repairs {
+            assert_eq!(t.store.job(gone).await.unwrap(), None);
+            assert!(t.store.events(gone, 0, 10).await.unwrap().is_empty());
+        }
+        assert_eq!(t.number("SELECT COUNT(*) FROM steps").await, 3 * 2, "of three jobs with two resources each");
+        for kept in [onboarded.lease.job, newest, waiting] {
+            assert!(!t.job(kept).await.steps.is_empty());
+            assert!(!t.store.events(kept, 0, 10).await.unwrap().is_empty());
+        }
+        assert_eq!(t.store.app(&name("acme")).await.unwrap().unwrap().last_job, Some(newest));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_job_that_made_a_key_is_kept_as_long_as_the_key_is_known() {
+    each(async |t| {
+        let made = t.sealed("acme", "AKIAA").await;
+        t.end(made.lease, succeeded()).await;
+        next_millisecond().await;
+        let later = fresh(t.repair("acme", None).await);
+        t.end(t.claim().await.unwrap().lease, succeeded()).await;
+        t.clock.advance(YEAR);
+        assert_eq!(prune_all(&t, YEAR / 2).await, 0, "{} and {} stay", made.lease.job, later.id);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_backup_of_a_database_in_use_is_whole() {
+    let t = Bench::new(Backend::Sqlite).await;
+    let before = t.sealed("acme", "AKIAA").await;
+    let writing = async {
+        for i in 0..200 {
+            t.onboard(&format!("app-{i}")).await;
+        }
+    };
+    let to = t.folder.path().join("backup.db");
+    let (backup, ()) = tokio::join!(slipway::store::backup(&t.url, &to), writing);
+    backup.unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&to).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600, "sealed secrets are nobody else's to copy");
+    let url = format!("sqlite://{}", to.display());
+    let copy = Store::open(&url, t.clock.clone(), &Tasks::default()).await.unwrap();
+    assert_eq!(copy.job(before.lease.job).await.unwrap(), t.store.job(before.lease.job).await.unwrap());
+    let apps = copy.apps(&AppFilter { limit: 1000, ..Default::default() }).await.unwrap();
+    let jobs = copy.jobs(&JobFilter { limit: 1000, ..Default::default() }).await.unwrap();
+    assert_eq!(apps.len(), jobs.len(), "an app and its job are one commit, in the copy too");
+    let taken = slipway::store::backup(&t.url, &to).await;
+    assert!(matches!(taken, Err(StoreError::Unavailable(why)) if why.contains("backup.db")), "a file that is there is not written over");
+}
+
+/// A database as release 0.1.0 left it, with jobs in every state.
+async fn of_release_0_1_0(backend: Backend, url: &str) {
+    sqlx::any::install_default_drivers();
+    if backend == Backend::Sqlite {
+        std::fs::File::create(url.strip_prefix("sqlite://").unwrap()).unwrap();
+    }
+    let mut db = sqlx::AnyConnection::connect(url).await.unwrap();
+    match backend {
+        Backend::Sqlite => sqlx::migrate!("migrations/sqlite").run_to(1, &mut db).await.unwrap(),
+        Backend::Postgres => sqlx::migrate!("migrations/postgres").run_to(1, &mut db).await.unwrap(),
+    }
+    let spec = serde_json::to_string(&new_app("acme").spec).unwrap();
+    let states = [
+        ("queued", "NULL, NULL, NULL, 0, NULL, NULL"),
+        ("running", "NULL, NULL, 'a lost worker', 1, 1, NULL"),
+        ("waiting", "1, NULL, NULL, 1, NULL, NULL"),
+        ("succeeded", "NULL, '{}', NULL, 1, NULL, 5"),
+    ];
+    for (number, (state, rest)) in states.into_iter().enumerate() {
+        let (app, job) = (Ulid::from_parts(1, number as u128), Ulid::from_parts(2, number as u128));
+        let spec = spec.replace("acme", &format!("acme-{state}"));
+        let result = serde_json::to_string(&JobResult::default()).unwrap();
+        let rest = rest.replace("{}", &result);
+        let insert = format!(
+            "INSERT INTO apps (id, name, name_key, account, spec, state, version, created_by, created_at, updated_at) \
+             VALUES ('{app}', 'acme-{state}', 'acme-{state}', 'default', '{spec}', 'pending', 1, 'ann', 1, 1); \
+             INSERT INTO jobs (id, app_id, kind, state, attempt, requested_by, cancel_requested, created_at, \
+             next_attempt_at, result, lease_owner, lease_token, lease_until, finished_at) \
+             VALUES ('{job}', '{app}', 'onboard', '{state}', 1, 'ann', 0, 1, {rest}); \
+             INSERT INTO steps (job_id, position, resource, state, changes, attempts) VALUES ('{job}', 0, 'iam:user/acme', 'pending', '[]', 0); \
+             INSERT INTO events (job_id, at, data) VALUES ('{job}', 1, '{{\"event\": \"job_released\", \"reason\": \"x\"}}')"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(insert)).execute(&mut db).await.unwrap();
+    }
+    db.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_of_the_release_before_goes_on_with_its_jobs_in_flight() {
+    for backend in BACKENDS {
+        let folder = tempfile::tempdir().unwrap();
+        let url = match backend {
+            Backend::Sqlite => format!("sqlite://{}", folder.path().join("slipway.db").display()),
+            Backend::Postgres => new_database().await,
+        };
+        of_release_0_1_0(backend, &url).await;
+        let clock = Clock::default();
+        let store = Store::open(&url, clock.clone(), &Tasks::default()).await.unwrap();
+        let t = Bench { store, clock, url, backend, folder };
+        assert_eq!(t.store.jobs(&JobFilter { limit: 10, ..Default::default() }).await.unwrap().len(), 4);
+        let mut went_on = BTreeSet::new();
+        while let Some(claimed) = t.claim().await {
+            assert_eq!((claimed.job.kind, claimed.job.steps.len()), (JobKind::Onboard, 1));
+            t.store.record(claimed.lease, Some(done("iam:user/acme")), warning());
+            t.end(claimed.lease, succeeded()).await;
+            assert!(t.happenings(claimed.lease.job).await.contains(&"job_succeeded"));
+            went_on.insert(claimed.job.app.to_string());
+        }
+        assert_eq!(went_on.into_iter().collect::<Vec<_>>(), ["acme-queued", "acme-running", "acme-waiting"]);
+        assert!(t.repair("acme-succeeded", None).await.is_ok(), "and new ones are taken");
+    }
+}

@@ -1,0 +1,9 @@
+-- Lists by state or kind, and what is over, are found without reading all of the history.
+CREATE INDEX jobs_state ON jobs (state, id);
+CREATE INDEX jobs_kind ON jobs (kind, id);
+CREATE INDEX jobs_finished ON jobs (finished_at) WHERE finished_at IS NOT NULL;
+
+-- What keeps a job from being removed is found by the job.
+CREATE INDEX resources_job ON resources (job_id);
+CREATE INDEX credentials_job ON credentials (job_id);
+CREATE INDEX key_intents_job ON key_intents (job_id);

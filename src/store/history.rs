@@ -1,0 +1,75 @@
+//! What is over and old goes; copies of what is there.
+//!
+//! Invariants:
+//! - What explains the present stays: an app's newest job, and the jobs that last touched its resources,
+//!   made its keys or have an open intent.
+//! - History goes in small commits, between which others write.
+
+use std::path::Path;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use sqlx::any::AnyConnectOptions;
+use sqlx::{AnyConnection, ConnectOptions as _};
+
+use super::sql::{Sql, for_update};
+use super::{Store, StoreError, sqlite};
+
+/// Jobs in one commit.
+const BATCH: i64 = 100;
+
+/// Jobs that are over and explain nothing that is there.
+const OVER: &str = "SELECT j.id FROM jobs j WHERE j.id <> (SELECT MAX(n.id) FROM jobs n WHERE n.app_id = j.app_id) \
+    AND NOT EXISTS (SELECT 1 FROM resources r WHERE r.job_id = j.id) \
+    AND NOT EXISTS (SELECT 1 FROM credentials c WHERE c.job_id = j.id) \
+    AND NOT EXISTS (SELECT 1 FROM key_intents i WHERE i.job_id = j.id AND i.closed_at IS NULL) \
+    AND j.finished_at <= ";
+
+impl Store {
+    /// Removes some of the jobs that ended longer ago than `age`, with their steps and events. Answers how
+    /// many; none means that there are no more.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn prune_history(&self, age: Duration) -> Result<u64, StoreError> {
+        let oldest = self.clock.now().before(age).millis();
+        self.writer.write(move |db| Box::pin(async move { prune(db, oldest).await })).await
+    }
+}
+
+async fn prune(db: &mut AnyConnection, oldest: i64) -> Result<u64, StoreError> {
+    let mut over = Sql::new(OVER);
+    over.bind(oldest)?.push(" ORDER BY j.finished_at LIMIT ").bind(BATCH)?.push(for_update(db));
+    let jobs: Vec<String> = over.scalars().fetch_all(&mut *db).await?;
+    if jobs.is_empty() {
+        return Ok(0);
+    }
+    for delete in [
+        "DELETE FROM steps WHERE job_id",
+        "DELETE FROM events WHERE job_id",
+        "DELETE FROM key_intents WHERE job_id",
+        "DELETE FROM jobs WHERE id",
+    ] {
+        let mut sql = Sql::new(delete);
+        sql.push(" IN (").list(&jobs)?.push(")");
+        sql.query().execute(&mut *db).await?;
+    }
+    Ok(jobs.len() as u64)
+}
+
+/// Copies the SQLite database at `url`, which may be in use, to a new file: one consistent state.
+///
+/// # Errors
+/// When it is not SQLite, the file is there already, or the database does not answer.
+pub async fn backup(url: &str, to: &Path) -> Result<(), StoreError> {
+    if !url.starts_with("sqlite:") {
+        return Err(StoreError::Url("backup copies SQLite; for PostgreSQL use pg_dump".into()));
+    }
+    sqlx::any::install_default_drivers();
+    let options = AnyConnectOptions::from_str(url).map_err(|error| StoreError::Url(error.to_string()))?;
+    let mut db = options.connect().await?;
+    let copy = sqlite::new_private(to)?;
+    // Into a file that is there and empty: https://sqlite.org/lang_vacuum.html
+    sqlx::query("VACUUM INTO $1").bind(to.to_string_lossy().into_owned()).execute(&mut db).await?;
+    copy.sync_all().map_err(|error| StoreError::Unavailable(format!("{}: {error}", to.display())))
+}
