@@ -7,3 +7,9 @@ CREATE INDEX jobs_finished ON jobs (finished_at) WHERE finished_at IS NOT NULL;
 CREATE INDEX resources_job ON resources (job_id);
 CREATE INDEX credentials_job ON credentials (job_id);
 CREATE INDEX key_intents_job ON key_intents (job_id);
+
+-- Written to find out whether the database takes writes; a row for each writer of a process.
+CREATE TABLE pulse (
+    writer BIGINT PRIMARY KEY,
+    at     BIGINT NOT NULL
+);

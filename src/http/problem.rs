@@ -154,7 +154,7 @@ impl ApiError {
             Self::Aws(error) => of_aws(error),
             Self::Store(_) => plain_internal(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", "the database does not answer")
                 .retryable()
-                .remedy("Try again in a while; nothing was accepted."),
+                .remedy("Try again in a while, with the same Idempotency-Key: a request that was accepted after all is not done twice."),
             Self::Vault(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "cannot_open")
                 .remedy("Start the service with the SLIPWAY_SEAL_KEY that it was sealed with."),
             Self::Defect => plain_internal(StatusCode::INTERNAL_SERVER_ERROR, "internal", "something that should not happen did")

@@ -144,7 +144,7 @@ impl Store {
     /// When it does not.
     pub async fn check(&self) -> Result<(), StoreError> {
         sqlx::query("SELECT 1").execute(&mut *self.reader().await?).await?;
-        self.writer.check().await
+        self.writer.check(self.clock.now()).await
     }
 
     /// Whether other processes may have jobs of this database.

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use ulid::Ulid;
 
 use super::StoreError;
+use crate::clock::Timestamp;
 
 /// Tells one requester how the commit went.
 pub type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -38,7 +39,7 @@ impl Writer {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
     {
-        self.send(fastrand::usize(..), work).await
+        send(self.lane(fastrand::usize(..)), work).await
     }
 
     /// The same, after what was asked about the job before.
@@ -47,7 +48,7 @@ impl Writer {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
     {
-        self.send(lane_of(job), work).await
+        send(self.lane(lane_of(job)), work).await
     }
 
     /// Queues `work` about a job without waiting for it.
@@ -60,27 +61,30 @@ impl Writer {
         let _ = self.lane(lane_of(job)).send(request(work, then));
     }
 
-    /// Writes nothing, by every writer.
-    pub async fn check(&self) -> Result<(), StoreError> {
-        let each = (0..self.lanes.len()).map(|lane| self.send(lane, |_| Box::pin(async { Ok(()) })));
+    /// Writes the time, by every writer: an empty transaction would succeed on a full disk.
+    pub async fn check(&self, now: Timestamp) -> Result<(), StoreError> {
+        let each = (0_i64..).zip(self.lanes.iter()).map(|(writer, lane)| {
+            let pulse = "INSERT INTO pulse (writer, at) VALUES ($1, $2) ON CONFLICT (writer) DO UPDATE SET at = excluded.at";
+            let pulse = sqlx::query(pulse).bind(writer).bind(now.millis());
+            send(lane, move |db| Box::pin(async move { Ok(pulse.execute(db).await.map(drop)?) }))
+        });
         futures::future::try_join_all(each).await.map(drop)
-    }
-
-    async fn send<T, F>(&self, lane: usize, work: F) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
-    {
-        let (tell, told) = oneshot::channel();
-        let request = request(work, move |result| drop(tell.send(result)));
-        let stopped = || StoreError::Unavailable("the writer has stopped".into());
-        self.lane(lane).send(request).map_err(|_| stopped())?;
-        told.await.map_err(|_| StoreError::Unavailable("the request was not committed".into()))?
     }
 
     fn lane(&self, lane: usize) -> &mpsc::UnboundedSender<Request> {
         &self.lanes[lane % self.lanes.len()]
     }
+}
+
+async fn send<T, F>(lane: &mpsc::UnboundedSender<Request>, work: F) -> Result<T, StoreError>
+where
+    T: Send + 'static,
+    F: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
+{
+    let (tell, told) = oneshot::channel();
+    let request = request(work, move |result| drop(tell.send(result)));
+    lane.send(request).map_err(|_| StoreError::Unavailable("the writer has stopped".into()))?;
+    told.await.map_err(|_| StoreError::Unavailable("the request was not committed".into()))?
 }
 
 /// The end of a ULID is random.

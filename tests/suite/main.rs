@@ -11,3 +11,4 @@ mod replay;
 mod scripted;
 mod store;
 mod support;
+mod trouble;

@@ -21,7 +21,7 @@ use slipway::store::{
 use sqlx::Connection as _;
 use ulid::Ulid;
 
-use crate::support::aws::required;
+use crate::support::database::new_database;
 
 const LEASE: Duration = Duration::from_secs(30);
 const DEADLINE: Duration = Duration::from_secs(900);
@@ -196,17 +196,6 @@ impl Bench {
     async fn secret_of(&self, app: Ulid) -> SecretState {
         self.store.credentials(app).await.unwrap()[0].secret
     }
-}
-
-/// A new database in the cluster that the tests are given.
-async fn new_database() -> String {
-    sqlx::any::install_default_drivers();
-    let cluster = required("SLIPWAY_TEST_POSTGRES");
-    let name = format!("slipway_{}", Ulid::generate().to_string().to_lowercase());
-    let mut db = sqlx::AnyConnection::connect(&cluster).await.unwrap();
-    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut db).await.unwrap();
-    db.close().await.unwrap();
-    format!("{}/{name}", cluster.strip_suffix("/postgres").unwrap())
 }
 
 /// Opens a database again once the writer of the store before has ended.

@@ -1,6 +1,7 @@
 //! What the tests share: emulators, an independent client, a service of their own, a faulty wire.
 
 pub mod aws;
+pub mod database;
 pub mod eyes;
 pub mod process;
 pub mod server;

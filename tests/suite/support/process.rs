@@ -108,7 +108,9 @@ impl Launch {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_slipway"));
+        // SIGXFSZ ends a process that writes more than it may; a full disk sends none.
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_slipway")]);
         command.args(arguments).env_clear().envs(&self.environment).current_dir(self.folder.path());
         command.stdin(Stdio::null()).kill_on_drop(true);
         command
@@ -184,6 +186,11 @@ impl Running {
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("http://{}{path}", self.address)).bearer_auth(&self.token)
+    }
+
+    /// The process's id.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
     }
 
     /// The body of an answer that is a success.

@@ -1,0 +1,194 @@
+//! The database in trouble: requests get a 503 that says so, nothing that was accepted is lost, and the
+//! service goes on by itself when the database does.
+
+use std::time::{Duration, Instant};
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use sqlx::Connection as _;
+
+use crate::support::aws::{Emulator, Place};
+use crate::support::database::{Cable, Cluster, new_database};
+use crate::support::process::{Gate, Launch, Pass, Running};
+use crate::support::{eyes, unique};
+
+/// Longer than anything here takes that goes well.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Asks for an app, with its name as the Idempotency-Key.
+async fn ask(server: &Running, app: &str) -> (StatusCode, Value) {
+    let request = server.request(Method::POST, "/v1/apps").header("idempotency-key", app).json(&json!({"name": app}));
+    let response = request.send().await.unwrap();
+    let (status, kind) = (response.status(), response.headers().get("content-type").cloned());
+    let body: Value = response.json().await.unwrap();
+    if !status.is_success() {
+        assert_eq!(kind.unwrap(), "application/problem+json", "{status} {body}");
+    }
+    (status, body)
+}
+
+/// Asks until the service refuses; the names that it accepted.
+async fn ask_until_refused(server: &Running, accepted: &mut Vec<String>) -> Value {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let app = unique("acme");
+        match ask(server, &app).await {
+            (StatusCode::ACCEPTED, _) => accepted.push(app),
+            (StatusCode::SERVICE_UNAVAILABLE, problem) => return problem,
+            (status, body) => panic!("{status} {body}"),
+        }
+        assert!(Instant::now() < until, "the service accepts although its database is in trouble");
+    }
+}
+
+fn assert_tells_of_the_database(problem: &Value) {
+    assert_eq!((&problem["status"], &problem["retryable"]), (&json!(503), &json!(true)), "{problem:#}");
+    assert!(problem["detail"].as_str().unwrap().contains("database"), "{problem:#}");
+    assert!(problem["remedy"].is_string(), "{problem:#}");
+}
+
+/// Every accepted app is onboarded by itself, with one key; and new ones are taken again.
+async fn assert_nothing_is_lost(server: &Running, place: &Place, accepted: &[String]) {
+    let until = Instant::now() + PATIENCE;
+    let late = unique("late");
+    while ask(server, &late).await.0 != StatusCode::ACCEPTED {
+        assert!(Instant::now() < until, "new requests are not taken again");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    for app in accepted.iter().chain([&late]) {
+        let job = server.ask(app).await;
+        let job = server.ended(&job).await;
+        assert_eq!(job["state"], "succeeded", "{job:#}");
+        let keys = eyes::call(place, "iam", "list_access_keys", json!({"UserName": app})).unwrap();
+        let keys = keys["AccessKeyMetadata"].as_array().unwrap();
+        assert_eq!(keys.len(), 1, "{app}: {keys:?}");
+        assert_eq!(keys[0]["AccessKeyId"], job["result"]["access_key_id"]);
+    }
+}
+
+/// Jobs under way that take long enough for something to happen meanwhile.
+async fn busy(launch: &Launch, gate: &Gate) -> (Running, Vec<String>) {
+    gate.set(Pass::Slowly(Duration::from_millis(100)));
+    let server = launch.serve().await;
+    let apps: Vec<_> = (0..6).map(|_| unique("acme")).collect();
+    for app in &apps {
+        assert_eq!(ask(&server, app).await.0, StatusCode::ACCEPTED);
+    }
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    (server, apps)
+}
+
+async fn place_and_gate() -> (Place, Gate, Launch) {
+    let place = Place::new(Emulator::Moto);
+    let gate = Gate::before(&place.endpoint).await;
+    let launch = Launch::new(&place).with("AWS_ENDPOINT_URL", &gate.endpoint).with("SLIPWAY_LEASE", "3s");
+    (place, gate, launch)
+}
+
+/// How far into any file a running process may write, which stands for a full disk.
+fn limit_files(server: &Running, bytes: &str) {
+    let (process, limit) = (server.id().to_string(), format!("--fsize={bytes}:"));
+    assert!(std::process::Command::new("prlimit").args(["--pid", &process, &limit]).status().unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_loses_nothing() {
+    let (place, gate, launch) = place_and_gate().await;
+    let (server, mut accepted) = busy(&launch, &gate).await;
+    limit_files(&server, "4096");
+    let problem = ask_until_refused(&server, &mut accepted).await;
+    assert_tells_of_the_database(&problem);
+    assert_eq!(server.request(Method::GET, "/readyz").send().await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(server.request(Method::GET, "/healthz").send().await.unwrap().status(), StatusCode::OK);
+    gate.set(Pass::Open);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    limit_files(&server, "unlimited");
+    assert_nothing_is_lost(&server, &place, &accepted).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_database_loses_nothing() {
+    let (place, gate, launch) = place_and_gate().await;
+    let (server, mut accepted) = busy(&launch, &gate).await;
+    let mut other = sqlx::SqliteConnection::connect(&format!("sqlite://{}", launch.file("slipway.db").display())).await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let problem = ask_until_refused(&server, &mut accepted).await;
+    assert_tells_of_the_database(&problem);
+    gate.set(Pass::Open);
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    assert_nothing_is_lost(&server, &place, &accepted).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_be_written_to_a_deleted_file_is_not_accepted() {
+    let (place, gate, launch) = place_and_gate().await;
+    let (server, mut accepted) = busy(&launch, &gate).await;
+    for name in ["slipway.db", "slipway.db-wal"] {
+        let away = launch.file("away");
+        std::fs::rename(launch.file(name), &away).unwrap();
+        let problem = ask_until_refused(&server, &mut accepted).await;
+        assert_tells_of_the_database(&problem);
+        let ready = server.request(Method::GET, "/readyz").send().await.unwrap().text().await.unwrap();
+        assert!(ready.contains("deleted, moved or replaced"), "{ready}");
+        let read = server.request(Method::GET, "/v1/jobs").send().await.unwrap();
+        assert_eq!(read.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(!launch.file(name).exists(), "no empty one is put in its place");
+        std::fs::rename(&away, launch.file(name)).unwrap();
+    }
+    gate.set(Pass::Open);
+    assert_nothing_is_lost(&server, &place, &accepted).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgresql_stopped_and_started_in_the_middle_of_jobs_loses_nothing() {
+    let mut cluster = Cluster::start();
+    let (place, gate, launch) = place_and_gate().await;
+    let launch = launch.with("SLIPWAY_DATABASE_URL", &cluster.database().await);
+    let (server, mut accepted) = busy(&launch, &gate).await;
+    cluster.stop();
+    let problem = ask_until_refused(&server, &mut accepted).await;
+    assert_tells_of_the_database(&problem);
+    gate.set(Pass::Open);
+    cluster.start_again();
+    assert_nothing_is_lost(&server, &place, &accepted).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_cut_in_mid_request_loses_nothing() {
+    let cable = Cable::to(&new_database().await).await;
+    let (place, gate, launch) = place_and_gate().await;
+    let launch = launch.with("SLIPWAY_DATABASE_URL", &cable.url);
+    let (server, mut accepted) = busy(&launch, &gate).await;
+    for _ in 0..30 {
+        let app = unique("acme");
+        let (answer, ()) = tokio::join!(ask(&server, &app), async {
+            tokio::time::sleep(Duration::from_micros(fastrand::u64(0..6000))).await;
+            cable.cut();
+        });
+        match answer {
+            (StatusCode::ACCEPTED, _) => accepted.push(app),
+            (StatusCode::SERVICE_UNAVAILABLE, problem) => {
+                assert_tells_of_the_database(&problem);
+                // Whether it was committed is not known to the asker, who asks again: one job either way.
+                accepted.push(app);
+            }
+            (status, body) => panic!("{status} {body}"),
+        }
+    }
+    gate.set(Pass::Open);
+    for app in &accepted {
+        let until = Instant::now() + PATIENCE;
+        while ask(&server, app).await.0 != StatusCode::ACCEPTED {
+            assert!(Instant::now() < until, "the service does not come back");
+        }
+    }
+    cable.unplug();
+    assert_tells_of_the_database(&ask_until_refused(&server, &mut accepted).await);
+    cable.plug_in();
+    assert_nothing_is_lost(&server, &place, &accepted).await;
+    server.stop().await;
+}
