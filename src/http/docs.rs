@@ -52,7 +52,7 @@ pub fn yaml() -> Result<String, serde_json::Error> {
 }
 
 /// The API's document.
-#[utoipa::path(get, path = "/openapi.yaml", tag = "service", operation_id = "openapi", security(()), responses((status = 200, description = "OpenAPI 3.1", body = String, content_type = "application/yaml")))]
+#[utoipa::path(get, path = "/openapi.yaml", tag = "service", operation_id = "openapi", security(()), responses((status = 200, description = "OpenAPI 3.1", body = Object, content_type = "application/yaml")))]
 pub async fn openapi_yaml() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/yaml")], yaml().unwrap_or_default())
 }
