@@ -45,7 +45,8 @@ class Case:
         value = case["value"]
         self.phase = phase
         self.operation = f"{value['method']} {value['path']}"
-        self.along_a_link = case.get("parent_id") is not None
+        # Checks send requests of their own in a case's wake: those have a parent, too, and follow no link.
+        self.along_a_link = phase == CHAINS and bool(case.get("is_transition_applied"))
         response = (interaction or {}).get("response") or {}
         self.status = response.get("status_code")
 

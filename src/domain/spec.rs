@@ -186,7 +186,7 @@ pub struct RepositoryRequest {
     #[schema(nullable = false)]
     region: Option<Region>,
     /// `guide`, `protected`, or a whole ECR lifecycle policy.
-    #[schema(value_type = Value, example = "guide", nullable = false)]
+    #[schema(value_type = Value, example = "guide", required = false, nullable = false)]
     lifecycle: Option<Value>,
 }
 
