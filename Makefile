@@ -9,6 +9,7 @@ VENV := .venv/bin/python
 
 test: venv lint
 	$(VENV) tests/emulators.py -- cargo test
+	$(VENV) tests/emulators.py --only moto -- $(VENV) tests/contract.py
 
 lint:
 	cargo fmt --check

@@ -9,7 +9,6 @@
 //! policy evaluation rules" and "Examples of lifecycle policies". The tests hold its examples.
 
 use std::collections::BTreeSet;
-use std::convert::Infallible;
 use std::fmt;
 use std::ops::RangeInclusive;
 
@@ -522,7 +521,8 @@ impl Draft {
     fn read(value: &Value, at: String, errors: &mut Vec<FieldError>) -> Self {
         let mut f = Fields::of(value, at.clone());
         let rule_priority = number(&mut f, value, "rulePriority");
-        let description = f.parsed("description", |text| Ok::<_, Infallible>(text.to_owned()));
+        let description =
+            f.parsed("description", |text| if text.contains('\0') { Err("must not contain NUL") } else { Ok(text.to_owned()) });
         let (tags, count) =
             section(&mut f, value, "selection", errors, |f, selection| (read_tags(f, selection), read_count(f, selection))).unzip();
         let action = section(&mut f, value, "action", errors, read_action).flatten();
@@ -1088,6 +1088,79 @@ mod tests {
         })
     }
 
+    /// Rules for both storage classes, images in both, at times of which some are the same.
+    fn any_archive_rules() -> impl Strategy<Value = Vec<Value>> {
+        let pulled = (1..9u32).prop_map(|days| {
+            let mut rule = patterns(1, &["*"], json!({"countType": "sinceImagePulled", "countUnit": "days", "countNumber": days}));
+            rule["action"] = json!({"type": "transition", "targetStorageClass": "archive"});
+            rule
+        });
+        let archive = (90..95u32).prop_map(|days| status(1, "any", archived(days)));
+        (any_rules(), prop::option::of(pulled), prop::option::of(archive)).prop_map(|(mut rules, pulled, archive)| {
+            rules.splice(0..0, pulled.into_iter().chain(archive));
+            (1..).zip(&mut rules).for_each(|(priority, rule)| rule["rulePriority"] = json!(priority));
+            rules
+        })
+    }
+
+    fn any_stored_images() -> impl Strategy<Value = Vec<Image>> {
+        let days = || prop::option::of(0..12i64);
+        let times = (days(), days(), prop::option::weighted(0.3, 88..97i64));
+        (any_images(), prop::collection::vec(times, 12)).prop_map(|(mut images, times)| {
+            let ago = |days: i64| NOW - days * DAY_MS;
+            for (image, (pulled, activated, archived)) in images.iter_mut().zip(times) {
+                image.last_pulled_at_ms = pulled.map(ago);
+                image.last_activated_at_ms = activated.map(ago);
+                image.archived_at_ms = archived.map(ago);
+            }
+            images
+        })
+    }
+
+    /// What ECR's guide says of one image, read from the document, one sentence after another: the first
+    /// rule by priority that is for the image's storage and tags decides. Says whether that rule acts.
+    fn modelled(rules: &[Value], images: &[Image], image: &Image) -> Option<(u64, bool)> {
+        let priority = |rule: &Value| rule["rulePriority"].as_u64().unwrap();
+        let mut deciding: Vec<&Value> = rules.iter().filter(|rule| is_for(&rule["selection"], image)).collect();
+        deciding.sort_by_key(|rule| priority(rule));
+        let rule = deciding.first()?;
+        let selection = &rule["selection"];
+        let number = selection["countNumber"].as_i64().unwrap();
+        let pushed = |image: &Image| image.last_activated_at_ms.unwrap_or(image.pushed_at_ms);
+        let age = |since: i64| NOW - since > number * DAY_MS;
+        let acts = match selection["countType"].as_str().unwrap() {
+            "imageCountMoreThan" => {
+                let newer =
+                    |other: &&Image| (std::cmp::Reverse(pushed(other)), &other.digest) < (std::cmp::Reverse(pushed(image)), &image.digest);
+                images.iter().filter(|other| is_for(selection, other)).filter(newer).count() >= usize::try_from(number).unwrap()
+            }
+            "sinceImagePushed" => age(pushed(image)),
+            "sinceImagePulled" => {
+                let pulled = image.last_pulled_at_ms.unwrap_or(image.pushed_at_ms);
+                age(image.last_activated_at_ms.map_or(pulled, |restored| restored.max(pulled)))
+            }
+            _ => age(image.archived_at_ms.unwrap()),
+        };
+        Some((priority(rule), acts))
+    }
+
+    fn is_for(selection: &Value, image: &Image) -> bool {
+        let each = |list: &str, fits: &dyn Fn(&str, &str) -> bool| {
+            let mut filters = selection[list].as_array().into_iter().flatten().map(|filter| filter.as_str().unwrap());
+            filters.all(|filter| image.tags.iter().any(|tag| fits(filter, tag)))
+        };
+        let tagged = || {
+            each("tagPrefixList", &|prefix, tag| tag.starts_with(prefix))
+                && each("tagPatternList", &|pattern, tag| matches_slowly(pattern.as_bytes(), tag.as_bytes()))
+        };
+        (selection["storageClass"] == "archive") == image.archived_at_ms.is_some()
+            && match selection["tagStatus"].as_str().unwrap() {
+                "any" => true,
+                "untagged" => image.tags.is_empty(),
+                _ => tagged(),
+            }
+    }
+
     fn any_json() -> impl Strategy<Value = Value> {
         let keys =
             prop::sample::select(vec!["rules", "selection", "rulePriority", "tagStatus", "tagPrefixList", "action", "type", "countType"]);
@@ -1157,6 +1230,62 @@ mod tests {
                 let acting = verdict.findings.iter().filter(|finding| finding.reason == Reason::Applies);
                 prop_assert_eq!(acting.map(|finding| finding.rule_priority).collect::<Vec<_>>(), first.filter(|_| verdict.expires()).into_iter().collect::<Vec<_>>());
             }
+        }
+
+        #[test]
+        fn images_fare_as_the_model_says(rules in any_archive_rules(), images in any_stored_images()) {
+            let verdicts = policy(&rules).evaluate(&images, NOW);
+            for (image, verdict) in images.iter().zip(&verdicts) {
+                let acts = matches!(verdict.outcome, Outcome::Expires { .. } | Outcome::Transitions { .. });
+                let outcome = verdict.outcome.rule_priority().map(|priority| (u64::from(priority), acts));
+                prop_assert_eq!(outcome, modelled(&rules, &images, image), "{:?} under {:#}", image, json!(rules));
+            }
+        }
+
+        #[test]
+        fn the_order_that_images_are_given_in_does_not_matter(rules in any_archive_rules(), images in any_stored_images(), turn in 0..12usize) {
+            let policy = policy(&rules);
+            let mut turned = images.clone();
+            turned.reverse();
+            let turns = turn.min(turned.len());
+            turned.rotate_left(turns);
+            let by_digest = |images: &[Image]| -> std::collections::BTreeMap<String, Verdict> {
+                images.iter().map(|image| image.digest.clone()).zip(policy.evaluate(images, NOW)).collect()
+            };
+            prop_assert_eq!(by_digest(&images), by_digest(&turned));
+        }
+
+        #[test]
+        fn a_count_keeps_exactly_the_newest(count in 1..8u32, images in any_images()) {
+            let kept = expired(&policy(&[status(1, "any", more_than(count))]), &images);
+            prop_assert_eq!(kept.len(), images.len().saturating_sub(count as usize));
+            let gone: Vec<&Image> = images.iter().filter(|image| kept.contains(&image.digest)).collect();
+            let stays = images.iter().filter(|image| !kept.contains(&image.digest));
+            prop_assert!(stays.clone().all(|stays| gone.iter().all(|gone| gone.pushed_at_ms <= stays.pushed_at_ms)));
+        }
+
+        #[test]
+        fn a_rule_after_the_others_changes_nothing_that_they_decided(rules in any_archive_rules(), last in any_tagged_rule(), images in any_stored_images()) {
+            let before: Vec<Value> = rules.iter().filter(|rule| rule["selection"]["tagStatus"] != "any").cloned().collect();
+            prop_assume!(!before.is_empty());
+            let mut after = before.clone();
+            after.push(last);
+            after.last_mut().unwrap()["rulePriority"] = json!(1000);
+            let Ok(after) = LifecyclePolicy::parse(&json!({"rules": after})) else { return Err(TestCaseError::reject("the same prefixes twice")) };
+            let verdicts = policy(&before).evaluate(&images, NOW);
+            for (before, after) in verdicts.iter().zip(after.evaluate(&images, NOW)) {
+                prop_assert!(before.outcome == Outcome::Unmatched || before.outcome == after.outcome);
+            }
+        }
+
+        #[test]
+        fn a_release_never_expires_under_protected(
+            release in prop::sample::select(vec!["latest", "main", "master", "v2", "release-1", "prod", "stable", "1.2.3"]),
+            images in any_images(),
+        ) {
+            let mut images = images;
+            images.iter_mut().for_each(|image| image.tags.push(release.to_owned()));
+            prop_assert_eq!(expired(&LifecyclePolicy::protected(), &images), [""; 0]);
         }
 
         #[test]

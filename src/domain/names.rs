@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Why a text is not a name of the kind asked for; says what would be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,9 +24,9 @@ impl NameError {
 
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $check:expr) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
         #[serde(try_from = "String", into = "String")]
+        $(#[$doc])*
         pub struct $name(String);
 
         impl $name {
@@ -74,6 +75,7 @@ macro_rules! name {
 name!(
     /// An app's name, which is also its IAM user's: 1 to 64 of letters, digits and `_+=,.@-`, with
     /// a letter or digit first (IAM User Guide, "IAM and AWS STS quotas").
+    #[schema(example = "acme-shop", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9][A-Za-z0-9_+=,.@-]*$")]
     AppName,
     |text| {
         let first = text.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
@@ -117,18 +119,21 @@ name!(
 name!(
     /// An S3 bucket's name (Amazon S3 User Guide, "General purpose bucket naming rules"); names
     /// with dots are refused because TLS wildcards do not cover them.
+    #[schema(example = "acme-shop-media", min_length = 3, max_length = 63, pattern = "^[a-z0-9][a-z0-9-]*[a-z0-9]$")]
     BucketName,
     check_bucket
 );
 
 name!(
     /// An ECR repository's name, 2 to 256 characters (Amazon ECR API Reference, `CreateRepository`).
+    #[schema(example = "acme-shop", min_length = 2, max_length = 256, pattern = "^[a-z0-9]+([._-][a-z0-9]+)*(/[a-z0-9]+([._-][a-z0-9]+)*)*$")]
     RepositoryName,
     check_repository
 );
 
 name!(
     /// A region's code, such as `us-west-2`.
+    #[schema(example = "us-west-2", max_length = 32, pattern = "^[a-z]+(-[a-z]+){1,3}-[0-9]{1,2}$")]
     Region,
     |text| {
         let parts: Vec<&str> = text.split('-').collect();
@@ -156,6 +161,7 @@ impl Region {
 
 name!(
     /// A registered account's name; `default` is the one the service itself runs in.
+    #[schema(example = "default", min_length = 1, max_length = 64, pattern = "^[a-z0-9][a-z0-9-]*$")]
     AccountName,
     |text| {
         let first = text.chars().next().is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
@@ -165,8 +171,17 @@ name!(
 );
 
 name!(
+    /// An access key's id: 16 to 128 letters, digits and underscores (IAM API Reference, `AccessKey`).
+    #[schema(example = "AKIAIOSFODNN7EXAMPLE", min_length = 16, max_length = 128, pattern = "^[A-Za-z0-9_]*$")]
+    AccessKeyId,
+    |text| ensure((16..=128).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'),
+        "must be 16 to 128 letters, digits or underscores")
+);
+
+name!(
     /// A browser's origin: scheme, host and perhaps a port, with at most one `*` (Amazon S3 User
     /// Guide, "Elements of a CORS configuration").
+    #[schema(example = "https://acme-shop.example.com", pattern = "^([*]|https?://[A-Za-z0-9.*-]{1,253}(:([*]|[1-9][0-9]{0,4}))?)$")]
     Origin,
     check_origin
 );
@@ -223,8 +238,13 @@ fn check_origin(text: &str) -> Result<(), NameError> {
         && name.len() <= 253
         && name.chars().all(host_char)
         && text.matches('*').count() <= 1
-        && (port == "*" || port.parse::<u16>().is_ok_and(|p| p > 0));
+        && (port == "*" || is_port(port));
     ensure(fits, says)
+}
+
+/// Written as browsers write it: `parse` alone would take `+80` and `0080` as well.
+fn is_port(text: &str) -> bool {
+    text.parse::<u16>().is_ok_and(|port| port > 0 && port.to_string() == text)
 }
 
 #[cfg(test)]
@@ -301,7 +321,18 @@ mod tests {
         for good in ["*", "https://acme.example", "http://localhost:3000", "https://*.acme.example"] {
             assert!(Origin::parse(good).is_ok(), "{good}");
         }
-        for bad in ["", "acme.example", "https://", "https://a/b", "ftp://a", "https://*.*.a", "https://a:0", "https://a:x"] {
+        for bad in [
+            "",
+            "acme.example",
+            "https://",
+            "https://a/b",
+            "ftp://a",
+            "https://*.*.a",
+            "https://a:0",
+            "https://a:x",
+            "https://a:+80",
+            "https://a:080",
+        ] {
             assert!(Origin::parse(bad).is_err(), "{bad}");
         }
     }

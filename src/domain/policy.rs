@@ -651,6 +651,48 @@ mod tests {
         }
 
         #[test]
+        fn another_action_or_condition_is_noticed(statement in any_statement(), at in any::<prop::sample::Index>(), change in 0..5u8) {
+            let mut changed = statement.clone();
+            let element = if statement.get("Action").is_some() { "Action" } else { "NotAction" };
+            let condition = &mut changed["Condition"];
+            match change {
+                0 => changed[element].as_array_mut().unwrap().push(json!("ec2:RunInstances")),
+                1 => {
+                    let actions = changed[element].as_array_mut().unwrap();
+                    let at = at.index(actions.len());
+                    actions[at] = json!("ec2:RunInstances");
+                }
+                2 => {
+                    let actions = changed.as_object_mut().unwrap().remove(element).unwrap();
+                    changed[if element == "Action" { "NotAction" } else { "Action" }] = actions;
+                }
+                3 => condition["StringLike"]["aws:PrincipalTag/Team"] = json!("another"),
+                _ => condition["StringNotLike"]["aws:PrincipalTag/Team"] = json!("x"),
+            }
+            // Looking at a condition that there is none of leaves a null behind.
+            changed.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+            let (one, other) = (parse(&document(&[statement])), parse(&document(&[changed])));
+            prop_assert!(!one.same_meaning(&other) && !other.same_meaning(&one));
+            prop_assert!(!one.difference(&other).is_empty());
+        }
+
+        #[test]
+        fn white_space_and_one_string_for_a_list_do_not_matter(statements in any_statements(), lone in any_statement()) {
+            let one = parse(&document(&statements));
+            let spaced = PolicyDocument::parse(&format!("\n {:#}\t", document(&statements))).unwrap();
+            prop_assert!(one.same_meaning(&one) && one.same_meaning(&spaced));
+            prop_assert_eq!(one.characters(), spaced.characters());
+            let mut bare = lone.clone();
+            for list in bare.as_object_mut().unwrap().values_mut() {
+                if let Some([text]) = list.as_array().map(Vec::as_slice) {
+                    *list = text.clone();
+                }
+            }
+            let bare = json!({"Version": "2012-10-17", "Statement": bare});
+            prop_assert!(parse(&document(&[lone])).same_meaning(&parse(&bare)));
+        }
+
+        #[test]
         fn no_text_is_too_strange(text in any::<String>(), encoded in "(%[0-9A-F]{2}){0,20}") {
             let _ = PolicyDocument::parse(&text);
             let _ = PolicyDocument::parse(&encoded);

@@ -131,14 +131,13 @@ pub struct Place<'a> {
 #[expect(dead_code, reason = "describes the body for the API's document")]
 pub struct AppRequest {
     /// The app's name, which its IAM user takes: letters, digits and `_+=,.@-`, unique without regard to case.
-    #[schema(example = "acme-shop", min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9][A-Za-z0-9_+=,.@-]*$")]
-    name: String,
+    name: AppName,
     /// A registered account.
-    #[schema(default = "default", min_length = 1, max_length = 64, pattern = "^[a-z0-9][a-z0-9-]*$", nullable = false)]
-    account: Option<String>,
+    #[schema(default = "default", nullable = false)]
+    account: Option<AccountName>,
     /// The app's region; the service's own when absent.
-    #[schema(example = "us-west-2", pattern = "^[a-z]+(-[a-z]+){1,3}-[0-9]{1,2}$", nullable = false)]
-    region: Option<String>,
+    #[schema(nullable = false)]
+    region: Option<Region>,
     /// How wide the app's access to media is.
     #[schema(nullable = false)]
     media_access: Option<MediaAccess>,
@@ -165,14 +164,14 @@ pub struct AppRequest {
 #[expect(dead_code, reason = "describes the body for the API's document")]
 pub struct BucketRequest {
     /// Its name: 3 to 63 lower-case letters, digits and hyphens.
-    #[schema(example = "acme-shop-media", min_length = 3, max_length = 63, nullable = false)]
-    name: Option<String>,
+    #[schema(nullable = false)]
+    name: Option<BucketName>,
     /// The app's region when absent.
     #[schema(nullable = false)]
-    region: Option<String>,
+    region: Option<Region>,
     /// Origins whose pages may upload from a browser. Empty: none.
     #[schema(max_items = 100, nullable = false)]
-    upload_origins: Option<Vec<String>>,
+    upload_origins: Option<Vec<Origin>>,
 }
 
 /// A repository in a request; what is absent has a default.
@@ -181,13 +180,13 @@ pub struct BucketRequest {
 #[expect(dead_code, reason = "describes the body for the API's document")]
 pub struct RepositoryRequest {
     /// Its name: 2 to 256 lower-case letters, digits and `._-/` between them.
-    #[schema(example = "acme-shop", min_length = 2, max_length = 256, nullable = false)]
-    name: Option<String>,
+    #[schema(nullable = false)]
+    name: Option<RepositoryName>,
     /// The app's region when absent.
     #[schema(nullable = false)]
-    region: Option<String>,
+    region: Option<Region>,
     /// `guide`, `protected`, or a whole ECR lifecycle policy.
-    #[schema(value_type = Value, example = "guide", nullable = false)]
+    #[schema(value_type = Value, example = "guide", required = false, nullable = false)]
     lifecycle: Option<Value>,
 }
 
@@ -448,6 +447,7 @@ fn refuse_a_long_policy(f: &mut Fields<'_>, access: MediaAccess, buckets: &[Buck
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn parse(body: Value) -> Result<AppSpec, Vec<FieldError>> {
         let region = Region::parse("us-west-2").unwrap();
@@ -535,6 +535,197 @@ mod tests {
     fn anything_but_an_object_is_one_error() {
         for body in [json!(null), json!([]), json!("x"), json!(1)] {
             assert_eq!(parse(body).unwrap_err()[0].pointer, "");
+        }
+    }
+
+    /// The fields that there are, and names that need escaping in a pointer.
+    const KEYS: [&str; 17] = [
+        "name",
+        "account",
+        "region",
+        "media_access",
+        "buckets",
+        "repositories",
+        "access_key",
+        "on_existing",
+        "tags",
+        "upload_origins",
+        "lifecycle",
+        "rules",
+        "selection",
+        "a/b",
+        "~1",
+        "",
+        "\0",
+    ];
+
+    fn any_leaf() -> impl Strategy<Value = Value> {
+        let words = [
+            "acme-shop",
+            "Acme_Shop",
+            "us-west-2",
+            "cn-north-1",
+            "moon",
+            "scoped",
+            "adopt",
+            "guide",
+            "protected",
+            "https://a.example",
+            "*",
+            "",
+            "\0",
+            "default",
+            "aws:x",
+            "é",
+        ];
+        prop_oneof![
+            4 => prop::sample::select(words.to_vec()).prop_map(Value::from),
+            1 => "\\PC{0,70}".prop_map(Value::from),
+            1 => any::<i64>().prop_map(Value::from),
+            1 => any::<bool>().prop_map(Value::from),
+            1 => Just(Value::Null),
+        ]
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        any_leaf().prop_recursive(4, 40, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(prop::sample::select(KEYS.to_vec()), inner, 0..6)
+                    .prop_map(|members| members.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
+            ]
+        })
+    }
+
+    prop_compose! {
+        /// A body that parses.
+        fn any_request()(
+            name in "[a-z][a-z0-9]{2,9}(-[a-z0-9]{1,9})?",
+            buckets in prop::option::of(prop::collection::btree_set("[a-z0-9]{3,20}", 0..3)),
+            origins in prop::option::of(Just(json!(["*", "http://localhost:3000"]))),
+            repositories in prop::option::of(prop::collection::btree_map("[a-z0-9]{2,9}(/[a-z0-9]{1,9})?", 0..3u8, 0..3)),
+            region in prop::option::of(prop::sample::select(vec!["us-east-1", "eu-west-1"])),
+            (scoped, access_key, adopt) in any::<(Option<bool>, Option<bool>, Option<bool>)>(),
+            tags in prop::option::of(prop::collection::btree_map("[a-z]{1,4}", "[A-Za-z0-9 _.:/=+@-]{0,8}", 0..4)),
+        ) -> Value {
+            let mut body = json!({"name": name});
+            let lifecycle = |profile: u8| match profile {
+                0 => json!("guide"),
+                1 => json!("protected"),
+                _ => Lifecycle::Guide.policy().to_value(),
+            };
+            let buckets = buckets.map(|names| names.into_iter().map(|name| {
+                let mut bucket = json!({"name": name});
+                origins.iter().for_each(|origins| bucket["upload_origins"] = origins.clone());
+                bucket
+            }).collect());
+            let repositories = repositories.map(|repositories| repositories.into_iter().map(|(name, profile)| json!({"name": name, "lifecycle": lifecycle(profile)})).collect());
+            let fields = [
+                ("buckets", buckets),
+                ("repositories", repositories),
+                ("region", region.map(Value::from)),
+                ("media_access", scoped.map(|scoped| json!(if scoped { "scoped" } else { "shared" }))),
+                ("access_key", access_key.map(Value::from)),
+                ("on_existing", adopt.map(|adopt| json!(if adopt { "adopt" } else { "fail" }))),
+                ("tags", tags.map(|tags| json!(tags))),
+            ];
+            for (field, value) in fields {
+                value.into_iter().for_each(|value| body[field] = value);
+            }
+            body
+        }
+    }
+
+    /// Every place in a document, by its pointer.
+    fn places(value: &Value, at: &str, found: &mut Vec<String>) {
+        found.push(at.to_owned());
+        for (key, member) in value.as_object().into_iter().flatten() {
+            places(member, &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")), found);
+        }
+        for (i, item) in value.as_array().into_iter().flatten().enumerate() {
+            places(item, &format!("{at}/{i}"), found);
+        }
+    }
+
+    /// A request with one thing put in the place of another, or in addition.
+    fn any_nearly_right() -> impl Strategy<Value = Value> {
+        let change = (any::<prop::sample::Index>(), any_json(), prop::option::of(prop::sample::select(KEYS.to_vec())));
+        (any_request(), change).prop_map(|(mut body, (at, value, key))| {
+            let mut found = Vec::new();
+            places(&body, "", &mut found);
+            let place = body.pointer_mut(found[at.index(found.len())].as_str()).unwrap();
+            match (place, key) {
+                (Value::Object(members), Some(key)) => drop(members.insert(key.to_owned(), value)),
+                (place, _) => *place = value,
+            }
+            body
+        })
+    }
+
+    /// Whether a pointer leads to something in the document, or to a member or item that it lacks.
+    fn leads_into(document: &Value, pointer: &str) -> bool {
+        let parent = pointer.rsplit_once('/').map(|(parent, _)| parent);
+        document.pointer(pointer).is_some() || parent.is_some_and(|parent| document.pointer(parent).is_some_and(Value::is_object))
+    }
+
+    /// Whether everything that was asked for is in the spec as it was asked for.
+    fn is_kept(asked: &Value, spec: &Value) -> bool {
+        match (asked, spec) {
+            (Value::Object(asked), Value::Object(spec)) => {
+                asked.iter().all(|(key, value)| spec.get(key).is_some_and(|spec| is_kept(value, spec)))
+            }
+            (Value::Array(asked), Value::Array(spec)) => {
+                asked.len() == spec.len() && asked.iter().zip(spec).all(|(asked, spec)| is_kept(asked, spec))
+            }
+            (asked, spec) => asked == spec,
+        }
+    }
+
+    /// What has to hold of whatever comes in.
+    fn check(body: Value) -> Result<(), TestCaseError> {
+        match parse(body.clone()) {
+            Ok(spec) => prop_assert_eq!(parse(serde_json::to_value(&spec).unwrap()), Ok(spec), "of {}", body),
+            Err(errors) => {
+                prop_assert!(!errors.is_empty());
+                for error in errors {
+                    prop_assert!(leads_into(&body, &error.pointer), "{} leads nowhere in {}", error.pointer, body);
+                    prop_assert!(!error.message.is_empty());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn any_json_is_a_spec_or_has_errors_in_their_places(body in any_json()) {
+            check(body)?;
+        }
+
+        #[test]
+        fn what_is_nearly_right_is_a_spec_or_has_errors_in_their_places(body in any_nearly_right()) {
+            check(body)?;
+        }
+
+        #[test]
+        fn what_is_right_parses_and_survives_its_json(body in any_request()) {
+            let spec = parse(body.clone()).map_err(|errors| TestCaseError::fail(format!("{errors:?}")))?;
+            let text = serde_json::to_string(&spec).unwrap();
+            prop_assert!(is_kept(&body, &serde_json::from_str(&text).unwrap()), "{} became {}", body, text);
+            prop_assert_eq!(&parse(serde_json::from_str(&text).unwrap()).unwrap(), &spec);
+            prop_assert_eq!(serde_json::from_str::<AppSpec>(&text).unwrap(), spec, "as the database reads it");
+        }
+
+        #[test]
+        fn an_unknown_field_is_told_wherever_it_is(body in any_request(), at in any::<prop::sample::Index>()) {
+            let mut found = Vec::new();
+            places(&body, "", &mut found);
+            found.retain(|at| body.pointer(at).is_some_and(Value::is_object) && at != "/tags");
+            let at = found[at.index(found.len())].as_str();
+            let mut body = body.clone();
+            body.pointer_mut(at).unwrap()["a/b~c"] = json!(1);
+            let pointers = pointers(body);
+            prop_assert!(pointers.contains(&format!("{at}/a~1b~0c")), "{pointers:?}");
         }
     }
 }

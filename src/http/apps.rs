@@ -10,13 +10,13 @@ use ulid::Ulid;
 
 use super::answer;
 use super::auth::{Operator, Viewer};
-use super::body::{AppPath, JsonBody, Params, idempotency_key};
+use super::body::{AppPath, Id, IdempotencyText, JsonBody, Params, idempotency_key};
 use super::page::{Cursor, Page};
 use super::problem::{ApiError, Problem};
 use crate::domain::app::{App, AppState, AppSummary};
 use crate::domain::fields::FieldError;
 use crate::domain::job::{Job, JobKind};
-use crate::domain::names::AccountName;
+use crate::domain::names::{AccountName, AppName};
 use crate::domain::plan::Plan;
 use crate::domain::spec::{AppRequest, AppSpec};
 use crate::engine;
@@ -33,7 +33,7 @@ use crate::worker::RecordsOnly;
     post, path = "/v1/apps", tag = "apps", operation_id = "onboardApp",
     params(
         ("dry_run" = Option<bool>, Query, description = "Answer the plan, write nothing"),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key and body give the same answer for 24 hours"),
+        ("Idempotency-Key" = Option<IdempotencyText>, Header, description = "The same key and body give the same answer for 24 hours"),
     ),
     request_body(content = AppRequest, example = json!({"name": "acme-shop"})),
     responses(
@@ -83,10 +83,10 @@ async fn dry_run_of(service: &Service, body: &serde_json::Value) -> Result<Json<
     get, path = "/v1/apps", tag = "apps", operation_id = "listApps",
     params(
         ("limit" = Option<u32>, Query, description = "Items at most", minimum = 1, maximum = 200),
-        ("cursor" = Option<String>, Query, description = "The next_cursor of the page before"),
-        ("account" = Option<String>, Query, description = "Apps of this account"),
+        ("cursor" = Option<Id>, Query, description = "The next_cursor of the page before"),
+        ("account" = Option<AccountName>, Query, description = "Apps of this account"),
         ("state" = Option<AppState>, Query, description = "Apps in this state"),
-        ("q" = Option<String>, Query, description = "Apps with this text in their name"),
+        ("q" = Option<String>, Query, description = "Apps with this text in their name", max_length = 64, pattern = "^[^\\x00]*$"),
     ),
     responses(
         (status = 200, description = "A page", body = Page<AppSummary>),
@@ -99,7 +99,8 @@ pub async fn list(State(service): State<Arc<Service>>, _: Viewer, mut params: Pa
     let cursor = Cursor::of(&mut params);
     let account = params.take("account", AccountName::parse).map(|name| name.to_string());
     let state = params.take("state", |text| text.parse::<AppState>().map_err(|_| "is not a state of an app"));
-    let query = params.take("q", |text| if text.len() <= 64 { Ok(text.to_owned()) } else { Err("must be at most 64 characters") });
+    let query =
+        params.take("q", |text| if text.chars().count() <= 64 { Ok(text.to_owned()) } else { Err("must be at most 64 characters") });
     params.finish()?;
     let filter = AppFilter { account, state, query, after: cursor.from, limit: cursor.probe() };
     let found = service.store.apps(&filter).await?;
@@ -109,7 +110,10 @@ pub async fn list(State(service): State<Arc<Service>>, _: Viewer, mut params: Pa
 /// Shows an app: its spec, its state, its resources and the job at work on it.
 #[utoipa::path(
     get, path = "/v1/apps/{app}", tag = "apps", operation_id = "getApp",
-    params(("app" = String, Path, description = "The app's name")),
+    params(
+        ("app" = AppName, Path, description = "The app's name"),
+        ("If-None-Match" = Option<String>, Header, description = "The ETag of an earlier answer", nullable = false),
+    ),
     responses(
         (status = 200, description = "The app", body = App, headers(("ETag" = String, description = "Changes with everything that is shown"))),
         (status = 304, description = "Unchanged since the ETag of If-None-Match"),
@@ -142,7 +146,7 @@ pub async fn get(
 /// Says what a job with the body's spec, or without a body the present one, would do now. Changes nothing.
 #[utoipa::path(
     post, path = "/v1/apps/{app}/plan", tag = "apps", operation_id = "planApp",
-    params(("app" = String, Path, description = "The app's name")),
+    params(("app" = AppName, Path, description = "The app's name")),
     request_body(content = Option<AppRequest>, description = "Absent: the present spec"),
     responses(
         (status = 200, description = "The plan", body = Plan),
@@ -181,8 +185,8 @@ pub async fn plan(
 #[utoipa::path(
     post, path = "/v1/apps/{app}/repair", tag = "apps", operation_id = "repairApp",
     params(
-        ("app" = String, Path, description = "The app's name"),
-        ("Idempotency-Key" = Option<String>, Header, description = "The same key gives the same answer for 24 hours"),
+        ("app" = AppName, Path, description = "The app's name"),
+        ("Idempotency-Key" = Option<IdempotencyText>, Header, description = "The same key gives the same answer for 24 hours"),
     ),
     responses(
         (status = 202, description = "The job", body = Job, headers(("Location" = String, description = "The job's address"), ("Retry-After" = u32, description = "Seconds"))),

@@ -1,19 +1,22 @@
 //! Reads bodies, query parameters, path segments and the Idempotency-Key.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt::Display;
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use ulid::Ulid;
+use utoipa::ToSchema;
 
 use super::problem::ApiError;
 use crate::domain::fields::FieldError;
-use crate::domain::names::AppName;
+use crate::domain::names::{AccessKeyId, AppName};
 use crate::domain::role::Caller;
 use crate::service::Service;
 use crate::store::{IdempotencyKey, fingerprint};
@@ -68,20 +71,38 @@ pub struct Params {
 impl FromRequestParts<Arc<Service>> for Params {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, ApiError> {
-        let unreadable = |_| ApiError::Parameters(vec![FieldError::new("query", "cannot be read")]);
-        let Query(pairs) = Query::<Vec<(String, String)>>::from_request_parts(parts, service).await.map_err(unreadable)?;
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Service>) -> Result<Self, ApiError> {
         let mut params = Self { given: BTreeMap::new(), errors: Vec::new() };
-        for (name, value) in pairs {
-            if params.given.insert(name.clone(), value).is_some() {
-                params.errors.push(FieldError::new(name, "is given twice"));
+        let pairs = parts.uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+        for (name, value) in pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))) {
+            match (decoded(name), decoded(value)) {
+                (Some(name), Some(value)) => params.give(name, value),
+                (name, _) => {
+                    params.errors.push(FieldError::new(name.unwrap_or("query".into()), "must be UTF-8 without NUL, percent-encoded"))
+                }
             }
         }
         Ok(params)
     }
 }
 
+/// A name or value of a query; `None` for what no database takes as text.
+fn decoded(text: &str) -> Option<String> {
+    let text = text.replace('+', " ");
+    let decoded = percent_decode_str(&text).decode_utf8().ok()?;
+    (!decoded.contains('\0')).then(|| decoded.into_owned())
+}
+
 impl Params {
+    fn give(&mut self, name: String, value: String) {
+        match self.given.entry(name) {
+            Entry::Vacant(entry) => {
+                entry.insert(value);
+            }
+            Entry::Occupied(entry) => self.errors.push(FieldError::new(entry.key(), "is given twice")),
+        }
+    }
+
     /// The parameter parsed into `T`, if it is there.
     pub fn take<T, E: Display>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
         let text = self.given.remove(name)?;
@@ -119,6 +140,32 @@ impl FromRequestParts<Arc<Service>> for AppPath {
     }
 }
 
+/// An app's name and the id of one of its access keys in the path. A text that is none names nothing.
+pub struct KeyPath(pub AppName, pub AccessKeyId);
+
+impl FromRequestParts<Arc<Service>> for KeyPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, ApiError> {
+        let AppPath(app) = AppPath::from_request_parts(parts, service).await?;
+        let none = || ApiError::NoSuch("such key");
+        let Path(segments) = Path::<BTreeMap<String, String>>::from_request_parts(parts, service).await.map_err(|_| none())?;
+        let key = segments.get("access_key_id").ok_or_else(none)?;
+        AccessKeyId::parse(key).map(|key| Self(app, key)).map_err(|_| none())
+    }
+}
+
+/// The id of a job or a token: a ULID, as the service wrote it.
+#[derive(ToSchema)]
+#[schema(value_type = String, example = "01M7ZZKNCN0FX83X9J2XV56WYP", pattern = "^[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
+#[expect(dead_code, reason = "describes the text for the API's document")]
+pub struct Id(String);
+
+/// A ULID written in its one canonical way: one thing has one address.
+pub fn parse_id(text: &str) -> Option<Ulid> {
+    Ulid::from_string(text).ok().filter(|id| id.to_string() == text)
+}
+
 /// A ULID in the path. A text that is none names nothing.
 pub struct IdPath(pub Ulid);
 
@@ -128,19 +175,30 @@ impl FromRequestParts<Arc<Service>> for IdPath {
     async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, ApiError> {
         let Path(segments) = Path::<BTreeMap<String, String>>::from_request_parts(parts, service).await.map_err(|_| ApiError::NotFound)?;
         let id = segments.get("id").ok_or(ApiError::NotFound)?;
-        Ulid::from_string(id).map(Self).map_err(|_| ApiError::NoSuch("such id"))
+        parse_id(id).map(Self).ok_or(ApiError::NoSuch("such id"))
     }
 }
 
+/// A caller's text for a request, which makes the request repeatable.
+#[derive(ToSchema)]
+#[schema(value_type = String, example = "acme-shop-1", min_length = 1, max_length = 255, pattern = "^[!-~]([ -~]*[!-~])?$")]
+#[expect(dead_code, reason = "describes the header for the API's document")]
+pub struct IdempotencyText(String);
+
 /// The text of the Idempotency-Key header, if there is one.
 pub fn idempotency_header(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let wrong = |why: String| Err(ApiError::Parameters(vec![FieldError::new("Idempotency-Key", why)]));
+    let mut given = headers.get_all("idempotency-key").iter();
+    let Some(value) = given.next() else { return Ok(None) };
+    if given.next().is_some() {
+        return wrong("is given twice".into());
+    }
     let key = value.to_str().unwrap_or_default();
     let fits = !key.is_empty() && key.len() <= LONGEST_KEY && key.chars().all(|c| c.is_ascii_graphic() || c == ' ');
     if fits {
         return Ok(Some(key.to_owned()));
     }
-    Err(ApiError::Parameters(vec![FieldError::new("Idempotency-Key", format!("must be 1 to {LONGEST_KEY} visible ASCII characters"))]))
+    wrong(format!("must be 1 to {LONGEST_KEY} visible ASCII characters"))
 }
 
 /// The record that this request's Idempotency-Key asks for.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -12,13 +12,14 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::auth::{Operator, Viewer};
-use super::body::{AppPath, Params, idempotency_header};
+use super::body::{AppPath, IdempotencyText, KeyPath, Params, idempotency_header};
 use super::page::Page;
 use super::problem::{ApiError, Problem};
 use crate::clock::Timestamp;
 use crate::domain::app::App;
 use crate::domain::credential::{Credential, KeyState, Readiness, SecretState};
 use crate::domain::job::RepositoryResult;
+use crate::domain::names::{AccessKeyId, AppName};
 use crate::engine::credentials::{SeenKey, look};
 use crate::service::Service;
 use crate::store::{ClaimAnswer, CredentialRow, UNCLAIMED, fingerprint};
@@ -61,7 +62,7 @@ fn shown<S: serde::Serializer>(secret: &SecretString, serializer: S) -> Result<S
 /// Lists the keys on the app's user: their states, ages and last use. Never a secret.
 #[utoipa::path(
     get, path = "/v1/apps/{app}/credentials", tag = "credentials", operation_id = "listCredentials",
-    params(("app" = String, Path, description = "The app's name")),
+    params(("app" = AppName, Path, description = "The app's name")),
     responses(
         (status = 200, description = "The keys", body = Page<Credential>),
         (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
@@ -99,9 +100,9 @@ pub async fn list(
 #[utoipa::path(
     post, path = "/v1/apps/{app}/credentials/{access_key_id}/claim", tag = "credentials", operation_id = "claimCredential",
     params(
-        ("app" = String, Path, description = "The app's name"),
-        ("access_key_id" = String, Path, description = "The key's id"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Makes the claim repeatable for ten minutes"),
+        ("app" = AppName, Path, description = "The app's name"),
+        ("access_key_id" = AccessKeyId, Path, description = "The key's id"),
+        ("Idempotency-Key" = Option<IdempotencyText>, Header, description = "Makes the claim repeatable for ten minutes"),
     ),
     responses(
         (status = 200, description = "The secret", content((Claim = "application/json"), (String = "text/plain"))),
@@ -117,19 +118,17 @@ pub async fn list(
 pub async fn claim(
     State(service): State<Arc<Service>>,
     Operator(caller): Operator,
-    AppPath(name): AppPath,
-    Path(segments): Path<BTreeMap<String, String>>,
+    KeyPath(name, key): KeyPath,
     params: Params,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     params.finish()?;
-    let key = segments.get("access_key_id").cloned().unwrap_or_default();
     let app = service.store.app(&name).await?.ok_or(ApiError::NoSuch("such app"))?;
     let repeat = idempotency_header(&headers)?.map(|text| fingerprint(&[caller.id.as_bytes(), text.as_bytes()]));
     // First without a trace: a secret that this key does not open must not be spent.
-    let (row, sealed) = sealed(service.store.sealed_secret(app.id, &key, &caller, repeat.clone()).await?)?;
+    let (row, sealed) = sealed(service.store.sealed_secret(app.id, key.as_str(), &caller, repeat.clone()).await?)?;
     let secret = service.vault.open(&sealed, &[&row.id.to_string(), &row.access_key_id])?;
-    let (row, _) = self::sealed(service.store.claim_secret(app.id, &key, &caller, repeat).await?)?;
+    let (row, _) = self::sealed(service.store.claim_secret(app.id, key.as_str(), &caller, repeat).await?)?;
     tracing::info!(app = %app.spec.name, access_key_id = row.access_key_id, by = caller.name, "secret claimed");
     let claim = claim_of(&service, &app, &row, secret);
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();

@@ -8,6 +8,9 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::SwaggerUi;
 
+use super::body::{Id, IdempotencyText};
+use crate::domain::names::AccessKeyId;
+
 /// The head of the API's document; routes add themselves.
 #[derive(OpenApi)]
 #[openapi(
@@ -19,6 +22,8 @@ use utoipa_swagger_ui::SwaggerUi;
     servers((url = "/", description = "This server")),
     security(("token" = [])),
     modifiers(&Bearer),
+    // Only parameters are of these, and parameters do not bring theirs along.
+    components(schemas(Id, IdempotencyText, AccessKeyId)),
     tags(
         (name = "apps", description = "Apps and what they should have in AWS"),
         (name = "jobs", description = "Asked-for changes, as they go on"),
@@ -47,7 +52,7 @@ pub fn yaml() -> Result<String, serde_json::Error> {
 }
 
 /// The API's document.
-#[utoipa::path(get, path = "/openapi.yaml", tag = "service", operation_id = "openapi", security(()), responses((status = 200, description = "OpenAPI 3.1", body = String, content_type = "application/yaml")))]
+#[utoipa::path(get, path = "/openapi.yaml", tag = "service", operation_id = "openapi", security(()), responses((status = 200, description = "OpenAPI 3.1", body = Object, content_type = "application/yaml")))]
 pub async fn openapi_yaml() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/yaml")], yaml().unwrap_or_default())
 }

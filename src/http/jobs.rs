@@ -14,10 +14,11 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 use ulid::Ulid;
+use utoipa::ToSchema;
 
 use super::answer::with_job;
 use super::auth::{Operator, Viewer};
-use super::body::{IdPath, Params};
+use super::body::{Id, IdPath, Params};
 use super::page::{Cursor, Page};
 use super::problem::{ApiError, Problem};
 use crate::domain::event::Event;
@@ -35,11 +36,11 @@ const BATCH: u32 = 500;
 #[utoipa::path(
     get, path = "/v1/jobs", tag = "jobs", operation_id = "listJobs",
     params(
-        ("app" = Option<String>, Query, description = "Jobs of this app"),
+        ("app" = Option<AppName>, Query, description = "Jobs of this app"),
         ("state" = Option<JobState>, Query, description = "Jobs in this state"),
         ("kind" = Option<JobKind>, Query, description = "Jobs of this kind"),
         ("limit" = Option<u32>, Query, description = "Items at most", minimum = 1, maximum = 200),
-        ("cursor" = Option<String>, Query, description = "The next_cursor of the page before"),
+        ("cursor" = Option<Id>, Query, description = "The next_cursor of the page before"),
     ),
     responses(
         (status = 200, description = "A page", body = Page<Job>),
@@ -66,8 +67,8 @@ pub async fn list(State(service): State<Arc<Service>>, _: Viewer, mut params: Pa
 #[utoipa::path(
     get, path = "/v1/jobs/{id}", tag = "jobs", operation_id = "getJob",
     params(
-        ("id" = String, Path, description = "The job's id"),
-        ("wait" = Option<String>, Query, description = "Hold the answer until the job ends, at most this long: `30s`, up to `60s`", example = "30s"),
+        ("id" = Id, Path, description = "The job's id"),
+        ("wait" = Option<String>, Query, description = "Hold the answer until the job ends, at most this long: `500ms`, `30s`, up to `60s`", example = "30s", pattern = "^([1-5]?[0-9]s|60s|[1-5]?[0-9]{1,4}ms|60000ms|[01]m)$"),
     ),
     responses(
         (status = 200, description = "The job", body = Job),
@@ -95,18 +96,32 @@ pub async fn get(State(service): State<Arc<Service>>, _: Viewer, IdPath(id): IdP
     }
 }
 
+/// An event as it comes in a stream.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes the stream for the API's document")]
+pub struct StreamedEvent {
+    /// Its number, for `Last-Event-ID`.
+    #[schema(example = "62")]
+    id: String,
+    /// What happened.
+    #[schema(example = "change_applied")]
+    event: String,
+    /// The event as JSON.
+    data: String,
+}
+
 /// Follows a job: server-sent events, or JSON for `Accept: application/json`.
 ///
 /// A stream goes on after the event of `Last-Event-ID`, and ends when the job has ended.
 #[utoipa::path(
     get, path = "/v1/jobs/{id}/events", tag = "jobs", operation_id = "followJob",
     params(
-        ("id" = String, Path, description = "The job's id"),
-        ("Last-Event-ID" = Option<i64>, Header, description = "Go on after this event"),
-        ("cursor" = Option<i64>, Query, description = "The next_cursor of the page before, for JSON"),
+        ("id" = Id, Path, description = "The job's id"),
+        ("Last-Event-ID" = Option<i64>, Header, description = "Go on after this event", minimum = 0, nullable = false),
+        ("cursor" = Option<i64>, Query, description = "The next_cursor of the page before, for JSON", minimum = 0),
     ),
     responses(
-        (status = 200, description = "The events", content((String = "text/event-stream"), (Page<Event> = "application/json"))),
+        (status = 200, description = "The events", content((StreamedEvent = "text/event-stream"), (Page<Event> = "application/json"))),
         (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such job", body = Problem, content_type = "application/problem+json"),
@@ -122,10 +137,8 @@ pub async fn events(
 ) -> Result<Response, ApiError> {
     let cursor = params.take("cursor", |text| text.parse().ok().filter(|seq| *seq >= 0).ok_or("must be a next_cursor of an earlier page"));
     params.finish()?;
-    let after = match cursor {
-        Some(seq) => seq,
-        None => last_event_id(&headers)?,
-    };
+    let last = last_event_id(&headers)?;
+    let after = cursor.unwrap_or(last);
     service.store.job(id).await?.ok_or(ApiError::NoSuch("such job"))?;
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if accept.contains("application/json") && !accept.contains("text/event-stream") {
@@ -139,7 +152,7 @@ pub async fn events(
 /// Ends a job. One that is running stops after its present change; what was made stays.
 #[utoipa::path(
     post, path = "/v1/jobs/{id}/cancel", tag = "jobs", operation_id = "cancelJob",
-    params(("id" = String, Path, description = "The job's id")),
+    params(("id" = Id, Path, description = "The job's id")),
     responses(
         (status = 202, description = "The job", body = Job, headers(("Location" = String, description = "The job's address"), ("Retry-After" = u32, description = "Seconds"))),
         (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
@@ -164,7 +177,7 @@ pub async fn cancel(
 /// Lets a job that has ended without success go on from what is there.
 #[utoipa::path(
     post, path = "/v1/jobs/{id}/retry", tag = "jobs", operation_id = "retryJob",
-    params(("id" = String, Path, description = "The job's id")),
+    params(("id" = Id, Path, description = "The job's id")),
     responses(
         (status = 202, description = "The job", body = Job, headers(("Location" = String, description = "The job's address"), ("Retry-After" = u32, description = "Seconds"))),
         (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
@@ -187,7 +200,9 @@ pub async fn retry(
 }
 
 fn parse_wait(text: &str) -> Result<Duration, &'static str> {
-    let wait = humantime::parse_duration(text).map_err(|_| "must be a duration such as 30s")?;
+    // Humantime takes more, such as `0` and `1day 2h`, than can be told in a line.
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let wait = humantime::parse_duration(text).ok().filter(|_| matches!(unit, "ms" | "s" | "m")).ok_or("must be a duration such as 30s")?;
     if wait > LONGEST_WAIT { Err("must be at most 60s") } else { Ok(wait) }
 }
 

@@ -14,6 +14,7 @@ mod docs;
 mod health;
 mod identity;
 mod jobs;
+mod links;
 mod page;
 pub mod problem;
 mod request_id;
@@ -44,6 +45,13 @@ use crate::service::Service;
 /// The largest body that is read, in bytes.
 pub const BODY_LIMIT: usize = 64 * 1024;
 
+/// Every route, and the API's document.
+fn documented() -> (Router<Arc<Service>>, utoipa::openapi::OpenApi) {
+    let (router, mut api) = routes().split_for_parts();
+    links::add(&mut api);
+    (router, api)
+}
+
 /// Every route with its documentation.
 fn routes() -> OpenApiRouter<Arc<Service>> {
     OpenApiRouter::with_openapi(docs::Api::openapi())
@@ -69,13 +77,12 @@ fn routes() -> OpenApiRouter<Arc<Service>> {
 
 /// The API's document.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    let (_, api) = routes().split_for_parts();
-    api
+    documented().1
 }
 
 /// The whole API of a service.
 pub fn router(service: Arc<Service>) -> Router {
-    let (router, api) = routes().split_for_parts();
+    let (router, api) = documented();
     let no_events = DefaultPredicate::new().and(NotForContentType::new("text/event-stream"));
     let layers = ServiceBuilder::new()
         .layer(middleware::from_fn(request_id::carry))

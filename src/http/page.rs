@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 use utoipa::ToSchema;
 
-use super::body::Params;
+use super::body::{Params, parse_id};
 
 /// Items of a page when nobody says.
 const USUAL: u32 = 50;
@@ -33,7 +33,7 @@ impl Cursor {
     pub fn of(params: &mut Params) -> Self {
         let range = || format!("must be a number from 1 to {MOST}");
         let limit = params.take("limit", |text| text.parse().ok().filter(|n| (1..=MOST).contains(n)).ok_or_else(range));
-        let from = params.take("cursor", |text| Ulid::from_string(text).map_err(|_| "must be a next_cursor of an earlier page"));
+        let from = params.take("cursor", |text| parse_id(text).ok_or("must be a next_cursor of an earlier page"));
         Self { from, limit: limit.unwrap_or(USUAL) }
     }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::auth::Admin;
-use super::body::{IdPath, JsonBody, Params};
+use super::body::{Id, IdPath, JsonBody, Params};
 use super::page::Page;
 use super::problem::{ApiError, Problem};
 use crate::domain::fields::Fields;
@@ -24,7 +24,12 @@ use crate::store::{Store, StoreError, TokenRow};
 #[expect(dead_code, reason = "describes the body for the API's document")]
 pub struct TokenRequest {
     /// Who or what will carry it.
-    #[schema(example = "deploy-bot", min_length = 1, max_length = 64)]
+    #[schema(
+        example = "deploy-bot",
+        min_length = 1,
+        max_length = 64,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     name: String,
     /// What it allows.
     role: Role,
@@ -105,7 +110,7 @@ pub async fn create(
 /// Revokes a token at once.
 #[utoipa::path(
     delete, path = "/v1/tokens/{id}", tag = "tokens", operation_id = "revokeToken",
-    params(("id" = String, Path, description = "The token's id")),
+    params(("id" = Id, Path, description = "The token's id")),
     responses(
         (status = 204, description = "Revoked"),
         (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),

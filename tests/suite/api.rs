@@ -62,9 +62,14 @@ impl Answer {
     }
 
     /// The JSON of an answer of this status.
-    fn expect(&self, status: u16) -> Value {
+    pub fn expect(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}: {}", self.path, self.text());
         self.json()
+    }
+
+    /// Whether it was given before.
+    pub fn is_replay(&self) -> bool {
+        self.header("idempotent-replayed") == "true"
     }
 
     /// The problem document, which has every member.
@@ -102,7 +107,7 @@ pub fn light(name: &str) -> Value {
 
 /// A path with its placeholders filled with names of nothing.
 pub fn filled(path: &str) -> String {
-    path.replace("{app}", "nobody").replace("{id}", NO_SUCH_ID).replace("{access_key_id}", "AKIANOBODY")
+    path.replace("{app}", "nobody").replace("{id}", NO_SUCH_ID).replace("{access_key_id}", "AKIANOBODY0123456789")
 }
 
 async fn get(server: &Server, path: &str) -> Answer {
@@ -315,6 +320,17 @@ async fn parameters_that_will_not_do_are_named() {
         (&format!("{job}?wait=61s"), &["wait"]),
         (&format!("{job}?wait=soon"), &["wait"]),
         (&format!("{job}?wait=-1s"), &["wait"]),
+        (&format!("{job}?wait=0"), &["wait"]),
+        (&format!("{job}/events?cursor=-1"), &["cursor"]),
+        // No database keeps a NUL in a text, nor compares with one.
+        ("/v1/apps?q=a%00b", &["q"]),
+        ("/v1/apps?q=%C3%28", &["q"]),
+        ("/v1/apps?%00=1", &["query"]),
+        ("/v1/jobs?app=%00&cursor=%00", &["app", "cursor"]),
+        ("/v1/jobs?limit=99999999999999999999", &["limit"]),
+        // One thing has one address: ids are written as the service writes them.
+        (&format!("/v1/jobs?cursor={}", NO_SUCH_ID.to_lowercase()), &["cursor"]),
+        ("/v1/jobs?cursor=8ZZZZZZZZZZZZZZZZZZZZZZZZZ", &["cursor"]),
         ("/v1/apps?limit=%FF", &["limit"]),
         ("/v1/apps?limit=1&limit=2", &["limit"]),
     ] {
@@ -322,7 +338,7 @@ async fn parameters_that_will_not_do_are_named() {
         let told: BTreeSet<String> = strings(&problem["errors"], "pointer").into_iter().collect();
         assert_eq!(told, pointers.iter().map(|&pointer| pointer.to_owned()).collect(), "{path}");
     }
-    for (header, path) in [("last-event-id", format!("{job}/events")), ("idempotency-key", "/v1/apps".to_owned())] {
+    for (header, path) in [("last-event-id", format!("{job}/events?cursor=0")), ("idempotency-key", "/v1/apps".to_owned())] {
         let method = if header == "idempotency-key" { Method::POST } else { Method::GET };
         for value in ["", "ü", &"x".repeat(256)] {
             let request = server.request(method.clone(), &path).header(header, value.as_bytes()).json(&light(&unique("acme")));
@@ -330,6 +346,8 @@ async fn parameters_that_will_not_do_are_named() {
             assert_eq!(strings(&problem["errors"], "pointer")[0].to_lowercase(), header, "{value}");
         }
     }
+    let twice = server.request(Method::POST, "/v1/apps").header("idempotency-key", "a").header("idempotency-key", "b");
+    ask(twice.json(&light(&unique("acme")))).await.problem(400, "invalid_parameters");
     assert_eq!(get(&server, "/v1/jobs").await.expect(200)["items"].as_array().unwrap().len(), 1, "nothing was accepted");
 }
 
@@ -346,7 +364,7 @@ async fn an_unknown_parameter_is_refused_by_every_route_that_takes_a_token() {
             continue;
         }
         let id = if path.contains("tokens") { id(&token) } else { id(&app) };
-        let path = path.replace("{app}", &name).replace("{id}", id).replace("{access_key_id}", "AKIANOBODY");
+        let path = path.replace("{app}", &name).replace("{id}", id).replace("{access_key_id}", "AKIANOBODY0123456789");
         let mut request = server.request(method.to_uppercase().parse().unwrap(), &format!("{path}?dryrun=true"));
         match path.as_str() {
             "/v1/apps" if method == "post" => request = request.json(&light(&unique("acme"))),
@@ -434,6 +452,27 @@ async fn every_field_that_will_not_do_is_told_at_once_with_its_pointer() {
     assert_eq!(pointers, expected.iter().map(|&pointer| pointer.to_owned()).collect());
     assert!(strings(&problem["errors"], "message").iter().all(|message| !message.is_empty()));
     assert_eq!(get(&server, "/v1/apps").await.expect(200)["items"], json!([]));
+}
+
+/// A text with a NUL would be a server error where the database is PostgreSQL.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nul_is_refused_wherever_it_could_reach_the_database() {
+    let setup = idle();
+    let server = setup.start().await;
+    let rule = json!({"rulePriority": 1, "description": "\0", "action": {"type": "expire"},
+        "selection": {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 1}});
+    let mut body = light(&unique("acme"));
+    body["tags"] = json!({"team": "\0", "\0": "x"});
+    body["repositories"] = json!([{"name": "acme", "lifecycle": {"rules": [rule]}}]);
+    let problem = post(&server, "/v1/apps", &body).await.problem(422, "invalid_fields");
+    let told: BTreeSet<String> = strings(&problem["errors"], "pointer").into_iter().collect();
+    assert_eq!(told, BTreeSet::from(["/tags/team", "/tags/\0", "/repositories/0/lifecycle/rules/0/description"].map(str::to_owned)));
+    post(&server, "/v1/tokens", &json!({"name": "a\0", "role": "viewer"})).await.problem(422, "invalid_fields");
+    let app = unique("acme");
+    post(&server, "/v1/apps", &light(&app)).await.expect(202);
+    for path in ["/v1/apps/%00/repair", &format!("/v1/apps/{app}/credentials/%00/claim"), "/v1/jobs/%00/cancel"] {
+        post_empty(&server, path).await.problem(404, "not_found");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

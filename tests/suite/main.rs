@@ -7,6 +7,7 @@ mod identity;
 mod least_privilege;
 mod openapi;
 mod process;
+mod properties;
 mod replay;
 mod scripted;
 mod store;

@@ -227,6 +227,44 @@ fn every_path_parameter_is_declared() {
     }
 }
 
+#[test]
+fn every_link_leads_from_an_answer_to_an_operation_by_its_parameters() {
+    let parameters = |id: &str| -> BTreeSet<&str> {
+        let target = operations().into_iter().find(|it| it.described["operationId"] == id).unwrap_or_else(|| panic!("no operation {id}"));
+        list(&target.described["parameters"]).iter().filter_map(|parameter| parameter["name"].as_str()).collect()
+    };
+    let mut linked = BTreeSet::new();
+    for Operation { method, path, described } in operations() {
+        for (status, response) in members(&described["responses"]) {
+            for (name, link) in response["links"].as_object().into_iter().flatten() {
+                let (target, given) = (link["operationId"].as_str().unwrap(), members(&link["parameters"]));
+                assert!(given.keys().all(|name| parameters(target).contains(name.as_str())), "{method} {path} {status}: {name}");
+                linked.insert(target);
+            }
+        }
+    }
+    // What has an id in its path is what somebody has to be led to.
+    let addressed = operations().into_iter().filter(|it| !placeholders(it.path).is_empty());
+    assert_eq!(linked, addressed.map(|it| it.described["operationId"].as_str().unwrap()).chain(["listApps", "listJobs"]).collect());
+}
+
+#[test]
+fn every_link_in_the_table_is_in_the_document() {
+    let from = |path: &str, method: &str, status: &str| document()["paths"][path][method]["responses"][status]["links"].clone();
+    for (path, method, status) in [
+        ("/v1/apps", "post", "202"),
+        ("/v1/apps/{app}/repair", "post", "202"),
+        ("/v1/jobs/{id}/cancel", "post", "202"),
+        ("/v1/jobs/{id}/retry", "post", "202"),
+        ("/v1/jobs/{id}", "get", "200"),
+    ] {
+        for target in ["getJob", "followJob", "cancelJob", "retryJob", "getApp"] {
+            assert_eq!(from(path, method, status)[target]["operationId"], target, "{method} {path}");
+        }
+    }
+    assert_eq!(from("/v1/tokens", "post", "201")["revokeToken"]["parameters"], json!({"id": "$response.body#/id"}));
+}
+
 /// A request that carries no token reaches every route and gets no further.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_route_answers() {
