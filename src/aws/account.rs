@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
@@ -19,14 +19,17 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::client::retries::classifiers::{ClassifyRetry, RetryAction, RetryClassifierPriority};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::time::Instant;
 
 use super::identity::{Identity, IdentityError};
-use super::pace::Pace;
+use super::pace::{Crowded, Pace, Rates};
 use super::refusal::{AwsError, Meaning, Service};
 use crate::domain::names::Region;
 
 /// Attempts of one call by the SDK; the engine goes on with its own back-off.
 const ATTEMPTS: u32 = 3;
+/// How long a call that no job makes may wait for its turn: somebody may wait for the answer.
+pub const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a shared thing that was seen is taken to be there still.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
@@ -54,6 +57,8 @@ pub struct Limits {
     pub answer: Duration,
     /// The first back-off between the SDK's attempts.
     pub backoff: Duration,
+    /// How fast calls go when AWS throttles.
+    pub rates: Rates,
 }
 
 /// The same with time-outs and an attempt limit: the SDK sets no operation time-out by itself.
@@ -108,7 +113,7 @@ impl Account {
             iam: aws_sdk_iam::Client::new(&config),
             s3: Mutex::default(),
             ecr: Mutex::default(),
-            paces: Default::default(),
+            paces: std::array::from_fn(|_| Pace::new(limits.rates)),
             shared: Mutex::default(),
             config,
             identity,
@@ -170,10 +175,10 @@ impl Account {
         self.call(Service::Sts, "GetCallerIdentity", sts.get_caller_identity().send()).await.map(|_| ())
     }
 
-    /// Makes one AWS call: at the account's pace, counted, logged and classified.
+    /// Makes one AWS call that no job makes: at the account's pace, counted, logged and classified.
     ///
     /// # Errors
-    /// What AWS refused, with its meaning.
+    /// What AWS refused, with its meaning; or that too many calls wait already.
     pub async fn call<T, E>(
         &self,
         service: Service,
@@ -183,13 +188,17 @@ impl Account {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        self.turn(service).await;
+        self.turn(service, operation, PATIENCE).await?;
         self.call_at_once(service, operation, call).await
     }
 
     /// Waits for the turn of one call to `service`; at once while AWS does not throttle.
-    pub async fn turn(&self, service: Service) {
-        self.paces[service as usize].turn().await;
+    ///
+    /// # Errors
+    /// When that takes longer than `patience`.
+    pub async fn turn(&self, service: Service, operation: &'static str, patience: Duration) -> Result<(), AwsError> {
+        let turn = self.paces[service as usize].turn(patience).await;
+        turn.map_err(|Crowded { waiting }| AwsError::crowded(service, operation, waiting))
     }
 
     /// Makes a call whose turn has come.
@@ -210,7 +219,8 @@ impl Account {
         let answer = call.await.map_err(|error| AwsError::of(service, operation, &error));
         let outcome = answer.as_ref().map_or_else(|error| error.meaning.to_string(), |_| "Ok".to_owned());
         match &answer {
-            Err(error) if error.meaning == Meaning::Throttled => pace.throttled(),
+            Err(error) if error.meaning == Meaning::Throttled => pace.throttled(began),
+            Err(error) if error.meaning == Meaning::Transient => {}
             _ => pace.taken(),
         }
         let service: &'static str = service.into();
