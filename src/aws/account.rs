@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use super::identity::{Identity, IdentityError};
 use super::pace::{Crowded, Pace, Rates};
 use super::refusal::{AwsError, Meaning, Service};
+use super::throttles::TellPace;
 use crate::domain::names::Region;
 
 /// Attempts of one call by the SDK; the engine goes on with its own back-off.
@@ -41,8 +42,27 @@ pub struct Account {
     iam: aws_sdk_iam::Client,
     s3: Mutex<HashMap<Region, aws_sdk_s3::Client>>,
     ecr: Mutex<HashMap<Region, aws_sdk_ecr::Client>>,
-    paces: [Pace; 4],
+    paces: Paces,
     shared: Mutex<HashMap<String, (Instant, String)>>,
+}
+
+/// The pace of each service.
+#[derive(Debug)]
+struct Paces([Arc<Pace>; 4]);
+
+impl Paces {
+    fn new(rates: Rates) -> Self {
+        Self(std::array::from_fn(|_| Arc::new(Pace::new(rates))))
+    }
+
+    fn of(&self, service: Service) -> &Arc<Pace> {
+        &self.0[service as usize]
+    }
+
+    /// What every client of a service is given, so that its throttles reach the pace.
+    fn told(&self, service: Service) -> TellPace {
+        TellPace { service, pace: self.of(service).clone() }
+    }
 }
 
 /// The SDK's default chain and settings.
@@ -109,11 +129,13 @@ impl Account {
         let config = with_limits(config, limits);
         let sts = aws_sdk_sts::Client::new(&config);
         let identity = Identity::of(&config, &sts, region).await?.permitted(allow_users)?;
+        let paces = Paces::new(limits.rates);
+        let iam = aws_sdk_iam::config::Builder::from(&config).interceptor(paces.told(Service::Iam)).build();
         Ok(Self {
-            iam: aws_sdk_iam::Client::new(&config),
+            iam: aws_sdk_iam::Client::from_conf(iam),
             s3: Mutex::default(),
             ecr: Mutex::default(),
-            paces: std::array::from_fn(|_| Pace::new(limits.rates)),
+            paces,
             shared: Mutex::default(),
             config,
             identity,
@@ -146,6 +168,7 @@ impl Account {
                 .region(aws_sdk_s3::config::Region::new(region.to_string()))
                 // Emulators and private endpoints do not have a host name per bucket.
                 .force_path_style(self.config.endpoint_url().is_some())
+                .interceptor(self.paces.told(Service::S3))
                 .build();
             aws_sdk_s3::Client::from_conf(config)
         };
@@ -158,7 +181,7 @@ impl Account {
         let build = || {
             let region = aws_sdk_ecr::config::Region::new(region.to_string());
             let config = aws_sdk_ecr::config::Builder::from(&self.config).region(region).retry_classifier(QuotaIsNoThrottle);
-            aws_sdk_ecr::Client::from_conf(config.build())
+            aws_sdk_ecr::Client::from_conf(config.interceptor(self.paces.told(Service::Ecr)).build())
         };
         let mut clients = self.ecr.lock().unwrap_or_else(PoisonError::into_inner);
         clients.entry(region.clone()).or_insert_with(build).clone()
@@ -170,7 +193,8 @@ impl Account {
     /// When it does not (yet), or cannot be asked.
     pub async fn check_key(&self, access_key_id: &str, secret: &SecretString) -> Result<(), AwsError> {
         let credentials = aws_credential_types::Credentials::new(access_key_id, secret.expose_secret(), None, None, "app");
-        let config = aws_sdk_sts::config::Builder::from(&self.config).credentials_provider(credentials).build();
+        let config = aws_sdk_sts::config::Builder::from(&self.config).credentials_provider(credentials);
+        let config = config.interceptor(self.paces.told(Service::Sts)).build();
         let sts = aws_sdk_sts::Client::from_conf(config);
         self.call(Service::Sts, "GetCallerIdentity", sts.get_caller_identity().send()).await.map(|_| ())
     }
@@ -197,7 +221,7 @@ impl Account {
     /// # Errors
     /// When that takes longer than `patience`.
     pub async fn turn(&self, service: Service, operation: &'static str, patience: Duration) -> Result<(), AwsError> {
-        let turn = self.paces[service as usize].turn(patience).await;
+        let turn = self.paces.of(service).turn(patience).await;
         turn.map_err(|Crowded { waiting }| AwsError::crowded(service, operation, waiting))
     }
 
@@ -214,14 +238,12 @@ impl Account {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let pace = &self.paces[service as usize];
         let began = Instant::now();
         let answer = call.await.map_err(|error| AwsError::of(service, operation, &error));
         let outcome = answer.as_ref().map_or_else(|error| error.meaning.to_string(), |_| "Ok".to_owned());
-        match &answer {
-            Err(error) if error.meaning == Meaning::Throttled => pace.throttled(began),
-            Err(error) if error.meaning == Meaning::Transient => {}
-            _ => pace.taken(),
+        // Of throttles the pace has heard attempt by attempt; no answer says nothing about it.
+        if !matches!(&answer, Err(error) if matches!(error.meaning, Meaning::Throttled | Meaning::Transient)) {
+            self.paces.of(service).taken();
         }
         let service: &'static str = service.into();
         metrics::counter!("slipway_aws_calls_total", "service" => service, "operation" => operation, "outcome" => outcome.clone())

@@ -54,8 +54,8 @@ pub struct Pace {
 struct Slowed {
     /// Calls a second.
     rate: f64,
-    /// When the next call may go.
-    next: Instant,
+    /// When the last call went.
+    went: Instant,
     /// When the rate last fell: throttles of calls that were under way then are one throttle.
     fell: Instant,
 }
@@ -63,6 +63,11 @@ struct Slowed {
 impl Slowed {
     fn gap(&self) -> Duration {
         Duration::from_secs_f64(1.0 / self.rate)
+    }
+
+    /// When the next call may go.
+    fn next(&self) -> Instant {
+        self.went + self.gap()
     }
 }
 
@@ -89,7 +94,7 @@ impl Pace {
         let Some(slowed) = self.slowed() else { return Ok(()) };
         let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = Waiting(&self.waiting);
-        let ahead = slowed.next.saturating_duration_since(Instant::now());
+        let ahead = slowed.next().saturating_duration_since(Instant::now());
         if ahead.saturating_add(slowed.gap().saturating_mul(waiting)) > patience {
             return Err(Crowded { waiting });
         }
@@ -107,10 +112,10 @@ impl Pace {
     fn go_or_when(&self) -> Option<Instant> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (slowed, now) = (state.as_mut()?, Instant::now());
-        if now < slowed.next {
-            return Some(slowed.next);
+        if now < slowed.next() {
+            return Some(slowed.next());
         }
-        slowed.next = now + slowed.gap();
+        slowed.went = now;
         None
     }
 
@@ -127,8 +132,7 @@ impl Pace {
             Some(slowed) if began <= slowed.fell => return,
             Some(slowed) => (slowed.rate / 2.0).max(self.rates.slowest),
         };
-        let slowed = Slowed { rate, next: now, fell: now };
-        *state = Some(Slowed { next: now + slowed.gap(), ..slowed });
+        *state = Some(Slowed { rate, went: now, fell: now });
     }
 
     /// Takes note that AWS answered a call.

@@ -23,7 +23,7 @@ fn run(scenario: &Scenario, more: More) -> Left {
     let mut process = Process::start(&setup);
     let id = process.block_on(async |server| case.begin(server, &setup.wire).await);
     if more.is_some_and(|(.., fault)| fault.loses_the_process()) {
-        process.block_on(async |_| tokio::time::timeout(Duration::from_secs(20), setup.wire.lost()).await.expect("the call is made"));
+        process.block_on(async |_| tokio::time::timeout(Duration::from_secs(60), setup.wire.lost()).await.expect("the call is made"));
         process.kill();
         process = Process::start(&setup);
     }
