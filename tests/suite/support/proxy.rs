@@ -135,6 +135,11 @@ impl Proxy {
         self.inner.plan.lock().unwrap().faults.iter().all(|planned| planned.met)
     }
 
+    /// Whether the answer to a call by this name was not passed on: its caller has gone, or never got it.
+    pub fn left_unanswered(&self, name: &str) -> bool {
+        self.inner.plan.lock().unwrap().log.iter().any(|call| call.name() == name && call.ended.is_none())
+    }
+
     /// The calls so far; the log begins anew.
     pub fn take_log(&self) -> Vec<Call> {
         std::mem::take(&mut self.inner.plan.lock().unwrap().log)
@@ -185,7 +190,9 @@ async fn answer(inner: Arc<Inner>, request: Request<Incoming>, reset: Arc<Atomic
         (None, None) => inner.pass(request).await,
         (None, Some(fault)) => inner.go_wrong(fault, &call, request, &reset).await,
     };
-    inner.answered(&call);
+    if answer.is_ok() {
+        inner.answered(&call);
+    }
     answer
 }
 
