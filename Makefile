@@ -1,11 +1,12 @@
 # make test    everything that CI runs
 # make demo    the service on an emulated AWS, on this machine (STAY=1: keeps running)
+# make soak    kills the service at random instants, again and again (ROUNDS=300, SLIPWAY_TEST_SEED=…)
 # make bench   the table of figures and targets
 
 PYTHON ?= python3
 VENV := .venv/bin/python
 
-.PHONY: test lint demo bench venv
+.PHONY: test lint soak demo bench venv
 
 test: venv lint
 	$(VENV) tests/emulators.py -- cargo test
@@ -15,6 +16,9 @@ lint:
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+
+soak: venv
+	$(VENV) tests/emulators.py --only ministack-auth -- cargo test --test suite -- --ignored --exact --nocapture process::soak
 
 demo: venv
 	cargo build

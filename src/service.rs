@@ -8,6 +8,7 @@ use secrecy::ExposeSecret;
 
 use crate::aws::account::{Limits, load_config};
 use crate::aws::identity::IdentityError;
+use crate::aws::pace::Rates;
 use crate::aws::{Account, Identity};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Settings;
@@ -69,6 +70,8 @@ pub struct Outside {
     pub clock: Clock,
     /// How long things take.
     pub timing: Timing,
+    /// How fast calls go when AWS throttles.
+    pub rates: Rates,
 }
 
 impl Service {
@@ -98,7 +101,7 @@ impl Service {
                 Some(config) => config,
                 None => load_config().await,
             };
-            let limits = Limits { answer: outside.timing.answer, backoff: outside.timing.backoff };
+            let limits = Limits { answer: outside.timing.answer, backoff: outside.timing.backoff, rates: outside.rates };
             Account::connect(config, limits, settings.allow_user_credentials).await.map_err(StartError::from)
         };
         let store = async { Store::open(&settings.database_url, outside.clock.clone(), &tasks).await.map_err(StartError::from) };

@@ -47,19 +47,22 @@ ABSENT = {
 }
 
 
+# One session for all: it reads the services' models once, and each client takes long to make.
+# Clients look at the session's credentials when they sign, so these are set before each use.
+SESSION = boto3.Session(*DEFAULT_CREDENTIALS.values())
+
+
 def client(endpoint, service, region=None, credentials=None):
     known = credentials or DEFAULT_CREDENTIALS
-    keys = (known["access_key_id"], known["secret_access_key"], known.get("session_token"))
-    return _client(endpoint, service, region or DEFAULT_REGION, keys)
+    keys = SESSION.get_credentials()
+    keys.access_key, keys.secret_key = known["access_key_id"], known["secret_access_key"]
+    keys.token = known.get("session_token")
+    return _client(endpoint, service, region or DEFAULT_REGION)
 
 
-# One session for all: it reads the services' models once.
-SESSION = boto3.Session()
-
-
-@functools.lru_cache(maxsize=256)
-def _client(endpoint, service, region, keys):
-    return SESSION.client(service, region, None, True, None, endpoint, *keys, CONFIG)
+@functools.lru_cache
+def _client(endpoint, service, region):
+    return SESSION.client(service, region, endpoint_url=endpoint, config=CONFIG)
 
 
 def present(method, **arguments):

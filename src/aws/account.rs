@@ -6,8 +6,8 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
@@ -19,14 +19,18 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::client::retries::classifiers::{ClassifyRetry, RetryAction, RetryClassifierPriority};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::time::Instant;
 
 use super::identity::{Identity, IdentityError};
-use super::pace::Pace;
+use super::pace::{Crowded, Pace, Rates};
 use super::refusal::{AwsError, Meaning, Service};
+use super::throttles::TellPace;
 use crate::domain::names::Region;
 
 /// Attempts of one call by the SDK; the engine goes on with its own back-off.
 const ATTEMPTS: u32 = 3;
+/// How long a call that no job makes may wait for its turn: somebody may wait for the answer.
+pub const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a shared thing that was seen is taken to be there still.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
@@ -38,8 +42,27 @@ pub struct Account {
     iam: aws_sdk_iam::Client,
     s3: Mutex<HashMap<Region, aws_sdk_s3::Client>>,
     ecr: Mutex<HashMap<Region, aws_sdk_ecr::Client>>,
-    paces: [Pace; 4],
+    paces: Paces,
     shared: Mutex<HashMap<String, (Instant, String)>>,
+}
+
+/// The pace of each service.
+#[derive(Debug)]
+struct Paces([Arc<Pace>; 4]);
+
+impl Paces {
+    fn new(rates: Rates) -> Self {
+        Self(std::array::from_fn(|_| Arc::new(Pace::new(rates))))
+    }
+
+    fn of(&self, service: Service) -> &Arc<Pace> {
+        &self.0[service as usize]
+    }
+
+    /// What every client of a service is given, so that its throttles reach the pace.
+    fn told(&self, service: Service) -> TellPace {
+        TellPace { service, pace: self.of(service).clone() }
+    }
 }
 
 /// The SDK's default chain and settings.
@@ -54,6 +77,8 @@ pub struct Limits {
     pub answer: Duration,
     /// The first back-off between the SDK's attempts.
     pub backoff: Duration,
+    /// How fast calls go when AWS throttles.
+    pub rates: Rates,
 }
 
 /// The same with time-outs and an attempt limit: the SDK sets no operation time-out by itself.
@@ -104,11 +129,13 @@ impl Account {
         let config = with_limits(config, limits);
         let sts = aws_sdk_sts::Client::new(&config);
         let identity = Identity::of(&config, &sts, region).await?.permitted(allow_users)?;
+        let paces = Paces::new(limits.rates);
+        let iam = aws_sdk_iam::config::Builder::from(&config).interceptor(paces.told(Service::Iam)).build();
         Ok(Self {
-            iam: aws_sdk_iam::Client::new(&config),
+            iam: aws_sdk_iam::Client::from_conf(iam),
             s3: Mutex::default(),
             ecr: Mutex::default(),
-            paces: Default::default(),
+            paces,
             shared: Mutex::default(),
             config,
             identity,
@@ -141,6 +168,7 @@ impl Account {
                 .region(aws_sdk_s3::config::Region::new(region.to_string()))
                 // Emulators and private endpoints do not have a host name per bucket.
                 .force_path_style(self.config.endpoint_url().is_some())
+                .interceptor(self.paces.told(Service::S3))
                 .build();
             aws_sdk_s3::Client::from_conf(config)
         };
@@ -153,7 +181,7 @@ impl Account {
         let build = || {
             let region = aws_sdk_ecr::config::Region::new(region.to_string());
             let config = aws_sdk_ecr::config::Builder::from(&self.config).region(region).retry_classifier(QuotaIsNoThrottle);
-            aws_sdk_ecr::Client::from_conf(config.build())
+            aws_sdk_ecr::Client::from_conf(config.interceptor(self.paces.told(Service::Ecr)).build())
         };
         let mut clients = self.ecr.lock().unwrap_or_else(PoisonError::into_inner);
         clients.entry(region.clone()).or_insert_with(build).clone()
@@ -165,15 +193,16 @@ impl Account {
     /// When it does not (yet), or cannot be asked.
     pub async fn check_key(&self, access_key_id: &str, secret: &SecretString) -> Result<(), AwsError> {
         let credentials = aws_credential_types::Credentials::new(access_key_id, secret.expose_secret(), None, None, "app");
-        let config = aws_sdk_sts::config::Builder::from(&self.config).credentials_provider(credentials).build();
+        let config = aws_sdk_sts::config::Builder::from(&self.config).credentials_provider(credentials);
+        let config = config.interceptor(self.paces.told(Service::Sts)).build();
         let sts = aws_sdk_sts::Client::from_conf(config);
         self.call(Service::Sts, "GetCallerIdentity", sts.get_caller_identity().send()).await.map(|_| ())
     }
 
-    /// Makes one AWS call: at the account's pace, counted, logged and classified.
+    /// Makes one AWS call that no job makes: at the account's pace, counted, logged and classified.
     ///
     /// # Errors
-    /// What AWS refused, with its meaning.
+    /// What AWS refused, with its meaning; or that too many calls wait already.
     pub async fn call<T, E>(
         &self,
         service: Service,
@@ -183,13 +212,17 @@ impl Account {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        self.turn(service).await;
+        self.turn(service, operation, PATIENCE).await?;
         self.call_at_once(service, operation, call).await
     }
 
     /// Waits for the turn of one call to `service`; at once while AWS does not throttle.
-    pub async fn turn(&self, service: Service) {
-        self.paces[service as usize].turn().await;
+    ///
+    /// # Errors
+    /// When that takes longer than `patience`.
+    pub async fn turn(&self, service: Service, operation: &'static str, patience: Duration) -> Result<(), AwsError> {
+        let turn = self.paces.of(service).turn(patience).await;
+        turn.map_err(|Crowded { waiting }| AwsError::crowded(service, operation, waiting))
     }
 
     /// Makes a call whose turn has come.
@@ -205,13 +238,12 @@ impl Account {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let pace = &self.paces[service as usize];
         let began = Instant::now();
         let answer = call.await.map_err(|error| AwsError::of(service, operation, &error));
         let outcome = answer.as_ref().map_or_else(|error| error.meaning.to_string(), |_| "Ok".to_owned());
-        match &answer {
-            Err(error) if error.meaning == Meaning::Throttled => pace.throttled(),
-            _ => pace.taken(),
+        // Of throttles the pace has heard attempt by attempt; no answer says nothing about it.
+        if !matches!(&answer, Err(error) if matches!(error.meaning, Meaning::Throttled | Meaning::Transient)) {
+            self.paces.of(service).taken();
         }
         let service: &'static str = service.into();
         metrics::counter!("slipway_aws_calls_total", "service" => service, "operation" => operation, "outcome" => outcome.clone())

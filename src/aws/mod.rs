@@ -9,6 +9,7 @@ pub mod account;
 pub mod identity;
 pub mod pace;
 pub mod refusal;
+mod throttles;
 
 pub use account::Account;
 pub use identity::Identity;

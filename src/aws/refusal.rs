@@ -213,6 +213,12 @@ impl AwsError {
         Self { service, operation, code, message, request_id, status, meaning }
     }
 
+    /// A call that was not made: AWS throttles the account, and too many others wait for their turn.
+    pub fn crowded(service: Service, operation: &'static str, waiting: u32) -> Self {
+        let message = format!("AWS throttles this account, and {waiting} calls wait for their turn");
+        Self { service, operation, code: "Crowded".into(), message, request_id: None, status: None, meaning: Meaning::Throttled }
+    }
+
     /// Errors of HEAD requests have no body, so no code either: the status is all there is.
     fn code_of_status(status: Option<u16>, transport: &str) -> String {
         status.map_or_else(|| transport.to_owned(), |status| status.to_string())

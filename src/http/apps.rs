@@ -13,6 +13,7 @@ use super::auth::{Operator, Viewer};
 use super::body::{AppPath, Id, IdempotencyText, JsonBody, Params, idempotency_key};
 use super::page::{Cursor, Page};
 use super::problem::{ApiError, Problem};
+use crate::aws::account::PATIENCE;
 use crate::domain::app::{App, AppState, AppSummary};
 use crate::domain::fields::FieldError;
 use crate::domain::job::{Job, JobKind};
@@ -21,7 +22,7 @@ use crate::domain::plan::Plan;
 use crate::domain::spec::{AppRequest, AppSpec};
 use crate::engine;
 use crate::resources::access_key::KeyRecords;
-use crate::resources::{Cx, graph};
+use crate::resources::{Cx, Timing, graph};
 use crate::service::Service;
 use crate::store::{AppFilter, NewApp, Refusal, fingerprint};
 use crate::worker::RecordsOnly;
@@ -253,7 +254,7 @@ async fn plan_of(service: &Service, spec: &AppSpec, app: Option<&App>) -> Result
         recorded,
         keys: Arc::new(RecordsOnly(records)),
         clock: service.clock.clone(),
-        timing: service.timing,
+        timing: Timing { turn: PATIENCE, ..service.timing },
         made: Arc::default(),
     };
     let mut plan = engine::plan(spec, &service.conventions(&account), &cx).await;

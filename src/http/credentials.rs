@@ -69,7 +69,7 @@ fn shown<S: serde::Serializer>(secret: &SecretString, serializer: S) -> Result<S
         (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such app", body = Problem, content_type = "application/problem+json"),
         (status = 502, description = "AWS does not show the user's keys", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer, or AWS throttles the account", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn list(

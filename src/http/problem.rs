@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::aws::AwsError;
+use crate::aws::{AwsError, Meaning};
 use crate::domain::fields::FieldError;
 use crate::domain::job::AwsRefusal;
 use crate::domain::role::Role;
@@ -190,7 +190,11 @@ fn of_refusal(refusal: &Refusal) -> Problem {
 
 fn of_aws(error: &AwsError) -> Problem {
     let fault = Fault::from(error.clone());
-    let mut problem = Problem::new(StatusCode::BAD_GATEWAY, "aws_refused", error.to_string());
+    let (status, code) = match error.meaning {
+        Meaning::Throttled => (StatusCode::SERVICE_UNAVAILABLE, "aws_throttles"),
+        _ => (StatusCode::BAD_GATEWAY, "aws_refused"),
+    };
+    let mut problem = Problem::new(status, code, error.to_string());
     problem.aws = Some(error.refusal());
     if let Some(trouble) = fault.trouble() {
         problem.remedy.clone_from(&trouble.remedy);

@@ -278,7 +278,7 @@ impl Resource for AccessKey {
 impl AccessKey {
     async fn create(&self, cx: &Cx, known_keys: Vec<String>) -> Result<(), Fault> {
         // The turn comes first: from the intent on, only the call itself takes time.
-        cx.account.turn(Service::Iam).await;
+        cx.account.turn(Service::Iam, "CreateAccessKey", cx.timing.turn).await?;
         let intent = cx.keys.intend(known_keys).await?;
         if cx.clock.now().since(intent.at) > cx.timing.key_list {
             // Later the call could outlast the time that a lost answer is waited for.

@@ -37,6 +37,8 @@ pub struct Timing {
     pub answer: Duration,
     /// The longest wait with the lease held; a longer one gives the worker back.
     pub hold: Duration,
+    /// The longest wait for the turn of one call while AWS throttles the account.
+    pub turn: Duration,
 }
 
 impl Default for Timing {
@@ -49,6 +51,7 @@ impl Default for Timing {
             key_list: Duration::from_secs(10),
             answer: Duration::from_secs(15),
             hold: Duration::from_secs(5),
+            turn: Duration::from_secs(15),
         }
     }
 }
@@ -125,7 +128,8 @@ impl Cx {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        self.account.call(service, operation, call).await
+        self.account.turn(service, operation, self.timing.turn).await?;
+        self.account.call_at_once(service, operation, call).await
     }
 
     /// Takes note that this attempt has made `id`.

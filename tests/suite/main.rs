@@ -9,6 +9,7 @@ mod openapi;
 mod process;
 mod properties;
 mod replay;
+mod replicas;
 mod scripted;
 mod store;
 mod support;

@@ -9,34 +9,45 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::aws::Place;
-use crate::support::process::{Gate, Launch, Pass, Running, enforced_place};
-use crate::support::{eyes, unique};
+use crate::support::process::{Launch, Running, enforced_place};
+use crate::support::proxy::{Pass, Proxy};
+use crate::support::wire::Fault;
+use crate::support::{eyes, seed, unique};
 
 const ROUNDS: usize = 25;
+/// Rounds of a soak, unless `ROUNDS` says otherwise.
+const LONG: usize = 300;
 const AT_ONCE: usize = 4;
 /// The latest instant after the 202 that the process is killed at, in milliseconds.
 const LATEST_KILL: u64 = 80;
 
-/// A seed of one's own repeats a run: `SLIPWAY_TEST_SEED=…`.
-fn seed() -> u64 {
-    std::env::var("SLIPWAY_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(20_250_101)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_any_instant_an_onboarding_goes_on_and_nothing_is_doubled() {
+    killed_at_random_instants(ROUNDS).await;
+}
+
+/// `make soak`: the same, longer.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: make soak"]
+async fn soak() {
+    let rounds = std::env::var("ROUNDS").map_or(LONG, |text| text.parse().expect("ROUNDS is a number"));
+    killed_at_random_instants(rounds).await;
+}
+
+async fn killed_at_random_instants(rounds: usize) {
     use futures::StreamExt as _;
-    let seed = seed();
+    let (seed, began) = (seed(), Instant::now());
     println!("SLIPWAY_TEST_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
-    let delays: Vec<Duration> = (0..ROUNDS).map(|_| Duration::from_micros(random.u64(0..LATEST_KILL * 1000))).collect();
-    let rounds = futures::stream::iter(delays.into_iter().enumerate()).map(async |(round, delay)| {
+    let delays: Vec<Duration> = (0..rounds).map(|_| Duration::from_micros(random.u64(0..LATEST_KILL * 1000))).collect();
+    let ended = futures::stream::iter(delays.into_iter().enumerate()).map(async |(round, delay)| {
         println!("round {round}: killed {delay:?} after the 202");
         killed_after(delay).await
     });
-    let ended: Vec<u64> = rounds.buffer_unordered(AT_ONCE).collect().await;
-    assert_eq!(ended.len(), ROUNDS);
-    println!("attempts: {ended:?}");
+    let ended: Vec<u64> = ended.buffer_unordered(AT_ONCE).collect().await;
+    assert_eq!(ended.len(), rounds);
     let cut = ended.iter().filter(|attempts| **attempts > 1).count();
+    println!("{rounds} rounds in {:.0?}; in {cut} of them a job was under way when its process was killed", began.elapsed());
     assert!(cut > 0, "no job was under way when its process was killed: {ended:?}");
 }
 
@@ -98,12 +109,12 @@ fn assert_works(place: &Place, claim: &Value, app: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_lost_between_the_creation_of_a_key_and_its_record_leaves_no_second_key() {
     let place = enforced_place();
-    let gate = Gate::before(&place.endpoint).await;
+    let gate = Proxy::before(&place.endpoint);
     let (launch, app) = (Launch::new(&place).with("AWS_ENDPOINT_URL", &gate.endpoint), unique("acme"));
     let first = launch.serve().await;
-    gate.set(Pass::NoAnswerTo("Action=CreateAccessKey"));
+    gate.break_calls([("iam:CreateAccessKey", 0, Fault::LostAfter)]);
     let accepted = first.ask(&app).await;
-    gate.has_kept_one().await;
+    gate.lost().await;
     first.kill().await;
     let lost = eyes::call(&place, "iam", "list_access_keys", json!({"UserName": app})).unwrap();
     assert_eq!(lost["AccessKeyMetadata"].as_array().unwrap().len(), 1, "the key was made, and nobody knows its secret");
@@ -118,7 +129,7 @@ async fn a_process_lost_between_the_creation_of_a_key_and_its_record_leaves_no_s
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_again_and_again_a_job_still_ends() {
     let place = enforced_place();
-    let gate = Gate::before(&place.endpoint).await;
+    let gate = Proxy::before(&place.endpoint);
     gate.set(Pass::Slowly(Duration::from_millis(20)));
     let (launch, app) = (Launch::new(&place).with("AWS_ENDPOINT_URL", &gate.endpoint), unique("acme"));
     let first = launch.serve().await;
@@ -171,7 +182,7 @@ async fn under_way(launch: &Launch, app: &str) -> (Running, Value, reqwest::Resp
 #[tokio::test(flavor = "multi_thread")]
 async fn told_to_stop_it_hands_the_job_back_ends_streams_and_exits_well() {
     let place = enforced_place();
-    let gate = Gate::before(&place.endpoint).await;
+    let gate = Proxy::before(&place.endpoint);
     gate.set(Pass::Slowly(Duration::from_millis(150)));
     let (launch, app) = (Launch::new(&place).with("AWS_ENDPOINT_URL", &gate.endpoint), unique("acme"));
     let (mut server, job, mut stream) = under_way(&launch, &app).await;
@@ -202,7 +213,7 @@ async fn an_idle_service_stops_at_once_although_a_client_stays_connected() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_it_at_once_and_loses_nothing() {
     let place = enforced_place();
-    let gate = Gate::before(&place.endpoint).await;
+    let gate = Proxy::before(&place.endpoint);
     gate.set(Pass::Slowly(Duration::from_millis(100)));
     let (launch, app) = (Launch::new(&place).with("AWS_ENDPOINT_URL", &gate.endpoint), unique("acme"));
     let (mut server, job, _stream) = under_way(&launch, &app).await;
@@ -224,7 +235,7 @@ async fn a_second_signal_ends_it_at_once_and_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn when_the_grace_time_is_over_it_ends_and_loses_nothing() {
     let place = enforced_place();
-    let gate = Gate::before(&place.endpoint).await;
+    let gate = Proxy::before(&place.endpoint);
     gate.set(Pass::Slowly(Duration::from_millis(100)));
     let (launch, app) = (Launch::new(&place).with("AWS_ENDPOINT_URL", &gate.endpoint).with("SLIPWAY_GRACE", "1s"), unique("acme"));
     let (mut server, job, _stream) = under_way(&launch, &app).await;

@@ -9,7 +9,8 @@ use sqlx::Connection as _;
 
 use crate::support::aws::{Emulator, Place};
 use crate::support::database::{Cable, Cluster, new_database};
-use crate::support::process::{Gate, Launch, Pass, Running};
+use crate::support::process::{Launch, Running};
+use crate::support::proxy::{Pass, Proxy};
 use crate::support::{eyes, unique};
 
 /// Longer than anything here takes that goes well.
@@ -67,8 +68,8 @@ async fn assert_nothing_is_lost(server: &Running, place: &Place, accepted: &[Str
 }
 
 /// Jobs under way that take long enough for something to happen meanwhile.
-async fn busy(launch: &Launch, gate: &Gate) -> (Running, Vec<String>) {
-    gate.set(Pass::Slowly(Duration::from_millis(100)));
+async fn busy(launch: &Launch, proxy: &Proxy) -> (Running, Vec<String>) {
+    proxy.set(Pass::Slowly(Duration::from_millis(100)));
     let server = launch.serve().await;
     let apps: Vec<_> = (0..6).map(|_| unique("acme")).collect();
     for app in &apps {
@@ -78,11 +79,11 @@ async fn busy(launch: &Launch, gate: &Gate) -> (Running, Vec<String>) {
     (server, apps)
 }
 
-async fn place_and_gate() -> (Place, Gate, Launch) {
+async fn place_and_proxy() -> (Place, Proxy, Launch) {
     let place = Place::new(Emulator::Moto);
-    let gate = Gate::before(&place.endpoint).await;
-    let launch = Launch::new(&place).with("AWS_ENDPOINT_URL", &gate.endpoint).with("SLIPWAY_LEASE", "3s");
-    (place, gate, launch)
+    let proxy = Proxy::before(&place.endpoint);
+    let launch = Launch::new(&place).with("AWS_ENDPOINT_URL", &proxy.endpoint).with("SLIPWAY_LEASE", "3s");
+    (place, proxy, launch)
 }
 
 /// How far into any file a running process may write, which stands for a full disk.
@@ -93,14 +94,14 @@ fn limit_files(server: &Running, bytes: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_loses_nothing() {
-    let (place, gate, launch) = place_and_gate().await;
-    let (server, mut accepted) = busy(&launch, &gate).await;
+    let (place, proxy, launch) = place_and_proxy().await;
+    let (server, mut accepted) = busy(&launch, &proxy).await;
     limit_files(&server, "4096");
     let problem = ask_until_refused(&server, &mut accepted).await;
     assert_tells_of_the_database(&problem);
     assert_eq!(server.request(Method::GET, "/readyz").send().await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(server.request(Method::GET, "/healthz").send().await.unwrap().status(), StatusCode::OK);
-    gate.set(Pass::Open);
+    proxy.set(Pass::Open);
     tokio::time::sleep(Duration::from_secs(4)).await;
     limit_files(&server, "unlimited");
     assert_nothing_is_lost(&server, &place, &accepted).await;
@@ -109,13 +110,13 @@ async fn a_full_disk_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_locked_database_loses_nothing() {
-    let (place, gate, launch) = place_and_gate().await;
-    let (server, mut accepted) = busy(&launch, &gate).await;
+    let (place, proxy, launch) = place_and_proxy().await;
+    let (server, mut accepted) = busy(&launch, &proxy).await;
     let mut other = sqlx::SqliteConnection::connect(&format!("sqlite://{}", launch.file("slipway.db").display())).await.unwrap();
     sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
     let problem = ask_until_refused(&server, &mut accepted).await;
     assert_tells_of_the_database(&problem);
-    gate.set(Pass::Open);
+    proxy.set(Pass::Open);
     sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
     assert_nothing_is_lost(&server, &place, &accepted).await;
     server.stop().await;
@@ -123,8 +124,8 @@ async fn a_locked_database_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_would_be_written_to_a_deleted_file_is_not_accepted() {
-    let (place, gate, launch) = place_and_gate().await;
-    let (server, mut accepted) = busy(&launch, &gate).await;
+    let (place, proxy, launch) = place_and_proxy().await;
+    let (server, mut accepted) = busy(&launch, &proxy).await;
     for name in ["slipway.db", "slipway.db-wal"] {
         let away = launch.file("away");
         std::fs::rename(launch.file(name), &away).unwrap();
@@ -137,7 +138,7 @@ async fn what_would_be_written_to_a_deleted_file_is_not_accepted() {
         assert!(!launch.file(name).exists(), "no empty one is put in its place");
         std::fs::rename(&away, launch.file(name)).unwrap();
     }
-    gate.set(Pass::Open);
+    proxy.set(Pass::Open);
     assert_nothing_is_lost(&server, &place, &accepted).await;
     server.stop().await;
 }
@@ -145,13 +146,13 @@ async fn what_would_be_written_to_a_deleted_file_is_not_accepted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn postgresql_stopped_and_started_in_the_middle_of_jobs_loses_nothing() {
     let mut cluster = Cluster::start();
-    let (place, gate, launch) = place_and_gate().await;
+    let (place, proxy, launch) = place_and_proxy().await;
     let launch = launch.with("SLIPWAY_DATABASE_URL", &cluster.database().await);
-    let (server, mut accepted) = busy(&launch, &gate).await;
+    let (server, mut accepted) = busy(&launch, &proxy).await;
     cluster.stop();
     let problem = ask_until_refused(&server, &mut accepted).await;
     assert_tells_of_the_database(&problem);
-    gate.set(Pass::Open);
+    proxy.set(Pass::Open);
     cluster.start_again();
     assert_nothing_is_lost(&server, &place, &accepted).await;
     server.stop().await;
@@ -160,9 +161,9 @@ async fn postgresql_stopped_and_started_in_the_middle_of_jobs_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_cut_in_mid_request_loses_nothing() {
     let cable = Cable::to(&new_database().await).await;
-    let (place, gate, launch) = place_and_gate().await;
+    let (place, proxy, launch) = place_and_proxy().await;
     let launch = launch.with("SLIPWAY_DATABASE_URL", &cable.url);
-    let (server, mut accepted) = busy(&launch, &gate).await;
+    let (server, mut accepted) = busy(&launch, &proxy).await;
     for _ in 0..30 {
         let app = unique("acme");
         let (answer, ()) = tokio::join!(ask(&server, &app), async {
@@ -179,7 +180,7 @@ async fn a_connection_cut_in_mid_request_loses_nothing() {
             (status, body) => panic!("{status} {body}"),
         }
     }
-    gate.set(Pass::Open);
+    proxy.set(Pass::Open);
     for app in &accepted {
         let until = Instant::now() + PATIENCE;
         while ask(&server, app).await.0 != StatusCode::ACCEPTED {

@@ -3,7 +3,6 @@
 use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use serde_json::{Value, json};
 
 use super::eyes;
@@ -64,16 +63,16 @@ impl Place {
         Self { region, ..self }
     }
 
-    /// The SDK's configuration for this account.
-    pub fn sdk(&self, http: Option<SharedHttpClient>) -> SdkConfig {
+    /// The SDK's configuration for this account, by way of a proxy.
+    pub fn sdk(&self, endpoint: &str) -> SdkConfig {
         SdkConfig::builder()
             .behavior_version(aws_config::BehaviorVersion::latest())
             .region(aws_config::Region::new(self.region))
-            .endpoint_url(&self.endpoint)
+            .endpoint_url(endpoint)
             .credentials_provider(SharedCredentialsProvider::new(self.credentials.clone()))
             .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(aws_smithy_async::rt::sleep::TokioSleep::new()))
             .time_source(aws_smithy_async::time::SharedTimeSource::new(aws_smithy_async::time::SystemTimeSource::new()))
-            .http_client(http.unwrap_or_else(|| aws_smithy_http_client::Builder::new().build_http()))
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
             .build()
     }
 

@@ -1,9 +1,11 @@
-//! What the tests share: emulators, an independent client, a service of their own, a faulty wire.
+//! What the tests share: emulators, an independent client, a service of their own, a faulty way to AWS.
 
+pub mod api;
 pub mod aws;
 pub mod database;
 pub mod eyes;
 pub mod process;
+pub mod proxy;
 pub mod server;
 pub mod wire;
 
@@ -16,6 +18,11 @@ pub fn unique(prefix: &str) -> String {
     format!("{prefix}-{}", ulid::Ulid::generate().to_string().to_lowercase().split_off(12))
 }
 
+/// What chance starts from; one of one's own repeats a run: `SLIPWAY_TEST_SEED=…`.
+pub fn seed() -> u64 {
+    std::env::var("SLIPWAY_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(20_250_101)
+}
+
 /// The same waits, much shorter.
 pub fn fast() -> Timing {
     Timing {
@@ -26,5 +33,6 @@ pub fn fast() -> Timing {
         key_list: Duration::from_millis(150),
         answer: Duration::from_secs(3),
         hold: Duration::from_millis(200),
+        turn: Duration::from_secs(15),
     }
 }

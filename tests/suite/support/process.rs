@@ -1,24 +1,19 @@
-//! The real binary as a child process, and a gate between it and an emulator.
+//! The real binary as a child process.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Output, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use aws_credential_types::Credentials;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
-use slipway::shutdown::Tasks;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
-use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::api::Api;
 use super::aws::{Place, required};
 use super::eyes;
 
@@ -129,12 +124,16 @@ impl Launch {
 
     /// Runs `serve` until it is ready.
     pub async fn serve(&self) -> Running {
+        self.serve_at(free_address()).await
+    }
+
+    /// Runs `serve` at an address of its own until it is ready.
+    pub async fn serve_at(&self, address: SocketAddr) -> Running {
         loop {
-            let address = free_address();
             let mut child = self.spawn(address);
             match ready(&mut child, address).await {
                 Ok(()) => return Running::new(child, address, self.admin_token.clone()),
-                // Somebody took the port in between.
+                // A connection of somebody's has the port for a moment.
                 Err(()) if self.log().trim_end().ends_with("Set SLIPWAY_LISTEN to a free address") => {}
                 Err(()) => panic!("slipway serve did not get ready:\n{}", self.log()),
             }
@@ -175,17 +174,16 @@ async fn ready(child: &mut Child, address: SocketAddr) -> Result<(), ()> {
 pub struct Running {
     child: Child,
     pub address: SocketAddr,
-    token: String,
-    client: Client,
+    pub api: Api,
 }
 
 impl Running {
     fn new(child: Child, address: SocketAddr, token: String) -> Self {
-        Self { child, address, token, client: Client::new() }
+        Self { child, address, api: Api::new(format!("http://{address}"), token) }
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("http://{}{path}", self.address)).bearer_auth(&self.token)
+        self.api.request(method, path)
     }
 
     /// The process's id.
@@ -258,105 +256,5 @@ impl Running {
     pub async fn stop(mut self) {
         self.signal("TERM").await;
         assert_eq!(self.exit().await.code(), Some(0));
-    }
-}
-
-/// What a gate does with what passes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pass {
-    /// Passes it on.
-    Open,
-    /// Passes each piece of a request on after this long.
-    Slowly(Duration),
-    /// Keeps everything back.
-    Closed,
-    /// Passes requests on, and keeps the answer back to the one that has this text in it.
-    NoAnswerTo(&'static str),
-}
-
-/// A loopback proxy in front of an emulator.
-pub struct Gate {
-    pub endpoint: String,
-    pass: watch::Sender<Pass>,
-    kept: watch::Receiver<bool>,
-    tasks: Tasks,
-}
-
-impl Gate {
-    pub async fn before(endpoint: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let own = format!("http://{}", listener.local_addr().unwrap());
-        let behind = endpoint.trim_start_matches("http://").to_owned();
-        let (pass, passing) = watch::channel(Pass::Open);
-        let (keep, kept) = watch::channel(false);
-        let tasks = Tasks::default();
-        let all = tasks.clone();
-        tasks.spawn(async move {
-            while let Ok((near, _)) = listener.accept().await {
-                let far = TcpStream::connect(&behind).await.unwrap();
-                let ((near_read, near_write), (far_read, far_write)) = (near.into_split(), far.into_split());
-                let mute = Arc::new(AtomicBool::new(false));
-                all.spawn(requests(near_read, far_write, passing.clone(), mute.clone(), keep.clone()));
-                all.spawn(answers(far_read, near_write, passing.clone(), mute));
-            }
-        });
-        Self { endpoint: own, pass, kept, tasks }
-    }
-
-    pub fn set(&self, pass: Pass) {
-        self.pass.send_replace(pass);
-    }
-
-    /// Returns when an answer was kept back.
-    pub async fn has_kept_one(&self) {
-        timeout(PATIENCE, self.kept.clone().wait_for(|kept| *kept)).await.expect("the request comes").unwrap();
-    }
-}
-
-impl Drop for Gate {
-    fn drop(&mut self) {
-        self.tasks.stop();
-    }
-}
-
-async fn requests(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    mut passing: watch::Receiver<Pass>,
-    mute: Arc<AtomicBool>,
-    keep: watch::Sender<bool>,
-) {
-    let mut piece = vec![0; 64 * 1024];
-    while let Ok(length @ 1..) = from.read(&mut piece).await {
-        let pass = *passing.borrow();
-        match pass {
-            Pass::Open => {}
-            Pass::Slowly(delay) => tokio::time::sleep(delay).await,
-            Pass::Closed => drop(passing.wait_for(|pass| *pass != Pass::Closed).await),
-            Pass::NoAnswerTo(text) if piece[..length].windows(text.len()).any(|window| window == text.as_bytes()) => {
-                mute.store(true, Ordering::Relaxed);
-            }
-            Pass::NoAnswerTo(_) => {}
-        }
-        if to.write_all(&piece[..length]).await.is_err() {
-            return;
-        }
-        if mute.load(Ordering::Relaxed) {
-            // Long enough for the emulator to act.
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            keep.send_replace(true);
-        }
-    }
-}
-
-async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut passing: watch::Receiver<Pass>, mute: Arc<AtomicBool>) {
-    let mut piece = vec![0; 64 * 1024];
-    while let Ok(length @ 1..) = from.read(&mut piece).await {
-        if *passing.borrow() == Pass::Closed {
-            drop(passing.wait_for(|pass| *pass != Pass::Closed).await);
-        }
-        if !mute.load(Ordering::Relaxed) && to.write_all(&piece[..length]).await.is_err() {
-            return;
-        }
     }
 }

@@ -1,11 +1,11 @@
 //! A service of the test's own, over real HTTP, on a database file of its own.
 
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Client, Method, RequestBuilder, Response};
-use serde_json::Value;
+use slipway::aws::pace::Rates;
 use slipway::clock::Clock;
 use slipway::config::Settings;
 use slipway::resources::Timing;
@@ -14,16 +14,18 @@ use slipway::shutdown::Tasks;
 use slipway::vault::Vault;
 use tokio::net::TcpListener;
 
+use super::api::Api;
 use super::aws::Place;
-use super::wire::Wire;
+use super::proxy::Proxy;
 
 pub const ADMIN_TOKEN: &str = "the-admin-token-of-these-tests";
 
 /// What a test's service is started with.
 pub struct Setup {
     pub place: Place,
-    pub wire: Wire,
+    pub wire: Proxy,
     pub timing: Timing,
+    pub rates: Rates,
     pub clock: Clock,
     pub settings: Settings,
     pub folder: Arc<tempfile::TempDir>,
@@ -31,10 +33,9 @@ pub struct Setup {
 
 /// A running service.
 pub struct Server {
-    pub url: String,
+    pub api: Api,
     pub service: Arc<Service>,
     pub tasks: Tasks,
-    client: Client,
 }
 
 impl Setup {
@@ -48,7 +49,9 @@ impl Setup {
             job_deadline: Duration::from_secs(60),
             ..Settings::default()
         };
-        Self { place, wire: Wire::default(), timing: super::fast(), clock: Clock::default(), settings, folder }
+        let wire = Proxy::before(&place.endpoint);
+        let (timing, rates, clock) = (super::fast(), Rates::default(), Clock::default());
+        Self { place, wire, timing, rates, clock, settings, folder }
     }
 
     pub fn database(&self) -> PathBuf {
@@ -59,7 +62,8 @@ impl Setup {
     pub async fn start(&self) -> Server {
         slipway::telemetry::metrics();
         let tasks = Tasks::default();
-        let outside = Outside { sdk: Some(self.place.sdk(Some(self.wire.client()))), clock: self.clock.clone(), timing: self.timing };
+        let sdk = Some(self.place.sdk(&self.wire.endpoint));
+        let outside = Outside { sdk, clock: self.clock.clone(), timing: self.timing, rates: self.rates };
         let service = Service::start(self.settings.clone(), outside, tasks.clone()).await.expect("the service starts");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -68,80 +72,19 @@ impl Setup {
             let server = axum::serve(listener, router).with_graceful_shutdown(async move { stop.stopping().await });
             server.await.expect("the server runs");
         });
-        Server { url, service, tasks, client: Client::new() }
+        Server { api: Api::new(url, ADMIN_TOKEN), service, tasks }
+    }
+}
+
+impl Deref for Server {
+    type Target = Api;
+
+    fn deref(&self) -> &Api {
+        &self.api
     }
 }
 
 impl Server {
-    /// A request with the admin token.
-    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("{}{path}", self.url)).bearer_auth(ADMIN_TOKEN)
-    }
-
-    /// A request without a token.
-    pub fn anonymous(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("{}{path}", self.url))
-    }
-
-    pub async fn get(&self, path: &str) -> Response {
-        self.request(Method::GET, path).send().await.expect("an answer")
-    }
-
-    pub async fn post(&self, path: &str, body: &Value) -> Response {
-        self.request(Method::POST, path).json(body).send().await.expect("an answer")
-    }
-
-    pub async fn post_empty(&self, path: &str) -> Response {
-        self.request(Method::POST, path).send().await.expect("an answer")
-    }
-
-    /// The JSON at a path that answers 200.
-    pub async fn json(&self, path: &str) -> Value {
-        let response = self.get(path).await;
-        let status = response.status();
-        let body = response.text().await.expect("a body");
-        assert!(status.is_success(), "{path}: {status} {body}");
-        serde_json::from_str(&body).expect("JSON")
-    }
-
-    /// Asks for a job by a POST that answers 202, and waits for its end.
-    pub async fn run(&self, path: &str, body: Option<&Value>) -> Value {
-        let response = match body {
-            Some(body) => self.post(path, body).await,
-            None => self.post_empty(path).await,
-        };
-        let status = response.status();
-        let job: Value = response.json().await.expect("JSON");
-        assert_eq!(status, 202, "{job}");
-        self.wait(job["id"].as_str().expect("an id")).await
-    }
-
-    /// Waits for a job's end.
-    pub async fn wait(&self, id: &str) -> Value {
-        for _ in 0..4 {
-            let job = self.json(&format!("/v1/jobs/{id}?wait=30s")).await;
-            if !matches!(job["state"].as_str(), Some("queued" | "running" | "waiting")) {
-                return job;
-            }
-        }
-        panic!("job {id} did not end: {}", self.json(&format!("/v1/jobs/{id}")).await);
-    }
-
-    /// Onboards, which has to succeed.
-    pub async fn onboard(&self, body: &Value) -> Value {
-        let job = self.run("/v1/apps", Some(body)).await;
-        assert_eq!(job["state"], "succeeded", "{job:#}");
-        job
-    }
-
-    /// Makes a token of a role.
-    pub async fn token(&self, role: &str) -> String {
-        let response = self.post("/v1/tokens", &serde_json::json!({"name": format!("a {role}"), "role": role})).await;
-        assert_eq!(response.status(), 201);
-        let token: Value = response.json().await.expect("JSON");
-        token["token"].as_str().expect("a token").to_owned()
-    }
-
     /// Stops in good order; no job may be left active.
     pub async fn stop(self) {
         let active = self.service.store.active_jobs().await.expect("the database answers");

@@ -1,48 +1,47 @@
-//! The wire between the real SDK and the emulator: names each call, keeps a log, and goes wrong on demand.
+//! What passes between the SDK and AWS: each call by its name, and what can go wrong with it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
-};
-use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
-use aws_smithy_runtime_api::client::result::ConnectorError;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-use aws_smithy_types::body::SdkBody;
-use tokio::sync::Notify;
+use http::{Method, request};
+use percent_encoding::percent_decode_str;
 
 /// What can happen to a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Refused for too many requests; no effect.
+    /// AWS takes its time, and answers within the time-out.
+    Delayed,
+    /// Refused for too many requests, until the SDK gives up; no effect.
     Throttled,
-    /// Answered 500; no effect.
+    /// Answered 500, until the SDK gives up; no effect.
     ServerError,
-    /// The connection is refused; no effect.
-    Refused,
+    /// The connection is closed without an answer; no effect.
+    Closed,
     /// The connection breaks before AWS acts.
     ResetBefore,
     /// AWS acts, and the connection breaks before the answer.
     ResetAfter,
     /// AWS acts, and the answer comes after the time-out.
     Late,
-    /// The caller may not; no effect.
+    /// The caller may not, until that is mended; no effect.
     Denied,
     /// The process is lost before AWS acts.
     LostBefore,
     /// AWS acts, and the process is lost before the answer.
     LostAfter,
+    /// The process is lost, and AWS acts this long after.
+    LostBetween(Duration),
     /// The caller's time-out passes, and AWS acts this long after the call.
     TooLate(Duration),
 }
 
 impl Fault {
-    pub const ALL: [Self; 9] = [
+    /// What every call meets.
+    pub const ALL: [Self; 10] = [
+        Self::Delayed,
         Self::Throttled,
         Self::ServerError,
-        Self::Refused,
+        Self::Closed,
         Self::ResetBefore,
         Self::ResetAfter,
         Self::Late,
@@ -51,13 +50,19 @@ impl Fault {
         Self::LostAfter,
     ];
 
+    /// How many calls of an operation meet it, one after another.
+    pub fn lasts(self) -> usize {
+        match self {
+            Self::Throttled | Self::ServerError => 3,
+            Self::Denied => usize::MAX,
+            _ => 1,
+        }
+    }
+
     pub fn loses_the_process(self) -> bool {
-        matches!(self, Self::LostBefore | Self::LostAfter)
+        matches!(self, Self::LostBefore | Self::LostAfter | Self::LostBetween(_))
     }
 }
-
-/// An answer in the place of the emulator's, or none.
-pub type Script = Arc<dyn Fn(&Call) -> Option<Answer> + Send + Sync>;
 
 /// A scripted answer.
 #[derive(Debug, Clone)]
@@ -76,9 +81,28 @@ pub struct Call {
     pub headers: BTreeMap<String, String>,
     /// How many calls of this operation came before.
     pub nth: usize,
+    pub began: Instant,
+    /// When its answer was passed on; `None` if none was.
+    pub ended: Option<Instant>,
 }
 
 impl Call {
+    /// IAM and STS say their operation in the body, ECR in a header, S3 by method and query.
+    pub fn of(head: &request::Parts, body: &[u8]) -> Self {
+        let body = String::from_utf8_lossy(body).into_owned();
+        let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let headers: BTreeMap<String, String> = head.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+        let uri = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+        let target = headers.get("x-amz-target").and_then(|target| target.rsplit('.').next());
+        let action = body.split('&').find_map(|pair| pair.strip_prefix("Action="));
+        let (service, operation) = match (target, action) {
+            (Some(target), _) => ("ecr", target.to_owned()),
+            (None, Some(action)) => (if body.contains("Version=2011-06-15") { "sts" } else { "iam" }, action.to_owned()),
+            (None, None) => ("s3", s3_operation(&head.method, &uri)),
+        };
+        Self { service, operation, uri, body, headers, nth: 0, began: Instant::now(), ended: None }
+    }
+
     /// Whether it changes something in AWS.
     pub fn mutates(&self) -> bool {
         !["Get", "List", "Head", "Describe"].iter().any(|verb| self.operation.starts_with(verb))
@@ -87,165 +111,31 @@ impl Call {
     pub fn name(&self) -> String {
         format!("{}:{}", self.service, self.operation)
     }
-}
 
-#[derive(Default)]
-struct State {
-    log: Vec<Call>,
-    /// Faults of the nth call of an operation, each once.
-    faults: Vec<Planned>,
-    script: Option<Script>,
-}
-
-struct Planned {
-    call: String,
-    nth: usize,
-    fault: Fault,
-    met: bool,
-}
-
-/// The wire.
-#[derive(Clone, Default)]
-pub struct Wire {
-    state: Arc<Mutex<State>>,
-    lost: Arc<Notify>,
-}
-
-impl std::fmt::Debug for Wire {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Wire")
-    }
-}
-
-impl Wire {
-    pub fn client(&self) -> SharedHttpClient {
-        SharedHttpClient::new(WiredClient { wire: self.clone(), inner: aws_smithy_http_client::Builder::new().build_http() })
-    }
-
-    /// From now on the nth call by each name meets its fault, once.
-    pub fn break_calls<'a>(&self, faults: impl IntoIterator<Item = (&'a str, usize, Fault)>) {
-        let planned = |(call, nth, fault): (&str, usize, Fault)| Planned { call: call.to_owned(), nth, fault, met: false };
-        let mut state = self.state.lock().unwrap();
-        state.log.clear();
-        state.faults = faults.into_iter().map(planned).collect();
-    }
-
-    /// Answers in the place of the emulator.
-    pub fn script(&self, script: impl Fn(&Call) -> Option<Answer> + Send + Sync + 'static) {
-        self.state.lock().unwrap().script = Some(Arc::new(script));
-    }
-
-    pub fn unscript(&self) {
-        self.state.lock().unwrap().script = None;
-    }
-
-    /// Whether every fault has been met.
-    pub fn all_met(&self) -> bool {
-        self.state.lock().unwrap().faults.iter().all(|planned| planned.met)
-    }
-
-    /// The calls so far; the log begins anew.
-    pub fn take_log(&self) -> Vec<Call> {
-        std::mem::take(&mut self.state.lock().unwrap().log)
-    }
-
-    /// Returns when a call has lost the process.
-    pub async fn lost(&self) {
-        self.lost.notified().await;
-    }
-
-    fn arrive(&self, request: &HttpRequest) -> (Call, Option<Fault>, Option<Answer>) {
-        let mut state = self.state.lock().unwrap();
-        let mut call = named(request);
-        call.nth = state.log.iter().filter(|earlier| earlier.name() == call.name()).count();
-        state.log.push(call.clone());
-        let hit = state.faults.iter_mut().find(|planned| !planned.met && planned.call == call.name() && planned.nth == call.nth);
-        let fault = hit.map(|planned| {
-            planned.met = true;
-            planned.fault
-        });
-        let script = state.script.clone();
-        drop(state);
-        let answer = script.and_then(|script| script(&call));
-        (call, fault, answer)
-    }
-}
-
-#[derive(Debug)]
-struct WiredClient {
-    wire: Wire,
-    inner: SharedHttpClient,
-}
-
-impl HttpClient for WiredClient {
-    fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
-        let inner = self.inner.http_connector(settings, components);
-        SharedHttpConnector::new(WiredConnector { wire: self.wire.clone(), inner })
-    }
-}
-
-#[derive(Debug)]
-struct WiredConnector {
-    wire: Wire,
-    inner: SharedHttpConnector,
-}
-
-impl HttpConnector for WiredConnector {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let (call, fault, answer) = self.wire.arrive(&request);
-        let (inner, lost) = (self.inner.clone(), self.wire.lost.clone());
-        HttpConnectorFuture::new(async move {
-            match (answer, fault) {
-                (Some(Answer::Now(status, body)), _) => Ok(response(status, body)),
-                (None, None) => inner.call(request).await,
-                (None, Some(fault)) => go_wrong(fault, &call, inner, request, &lost).await,
+    /// The names of the users, groups, policies, buckets and repositories that it is about.
+    pub fn things(&self) -> Vec<String> {
+        match self.service {
+            "s3" => self.uri.split(['/', '?']).nth(1).map(str::to_owned).into_iter().collect(),
+            "ecr" => {
+                let body: serde_json::Value = serde_json::from_str(&self.body).unwrap_or_default();
+                ["repositoryName", "resourceArn"].iter().filter_map(|field| Some(last_part(body[*field].as_str()?))).collect()
             }
-        })
+            _ => self.body.split('&').filter_map(iam_thing).collect(),
+        }
     }
 }
 
-async fn go_wrong(
-    fault: Fault,
-    call: &Call,
-    inner: SharedHttpConnector,
-    request: HttpRequest,
-    lost: &Notify,
-) -> Result<HttpResponse, ConnectorError> {
-    let broken = || ConnectorError::io(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into());
-    match fault {
-        Fault::Throttled => Ok(refusal(call, if call.service == "s3" { 503 } else { 400 }, throttling_code(call.service))),
-        Fault::ServerError => Ok(refusal(call, 500, "InternalFailure")),
-        Fault::Denied => Ok(refusal(call, 403, if call.service == "ecr" { "AccessDeniedException" } else { "AccessDenied" })),
-        Fault::Refused => Err(ConnectorError::io(std::io::Error::from(std::io::ErrorKind::ConnectionRefused).into())),
-        Fault::ResetBefore => Err(broken()),
-        Fault::ResetAfter => {
-            inner.call(request).await?;
-            Err(broken())
-        }
-        Fault::Late => {
-            inner.call(request).await?;
-            tokio::time::sleep(Duration::from_secs(3600)).await;
-            Err(broken())
-        }
-        Fault::TooLate(after) => {
-            // The request lives on when the caller has given up.
-            #[expect(clippy::disallowed_methods, reason = "it outlives the call, as it would in AWS")]
-            tokio::spawn(async move {
-                tokio::time::sleep(after).await;
-                drop(inner.call(request).await);
-            });
-            std::future::pending().await
-        }
-        Fault::LostBefore => {
-            lost.notify_one();
-            std::future::pending().await
-        }
-        Fault::LostAfter => {
-            inner.call(request).await?;
-            lost.notify_one();
-            std::future::pending().await
-        }
-    }
+/// The name in a field of an IAM request.
+fn iam_thing(pair: &str) -> Option<String> {
+    let (field, value) = pair.split_once('=')?;
+    let named = ["UserName", "GroupName", "PolicyName", "PolicyArn"].contains(&field);
+    let value = percent_decode_str(value).decode_utf8_lossy().into_owned();
+    named.then(|| last_part(&value))
+}
+
+/// The name in an ARN, or the name itself.
+fn last_part(text: &str) -> String {
+    text.rsplit('/').next().unwrap_or_default().to_owned()
 }
 
 fn throttling_code(service: &str) -> &'static str {
@@ -267,33 +157,20 @@ pub fn refusal_body(service: &str, code: &str) -> String {
     }
 }
 
-fn refusal(call: &Call, status: u16, code: &str) -> HttpResponse {
-    response(status, refusal_body(call.service, code))
-}
-
-fn response(status: u16, body: String) -> HttpResponse {
-    HttpResponse::new(status.try_into().expect("a status"), SdkBody::from(body))
-}
-
-/// The call as AWS names it: IAM and STS say it in the body, ECR in a header, S3 by method and query.
-fn named(request: &HttpRequest) -> Call {
-    let body = request.body().bytes().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default();
-    let headers: BTreeMap<String, String> = request.headers().iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    let uri = request.uri().to_owned();
-    let target = headers.get("x-amz-target").and_then(|target| target.rsplit('.').next());
-    let action = body.split('&').find_map(|pair| pair.strip_prefix("Action="));
-    let (service, operation) = match (target, action) {
-        (Some(target), _) => ("ecr", target.to_owned()),
-        (None, Some(action)) => (if body.contains("Version=2011-06-15") { "sts" } else { "iam" }, action.to_owned()),
-        (None, None) => ("s3", s3_operation(request.method(), &uri)),
+/// The answer of a service that refuses for the reason of a fault, if that is what the fault is.
+pub fn refusal(service: &str, fault: Fault) -> Option<Answer> {
+    let (status, code) = match fault {
+        Fault::Throttled => (if service == "s3" { 503 } else { 400 }, throttling_code(service)),
+        Fault::ServerError => (500, "InternalFailure"),
+        Fault::Denied => (403, if service == "ecr" { "AccessDeniedException" } else { "AccessDenied" }),
+        _ => return None,
     };
-    Call { service, operation, uri, body, headers, nth: 0 }
+    Some(Answer::Now(status, refusal_body(service, code)))
 }
 
-fn s3_operation(method: &str, uri: &str) -> String {
+fn s3_operation(method: &Method, uri: &str) -> String {
     let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
     let has = |name: &str| query.split('&').any(|pair| pair.split('=').next() == Some(name));
-    let is_root = path.splitn(4, '/').nth(3).unwrap_or_default().is_empty();
     let thing = [
         ("tagging", "BucketTagging"),
         ("cors", "BucketCors"),
@@ -302,12 +179,12 @@ fn s3_operation(method: &str, uri: &str) -> String {
     ]
     .iter()
     .find(|(name, _)| has(name));
-    match (method, thing) {
+    match (method.as_str(), thing) {
         ("PUT", Some((_, thing))) => format!("Put{thing}"),
         ("GET", Some((_, thing))) => format!("Get{thing}"),
         ("PUT", None) => "CreateBucket".into(),
         ("HEAD", None) => "HeadBucket".into(),
-        ("GET", None) if is_root => "ListBuckets".into(),
+        ("GET", None) if path == "/" => "ListBuckets".into(),
         (method, _) => format!("{method} {uri}"),
     }
 }

@@ -1,0 +1,184 @@
+//! One run of a scenario in an account of its own, and what must hold after it.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::scenarios::{Scenario, made};
+use crate::support::api::Api;
+use crate::support::aws::Place;
+use crate::support::proxy::Proxy;
+use crate::support::wire::{Call, Fault};
+use crate::support::{eyes, unique};
+
+/// What goes wrong, besides what always does in the scenario.
+pub type More<'a> = Option<(&'a str, usize, Fault)>;
+
+/// A scenario with a new account and an app's name.
+pub struct Case<'a> {
+    scenario: &'a Scenario,
+    more: More<'a>,
+    pub place: Place,
+    pub name: String,
+    /// Keys that the app's user had before us.
+    foreign_keys: Vec<String>,
+}
+
+/// What a run left: what is in AWS, without what differs from run to run, and the calls of the job.
+pub struct Left {
+    pub seen: Value,
+    pub calls: Vec<(String, usize)>,
+    pub resources: Vec<String>,
+}
+
+impl<'a> Case<'a> {
+    pub fn new(scenario: &'a Scenario, more: More<'a>) -> Self {
+        let place = Place::new(scenario.emulator).in_region(scenario.region);
+        let name = unique("acme");
+        (scenario.before)(&place, &name);
+        let foreign_keys = keys_of(&place, &name);
+        Self { scenario, more, place, name, foreign_keys }
+    }
+
+    /// Brings about what the job starts from, plans what goes wrong in it, and asks for it; its id.
+    pub async fn begin(&self, api: &Api, proxy: &Proxy) -> String {
+        if let Some(later) = &self.scenario.later {
+            api.onboard(&(self.scenario.body)(&self.name)).await;
+            (later.damage)(&self.place, &self.name);
+        }
+        proxy.break_calls(self.scenario.always.iter().copied().chain(self.more));
+        let response = self.scenario.request(api, &self.name).send().await.unwrap();
+        assert_eq!(response.status(), 202);
+        let job: Value = response.json().await.unwrap();
+        assert_eq!(job["kind"], self.scenario.kind().to_string());
+        job["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits for the job's end, and checks everything that must hold then.
+    pub async fn end(&self, api: &Api, proxy: &Proxy, id: &str) -> Left {
+        let job = self.ended_well(api, proxy, id).await;
+        assert!(proxy.all_met(), "the fault was met");
+        let calls = proxy.take_log();
+        self.nothing_foreign_is_touched(&calls);
+        one_change_of_a_bucket_at_a_time(&calls);
+        let seen = self.left_behind(api, proxy).await;
+        let resources = job["steps"].as_array().unwrap().iter().map(|step| step["resource"].as_str().unwrap().to_owned()).collect();
+        let of_the_job = calls.iter().filter(|call| call.service != "sts");
+        Left { seen, calls: of_the_job.map(|call| (call.name(), call.nth)).collect(), resources }
+    }
+
+    /// The job succeeds by itself; while a call is denied it waits for a person, says why, and goes on when asked to.
+    async fn ended_well(&self, api: &Api, proxy: &Proxy, id: &str) -> Value {
+        let mut job = api.wait(id).await;
+        let retried = async || {
+            assert_eq!(api.post_empty(&format!("/v1/jobs/{id}/retry")).await.status(), 202);
+            api.wait(id).await
+        };
+        while job["error"]["code"] == "credential_in_doubt" {
+            // A key on a user that we have not made is never deleted: the answer to its create may be what was lost.
+            let killed = self.more.is_some_and(|(.., fault)| fault.loses_the_process());
+            assert!(self.is_adopted() && (killed || proxy.left_unanswered("iam:CreateAccessKey")), "{job:#}");
+            self.delete_the_key_in_doubt(&job);
+            job = retried().await;
+        }
+        if let Some((call, _, Fault::Denied)) = self.more
+            && job["state"] != "succeeded"
+        {
+            let (_, operation) = call.split_once(':').unwrap();
+            assert_eq!((&job["state"], &job["error"]["aws"]["operation"]), (&json!("needs_attention"), &json!(operation)), "{job:#}");
+            for text in ["detail", "remedy"] {
+                assert!(job["error"][text].as_str().is_some_and(|text| !text.is_empty()), "{job:#}");
+            }
+            proxy.mend();
+            job = retried().await;
+        }
+        assert_eq!(job["state"], "succeeded", "{job:#}");
+        job
+    }
+
+    fn is_adopted(&self) -> bool {
+        made(&self.place, "iam", "list_user_tags", json!({"UserName": self.name})).to_string().contains("slipway:adopted")
+    }
+
+    /// What the error tells a person to do.
+    fn delete_the_key_in_doubt(&self, job: &Value) {
+        let told = job["error"]["remedy"].as_str().unwrap();
+        let key = keys_of(&self.place, &self.name).into_iter().find(|key| told.contains(key)).expect("the key is named");
+        made(&self.place, "iam", "delete_access_key", json!({"UserName": self.name, "AccessKeyId": key}));
+    }
+
+    /// Every change is of something by the app's name, or of what all apps share.
+    fn nothing_foreign_is_touched(&self, calls: &[Call]) {
+        for call in calls.iter().filter(|call| call.mutates()) {
+            let things = call.things();
+            let is_ours = |thing: &String| thing.contains(&self.name) || ["Apps", "MediaManagement"].contains(&thing.as_str());
+            assert!(!things.is_empty() && things.iter().all(is_ours), "{} of {things:?}", call.name());
+        }
+    }
+
+    /// What is in AWS after the job, and that a repair has nothing left to change.
+    async fn left_behind(&self, api: &Api, proxy: &Proxy) -> Value {
+        let app = api.json(&format!("/v1/apps/{}", self.name)).await;
+        let mut seen = eyes::look(&self.place, &app["spec"]);
+        let listed = seen["access_keys"].as_array().unwrap().iter().map(|key| key["id"].as_str().unwrap().to_owned());
+        let keys: Vec<String> = listed.filter(|key| !self.foreign_keys.contains(key)).collect();
+        assert_eq!(keys.len(), usize::from(app["spec"]["access_key"] == true), "exactly one key that was not there before, if any");
+        for key in &keys {
+            self.assert_claimed_works(api, key, &seen["user"]["arn"]).await;
+        }
+        proxy.break_calls([]);
+        let again = api.run(&format!("/v1/apps/{}/repair", self.name), None).await;
+        assert_eq!(again["state"], "succeeded", "{again:#}");
+        let changing: Vec<String> = proxy.take_log().iter().filter(|call| call.mutates()).map(Call::name).collect();
+        assert_eq!(changing, Vec::<String>::new(), "nothing is left to change");
+        seen["access_keys"] = json!(keys.len());
+        self.plain(&seen)
+    }
+
+    /// The key's secret is known, and works.
+    async fn assert_claimed_works(&self, api: &Api, key: &str, user_arn: &Value) {
+        let claim = format!("/v1/apps/{}/credentials/{key}/claim", self.name);
+        let claimed: Value = api.post_empty(&claim).await.json().await.unwrap();
+        assert!(claimed["AWS_SECRET_ACCESS_KEY"].as_str().is_some_and(|secret| secret.len() >= 40), "the secret is known");
+        let credentials = json!({"access_key_id": key, "secret_access_key": claimed["AWS_SECRET_ACCESS_KEY"]});
+        let identity = eyes::call_as(&self.place, &credentials, "sts", "get_caller_identity", json!({})).expect("the key works");
+        // ministack knows the keys of its first account alone.
+        assert!(identity["Arn"] == *user_arn || identity["Account"] == "000000000000", "{identity}");
+    }
+
+    /// Without names, accounts and the ids of jobs.
+    fn plain(&self, seen: &Value) -> Value {
+        let text = seen.to_string().replace(&self.name, "APP").replace(&self.place.account, "ACCOUNT");
+        let mut seen: Value = serde_json::from_str(&text).unwrap();
+        let without_job = |tagged: &mut Value| {
+            if let Some(tags) = tagged["tags"].as_object_mut() {
+                tags.remove("slipway:job");
+            }
+        };
+        without_job(&mut seen["user"]);
+        for kind in ["buckets", "repositories"] {
+            for (_, thing) in seen[kind].as_object_mut().unwrap() {
+                without_job(thing);
+                if let Some(thing) = thing.as_object_mut() {
+                    thing.remove("acl_grants");
+                }
+            }
+        }
+        seen
+    }
+}
+
+fn keys_of(place: &Place, name: &str) -> Vec<String> {
+    let Ok(listed) = eyes::call(place, "iam", "list_access_keys", json!({"UserName": name})) else { return Vec::new() };
+    listed["AccessKeyMetadata"].as_array().unwrap().iter().map(|key| key["AccessKeyId"].as_str().unwrap().to_owned()).collect()
+}
+
+/// AWS refuses changes of one bucket that overlap, so none is begun before the one before it is answered.
+fn one_change_of_a_bucket_at_a_time(calls: &[Call]) {
+    let mut ended: BTreeMap<Vec<String>, Instant> = BTreeMap::new();
+    for call in calls.iter().filter(|call| call.service == "s3" && call.mutates()) {
+        let before = call.ended.and_then(|end| ended.insert(call.things(), end));
+        assert!(before.is_none_or(|before| before <= call.began), "{} overlaps another change", call.name());
+    }
+}

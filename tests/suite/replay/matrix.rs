@@ -1,0 +1,87 @@
+//! Every fault at every call, with the service in this process and real connections to AWS.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use slipway::resources::{KINDS, permission};
+
+use super::case::{Case, Left, More};
+use super::scenarios::{SCENARIOS, Scenario};
+use super::{enumerated, run_all};
+use crate::support::server::{Server, Setup};
+use crate::support::wire::Fault;
+
+/// Cases at once: the emulators are the slowest part, and most cases wait for a while.
+const AT_ONCE: usize = 10;
+
+/// One run of a scenario, with one more fault or none.
+fn run(scenario: &Scenario, more: More) -> Left {
+    let case = Case::new(scenario, more);
+    let mut setup = Setup::new(case.place.clone());
+    // Long enough for an emulator that is busy with other cases.
+    setup.timing.answer = Duration::from_millis(1500);
+    let mut process = Process::start(&setup);
+    let id = process.block_on(async |server| case.begin(server, &setup.wire).await);
+    if more.is_some_and(|(.., fault)| fault.loses_the_process()) {
+        process.block_on(async |_| tokio::time::timeout(Duration::from_secs(60), setup.wire.lost()).await.expect("the call is made"));
+        process.kill();
+        process = Process::start(&setup);
+    }
+    let left = process.block_on(async |server| case.end(server, &setup.wire, &id).await);
+    process.stop();
+    left
+}
+
+/// A process of the service, as far as a test can tell: a runtime of its own, which can be lost at any call.
+struct Process {
+    runtime: tokio::runtime::Runtime,
+    server: Server,
+}
+
+impl Process {
+    fn start(setup: &Setup) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let server = runtime.block_on(setup.start());
+        Self { runtime, server }
+    }
+
+    fn block_on<T>(&self, work: impl AsyncFnOnce(&Server) -> T) -> T {
+        self.runtime.block_on(work(&self.server))
+    }
+
+    /// Everything that it was doing ends where it stands.
+    fn kill(self) {
+        drop(self.server);
+        self.runtime.shutdown_timeout(Duration::from_secs(5));
+    }
+
+    fn stop(self) {
+        self.runtime.block_on(self.server.stop());
+        self.runtime.shutdown_timeout(Duration::from_secs(5));
+    }
+}
+
+fn clean_runs() -> Vec<(&'static Scenario, Left)> {
+    SCENARIOS.iter().map(|scenario| (scenario, run(scenario, None))).collect()
+}
+
+#[test]
+fn every_fault_at_every_call_of_every_kind_of_job() {
+    let clean = clean_runs();
+    let cases = enumerated(&clean, &Fault::ALL);
+    assert!(cases.len() > 500, "the enumeration is not empty: {}", cases.len());
+    run_all(&cases, AT_ONCE, run);
+}
+
+/// No kind of resource and no call of one can be left out of the replay.
+#[test]
+fn the_scenarios_reach_every_kind_and_every_call() {
+    let runs: Vec<Left> = clean_runs().into_iter().map(|(_, left)| left).collect();
+    let kinds: BTreeSet<&str> = runs.iter().flat_map(|run| &run.resources).map(|id| id.split('/').next().unwrap()).collect();
+    assert_eq!(kinds, KINDS.iter().copied().collect());
+    let called: BTreeSet<String> = runs.iter().flat_map(|run| &run.calls).map(|(call, _)| call.clone()).collect();
+    let declared: BTreeSet<String> = permission::all().map(|p| format!("{}:{}", p.service, p.operation)).collect();
+    // Only plans look at images.
+    let in_jobs: BTreeSet<String> = declared.into_iter().filter(|call| call != "ecr:DescribeImages").collect();
+    assert_eq!(called, in_jobs);
+}

@@ -1,0 +1,100 @@
+//! The replay harness: every call of every job, met by every fault.
+//!
+//! Each scenario runs clean once and its calls are recorded. Then it runs again for each of those calls
+//! and each fault: the job has to end as the clean one did, with exactly one live key whose secret can be
+//! claimed and works, nothing left over, nothing foreign touched, and nothing left to change.
+
+mod case;
+mod kills;
+mod matrix;
+mod scenarios;
+mod throttled;
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::Value;
+use slipway::domain::job::JobKind;
+use strum::IntoEnumIterator as _;
+
+use case::{Left, More};
+use scenarios::{SCENARIOS, Scenario};
+
+/// A scenario and what goes wrong in it.
+struct Planned<'a> {
+    scenario: &'a Scenario,
+    clean: &'a Left,
+    more: More<'a>,
+}
+
+/// Every case but the clean runs: every call of each with every fault, except calls that always meet one.
+fn enumerated<'a>(clean: &'a [(&'a Scenario, Left)], faults: &[super::support::wire::Fault]) -> Vec<Planned<'a>> {
+    let mut cases = Vec::new();
+    for (scenario, clean) in clean {
+        let is_taken = |call: &str, nth: usize| scenario.always.iter().any(|(name, n, _)| *name == call && *n == nth);
+        let calls: Vec<_> = clean.calls.iter().filter(|(call, nth)| !is_taken(call, *nth)).collect();
+        let before = cases.len();
+        cases.extend(
+            calls
+                .iter()
+                .flat_map(|(call, nth)| faults.iter().map(|fault| Planned { scenario, clean, more: Some((call.as_str(), *nth, *fault)) })),
+        );
+        assert!(!calls.is_empty());
+        assert_eq!(cases.len() - before, (clean.calls.len() - scenario.always.len()) * faults.len(), "every call meets every fault");
+        println!("{} ({}): {} calls, {} cases", scenario.title, scenario.kind(), clean.calls.len(), cases.len() - before);
+    }
+    cases
+}
+
+/// Runs every case, some at once. Each has to leave what its clean run left.
+fn run_all(cases: &[Planned], at_once: usize, run: impl Fn(&Scenario, More) -> Left + Sync) {
+    let began = std::time::Instant::now();
+    let (next, done, failed) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(|| {
+                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    match outcome(case, &run) {
+                        Ok(()) => drop(done.fetch_add(1, Ordering::Relaxed)),
+                        Err(failure) => failed.lock().unwrap().push(failure),
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    println!("{} cases in {:.0?}, {} failed", cases.len(), began.elapsed(), failed.len());
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+    assert_eq!(done.into_inner(), cases.len(), "every case was run");
+}
+
+fn outcome(case: &Planned, run: &(impl Fn(&Scenario, More) -> Left + Sync)) -> Result<(), String> {
+    let title = || format!("{}: {:?}", case.scenario.title, case.more.expect("a fault"));
+    let seen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(case.scenario, case.more).seen));
+    let seen = seen.map_err(|panic| format!("{}: {}", title(), words(panic.as_ref())))?;
+    let differences = differences("", &seen, &case.clean.seen);
+    if differences.is_empty() { Ok(()) } else { Err(format!("{} left {}", title(), differences.join("; "))) }
+}
+
+fn words(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("a panic").to_owned()
+}
+
+/// Where two documents differ.
+fn differences(at: &str, left: &Value, right: &Value) -> Vec<String> {
+    let (Some(l), Some(r)) = (left.as_object(), right.as_object()) else {
+        return if left == right { Vec::new() } else { vec![format!("{at}: {left}, not {right}")] };
+    };
+    let names: BTreeSet<&String> = l.keys().chain(r.keys()).collect();
+    names.into_iter().flat_map(|key| differences(&format!("{at}/{key}"), &left[key], &right[key])).collect()
+}
+
+/// No kind of job can be left out of the replay.
+#[test]
+fn every_kind_of_job_has_a_scenario() {
+    for kind in JobKind::iter() {
+        assert!(SCENARIOS.iter().any(|scenario| scenario.kind() == kind), "{kind} needs an entry among the scenarios");
+    }
+}

@@ -1,0 +1,92 @@
+//! Many jobs in one account whose calls AWS throttles.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+use slipway::aws::pace::Rates;
+use slipway::resources::Timing;
+
+use crate::support::aws::{Emulator, Place};
+use crate::support::server::{Server, Setup};
+use crate::support::wire::{Call, Fault, refusal};
+use crate::support::{eyes, seed, unique};
+
+const JOBS: usize = 200;
+
+/// Half of all calls but those of STS are throttled, by chance; the count of them.
+fn throttle_half(setup: &Setup) -> Arc<AtomicUsize> {
+    let seed = seed();
+    println!("SLIPWAY_TEST_SEED={seed}");
+    let random = Mutex::new(fastrand::Rng::with_seed(seed));
+    let throttled = Arc::new(AtomicUsize::new(0));
+    let count = throttled.clone();
+    setup.wire.script(move |call| {
+        let hit = call.service != "sts" && random.lock().unwrap().bool();
+        count.fetch_add(usize::from(hit), Ordering::Relaxed);
+        if hit { refusal(call.service, Fault::Throttled) } else { None }
+    });
+    throttled
+}
+
+async fn onboarded(server: &Server, name: &str) -> Value {
+    let job = server.onboard(&json!({"name": name})).await;
+    job["result"]["access_key_id"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_whose_calls_are_throttled_half_of_the_time_all_succeed() {
+    let mut setup = Setup::new(Place::new(Emulator::Moto));
+    // Chance does not throttle less when calls go slower, so the pace must not fall to its usual floor.
+    setup.rates = Rates { first: 200.0, slowest: 80.0, ..Rates::default() };
+    // As in earnest: a wait that is short does not begin the walk anew.
+    setup.timing.hold = Timing::default().hold;
+    setup.settings.job_deadline = Duration::from_secs(120);
+    let server = setup.start().await;
+    let throttled = throttle_half(&setup);
+    let began = Instant::now();
+    let names: Vec<String> = (0..JOBS).map(|_| unique("acme")).collect();
+    let keys = join_all(names.iter().map(|name| onboarded(&server, name))).await;
+    let calls = setup.wire.take_log().len();
+    let throttled = throttled.load(Ordering::Relaxed);
+    println!("{JOBS} jobs in {:.0?}: {calls} calls, {throttled} of them throttled", began.elapsed());
+    assert!(throttled > calls / 3, "about half of the calls are throttled");
+    for (name, key) in names.iter().zip(&keys) {
+        let listed = eyes::call(&setup.place, "iam", "list_access_keys", json!({"UserName": name})).unwrap();
+        let listed: Vec<&Value> = listed["AccessKeyMetadata"].as_array().unwrap().iter().map(|key| &key["AccessKeyId"]).collect();
+        assert_eq!(listed, [key], "one key each, and it is the recorded one");
+    }
+    setup.wire.unscript();
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_is_told_to_come_back_while_too_many_calls_wait() {
+    let mut setup = Setup::new(Place::new(Emulator::Moto));
+    // A call in ten minutes.
+    setup.rates = Rates { first: 1.0 / 600.0, rise: 0.0, ..Rates::default() };
+    let server = setup.start().await;
+    let name = unique("acme");
+    server.onboard(&json!({"name": name})).await;
+    setup.wire.break_calls([]);
+    let once = |call: &Call| call.name() == "iam:ListAccessKeys" && call.nth == 0;
+    setup.wire.script(move |call| once(call).then(|| refusal(call.service, Fault::Throttled)).flatten());
+    let credentials = format!("/v1/apps/{name}/credentials");
+    let listed = server.get(&credentials).await;
+    let calls: Vec<String> = setup.wire.take_log().iter().filter(|call| call.service == "iam").map(Call::name).collect();
+    assert_eq!(calls, ["iam:ListAccessKeys"; 2], "the SDK makes up for the throttle, and the pace has heard of it");
+    assert_eq!(listed.status(), 503);
+    let began = Instant::now();
+    let refused = server.get(&credentials).await;
+    assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &"5".parse().unwrap()));
+    let problem: Value = refused.json().await.unwrap();
+    assert_eq!((&problem["code"], &problem["retryable"]), (&json!("aws_throttles"), &json!(true)), "{problem:#}");
+    let plan: Value = server.post_empty(&format!("/v1/apps/{name}/plan")).await.json().await.unwrap();
+    let blocked: Vec<&Value> = plan["changes"].as_array().unwrap().iter().filter(|change| change["action"] == "blocked").collect();
+    assert!(!blocked.is_empty() && plan.to_string().contains("AWS throttles this account"), "{plan:#}");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(setup.wire.take_log().iter().all(|call| call.service != "iam"), "no call is made out of turn");
+    server.stop().await;
+}

@@ -1,0 +1,235 @@
+//! Several processes on one PostgreSQL database: each job ends once, by one worker at a time, whichever
+//! process is lost; and whoever asks is told, whichever process he asks.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::aws::{Emulator, Place};
+use crate::support::database::new_database;
+use crate::support::process::{Launch, Running};
+use crate::support::proxy::{Pass, Proxy};
+use crate::support::wire::Call;
+use crate::support::{eyes, unique};
+
+const REPLICAS: usize = 3;
+const BACKLOG: usize = 300;
+/// Between two kills.
+const PEACE: Duration = Duration::from_millis(2500);
+/// Longer than anything here takes that goes well.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// A replica's launch: on a database that it shares, with the seal key and token that all of them have.
+fn replica(of: &Launch, database: &str) -> Launch {
+    let place_of_its_own = Launch::at("http://127.0.0.1:1");
+    let mut launch = of.clone().with("SLIPWAY_DATABASE_URL", database).with("SLIPWAY_LEASE", "3s");
+    launch.folder = place_of_its_own.folder;
+    launch
+}
+
+/// What one process, from its start to its end, has called, by the app that the call was about.
+struct Life {
+    calls: Vec<Call>,
+}
+
+/// Starts the replica again and again, with a proxy of its own each time, and kills it when asked to.
+async fn live_and_die(
+    launch: Launch,
+    address: SocketAddr,
+    endpoint: String,
+    mut kills: watch::Receiver<usize>,
+    me: usize,
+    done: CancellationToken,
+) -> Vec<Life> {
+    let mut lives = Vec::new();
+    while !done.is_cancelled() {
+        let proxy = Proxy::before(&endpoint);
+        let server = launch.clone().with("AWS_ENDPOINT_URL", &proxy.endpoint).serve_at(address).await;
+        let killed = async {
+            loop {
+                kills.changed().await.unwrap();
+                if *kills.borrow() % REPLICAS == me {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = killed => server.kill().await,
+            () = done.cancelled() => server.stop().await,
+        }
+        lives.push(Life { calls: proxy.take_log() });
+    }
+    lives
+}
+
+/// Asks a process that may be killed any moment, until it answers.
+async fn ask(servers: &[String], token: &str, method: Method, path: &str, body: Option<Value>, key: Option<&str>) -> Value {
+    let client = reqwest::Client::new();
+    let until = Instant::now() + PATIENCE;
+    for turn in 0.. {
+        let mut request = client.request(method.clone(), format!("{}{path}", servers[turn % servers.len()])).bearer_auth(token);
+        if let Some(body) = &body {
+            request = request.json(body);
+        }
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        if let Ok(response) = request.send().await
+            && response.status().is_success()
+            && let Ok(answer) = response.json().await
+        {
+            return answer;
+        }
+        assert!(Instant::now() < until, "{method} {path} is not answered");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    unreachable!()
+}
+
+/// A place on the loopback for each replica, that it keeps when it is started again.
+fn addresses() -> Vec<SocketAddr> {
+    let listeners: Vec<_> = (0..REPLICAS).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    listeners.iter().map(|listener| listener.local_addr().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_replicas_of_which_one_is_killed_every_few_seconds_end_every_job_once() {
+    let place = Place::new(Emulator::Moto);
+    let database = new_database().await;
+    let first = Launch::new(&place);
+    let addresses = addresses();
+    let done = CancellationToken::new();
+    let (kill, kills) = watch::channel(0);
+    let lives: Vec<_> = (0..REPLICAS)
+        .map(|me| {
+            let launch = replica(&first, &database);
+            tokio::spawn(live_and_die(launch, addresses[me], place.endpoint.clone(), kills.clone(), me, done.clone()))
+        })
+        .collect();
+    let killing = {
+        let done = done.clone();
+        tokio::spawn(async move {
+            let mut killed = 0;
+            while tokio::time::timeout(PEACE, done.cancelled()).await.is_err() {
+                killed += 1;
+                kill.send(killed).unwrap();
+            }
+            killed
+        })
+    };
+
+    let servers: Vec<String> = addresses.iter().map(|address| format!("http://{address}")).collect();
+    let apps: Vec<String> = (0..BACKLOG).map(|_| unique("acme")).collect();
+    let mut jobs = BTreeMap::new();
+    for app in &apps {
+        let job = ask(&servers, &first.admin_token, Method::POST, "/v1/apps", Some(json!({"name": app})), Some(app)).await;
+        jobs.insert(app.clone(), job["id"].as_str().unwrap().to_owned());
+    }
+    let mut attempts = BTreeMap::new();
+    for (app, id) in &jobs {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let job = ask(&servers, &first.admin_token, Method::GET, &format!("/v1/jobs/{id}?wait=5s"), None, None).await;
+            if !matches!(job["state"].as_str(), Some("queued" | "running" | "waiting")) {
+                assert_eq!(job["state"], "succeeded", "{job:#}");
+                attempts.insert(app.clone(), job["attempt"].as_u64().unwrap());
+                let keys = eyes::call(&place, "iam", "list_access_keys", json!({"UserName": app})).unwrap();
+                let keys: Vec<_> = keys["AccessKeyMetadata"].as_array().unwrap().iter().map(|key| &key["AccessKeyId"]).collect();
+                assert_eq!(keys, [&job["result"]["access_key_id"]], "{app} has one live key, which is the one that is known");
+                break;
+            }
+            assert!(Instant::now() < until, "the job does not end: {job:#}");
+        }
+    }
+    for (app, id) in &jobs {
+        let path = format!("/v1/jobs/{id}/events");
+        let client = reqwest::Client::new();
+        let page = loop {
+            let asked = client.get(format!("{}{path}", servers[0])).bearer_auth(&first.admin_token).header("accept", "application/json");
+            if let Ok(response) = asked.send().await
+                && response.status() == StatusCode::OK
+            {
+                break response.json::<Value>().await.unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        let ends = page["items"].as_array().unwrap().iter().filter(|event| event["event"] == "job_succeeded").count();
+        assert_eq!(ends, 1, "the job of {app} ends once");
+    }
+    done.cancel();
+    let killed = killing.await.unwrap();
+    let mut all = Vec::new();
+    for lives in lives {
+        all.extend(lives.await.unwrap());
+    }
+    assert_one_worker_at_a_time(&all, &attempts);
+    let cut = attempts.values().filter(|attempts| **attempts > 1).count();
+    println!("{} jobs, {killed} kills, {} lives of processes, {cut} jobs were cut off and went on elsewhere", jobs.len(), all.len());
+    assert!(killed > 2 && cut > 0, "something was killed in the middle of something");
+}
+
+/// The calls about an app come in blocks, one process a block, and no more blocks than attempts: two
+/// workers at once would take turns.
+fn assert_one_worker_at_a_time(lives: &[Life], attempts: &BTreeMap<String, u64>) {
+    for (app, attempts) in attempts {
+        let about_it = |call: &&Call| call.things().iter().any(|thing| thing == app || thing.starts_with(&format!("{app}-")));
+        let mut calls: Vec<(Instant, usize)> = Vec::new();
+        for (life, Life { calls: log }) in lives.iter().enumerate() {
+            calls.extend(log.iter().filter(about_it).map(|call| (call.began, life)));
+        }
+        assert!(calls.len() >= 5, "the log tells of {app}");
+        calls.sort_unstable();
+        let blocks = calls.chunk_by(|a, b| a.1 == b.1).count() as u64;
+        assert!(blocks <= *attempts, "{app}: {blocks} blocks of calls in {attempts} attempts");
+    }
+}
+
+/// The events of a job as a stream tells them, to its end.
+async fn streamed(server: &Running, job: &str) -> Vec<String> {
+    let response = server.request(Method::GET, &format!("/v1/jobs/{job}/events")).send().await.unwrap();
+    let text = response.text().await.unwrap();
+    text.lines().filter_map(|line| line.strip_prefix("id: ").or(line.strip_prefix("id:"))).map(|id| id.trim().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whichever_replica_is_asked_it_tells_what_the_others_do() {
+    let place = Place::new(Emulator::Moto);
+    let proxy = Proxy::before(&place.endpoint);
+    proxy.set(Pass::Slowly(Duration::from_millis(60)));
+    let database = new_database().await;
+    let first = Launch::new(&place).with("AWS_ENDPOINT_URL", &proxy.endpoint);
+    let (here, there) = (replica(&first, &database).serve().await, replica(&first, &database).serve().await);
+    for server in [&here, &there] {
+        let job = server.ask(&unique("acme")).await;
+        let id = job["id"].as_str().unwrap();
+        let began = Instant::now();
+        let (events, also, ended, as_well) = tokio::join!(streamed(&here, id), streamed(&there, id), here.ended(&job), there.ended(&job));
+        assert_eq!(ended["state"], "succeeded", "{ended:#}");
+        assert_eq!(ended, as_well);
+        assert_eq!(events, also, "one of the two does not run the job");
+        assert!(events.len() > 10, "{events:?}");
+        println!("followed at both in {:?}", began.elapsed());
+    }
+    // A cancel that one takes reaches the other's worker.
+    proxy.set(Pass::Closed);
+    let job = here.ask(&unique("acme")).await;
+    let id = job["id"].as_str().unwrap();
+    let until = Instant::now() + PATIENCE;
+    while there.get(&format!("/v1/jobs/{id}")).await["state"] != "running" {
+        assert!(Instant::now() < until, "the job is not taken up");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for server in [&here, &there] {
+        let asked = server.request(Method::POST, &format!("/v1/jobs/{id}/cancel"));
+        assert_eq!(asked.send().await.unwrap().status(), StatusCode::ACCEPTED);
+    }
+    proxy.set(Pass::Open);
+    assert_eq!(there.ended(&job).await["state"], "canceled");
+    here.stop().await;
+    there.stop().await;
+}
