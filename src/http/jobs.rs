@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use futures::Stream;
 use futures::stream::unfold;
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -17,7 +17,6 @@ use ulid::Ulid;
 use super::answer::with_job;
 use super::auth::{Operator, Token, Viewer};
 use super::body::{IdPath, Params};
-use super::following::Followers;
 use super::limits::{Limits, Seat};
 use super::page::{Cursor, Page};
 use super::problem::{ApiError, Problem};
@@ -82,7 +81,6 @@ pub async fn list(State(service): State<Arc<Service>>, _: Viewer, mut params: Pa
 )]
 pub async fn get(
     State(service): State<Arc<Service>>,
-    Extension(followers): Extension<Followers>,
     _: Viewer,
     seat: Seat,
     IdPath(id): IdPath,
@@ -91,7 +89,7 @@ pub async fn get(
     let wait = params.take("wait", parse_wait).unwrap_or_default();
     params.finish()?;
     let until = Instant::now() + wait;
-    let mut progress = followers.follow(id);
+    let mut progress = seat.limits.followers.follow(id);
     let mut job = service.store.job(id).await?.ok_or(ApiError::NoSuch("such job"))?;
     if !job.state.is_active() || wait.is_zero() {
         return Ok(Json(job));
@@ -130,7 +128,6 @@ pub async fn get(
 )]
 pub async fn events(
     State(service): State<Arc<Service>>,
-    Extension(followers): Extension<Followers>,
     _: Viewer,
     token: Token,
     seat: Seat,
@@ -152,7 +149,7 @@ pub async fn events(
         return Ok(Json(Page { items, next_cursor }).into_response());
     }
     let following = Following {
-        progress: followers.follow(id),
+        progress: seat.limits.followers.follow(id),
         ready: Vec::new().into_iter(),
         look_at: Instant::now() + look_again(),
         _waiting: seat.leave(Duration::ZERO)?,

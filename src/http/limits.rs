@@ -34,6 +34,7 @@ use tower_governor::{GovernorError, GovernorLayer};
 use tracing::Instrument as _;
 
 use super::auth;
+use super::following::Followers;
 use super::problem::ApiError;
 use crate::service::Service;
 
@@ -84,6 +85,8 @@ pub struct Crowded;
 
 /// The seats.
 pub struct Limits {
+    /// Who follows which job.
+    pub followers: Followers,
     service: Arc<Service>,
     work: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
@@ -96,6 +99,7 @@ impl Limits {
     /// The limits of a service's settings.
     pub fn new(service: &Arc<Service>) -> Arc<Self> {
         Arc::new(Self {
+            followers: Followers::start(service),
             work: Arc::new(seats(service.settings.max_requests)),
             waiting: Arc::new(seats(service.settings.max_waiting)),
             reading: Semaphore::new(READING),

@@ -45,7 +45,6 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::service::Service;
-use following::Followers;
 use limits::Limits;
 
 /// The largest body that is read, in bytes.
@@ -86,10 +85,9 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 /// The whole API of a service, within its limits.
 fn router(service: Arc<Service>, limits: &Arc<Limits>) -> Router {
     let (calls, operations) = (Router::from(calls()), Router::from(operations()));
-    let followers = Followers::start(&service);
     let calls = calls.route("/problems", axum::routing::get(docs::problems)).merge(docs::pages(openapi()));
     let operations = limits::around_operations(operations).layer(Extension(limits.clone()));
-    let router = limits::around(calls.layer(Extension(followers)), limits).merge(operations);
+    let router = limits::around(calls, limits).merge(operations);
     let no_events = DefaultPredicate::new().and(NotForContentType::new("text/event-stream"));
     let layers = ServiceBuilder::new()
         .layer(middleware::from_fn(request_id::carry))

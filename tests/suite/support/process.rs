@@ -131,7 +131,7 @@ impl Launch {
             let address = free_address();
             let mut child = self.spawn(address);
             match ready(&mut child, address).await {
-                Ok(()) => return Running::new(child, address, self.admin_token.clone()),
+                Ok(()) => return Running::new(child, address, self),
                 // Somebody took the port in between.
                 Err(()) if self.log().trim_end().ends_with("Set SLIPWAY_LISTEN to a free address") => {}
                 Err(()) => panic!("slipway serve did not get ready:\n{}", self.log()),
@@ -173,17 +173,29 @@ async fn ready(child: &mut Child, address: SocketAddr) -> Result<(), ()> {
 pub struct Running {
     child: Child,
     pub address: SocketAddr,
-    token: String,
     client: Client,
+    /// With its files, which are there as long as it runs.
+    launch: Launch,
+}
+
+impl Drop for Running {
+    /// What it complained of, where its test fails.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.launch.log();
+            let complaints = log.lines().filter(|line| line.contains("\"ERROR\"") || line.contains("\"WARN\""));
+            complaints.take(20).for_each(|line| eprintln!("slipway: {line}"));
+        }
+    }
 }
 
 impl Running {
-    fn new(child: Child, address: SocketAddr, token: String) -> Self {
-        Self { child, address, token, client: Client::new() }
+    fn new(child: Child, address: SocketAddr, launch: &Launch) -> Self {
+        Self { child, address, client: Client::new(), launch: launch.clone() }
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("http://{}{path}", self.address)).bearer_auth(&self.token)
+        self.client.request(method, format!("http://{}{path}", self.address)).bearer_auth(&self.launch.admin_token)
     }
 
     /// The body of an answer that is a success.
@@ -236,6 +248,13 @@ impl Running {
         let id = self.child.id().expect("it runs").to_string();
         let sent = Command::new("sh").args(["-c", "kill -s \"$1\" \"$2\"", "sh", name, &id]).status().await.unwrap();
         assert!(sent.success());
+    }
+
+    /// Its resident memory, in MB.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().expect("it runs"))).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
     }
 
     pub fn is_running(&mut self) -> bool {
