@@ -7,8 +7,11 @@
 //! - What a connection can make us keep is bounded: its head, its windows, its streams at once.
 //! - Beyond `max_connections` there are a few more places, for a short time each, where operators' calls are
 //!   answered and all others are refused with 503. Beyond those, connections wait to be accepted.
+//! - A refusal is not lost to a connection that is reset because the request's body was left unread: a body
+//!   that is as good as there is taken in and thrown away.
 //! - Told to stop, it accepts no more; requests under way are answered; the rest is closed.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -20,14 +23,16 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
-use hyper::body::{Bytes, Frame, Incoming, SizeHint};
+use axum::http::{StatusCode, header};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Bytes, Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt as _;
 
@@ -50,6 +55,8 @@ const STREAM_WINDOW: u32 = 64 * 1024;
 const PING: Duration = Duration::from_secs(20);
 /// How long a connection whose answers are given may take to end when the service stops.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long the rest of a refused request's body is taken in.
+const DISCARD: Duration = Duration::from_secs(5);
 /// Files that are kept for everything but connections: the database, AWS, the log.
 const OTHER_FILES: usize = 256;
 
@@ -141,12 +148,17 @@ impl Connection {
         let answer = tower::service_fn(move |request: Request<Incoming>| {
             let (router, under_way) = (router.clone(), counted.begin());
             async move {
-                let mut request = request.map(Body::new);
+                let unread = Unread::of(&request);
+                let (mut request, body) = shared(request);
                 request.extensions_mut().insert(peer);
                 if crowded {
                     request.extensions_mut().insert(Crowded);
                 }
-                router.oneshot(request).await.map(|response| response.map(|body| Held { body, _under_way: under_way }))
+                let Ok(response) = router.oneshot(request).await;
+                if unread == Unread::ToBeDiscarded && is_refusal(response.status()) {
+                    discard(body).await;
+                }
+                Ok::<_, Infallible>(response.map(|body| Held { body, _under_way: under_way }))
             }
         });
         // Small answers are not to wait for more.
@@ -181,6 +193,67 @@ fn builder(idle: Duration, crowded: bool) -> Builder<TokioExecutor> {
         .initial_stream_window_size(STREAM_WINDOW)
         .max_send_buf_size(STREAM_WINDOW as usize);
     builder
+}
+
+/// Whether a request has a body that its client sends without being asked.
+#[derive(PartialEq, Eq)]
+enum Unread {
+    ToBeDiscarded,
+    Nothing,
+}
+
+impl Unread {
+    fn of(request: &Request<Incoming>) -> Self {
+        let asks_first = request.headers().contains_key(header::EXPECT);
+        if request.body().is_end_stream() || asks_first { Self::Nothing } else { Self::ToBeDiscarded }
+    }
+}
+
+/// A client whose body did not come in time is not waited for again.
+fn is_refusal(status: StatusCode) -> bool {
+    (status.is_client_error() || status.is_server_error()) && status != StatusCode::REQUEST_TIMEOUT
+}
+
+/// A request's body that can still be read when the request has been dropped.
+#[derive(Clone)]
+struct Shared(Arc<Mutex<Incoming>>);
+
+fn shared(request: Request<Incoming>) -> (Request, Shared) {
+    let (parts, body) = request.into_parts();
+    let body = Shared(Arc::new(Mutex::new(body)));
+    (Request::from_parts(parts, Body::new(body.clone())), body)
+}
+
+impl hyper::body::Body for Shared {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        Pin::new(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).size_hint()
+    }
+}
+
+/// Takes in what is left of a body, within bounds, and keeps nothing of it.
+async fn discard(mut body: Shared) {
+    let discarded = async {
+        let mut left = super::BODY_LIMIT;
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    // What has not come by then is cut off.
+    let _ = timeout(DISCARD, discarded).await;
 }
 
 /// An answer's body, until whose end the request is under way.

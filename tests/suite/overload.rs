@@ -151,7 +151,7 @@ async fn at_work(server: &Running, requests: usize) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_every_seat_is_taken_the_next_is_refused_and_operators_are_answered() {
-    let (_, gate, server, plan) = gated("3", |launch| launch).await;
+    let (launch, gate, server, plan) = gated("3", |launch| launch).await;
     let working = join_all((0..3).map(|_| server.request(Method::POST, &plan).send()));
     let looking = async {
         at_work(&server, 3).await;
@@ -159,6 +159,12 @@ async fn when_every_seat_is_taken_the_next_is_refused_and_operators_are_answered
             let problem = refused(send(&server, Method::GET, path).await, 503, "overloaded").await;
             assert!(problem["detail"].as_str().unwrap().contains("requests at work"), "{problem}");
         }
+        let mut in_two_pieces = raw(&server, &head_of_post(&launch, "/v1/apps", 20_000)).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        in_two_pieces.write_all(&[b' '; 20_000]).await.unwrap();
+        let mut answer = [0; 13];
+        in_two_pieces.read_exact(&mut answer).await.expect("a body that comes after its head does not lose the refusal");
+        assert_eq!(&answer, b"HTTP/1.1 503 ");
         for path in ["/healthz", "/readyz", "/metrics"] {
             assert_eq!(status(&server, path).await, 200, "{path}");
         }
@@ -241,14 +247,19 @@ async fn slow_clients_do_not_stop_others_and_are_sent_away() {
 #[tokio::test(flavor = "multi_thread")]
 async fn beyond_the_bound_of_connections_others_are_refused_and_operators_are_answered() {
     let place = place();
-    let server = launch(&place).with("SLIPWAY_MAX_CONNECTIONS", "20").with("SLIPWAY_IDLE_TIMEOUT", "5s").serve().await;
-    let _idle = join_all((0..20).map(|_| raw(&server, ""))).await;
-    until("the places are taken", async || metric(&server, "slipway_http_connections").await >= 20.0).await;
+    let server = launch(&place).with("SLIPWAY_MAX_CONNECTIONS", "20").with("SLIPWAY_IDLE_TIMEOUT", "10s").serve().await;
+    let mut idle = join_all((0..20).map(|_| raw(&server, ""))).await;
     let anew = async |path: &str| {
         // On a connection of its own.
         let client = Client::new();
         client.get(format!("http://{}{path}", server.address)).bearer_auth(ADMIN_TOKEN).send().await.unwrap()
     };
+    // An earlier connection that ends late leaves a place to be taken.
+    until("the places are taken", async || {
+        idle.push(raw(&server, "").await);
+        anew("/v1/apps").await.status() == 503
+    })
+    .await;
     let problem = refused(anew("/v1/apps").await, 503, "overloaded").await;
     assert!(problem["detail"].as_str().unwrap().contains("connections"), "{problem}");
     for path in ["/healthz", "/readyz", "/metrics"] {
