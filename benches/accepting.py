@@ -26,7 +26,7 @@ CROWD = 64
 def run(binary):
     commits, one, crowd = [], [], []
     with emulators("ministack") as urls, instance_metadata(urls["ministack"]) as metadata:
-        with LatencyProxy(urls["ministack"]) as proxy, service(binary, proxy.url, metadata, workers=1) as slipway:
+        with LatencyProxy(urls["ministack"]) as proxy, service(binary, proxy.url, metadata, workers=1, rate_limit=0) as slipway:
             prime(slipway)
             proxy.delay = FAR_AWAY
             for n in range(ROUNDS):

@@ -15,10 +15,17 @@ import accepting  # noqa: E402
 import figures  # noqa: E402
 import lost_answer  # noqa: E402
 import onboarding  # noqa: E402
+import overload  # noqa: E402
 from emulators import end_on_signals  # noqa: E402
 from table import markdown  # noqa: E402
 
-SECTIONS = {"onboarding": onboarding, "lost-answer": lost_answer, "figures": figures, "accepting": accepting}
+SECTIONS = {
+    "onboarding": onboarding,
+    "lost-answer": lost_answer,
+    "figures": figures,
+    "accepting": accepting,
+    "overload": overload,
+}
 
 
 def main():

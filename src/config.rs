@@ -15,12 +15,14 @@ use serde::Deserialize;
 
 use crate::domain::names::Origin;
 use crate::domain::spec::Defaults;
+use crate::vault::{Vault, VaultError};
 
 /// Settings that come from the environment as `SLIPWAY_` and their name in capitals.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 20] = [
     "listen",
     "database_url",
     "seal_key",
+    "old_seal_keys",
     "admin_token",
     "allow_user_credentials",
     "workers",
@@ -30,6 +32,13 @@ const NAMES: [&str; 12] = [
     "grace",
     "history",
     "log",
+    "max_connections",
+    "max_requests",
+    "max_waiting",
+    "rate_limit",
+    "idle_timeout",
+    "body_timeout",
+    "request_timeout",
 ];
 
 /// The settings of `slipway serve`.
@@ -42,6 +51,9 @@ pub struct Settings {
     pub database_url: String,
     /// 32 bytes in base64 that seal secrets; `slipway seal-key` prints a new one.
     pub seal_key: Option<SecretString>,
+    /// Earlier seal keys, separated by commas: they open what they sealed, and seal nothing. The service moves
+    /// their secrets to the key that seals, as `slipway reseal` does; then they can go.
+    pub old_seal_keys: Option<SecretString>,
     /// A bearer token with the admin role, to make others with.
     pub admin_token: Option<SecretString>,
     /// Whether to start with an IAM user's credentials; root's are refused always.
@@ -64,6 +76,26 @@ pub struct Settings {
     pub history: Duration,
     /// What to log, in the terms of `tracing-subscriber`'s filters.
     pub log: String,
+    /// Connections at once. Those beyond are refused, or wait to be accepted. Each is an open file: the
+    /// process raises its own limit as far as the system's hard one allows, and says so when that is too low.
+    pub max_connections: usize,
+    /// Requests at work at once; those beyond are refused with 503 before their bodies are read.
+    pub max_requests: usize,
+    /// Event streams, `?wait=` and bodies on their way, at once; those beyond are refused with 503.
+    pub max_waiting: usize,
+    /// Requests a second from one caller, with ten seconds' worth at once; those beyond are refused with 429.
+    /// A caller is a valid token, or the address of a connection that brings none. 0 is no limit.
+    pub rate_limit: u32,
+    /// How long a connection may be without a request under way, or take to send a request's head, or take in
+    /// nothing of its answer.
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Duration,
+    /// How long a request's body may take to arrive.
+    #[serde(with = "humantime_serde")]
+    pub body_timeout: Duration,
+    /// How long a request may take, without its body and `?wait=`.
+    #[serde(with = "humantime_serde")]
+    pub request_timeout: Duration,
     /// The organisation's conventions.
     pub defaults: Defaults,
 }
@@ -74,6 +106,7 @@ impl Default for Settings {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             database_url: "sqlite://slipway.db".into(),
             seal_key: None,
+            old_seal_keys: None,
             admin_token: None,
             allow_user_credentials: false,
             workers: 16,
@@ -83,6 +116,13 @@ impl Default for Settings {
             grace: Duration::from_secs(25),
             history: Duration::from_secs(180 * 24 * 3600),
             log: "info".into(),
+            max_connections: 4096,
+            max_requests: 512,
+            max_waiting: 2048,
+            rate_limit: 100,
+            idle_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(60),
             defaults: Defaults::default(),
         }
     }
@@ -115,8 +155,23 @@ impl Settings {
     }
 
     fn sane(self) -> Result<Self, ConfigError> {
-        if self.workers == 0 {
-            return Err(ConfigError::Message("SLIPWAY_WORKERS must be at least 1".into()));
+        let counts = [
+            ("WORKERS", self.workers),
+            ("MAX_CONNECTIONS", self.max_connections),
+            ("MAX_REQUESTS", self.max_requests),
+            ("MAX_WAITING", self.max_waiting),
+        ];
+        if let Some((name, _)) = counts.iter().find(|(_, count)| *count == 0) {
+            return Err(ConfigError::Message(format!("SLIPWAY_{name} must be at least 1")));
+        }
+        let times = [
+            ("LEASE", self.lease),
+            ("IDLE_TIMEOUT", self.idle_timeout),
+            ("BODY_TIMEOUT", self.body_timeout),
+            ("REQUEST_TIMEOUT", self.request_timeout),
+        ];
+        if let Some((name, _)) = times.iter().find(|(_, time)| *time < Duration::from_secs(1)) {
+            return Err(ConfigError::Message(format!("SLIPWAY_{name} must be at least 1s")));
         }
         crate::telemetry::check_filter(&self.log).map_err(|why| ConfigError::Message(format!("SLIPWAY_LOG is not a filter: {why}")))?;
         if let Some(wrong) =
@@ -130,10 +185,19 @@ impl Settings {
             return Err(ConfigError::Message("SLIPWAY_CORS_ORIGINS must be * alone, or origins".into()));
         }
         self.defaults.check().map_err(ConfigError::Message)?;
-        if self.lease < Duration::from_secs(1) {
-            return Err(ConfigError::Message("SLIPWAY_LEASE must be at least 1s".into()));
-        }
         Ok(self)
+    }
+
+    /// The vault of the seal keys.
+    ///
+    /// # Errors
+    /// When there is none, or one is not a key.
+    pub fn vault(&self) -> Result<Vault, VaultError> {
+        let vault = Vault::parse(self.seal_key.as_ref().ok_or(VaultError::NotAKey)?)?;
+        match &self.old_seal_keys {
+            Some(keys) => vault.with_old_keys(keys),
+            None => Ok(vault),
+        }
     }
 
     /// The origins whose pages may call the API.
@@ -173,7 +237,23 @@ mod tests {
         let file = folder.path().join("slipway.toml");
         std::fs::write(&file, "worker = 3\n").unwrap();
         assert!(Settings::load(Some(&file), &[], &[]).unwrap_err().to_string().contains("worker"));
-        assert!(Settings::load(None, &env(&[("SLIPWAY_WORKERS", "0")]), &[]).is_err());
+        for (name, least) in [
+            ("WORKERS", "1"),
+            ("MAX_CONNECTIONS", "1"),
+            ("MAX_REQUESTS", "1"),
+            ("MAX_WAITING", "1"),
+            ("LEASE", "1s"),
+            ("IDLE_TIMEOUT", "1s"),
+            ("BODY_TIMEOUT", "1s"),
+            ("REQUEST_TIMEOUT", "1s"),
+        ] {
+            let name = format!("SLIPWAY_{name}");
+            let load = |value: &str| Settings::load(None, &env(&[(&name, value)]), &[]);
+            assert!(load(least).is_ok(), "{name}");
+            let told = load(&least.replace('1', "0")).unwrap_err().to_string();
+            assert!(told.contains(&format!("{name} must be at least {least}")), "{told}");
+        }
+        assert_eq!(Settings::load(None, &env(&[("SLIPWAY_RATE_LIMIT", "0")]), &[]).unwrap().rate_limit, 0);
         assert!(Settings::load(None, &env(&[("SLIPWAY_WORKERS", "many")]), &[]).is_err());
         assert!(Settings::load(None, &env(&[("SLIPWAY_ALLOW_USER_CREDENTIALS", "true")]), &[]).unwrap().allow_user_credentials);
         for origins in ["https://*.acme.example", "*,https://a.example", "nonsense"] {

@@ -94,8 +94,7 @@ impl Service {
     /// # Errors
     /// As [`Service::start`].
     pub async fn assemble(settings: Settings, outside: Outside, tasks: Tasks) -> Result<Arc<Self>, StartError> {
-        let key = settings.seal_key.as_ref().ok_or(VaultError::NotAKey)?;
-        let vault = Vault::parse(key)?;
+        let vault = settings.vault()?;
         let account = async {
             let config = match outside.sdk {
                 Some(config) => config,

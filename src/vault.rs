@@ -1,8 +1,9 @@
 //! Seals secrets: AES-256-GCM, with what the secret belongs to bound in as associated data.
 //!
 //! Invariants:
+//! - One key seals; it and the older ones open. A sealed secret names its key by the key's id.
 //! - A sealed secret opens only with its key and for the row and access key that it was sealed for.
-//! - The key and opened secrets are wiped from memory when dropped, and their debug form shows nothing.
+//! - Keys and opened secrets are wiped from memory when dropped, and their debug form shows nothing.
 
 use std::fmt;
 
@@ -22,23 +23,35 @@ pub enum VaultError {
     /// The setting is not a key.
     #[error("SLIPWAY_SEAL_KEY must be {KEY_LEN} bytes in base64; `slipway seal-key` prints a new one")]
     NotAKey,
-    /// Sealed with another key, for another row, or changed since.
-    #[error("a secret cannot be opened: it was sealed with another SLIPWAY_SEAL_KEY, or its row was changed")]
-    CannotOpen,
+    /// One of the older keys is not a key.
+    #[error("SLIPWAY_OLD_SEAL_KEYS must be seal keys in base64, separated by commas: the {0}. is not {KEY_LEN} bytes")]
+    NotAnOldKey(usize),
+    /// Sealed with a key that is not configured.
+    #[error("a secret is sealed with the seal key {0}, which this service does not have")]
+    UnknownKey(String),
+    /// Sealed for another row, or changed since.
+    #[error("a secret cannot be opened with the seal key {0} that its row names: the row was changed")]
+    CannotOpen(String),
     /// The cipher refused to seal.
     #[error("a secret cannot be sealed")]
     CannotSeal,
 }
 
-/// The seal key.
+/// The seal keys, the one that seals first.
 pub struct Vault {
+    keys: Vec<SealKey>,
+}
+
+/// A key and its id.
+struct SealKey {
     key: SecretSlice<u8>,
     id: String,
 }
 
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Vault({})", self.id)
+        let ids: Vec<&str> = self.keys.iter().map(|key| key.id.as_str()).collect();
+        write!(f, "Vault({})", ids.join(","))
     }
 }
 
@@ -48,12 +61,22 @@ impl Vault {
     /// # Errors
     /// When the text is not base64 of 32 bytes.
     pub fn parse(base64_key: &SecretString) -> Result<Self, VaultError> {
-        let key = Zeroizing::new(STANDARD.decode(base64_key.expose_secret().trim()).map_err(|_| VaultError::NotAKey)?);
-        if key.len() != KEY_LEN {
-            return Err(VaultError::NotAKey);
+        Ok(Self { keys: vec![SealKey::parse(base64_key.expose_secret()).ok_or(VaultError::NotAKey)?] })
+    }
+
+    /// The same vault, which also opens what was sealed with older keys: base64, separated by commas.
+    ///
+    /// # Errors
+    /// When one of them is not base64 of 32 bytes.
+    pub fn with_old_keys(mut self, base64_keys: &SecretString) -> Result<Self, VaultError> {
+        let texts = base64_keys.expose_secret().split(',').map(str::trim).filter(|text| !text.is_empty());
+        for (i, text) in texts.enumerate() {
+            let key = SealKey::parse(text).ok_or(VaultError::NotAnOldKey(i + 1))?;
+            if self.keys.iter().all(|known| known.id != key.id) {
+                self.keys.push(key);
+            }
         }
-        let id = hex::encode(digest(&SHA256, &key).as_ref()).chars().take(8).collect();
-        Ok(Self { key: key.to_vec().into(), id })
+        Ok(self)
     }
 
     /// A new random key, in base64.
@@ -66,34 +89,50 @@ impl Vault {
         Ok(STANDARD.encode(key.as_ref()).into())
     }
 
-    /// Tells keys apart without telling the key.
+    /// The id of the key that seals. Tells keys apart without telling the key.
     pub fn id(&self) -> &str {
-        &self.id
+        self.keys.first().map_or("", |key| &key.id)
     }
 
-    /// Seals a secret for `belongs_to`.
+    /// Whether it opens what was sealed with the key of this id.
+    pub fn has(&self, id: &str) -> bool {
+        self.keys.iter().any(|key| key.id == id)
+    }
+
+    /// Seals a secret for `belongs_to`, with the key of [`Vault::id`].
     ///
     /// # Errors
     /// When the cipher fails, which it does not.
     pub fn seal(&self, secret: &SecretString, belongs_to: &[&str]) -> Result<Vec<u8>, VaultError> {
+        let cipher = self.keys.first().ok_or(VaultError::NotAKey)?.cipher()?;
         let mut text = secret.expose_secret().as_bytes().to_vec();
-        let nonce = self.cipher()?.seal_in_place_append_tag(bound(belongs_to), &mut text).map_err(|_| VaultError::CannotSeal)?;
+        let nonce = cipher.seal_in_place_append_tag(bound(belongs_to), &mut text).map_err(|_| VaultError::CannotSeal)?;
         let mut sealed = nonce.as_ref().to_vec();
         sealed.extend(text);
         Ok(sealed)
     }
 
-    /// Opens what was sealed for `belongs_to`.
+    /// Opens what was sealed for `belongs_to` with the key of this id.
     ///
     /// # Errors
-    /// When it was sealed with another key or for something else, or was changed.
-    pub fn open(&self, sealed: &[u8], belongs_to: &[&str]) -> Result<SecretString, VaultError> {
-        let (nonce, text) = sealed.split_at_checked(NONCE_LEN).ok_or(VaultError::CannotOpen)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| VaultError::CannotOpen)?;
+    /// When the key is not known, or it was sealed for something else, or was changed.
+    pub fn open(&self, id: &str, sealed: &[u8], belongs_to: &[&str]) -> Result<SecretString, VaultError> {
+        let cipher = self.keys.iter().find(|key| key.id == id).ok_or_else(|| VaultError::UnknownKey(id.to_owned()))?.cipher()?;
+        let cannot = || VaultError::CannotOpen(id.to_owned());
+        let (nonce, text) = sealed.split_at_checked(NONCE_LEN).ok_or_else(cannot)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| cannot())?;
         let mut text = Zeroizing::new(text.to_vec());
-        let opened = self.cipher()?.open_in_place(nonce, bound(belongs_to), &mut text).map_err(|_| VaultError::CannotOpen)?;
-        let opened = std::str::from_utf8(opened).map_err(|_| VaultError::CannotOpen)?;
+        let opened = cipher.open_in_place(nonce, bound(belongs_to), &mut text).map_err(|_| cannot())?;
+        let opened = std::str::from_utf8(opened).map_err(|_| cannot())?;
         Ok(opened.to_owned().into())
+    }
+}
+
+impl SealKey {
+    fn parse(base64: &str) -> Option<Self> {
+        let key = Zeroizing::new(STANDARD.decode(base64.trim()).ok()?);
+        let id = hex::encode(digest(&SHA256, &key).as_ref()).chars().take(8).collect();
+        (key.len() == KEY_LEN).then(|| Self { key: key.to_vec().into(), id })
     }
 
     fn cipher(&self) -> Result<RandomizedNonceKey, VaultError> {
@@ -114,21 +153,42 @@ mod tests {
         Vault::parse(&Vault::new_key().unwrap()).unwrap()
     }
 
+    fn list(keys: &[&SecretString]) -> SecretString {
+        keys.iter().map(|key| key.expose_secret()).collect::<Vec<_>>().join(", ").into()
+    }
+
     #[test]
     fn opens_for_what_it_was_sealed_for_alone() {
         let (vault, secret) = (vault(), SecretString::from("wJalrXUtnFEMI".to_owned()));
+        let open = |sealed: &[u8], belongs_to: &[&str]| vault.open(vault.id(), sealed, belongs_to);
         let sealed = vault.seal(&secret, &["row", "AKIA"]).unwrap();
-        assert_eq!(vault.open(&sealed, &["row", "AKIA"]).unwrap().expose_secret(), "wJalrXUtnFEMI");
+        assert_eq!(open(&sealed, &["row", "AKIA"]).unwrap().expose_secret(), "wJalrXUtnFEMI");
         for other in [&["row", "AKIB"][..], &["rowA", "KIA"], &["row"], &[]] {
-            assert_eq!(vault.open(&sealed, other).unwrap_err(), VaultError::CannotOpen);
+            assert_eq!(open(&sealed, other).unwrap_err(), VaultError::CannotOpen(vault.id().to_owned()));
         }
         for i in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[i] ^= 1;
-            assert!(vault.open(&changed, &["row", "AKIA"]).is_err());
+            assert!(open(&changed, &["row", "AKIA"]).is_err());
         }
-        assert!(super::tests::vault().open(&sealed, &["row", "AKIA"]).is_err(), "another key");
         assert_ne!(sealed, vault.seal(&secret, &["row", "AKIA"]).unwrap(), "a nonce is used once");
+    }
+
+    #[test]
+    fn old_keys_open_and_the_new_one_seals() {
+        let (old, older, new) = (Vault::new_key().unwrap(), Vault::new_key().unwrap(), Vault::new_key().unwrap());
+        let secret = SecretString::from("wJalrXUtnFEMI".to_owned());
+        let before = Vault::parse(&old).unwrap();
+        let sealed = before.seal(&secret, &["row"]).unwrap();
+        let both = Vault::parse(&new).unwrap().with_old_keys(&list(&[&older, &old, &new])).unwrap();
+        assert_eq!(both.open(before.id(), &sealed, &["row"]).unwrap().expose_secret(), "wJalrXUtnFEMI");
+        let after = Vault::parse(&new).unwrap();
+        assert_eq!(both.id(), after.id(), "the new key seals");
+        assert_eq!(after.open(both.id(), &both.seal(&secret, &["row"]).unwrap(), &["row"]).unwrap().expose_secret(), "wJalrXUtnFEMI");
+        assert_eq!(after.open(before.id(), &sealed, &["row"]).unwrap_err(), VaultError::UnknownKey(before.id().to_owned()));
+        assert_eq!(after.open(after.id(), &sealed, &["row"]).unwrap_err(), VaultError::CannotOpen(after.id().to_owned()), "another key");
+        assert!(both.has(before.id()) && both.has(after.id()) && !after.has(before.id()));
+        assert!(Vault::parse(&new).unwrap().with_old_keys(&list(&[])).unwrap().has(after.id()), "an empty list is none");
     }
 
     #[test]
@@ -136,6 +196,10 @@ mod tests {
         for bad in ["", "abc", "AAAA", &STANDARD.encode([0; 31]), &STANDARD.encode([0; 33])] {
             assert_eq!(Vault::parse(&SecretString::from(bad.to_owned())).unwrap_err(), VaultError::NotAKey);
         }
+        let good = Vault::new_key().unwrap();
+        let told = vault().with_old_keys(&list(&[&good, &"abc".to_owned().into()])).unwrap_err();
+        assert_eq!(told, VaultError::NotAnOldKey(2));
+        assert!(!told.to_string().contains("abc"), "a text that was meant as a key is not shown: {told}");
         let shown = format!("{:?}", vault());
         assert!(shown.len() < 20, "{shown}");
     }

@@ -1,5 +1,6 @@
 //! The commands.
 
+mod reseal;
 mod serve;
 
 use std::path::PathBuf;
@@ -19,6 +20,8 @@ use crate::shutdown::Tasks;
 use crate::store::{Store, backup};
 use crate::vault::Vault;
 
+use reseal::reseal;
+
 /// Gives an app its place in an AWS account in one call.
 #[derive(Debug, Parser)]
 #[command(name = "slipway", version)]
@@ -31,8 +34,11 @@ struct Cli {
 enum Command {
     /// Run the service.
     Serve(SettingsArgs),
-    /// Print a new key for SLIPWAY_SEAL_KEY.
+    /// Print a new key for SLIPWAY_SEAL_KEY, and its id on standard error.
     SealKey,
+    /// Move every sealed secret from the keys of SLIPWAY_OLD_SEAL_KEYS to that of SLIPWAY_SEAL_KEY. A running
+    /// service does so by itself; this is for while it is stopped. Can be run again and cut off.
+    Reseal(SettingsArgs),
     /// Manage API tokens, while the service is stopped.
     Token {
         #[command(subcommand)]
@@ -133,6 +139,13 @@ enum CommandError {
     Store(#[from] crate::store::StoreError),
     #[error(transparent)]
     Vault(#[from] crate::vault::VaultError),
+    #[error(
+        "a running slipway has {0} open, and moves secrets by itself: restart it with the new SLIPWAY_SEAL_KEY \
+         and the old one in SLIPWAY_OLD_SEAL_KEYS, or stop it and run this again"
+    )]
+    ServiceReseals(PathBuf),
+    #[error("{0} secrets stay under other seal keys than that of SLIPWAY_SEAL_KEY: do not throw those away")]
+    NotResealed(i64),
     #[error("the API's document cannot be written: {0}")]
     Document(#[from] serde_json::Error),
     #[error("the service at {0} does not answer")]
@@ -154,7 +167,12 @@ impl Command {
     async fn run(self) -> Result<(), CommandError> {
         match self {
             Self::Serve(args) => serve::serve(args.load()?).await?,
-            Self::SealKey => println!("{}", Vault::new_key()?.expose_secret()),
+            Self::SealKey => {
+                let key = Vault::new_key()?;
+                eprintln!("the key's id is {}", Vault::parse(&key)?.id());
+                println!("{}", key.expose_secret());
+            }
+            Self::Reseal(args) => reseal(&args.load()?).await?,
             Self::Token { command: TokenCommand::Create { name, role, settings } } => create_token(&settings.load()?, &name, role).await?,
             Self::Backup { to, settings } => backup(&settings.load()?.database_url, &to).await?,
             Self::RolePolicy { account_id, partition, any_path, settings } => {

@@ -36,13 +36,9 @@ pub async fn serve(settings: Settings) -> Result<(), StartError> {
         () = tasks.stopping() => return Ok(()),
     };
     tracing::info!(listen = %address, "listening");
-    let stop = tasks.clone();
-    let server = axum::serve(listener, http::router(service)).with_graceful_shutdown(async move { stop.stopping().await });
+    let server = http::serve(listener, service);
     let ended = async {
-        if let Err(error) = server.await {
-            tracing::error!(%error, "the listener failed");
-            tasks.stop();
-        }
+        server.await;
         tasks.ended().await;
     };
     tokio::pin!(ended);

@@ -6,9 +6,10 @@
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
 
+use super::limits::Seat;
 use super::problem::ApiError;
 use crate::domain::role::{Caller, Role};
 use crate::service::{Service, token_hash};
@@ -51,18 +52,42 @@ impl FromRequestParts<Arc<Service>> for Admin {
     }
 }
 
-async fn caller(parts: &Parts, service: &Service) -> Result<Caller, ApiError> {
-    let header = parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let (scheme, token) = header.and_then(|value| value.split_once(' ')).ok_or(ApiError::Unauthorized)?;
-    let token = token.trim();
-    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() {
-        return Err(ApiError::Unauthorized);
+/// The token of a request, to ask again later whether it is still valid.
+pub struct Token {
+    hash: String,
+}
+
+impl Token {
+    /// Whether it is revoked. A database that does not answer has not revoked it.
+    pub async fn is_revoked(&self, service: &Service) -> bool {
+        !service.is_admin_token(&self.hash) && matches!(service.store.caller_by_token_hash(&self.hash).await, Ok(None))
     }
-    let hash = token_hash(token);
+}
+
+impl FromRequestParts<Arc<Service>> for Token {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Service>) -> Result<Self, ApiError> {
+        Ok(Self { hash: token_hash_of(&parts.headers).ok_or(ApiError::Unauthorized)? })
+    }
+}
+
+/// The hash of the bearer token, if there is one.
+pub fn token_hash_of(headers: &HeaderMap) -> Option<String> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token_hash(token))
+}
+
+async fn caller(parts: &Parts, service: &Service) -> Result<Caller, ApiError> {
+    let hash = token_hash_of(&parts.headers).ok_or(ApiError::Unauthorized)?;
     if service.is_admin_token(&hash) {
         return Ok(Caller { id: BOOTSTRAP.into(), name: BOOTSTRAP.into(), role: Role::Admin });
     }
-    service.store.caller_by_token_hash(&hash).await?.ok_or(ApiError::Unauthorized)
+    let caller = service.store.caller_by_token_hash(&hash).await?;
+    if let Some(seat) = parts.extensions.get::<Seat>() {
+        seat.limits.know(&hash, caller.is_some());
+    }
+    caller.ok_or(ApiError::Unauthorized)
 }
 
 fn with_role(caller: Caller, needed: Role) -> Result<Caller, ApiError> {

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt::Display;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
@@ -11,9 +13,11 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
+use tokio::time::timeout;
 use ulid::Ulid;
 use utoipa::ToSchema;
 
+use super::limits::{Seat, count_refusal};
 use super::problem::ApiError;
 use crate::domain::fields::FieldError;
 use crate::domain::names::{AccessKeyId, AppName};
@@ -46,10 +50,7 @@ impl FromRequest<Arc<Service>> for JsonBody {
         let kind = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         let is_json = essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"));
-        let bytes = Bytes::from_request(request, service).await.map_err(|rejection| {
-            let response = axum::response::IntoResponse::into_response(rejection);
-            if response.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE { ApiError::TooLarge } else { ApiError::UnreadableBody }
-        })?;
+        let bytes = read(request, service).await?;
         if bytes.is_empty() {
             return Ok(Self { bytes, value: None });
         }
@@ -59,6 +60,27 @@ impl FromRequest<Arc<Service>> for JsonBody {
         let value = serde_json::from_slice(&bytes).map_err(|error| ApiError::InvalidJson(error.to_string()))?;
         Ok(Self { bytes, value: Some(value) })
     }
+}
+
+/// The whole body. One that is there already is taken as it is; one that is on its way has its time, and is
+/// waited for without a seat of work.
+async fn read(request: Request, service: &Arc<Service>) -> Result<Bytes, ApiError> {
+    let seat = request.extensions().get::<Seat>().cloned().ok_or(ApiError::Defect)?;
+    let mut reading = pin!(Bytes::from_request(request, service));
+    let came = match futures::poll!(&mut reading) {
+        Poll::Ready(came) => came,
+        Poll::Pending => {
+            let patience = seat.limits.body_timeout();
+            seat.aside(patience, timeout(patience, reading)).await?.map_err(|_| {
+                count_refusal("body");
+                ApiError::BodyTooSlow
+            })?
+        }
+    };
+    came.map_err(|rejection| {
+        let response = axum::response::IntoResponse::into_response(rejection);
+        if response.status() == axum::http::StatusCode::PAYLOAD_TOO_LARGE { ApiError::TooLarge } else { ApiError::UnreadableBody }
+    })
 }
 
 /// Query parameters, each taken once by name; what nobody takes is an error, for a misspelt

@@ -127,7 +127,7 @@ pub async fn claim(
     let repeat = idempotency_header(&headers)?.map(|text| fingerprint(&[caller.id.as_bytes(), text.as_bytes()]));
     // First without a trace: a secret that this key does not open must not be spent.
     let (row, sealed) = sealed(service.store.sealed_secret(app.id, key.as_str(), &caller, repeat.clone()).await?)?;
-    let secret = service.vault.open(&sealed, &[&row.id.to_string(), &row.access_key_id])?;
+    let secret = service.vault.open(&row.seal_key, &sealed, &[&row.id.to_string(), &row.access_key_id])?;
     let (row, _) = self::sealed(service.store.claim_secret(app.id, key.as_str(), &caller, repeat).await?)?;
     tracing::info!(app = %app.spec.name, access_key_id = row.access_key_id, by = caller.name, "secret claimed");
     let claim = claim_of(&service, &app, &row, secret);

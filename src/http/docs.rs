@@ -3,8 +3,10 @@
 use axum::Router;
 use axum::http::header;
 use axum::response::IntoResponse;
-use utoipa::openapi::OpenApi as Document;
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::schema::Type;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, Object, OpenApi as Document, Ref, RefOr, Response};
 use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::SwaggerUi;
 
@@ -41,6 +43,38 @@ impl Modify for Bearer {
         let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("A token of POST /v1/tokens")).build();
         api.components.get_or_insert_default().add_security_scheme("token", SecurityScheme::Http(scheme));
     }
+}
+
+/// Adds what any call can be answered by because of the limits.
+pub fn add_common_answers(api: &mut Document) {
+    for (path, item) in &mut api.paths.paths {
+        for call in [&mut item.get, &mut item.post, &mut item.put, &mut item.delete].into_iter().flatten() {
+            let takes_body = call.request_body.is_some();
+            let mut add = |status: &str, description: &str| {
+                let answer = call.responses.responses.entry(status.into()).or_insert_with(|| Response::new("").into());
+                if let RefOr::T(answer) = answer {
+                    refuse(answer, description);
+                }
+            };
+            add("503", "Too much is under way");
+            if !["/healthz", "/readyz", "/metrics"].contains(&path.as_str()) {
+                add("429", "The caller asks too often");
+            }
+            if takes_body {
+                add("408", "The body did not arrive in time");
+            }
+        }
+    }
+}
+
+/// Makes an answer also a refusal with a problem document and the time to come back.
+fn refuse(answer: &mut Response, description: &str) {
+    let before = std::mem::take(&mut answer.description);
+    answer.description = if before.is_empty() { description.into() } else { format!("{before}; or: {description}") };
+    let seconds = HeaderBuilder::new().schema(Some(Object::with_type(Type::Integer))).description(Some("Seconds")).build();
+    answer.headers.insert("Retry-After".into(), seconds.into());
+    let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+    answer.content.entry("application/problem+json".into()).or_insert(problem.into());
 }
 
 /// The document, as YAML.

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
+use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
+use super::limits::Limits;
 use crate::service::Service;
 use crate::telemetry;
 
@@ -81,8 +82,9 @@ pub async fn readyz(State(service): State<Arc<Service>>) -> impl IntoResponse {
 
 /// Metrics in the Prometheus text format.
 #[utoipa::path(get, path = "/metrics", tag = "service", operation_id = "metrics", security(()), responses((status = 200, description = "Metrics", body = String, content_type = "text/plain")))]
-pub async fn metrics(State(service): State<Arc<Service>>) -> impl IntoResponse {
-    if let Ok(active) = service.store.active_jobs().await {
+pub async fn metrics(State(service): State<Arc<Service>>, Extension(limits): Extension<Arc<Limits>>) -> impl IntoResponse {
+    limits.measure();
+    if let Ok(Ok(active)) = timeout(PATIENCE, service.store.active_jobs()).await {
         for state in ["queued", "running", "waiting"] {
             let count = active.iter().find(|(at, _)| at.to_string() == state).map_or(0, |(_, count)| *count);
             metrics::gauge!("slipway_active_jobs", "state" => state).set(u32::try_from(count).unwrap_or(u32::MAX));

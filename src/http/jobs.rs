@@ -10,25 +10,27 @@ use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::Stream;
 use futures::stream::unfold;
-use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 use ulid::Ulid;
 use utoipa::ToSchema;
 
 use super::answer::with_job;
-use super::auth::{Operator, Viewer};
+use super::auth::{Operator, Token, Viewer};
 use super::body::{Id, IdPath, Params};
+use super::limits::{Limits, Seat};
 use super::page::{Cursor, Page};
 use super::problem::{ApiError, Problem};
 use crate::domain::event::Event;
 use crate::domain::job::{Job, JobKind, JobState};
 use crate::domain::names::AppName;
 use crate::service::Service;
-use crate::store::{JobFilter, Signal};
+use crate::store::JobFilter;
 
 /// The longest that an answer is held.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// About how often those who wait look by themselves; a stream of a revoked token ends then.
+const LOOK: Duration = Duration::from_secs(10);
 /// Events in one read.
 const BATCH: u32 = 500;
 
@@ -78,22 +80,33 @@ pub async fn list(State(service): State<Arc<Service>>, _: Viewer, mut params: Pa
         (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn get(State(service): State<Arc<Service>>, _: Viewer, IdPath(id): IdPath, mut params: Params) -> Result<Json<Job>, ApiError> {
+pub async fn get(
+    State(service): State<Arc<Service>>,
+    _: Viewer,
+    seat: Seat,
+    IdPath(id): IdPath,
+    mut params: Params,
+) -> Result<Json<Job>, ApiError> {
     let wait = params.take("wait", parse_wait).unwrap_or_default();
     params.finish()?;
     let until = Instant::now() + wait;
-    let mut signals = service.store.signals();
-    loop {
-        let job = service.store.job(id).await?.ok_or(ApiError::NoSuch("such job"))?;
-        if !job.state.is_active() || Instant::now() >= until {
-            return Ok(Json(job));
-        }
+    let mut progress = seat.limits.followers.follow(id);
+    let mut job = service.store.job(id).await?.ok_or(ApiError::NoSuch("such job"))?;
+    if !job.state.is_active() || wait.is_zero() {
+        return Ok(Json(job));
+    }
+    let _waiting = seat.leave(wait)?;
+    while job.state.is_active() && Instant::now() < until {
         tokio::select! {
-            () = progress(&mut signals, id) => {}
+            _ = progress.changed() => {}
+            () = tokio::time::sleep(look_again()) => {}
             () = tokio::time::sleep_until(until) => {}
             () = service.tasks.stopping() => return Ok(Json(job)),
         }
+        let _reading = seat.limits.reading().await;
+        job = service.store.job(id).await?.ok_or(ApiError::NoSuch("such job"))?;
     }
+    Ok(Json(job))
 }
 
 /// An event as it comes in a stream.
@@ -112,7 +125,7 @@ pub struct StreamedEvent {
 
 /// Follows a job: server-sent events, or JSON for `Accept: application/json`.
 ///
-/// A stream goes on after the event of `Last-Event-ID`, and ends when the job has ended.
+/// A stream goes on after the event of `Last-Event-ID`, and ends when the job has ended or the token is revoked.
 #[utoipa::path(
     get, path = "/v1/jobs/{id}/events", tag = "jobs", operation_id = "followJob",
     params(
@@ -131,6 +144,8 @@ pub struct StreamedEvent {
 pub async fn events(
     State(service): State<Arc<Service>>,
     _: Viewer,
+    token: Token,
+    seat: Seat,
     IdPath(id): IdPath,
     mut params: Params,
     headers: HeaderMap,
@@ -146,7 +161,18 @@ pub async fn events(
         let next_cursor = items.last().filter(|_| items.len() == BATCH as usize).map(|event| event.seq.to_string());
         return Ok(Json(Page { items, next_cursor }).into_response());
     }
-    Ok(Sse::new(stream(service, id, after)).keep_alive(KeepAlive::default()).into_response())
+    let following = Following {
+        progress: seat.limits.followers.follow(id),
+        ready: Vec::new().into_iter(),
+        look_at: Instant::now() + look_again(),
+        _waiting: seat.leave(Duration::ZERO)?,
+        limits: seat.limits,
+        service,
+        token,
+        job: id,
+        after,
+    };
+    Ok(Sse::new(stream(following)).keep_alive(KeepAlive::default()).into_response())
 }
 
 /// Ends a job. One that is running stops after its present change; what was made stays.
@@ -212,30 +238,26 @@ fn last_event_id(headers: &HeaderMap) -> Result<i64, ApiError> {
     value.to_str().ok().and_then(|text| text.parse().ok()).filter(|id| *id >= 0).ok_or_else(wrong)
 }
 
-/// Returns when something happened to the job, or may have.
-async fn progress(signals: &mut Receiver<Signal>, job: Ulid) {
-    loop {
-        match signals.recv().await {
-            Ok(Signal::Progress(id)) if id == job => return,
-            Ok(_) => {}
-            Err(RecvError::Lagged(_)) => return,
-            Err(RecvError::Closed) => return std::future::pending().await,
-        }
-    }
+/// When those who wait look by themselves, in case that a commit was not heard of: not all at once.
+fn look_again() -> Duration {
+    LOOK.mul_f64(0.5 + fastrand::f64())
 }
 
 /// What a stream still has to send, and where it stands.
 struct Following {
     service: Arc<Service>,
-    signals: Receiver<Signal>,
+    limits: Arc<Limits>,
+    _waiting: OwnedSemaphorePermit,
+    token: Token,
+    progress: watch::Receiver<()>,
     job: Ulid,
     after: i64,
     ready: std::vec::IntoIter<Event>,
+    /// When it looks without having heard of anything.
+    look_at: Instant,
 }
 
-fn stream(service: Arc<Service>, job: Ulid, after: i64) -> impl Stream<Item = Result<SseEvent, serde_json::Error>> {
-    let signals = service.store.signals();
-    let following = Following { service, signals, job, after, ready: Vec::new().into_iter() };
+fn stream(following: Following) -> impl Stream<Item = Result<SseEvent, serde_json::Error>> {
     unfold(following, |mut following| async move {
         let event = following.next().await?;
         let sse = SseEvent::default().id(event.seq.to_string()).event(event.happening.name()).json_data(&event);
@@ -244,28 +266,41 @@ fn stream(service: Arc<Service>, job: Ulid, after: i64) -> impl Stream<Item = Re
 }
 
 impl Following {
-    /// The next event; `None` when the job has ended, the service stops, or the database is in trouble
-    /// (the client comes back with its last id).
+    /// The next event; `None` when the job has ended, the token is revoked, the service stops, or the
+    /// database is in trouble (the client comes back with its last id).
     async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.ready.next() {
                 self.after = event.seq;
                 return Some(event);
             }
-            let job = self.service.store.job(self.job).await.ok()??;
-            let batch = self.service.store.events(self.job, self.after, BATCH).await.ok()?;
+            let (active, batch) = self.read().await?;
             if !batch.is_empty() {
                 self.ready = batch.into_iter();
                 continue;
             }
-            if !job.state.is_active() {
+            if !active {
                 return None;
             }
             tokio::select! {
-                () = progress(&mut self.signals, self.job) => {}
-                () = tokio::time::sleep(Duration::from_secs(5)) => {}
+                _ = self.progress.changed() => {}
+                () = tokio::time::sleep_until(self.look_at) => {
+                    self.look_at = Instant::now() + look_again();
+                    if self.token.is_revoked(&self.service).await {
+                        return None;
+                    }
+                }
                 () = self.service.tasks.stopping() => return None,
             }
         }
+    }
+
+    /// Whether the job goes on, and what has happened since the last event.
+    async fn read(&self) -> Option<(bool, Vec<Event>)> {
+        let _reading = self.limits.reading().await;
+        // The job first: its last event is committed with its end.
+        let job = self.service.store.job(self.job).await.ok()??;
+        let batch = self.service.store.events(self.job, self.after, BATCH).await.ok()?;
+        Some((job.state.is_active(), batch))
     }
 }

@@ -3,6 +3,7 @@
 //! Invariants:
 //! - Every `/v1` call carries a token; who may do what is said by the handler's extractor.
 //! - Every answer that is not a success is a problem document (RFC 9457), also those of the framework.
+//! - What is taken in at once is bounded, and who is refused for that is told when to come back.
 //! - A handler parses into domain types and asks the store; it touches AWS only through the engine.
 
 mod answer;
@@ -11,25 +12,29 @@ mod auth;
 mod body;
 mod credentials;
 mod docs;
+mod following;
 mod health;
 mod identity;
 mod jobs;
+mod limits;
 mod links;
 mod page;
 pub mod problem;
 mod request_id;
+mod serve;
 mod tokens;
 
 pub use docs::yaml;
+pub use serve::serve;
 pub use tokens::{make as make_token, parse_name as parse_token_name};
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware;
+use axum::{Extension, Router};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -41,19 +46,13 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::service::Service;
+use limits::Limits;
 
 /// The largest body that is read, in bytes.
 pub const BODY_LIMIT: usize = 64 * 1024;
 
-/// Every route, and the API's document.
-fn documented() -> (Router<Arc<Service>>, utoipa::openapi::OpenApi) {
-    let (router, mut api) = routes().split_for_parts();
-    links::add(&mut api);
-    (router, api)
-}
-
-/// Every route with its documentation.
-fn routes() -> OpenApiRouter<Arc<Service>> {
+/// Every call with its documentation.
+fn calls() -> OpenApiRouter<Arc<Service>> {
     OpenApiRouter::with_openapi(docs::Api::openapi())
         .routes(routes!(apps::onboard, apps::list))
         .routes(routes!(apps::get))
@@ -69,20 +68,28 @@ fn routes() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::delete))
         .routes(routes!(identity::get))
-        .routes(routes!(health::healthz))
-        .routes(routes!(health::readyz))
-        .routes(routes!(health::metrics))
         .routes(routes!(docs::openapi_yaml))
+}
+
+/// What operators look at, which is answered also when there is too much else.
+fn operations() -> OpenApiRouter<Arc<Service>> {
+    OpenApiRouter::new().routes(routes!(health::healthz)).routes(routes!(health::readyz)).routes(routes!(health::metrics))
 }
 
 /// The API's document.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    documented().1
+    let mut api = calls().merge(operations()).into_openapi();
+    docs::add_common_answers(&mut api);
+    links::add(&mut api);
+    api
 }
 
-/// The whole API of a service.
-pub fn router(service: Arc<Service>) -> Router {
-    let (router, api) = documented();
+/// The whole API of a service, within its limits.
+fn router(service: Arc<Service>, limits: &Arc<Limits>) -> Router {
+    let (calls, operations) = (Router::from(calls()), Router::from(operations()));
+    let calls = calls.route("/problems", axum::routing::get(docs::problems)).merge(docs::pages(openapi()));
+    let operations = limits::around_operations(operations).layer(Extension(limits.clone()));
+    let router = limits::around(calls, limits).merge(operations);
     let no_events = DefaultPredicate::new().and(NotForContentType::new("text/event-stream"));
     let layers = ServiceBuilder::new()
         .layer(middleware::from_fn(request_id::carry))
@@ -92,13 +99,7 @@ pub fn router(service: Arc<Service>) -> Router {
         .layer(middleware::from_fn(problem::complete))
         .layer(CatchPanicLayer::custom(problem::of_panic))
         .layer(DefaultBodyLimit::max(BODY_LIMIT));
-    router
-        .route("/problems", axum::routing::get(docs::problems))
-        .merge(docs::pages(api))
-        .fallback(problem::not_found)
-        .method_not_allowed_fallback(problem::method_not_allowed)
-        .layer(layers)
-        .with_state(service)
+    router.fallback(problem::not_found).method_not_allowed_fallback(problem::method_not_allowed).layer(layers).with_state(service)
 }
 
 fn cors(service: &Service) -> CorsLayer {

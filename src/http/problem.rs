@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::limits::Full;
 use crate::aws::{AwsError, Meaning};
 use crate::domain::fields::FieldError;
 use crate::domain::job::AwsRefusal;
@@ -19,6 +20,11 @@ use crate::domain::role::Role;
 use crate::resources::Fault;
 use crate::store::{Refusal, StoreError};
 use crate::vault::VaultError;
+
+/// Seconds after which to try again, where nothing better is known.
+const RETRY_AFTER: u32 = 5;
+/// The same when there is too much: not all at once.
+const OVERLOADED: std::ops::RangeInclusive<u32> = 1..=5;
 
 /// A problem document.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -55,6 +61,9 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "/v1/apps/acme-shop")]
     pub url: Option<String>,
+    /// For the header, where it is not the usual.
+    #[serde(skip)]
+    retry_after: Option<u32>,
 }
 
 /// Everything that can go wrong with a request.
@@ -116,6 +125,18 @@ pub enum ApiError {
     /// A secret cannot be opened.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// Too much is under way.
+    #[error("the service is at its limit of {}", limit(.0))]
+    Overloaded(Full),
+    /// The caller asks too often; the seconds until it may ask again.
+    #[error("this caller asks too often")]
+    TooManyRequests(u32),
+    /// The body did not come in time.
+    #[error("the body did not arrive in time")]
+    BodyTooSlow,
+    /// The request took longer than it may.
+    #[error("the request took too long and was given up")]
+    TimedOut,
     /// A handler panicked.
     #[error("a defect in Slipway")]
     Defect,
@@ -155,11 +176,29 @@ impl ApiError {
             Self::Store(_) => plain_internal(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", "the database does not answer")
                 .retryable()
                 .remedy("Try again in a while, with the same Idempotency-Key: a request that was accepted after all is not done twice."),
-            Self::Vault(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "cannot_open")
-                .remedy("Start the service with the SLIPWAY_SEAL_KEY that it was sealed with."),
+            Self::Vault(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, "cannot_open").remedy(&unopened_remedy(error)),
+            Self::Overloaded(_) => plain(StatusCode::SERVICE_UNAVAILABLE, "overloaded")
+                .retry_after(fastrand::u32(OVERLOADED))
+                .remedy("Try again after Retry-After; nothing was done."),
+            Self::TooManyRequests(seconds) => plain(StatusCode::TOO_MANY_REQUESTS, "too_many_requests")
+                .retry_after(*seconds)
+                .remedy("Ask less often; to follow a job use `?wait` or its events. Nothing was done."),
+            Self::BodyTooSlow => plain(StatusCode::REQUEST_TIMEOUT, "body_too_slow").retryable().remedy("Send it again; nothing was done."),
+            Self::TimedOut => plain(StatusCode::SERVICE_UNAVAILABLE, "timed_out")
+                .retryable()
+                .remedy("Ask again, with the same Idempotency-Key if there was one: it may have been done."),
             Self::Defect => plain_internal(StatusCode::INTERNAL_SERVER_ERROR, "internal", "something that should not happen did")
                 .remedy("This is a defect in Slipway: report it with the X-Request-Id."),
         }
+    }
+}
+
+fn limit(full: &Full) -> &'static str {
+    match full {
+        Full::Connections => "connections",
+        Full::Requests => "requests at work",
+        Full::Waiting => "requests and streams that wait",
+        Full::Operations => "calls of health, readiness and metrics",
     }
 }
 
@@ -203,6 +242,16 @@ fn of_aws(error: &AwsError) -> Problem {
     problem
 }
 
+fn unopened_remedy(error: &VaultError) -> String {
+    match error {
+        VaultError::UnknownKey(id) => format!(
+            "Start the service with the key {id} in SLIPWAY_OLD_SEAL_KEYS, or as SLIPWAY_SEAL_KEY: the secret is not spent. \
+             If that key is lost, replace the access key: delete it in IAM, then ask for a repair of the app."
+        ),
+        _ => "Restore the row from a backup, or replace the access key: delete it in IAM, then ask for a repair of the app.".into(),
+    }
+}
+
 fn plain_internal(status: StatusCode, code: &str, detail: &str) -> Problem {
     Problem::new(status, code, detail.into())
 }
@@ -221,6 +270,7 @@ impl Problem {
             aws: None,
             remedy: None,
             url: None,
+            retry_after: None,
         }
     }
 
@@ -239,6 +289,11 @@ impl Problem {
         self
     }
 
+    fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
+        self.retryable()
+    }
+
     fn url(mut self, url: String) -> Self {
         self.url = Some(url);
         self
@@ -248,7 +303,8 @@ impl Problem {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let problem = self.problem();
-        if problem.status >= 500 {
+        // A flood is counted, not written down line by line.
+        if problem.status >= 500 && !matches!(self, Self::Overloaded(_)) {
             tracing::error!(code = problem.code, error = %self, "request failed");
         }
         problem.into_response()
@@ -266,7 +322,7 @@ impl IntoResponse for Problem {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if self.retryable {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_after.unwrap_or(RETRY_AFTER)));
         }
         if let Some(Ok(url)) = self.url.as_ref().map(|url| url.parse()) {
             headers.insert(header::LOCATION, url);

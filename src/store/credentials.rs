@@ -290,6 +290,63 @@ impl Store {
         let busy = sqlx::query_scalar("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *db).await;
         matches!(busy, Ok(0_i64))
     }
+
+    /// How many sealed secrets there are under each seal key, by the key's id.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn sealed_by_key(&self) -> Result<Vec<(String, i64)>, StoreError> {
+        let query = "SELECT seal_key, COUNT(*) AS secrets FROM credentials WHERE sealed IS NOT NULL GROUP BY seal_key ORDER BY seal_key";
+        let rows = sqlx::query(query).fetch_all(&mut *self.reader().await?).await?;
+        let read = |row| {
+            let row = Reader { row, table: "credentials", key: "seal_key" };
+            Ok((row.plain("seal_key")?, row.plain("secrets")?))
+        };
+        rows.iter().map(read).collect()
+    }
+
+    /// Keys whose secret is sealed under another seal key than this, with their sealed secrets: those whose
+    /// row's id comes after `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn sealed_otherwise(
+        &self,
+        seal_key: &str,
+        after: Option<Ulid>,
+        limit: u32,
+    ) -> Result<Vec<(CredentialRow, Vec<u8>)>, StoreError> {
+        let query = sqlx::query(
+            "SELECT id, app_id, access_key_id, sealed, seal_key, secret, readiness, created_at, claimed_at, claimed_by FROM credentials \
+             WHERE sealed IS NOT NULL AND seal_key <> $1 AND id > $2 ORDER BY id LIMIT $3",
+        );
+        let after = after.map(|id| id.to_string()).unwrap_or_default();
+        let rows = query.bind(seal_key).bind(after).bind(i64::from(limit)).fetch_all(&mut *self.reader().await?).await?;
+        rows.iter().map(|row| Ok((read(row)?, Reader { row, table: "credentials", key: "id" }.plain("sealed")?))).collect()
+    }
+
+    /// Puts what was sealed anew in the place of `was`; `false` if that is not there any more, for it was
+    /// claimed, destroyed or sealed anew meanwhile.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn reseal(&self, id: Ulid, was: Vec<u8>, sealed: Vec<u8>, seal_key: String) -> Result<bool, StoreError> {
+        let resealed = self
+            .writer
+            .write(move |db| {
+                Box::pin(async move {
+                    let update = sqlx::query("UPDATE credentials SET sealed = $1, seal_key = $2 WHERE id = $3 AND sealed = $4");
+                    let done = update.bind(sealed).bind(seal_key).bind(id.to_string()).bind(was).execute(db).await?;
+                    Ok(done.rows_affected() > 0)
+                })
+            })
+            .await?;
+        if resealed {
+            // What the old key opens is to leave the log too.
+            self.signal(Signal::Destroyed);
+        }
+        Ok(resealed)
+    }
 }
 
 async fn close(db: &mut AnyConnection, intent: Ulid, now: Timestamp) -> Result<(), StoreError> {

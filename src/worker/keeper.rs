@@ -1,4 +1,5 @@
-//! Keeps secrets no longer than they may be kept, and finds out whether AWS accepts new keys.
+//! Keeps secrets no longer than they may be kept and under no older seal key than needed, and finds out
+//! whether AWS accepts new keys.
 //!
 //! Invariant: a key is called ready only after several successes in a row, for IAM is eventually
 //! consistent and can flap before it settles.
@@ -8,8 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
 use ulid::Ulid;
 
+use super::reseal::{Resealed, reseal};
 use crate::domain::spec::default_account;
 use crate::service::Service;
 use crate::store::{CredentialRow, Signal};
@@ -26,15 +29,19 @@ const ROUND: Duration = Duration::from_secs(30);
 const HISTORY_ROUND: Duration = Duration::from_secs(3600);
 /// Between two commits that remove history, for others to write in.
 const BREATH: Duration = Duration::from_millis(50);
+/// Access keys that a line of the log names.
+const SHOWN: usize = 20;
 
 /// Runs until the service stops.
 pub async fn keep(service: Arc<Service>) {
     let mut signals = service.store.signals();
     let mut tried = HashSet::new();
+    let mut resealing = Resealing::default();
     // Whether no page of a destroyed secret can be left in the database's log; not known at the start.
     let mut emptied = false;
     loop {
         clean(&service).await;
+        resealing.round(&service).await;
         verify_new(&service, &mut tried).await;
         emptied = emptied || service.store.truncate_log().await;
         let round = if emptied { ROUND } else { BETWEEN };
@@ -78,6 +85,40 @@ async fn clean(service: &Service) {
     }
 }
 
+/// When secrets were last moved to the key that seals, and what could not be.
+#[derive(Default)]
+struct Resealing {
+    last: Option<Instant>,
+    unopened: Resealed,
+}
+
+impl Resealing {
+    /// In every round, not at the start alone: another process of the service can still seal with an older key.
+    async fn round(&mut self, service: &Service) {
+        if self.last.is_some_and(|last| last.elapsed() < ROUND) {
+            return;
+        }
+        self.last = Some(Instant::now());
+        let done = match reseal(&service.store, &service.vault).await {
+            Ok(done) => done,
+            Err(error) => return tracing::warn!(%error, "secrets could not be moved to the seal key; trying again"),
+        };
+        if done.moved > 0 {
+            tracing::info!(moved = done.moved, seal_key = service.vault.id(), "secrets of older seal keys are under the new one");
+        }
+        let unopened = done.unopened.values().map(Vec::len).sum::<usize>();
+        metrics::gauge!("slipway_unopenable_secrets").set(u32::try_from(unopened).unwrap_or(u32::MAX));
+        if done.unopened != self.unopened.unopened {
+            for (seal_key, access_key_ids) in &done.unopened {
+                let some = access_key_ids.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(",");
+                let remedy = if service.vault.has(seal_key) { "their rows were changed" } else { "add it to SLIPWAY_OLD_SEAL_KEYS" };
+                tracing::warn!(seal_key, secrets = access_key_ids.len(), access_key_ids = some, remedy, "sealed secrets cannot be opened");
+            }
+        }
+        self.unopened = done;
+    }
+}
+
 async fn verify_new(service: &Arc<Service>, tried: &mut HashSet<Ulid>) {
     let Ok(unverified) = service.store.unverified().await else { return };
     for (key, sealed) in unverified {
@@ -90,10 +131,8 @@ async fn verify_new(service: &Arc<Service>, tried: &mut HashSet<Ulid>) {
 
 /// Uses a new key until AWS has accepted it several times in a row.
 async fn verify(service: &Service, key: CredentialRow, sealed: Vec<u8>) {
-    let Ok(secret) = service.vault.open(&sealed, &[&key.id.to_string(), &key.access_key_id]) else {
-        tracing::warn!(access_key_id = key.access_key_id, "a sealed secret cannot be opened with this SLIPWAY_SEAL_KEY");
-        return;
-    };
+    // The rounds above tell of those that cannot be opened.
+    let Ok(secret) = service.vault.open(&key.seal_key, &sealed, &[&key.id.to_string(), &key.access_key_id]) else { return };
     let Some(account) = service.account(&default_account()) else { return };
     let mut in_a_row = 0;
     while in_a_row < IN_A_ROW && service.clock.now().since(key.created_at) < PATIENCE {

@@ -11,6 +11,7 @@
 mod keeper;
 mod ledger;
 mod reporter;
+mod reseal;
 mod run;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::service::Service;
 use crate::store::Signal;
 
 pub use ledger::RecordsOnly;
+pub use reseal::{Resealed, reseal};
 
 /// The longest sleep between two looks for a job.
 const POLL: Duration = Duration::from_secs(1);

@@ -1068,6 +1068,55 @@ async fn a_destroyed_secret_is_in_no_file_even_sealed() {
     assert!(!on_disk(&t, &credential("AKIAA").sealed));
 }
 
+/// The access keys whose secret is sealed under another key than this.
+async fn sealed_otherwise(t: &Bench, seal_key: &str, after: Option<Ulid>, limit: u32) -> Vec<String> {
+    let found = t.store.sealed_otherwise(seal_key, after, limit).await.unwrap();
+    found.into_iter().map(|(row, sealed)| format!("{} {}", row.access_key_id, String::from_utf8_lossy(&sealed))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sealed_secrets_are_counted_and_listed_by_their_seal_key() {
+    each(async |t| {
+        assert_eq!(t.store.sealed_by_key().await.unwrap(), []);
+        let first = t.sealed("acme-a", "AKIAA").await;
+        next_millisecond().await;
+        t.sealed("acme-b", "AKIAB").await;
+        assert_eq!(t.store.sealed_by_key().await.unwrap(), [("0a1b2c3d".to_owned(), 2)]);
+        let both = ["AKIAA the sealed secret of AKIAA", "AKIAB the sealed secret of AKIAB"];
+        assert_eq!(sealed_otherwise(&t, "ffffffff", None, 9).await, both);
+        assert_eq!(sealed_otherwise(&t, "ffffffff", None, 1).await, both[..1]);
+        let (row, _) = t.store.sealed_otherwise("ffffffff", None, 1).await.unwrap().remove(0);
+        assert_eq!(sealed_otherwise(&t, "ffffffff", Some(row.id), 9).await, both[1..], "goes on after a row");
+        assert!(sealed_otherwise(&t, "0a1b2c3d", None, 9).await.is_empty());
+        t.claim_secret(first.app.id, "AKIAA", "ann", None).await;
+        assert_eq!(sealed_otherwise(&t, "ffffffff", None, 9).await, both[1..], "a destroyed secret is none");
+        assert_eq!(t.store.sealed_by_key().await.unwrap(), [("0a1b2c3d".to_owned(), 1)]);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_is_resealed_where_it_still_is_as_it_was() {
+    each(async |t| {
+        let app = t.sealed("acme", "AKIA").await.app.id;
+        let (row, was) = t.store.sealed_otherwise("ffffffff", None, 1).await.unwrap().remove(0);
+        let reseal = async |was: &[u8], sealed: &str| {
+            t.store.reseal(row.id, was.to_vec(), sealed.as_bytes().to_vec(), "ffffffff".into()).await.unwrap()
+        };
+        assert!(!reseal(b"something else", "lost").await);
+        assert!(reseal(&was, "sealed anew").await);
+        assert!(!reseal(&was, "sealed twice").await, "another was faster");
+        assert_eq!(t.store.sealed_by_key().await.unwrap(), [("ffffffff".to_owned(), 1)]);
+        match t.claim_secret(app, "AKIA", "ann", None).await {
+            ClaimAnswer::Sealed(claimed, sealed) => assert_eq!((claimed.seal_key.as_str(), sealed), ("ffffffff", b"sealed anew".to_vec())),
+            other => panic!("{other:?}"),
+        }
+        assert!(!reseal(b"sealed anew", "back again").await, "a claim wins");
+        assert_eq!(t.sealed_secrets().await, 0);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_token_is_known_by_its_hash_until_it_is_revoked() {
     each(async |t| {

@@ -132,7 +132,7 @@ impl Launch {
         loop {
             let mut child = self.spawn(address);
             match ready(&mut child, address).await {
-                Ok(()) => return Running::new(child, address, self.admin_token.clone()),
+                Ok(()) => return Running::new(child, address, self),
                 // A connection of somebody's has the port for a moment.
                 Err(()) if self.log().trim_end().ends_with("Set SLIPWAY_LISTEN to a free address") => {}
                 Err(()) => panic!("slipway serve did not get ready:\n{}", self.log()),
@@ -175,11 +175,25 @@ pub struct Running {
     child: Child,
     pub address: SocketAddr,
     pub api: Api,
+    /// With its files, which are there as long as it runs.
+    launch: Launch,
+}
+
+impl Drop for Running {
+    /// What it complained of, where its test fails.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.launch.log();
+            let complaints = log.lines().filter(|line| line.contains("\"ERROR\"") || line.contains("\"WARN\""));
+            complaints.take(20).for_each(|line| eprintln!("slipway: {line}"));
+        }
+    }
 }
 
 impl Running {
-    fn new(child: Child, address: SocketAddr, token: String) -> Self {
-        Self { child, address, api: Api::new(format!("http://{address}"), token) }
+    fn new(child: Child, address: SocketAddr, launch: &Launch) -> Self {
+        let api = Api::new(format!("http://{address}"), launch.admin_token.clone());
+        Self { child, address, api, launch: launch.clone() }
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -241,6 +255,13 @@ impl Running {
         let id = self.child.id().expect("it runs").to_string();
         let sent = Command::new("sh").args(["-c", "kill -s \"$1\" \"$2\"", "sh", name, &id]).status().await.unwrap();
         assert!(sent.success());
+    }
+
+    /// Its resident memory, in MB.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().expect("it runs"))).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
     }
 
     pub fn is_running(&mut self) -> bool {

@@ -67,11 +67,7 @@ impl Setup {
         let service = Service::start(self.settings.clone(), outside, tasks.clone()).await.expect("the service starts");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let (router, stop) = (slipway::http::router(service.clone()), tasks.clone());
-        tasks.spawn(async move {
-            let server = axum::serve(listener, router).with_graceful_shutdown(async move { stop.stopping().await });
-            server.await.expect("the server runs");
-        });
+        tasks.spawn(slipway::http::serve(listener, service.clone()));
         Server { api: Api::new(url, ADMIN_TOKEN), service, tasks }
     }
 }

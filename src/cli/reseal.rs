@@ -1,0 +1,42 @@
+//! `slipway reseal`: moves every sealed secret to the seal key of today.
+
+use super::CommandError;
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::shutdown::Tasks;
+use crate::store::{Store, StoreError};
+use crate::vault::Vault;
+use crate::worker;
+
+/// Moves what can be opened and tells what is under which key; an error if anything stays where it was.
+pub async fn reseal(settings: &Settings) -> Result<(), CommandError> {
+    let vault = settings.vault()?;
+    let store = Store::open(&settings.database_url, Clock::default(), &Tasks::default()).await.map_err(|error| match error {
+        StoreError::InUse(path) => CommandError::ServiceReseals(path),
+        error => error.into(),
+    })?;
+    let done = worker::reseal(&store, &vault).await?;
+    println!("moved {} secrets to the seal key {}", done.moved, vault.id());
+    for (seal_key, access_key_ids) in &done.unopened {
+        println!("cannot open those of {} under {seal_key}", access_key_ids.join(", "));
+    }
+    let left = store.sealed_by_key().await?;
+    for (seal_key, secrets) in &left {
+        println!("{secrets} secrets are under {seal_key}{}", standing(&vault, seal_key));
+    }
+    store.truncate_log().await;
+    match left.iter().filter(|(seal_key, _)| seal_key != vault.id()).map(|(_, secrets)| secrets).sum() {
+        0 => Ok(()),
+        secrets => Err(CommandError::NotResealed(secrets)),
+    }
+}
+
+fn standing(vault: &Vault, seal_key: &str) -> &'static str {
+    if seal_key == vault.id() {
+        ", the key that seals"
+    } else if vault.has(seal_key) {
+        ", one of the old keys: run this again"
+    } else {
+        ", which is not configured: add it to SLIPWAY_OLD_SEAL_KEYS and run this again"
+    }
+}
