@@ -304,7 +304,7 @@ async fn streams(server: &Running, job: &Value, count: usize) -> Vec<Response> {
 async fn gate_against_one(place: &Place) -> (Proxy, String) {
     let proxy = Proxy::before(&place.endpoint);
     let app = unique("stuck");
-    proxy.set(Pass::NoAnswerTo(Box::leak(app.clone().into_boxed_str())));
+    proxy.set(Pass::ClosedAbout(Box::leak(app.clone().into_boxed_str())));
     (proxy, app)
 }
 

@@ -40,6 +40,18 @@ pub enum Pass {
     Slowly(Duration),
     /// Not until it is open again.
     Closed,
+    /// Calls that have this text in them: not until it is open again; others at once.
+    ClosedAbout(&'static str),
+}
+
+impl Pass {
+    fn holds(self, call: &Call) -> bool {
+        match self {
+            Self::Open | Self::Slowly(_) => false,
+            Self::Closed => true,
+            Self::ClosedAbout(text) => call.uri.contains(text) || call.body.contains(text),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -187,7 +199,7 @@ async fn answer(inner: Arc<Inner>, request: Request<Incoming>, reset: Arc<Atomic
     let request = Request::from_parts(head, Full::new(body));
     let answer = match (scripted, fault) {
         (Some(Answer::Now(status, body)), _) => Ok(response(status, body)),
-        (None, None) => inner.pass(request).await,
+        (None, None) => inner.pass(&call, request).await,
         (None, Some(fault)) => inner.go_wrong(fault, &call, request, &reset).await,
     };
     if answer.is_ok() {
@@ -220,15 +232,14 @@ impl Inner {
         }
     }
 
-    async fn pass(self: &Arc<Self>, request: Request<Full<Bytes>>) -> Result<Response<Full<Bytes>>, Broken> {
+    async fn pass(self: &Arc<Self>, call: &Call, request: Request<Full<Bytes>>) -> Result<Response<Full<Bytes>>, Broken> {
         let pass = *self.pass.borrow();
         match pass {
-            Pass::Open => {}
             Pass::Slowly(delay) => tokio::time::sleep(delay).await,
-            Pass::Closed => drop(self.pass.subscribe().wait_for(|pass| *pass != Pass::Closed).await),
+            Pass::Open | Pass::Closed | Pass::ClosedAbout(_) => drop(self.pass.subscribe().wait_for(|pass| !pass.holds(call)).await),
         }
         let answer = self.forward(request).await;
-        drop(self.pass.subscribe().wait_for(|pass| *pass != Pass::Closed).await);
+        drop(self.pass.subscribe().wait_for(|pass| !pass.holds(call)).await);
         answer
     }
 
