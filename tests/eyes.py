@@ -91,8 +91,7 @@ def look_at_app(request):
     policy = request.get("policy", "MediaManagement")
     return {
         **look_at_user(iam, app, request.get("group", "Apps")),
-        "policy_document": look_at_policy(iam, policy),
-        "scoped_policy_document": look_at_policy(iam, f"{policy}-{app}"),
+        **look_at_policies(iam, policy_document=policy, scoped_policy_document=f"{policy}-{app}"),
         "buckets": {
             each["name"]: look_at_bucket(client(endpoint, "s3", each.get("region"), credentials), each["name"])
             for each in request.get("buckets", [])
@@ -129,14 +128,16 @@ def look_at_user(iam, name, group):
     }
 
 
-def look_at_policy(iam, name):
-    """The default version's document of the account's own policy of this name, under any path."""
-    for policy in everything(iam.list_policies, "Policies", Scope="Local"):
-        if policy["PolicyName"] == name:
-            version = iam.get_policy_version(PolicyArn=policy["Arn"], VersionId=policy["DefaultVersionId"])
-            document = version["PolicyVersion"]["Document"]
-            return json.loads(urllib.parse.unquote(document)) if isinstance(document, str) else document
-    return None
+def look_at_policies(iam, **names):
+    """The default version's document of the account's own policy of each name, under any path."""
+    found = {policy["PolicyName"]: policy for policy in everything(iam.list_policies, "Policies", Scope="Local")}
+    return {key: found.get(name) and document_of(iam, found[name]) for key, name in names.items()}
+
+
+def document_of(iam, policy):
+    version = iam.get_policy_version(PolicyArn=policy["Arn"], VersionId=policy["DefaultVersionId"])
+    document = version["PolicyVersion"]["Document"]
+    return json.loads(urllib.parse.unquote(document)) if isinstance(document, str) else document
 
 
 def look_at_bucket(s3, name):
