@@ -6,9 +6,9 @@
 PYTHON ?= python3
 VENV := .venv/bin/python
 
-.PHONY: test lint soak demo bench venv
+.PHONY: test lint soak demo bench venv postgresql
 
-test: venv lint
+test: venv postgresql lint
 	$(VENV) tests/emulators.py -- cargo test
 	$(VENV) tests/emulators.py --only moto -- $(VENV) tests/contract.py
 
@@ -29,6 +29,14 @@ bench: venv
 	$(VENV) benches/run.py --binary target/release/slipway $(if $(ONLY),--only $(ONLY))
 
 venv: .venv/installed
+
+# Debian's package makes a cluster and starts it, unless it is told not to; the tests make their own.
+postgresql:
+	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && mkdir -p /etc/postgresql-common && \
+	  echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf && \
+	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get -o Dpkg::Options::=--force-confold install -qy postgresql; \
+	} || { echo "install PostgreSQL first (Debian: apt-get install postgresql)" >&2; exit 1; }
 
 # Debian keeps ensurepip in a package of its own.
 .venv/installed: tests/requirements.txt

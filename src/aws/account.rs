@@ -152,7 +152,8 @@ impl Account {
     /// # Errors
     /// When it does not, or cannot be asked.
     pub async fn check(&self) -> Result<(), AwsError> {
-        let sts = aws_sdk_sts::Client::new(&self.config);
+        let config = aws_sdk_sts::config::Builder::from(&self.config).interceptor(self.paces.told(Service::Sts)).build();
+        let sts = aws_sdk_sts::Client::from_conf(config);
         self.call(Service::Sts, "GetCallerIdentity", sts.get_caller_identity().send()).await.map(|_| ())
     }
 
