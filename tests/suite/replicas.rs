@@ -15,7 +15,7 @@ use crate::support::database::new_database;
 use crate::support::process::{Launch, Running};
 use crate::support::proxy::{Pass, Proxy};
 use crate::support::wire::Call;
-use crate::support::{eyes, unique};
+use crate::support::{alone, eyes, unique};
 
 const REPLICAS: usize = 3;
 const BACKLOG: usize = 300;
@@ -99,9 +99,11 @@ fn addresses() -> Vec<SocketAddr> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_replicas_of_which_one_is_killed_every_few_seconds_end_every_job_once() {
+    let _turn = alone().await;
     let place = Place::new(Emulator::Moto);
     let database = new_database().await;
-    let first = Launch::new(&place);
+    // Few jobs at once, so that most end between two kills.
+    let first = Launch::new(&place).with("SLIPWAY_WORKERS", "4");
     let addresses = addresses();
     let done = CancellationToken::new();
     let (kill, kills) = watch::channel(0);

@@ -8,6 +8,7 @@ use strum::IntoEnumIterator as _;
 use super::case::{Case, Left, More};
 use super::scenarios::{SCENARIOS, Scenario};
 use super::{enumerated, run_all};
+use crate::support::alone;
 use crate::support::process::Launch;
 use crate::support::proxy::Proxy;
 use crate::support::wire::Fault;
@@ -40,6 +41,7 @@ fn run(scenario: &Scenario, more: More) -> Left {
 
 #[test]
 fn killed_at_every_call_of_every_kind_of_job() {
+    let _turn = futures::executor::block_on(alone());
     let first = |kind| SCENARIOS.iter().find(|scenario| scenario.kind() == kind).expect("a scenario");
     let clean: Vec<(&Scenario, Left)> = JobKind::iter().map(first).map(|scenario| (scenario, run(scenario, None))).collect();
     let cases = enumerated(&clean, &BOUNDARIES);

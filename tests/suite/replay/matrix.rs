@@ -8,6 +8,7 @@ use slipway::resources::{KINDS, permission};
 use super::case::{Case, Left, More};
 use super::scenarios::{SCENARIOS, Scenario};
 use super::{enumerated, run_all};
+use crate::support::alone;
 use crate::support::server::{Server, Setup};
 use crate::support::wire::Fault;
 
@@ -67,6 +68,7 @@ fn clean_runs() -> Vec<(&'static Scenario, Left)> {
 
 #[test]
 fn every_fault_at_every_call_of_every_kind_of_job() {
+    let _turn = futures::executor::block_on(alone());
     let clean = clean_runs();
     let cases = enumerated(&clean, &Fault::ALL);
     assert!(cases.len() > 500, "the enumeration is not empty: {}", cases.len());

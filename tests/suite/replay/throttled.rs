@@ -12,7 +12,7 @@ use slipway::resources::Timing;
 use crate::support::aws::{Emulator, Place};
 use crate::support::server::{Server, Setup};
 use crate::support::wire::{Call, Fault, refusal};
-use crate::support::{eyes, seed, unique};
+use crate::support::{alone, eyes, seed, unique};
 
 const JOBS: usize = 200;
 
@@ -38,6 +38,7 @@ async fn onboarded(server: &Server, name: &str) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_whose_calls_are_throttled_half_of_the_time_all_succeed() {
+    let _turn = alone().await;
     let mut setup = Setup::new(Place::new(Emulator::Moto));
     // Chance does not throttle less when calls go slower, so the pace must not fall to its usual floor.
     setup.rates = Rates { first: 200.0, slowest: 80.0, ..Rates::default() };

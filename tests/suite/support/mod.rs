@@ -13,6 +13,12 @@ use std::time::Duration;
 
 use slipway::resources::Timing;
 
+/// Tests that keep the whole machine busy take turns: at once they would meet each other's time-outs.
+pub async fn alone() -> tokio::sync::MutexGuard<'static, ()> {
+    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    TURN.lock().await
+}
+
 /// A name that no other test has.
 pub fn unique(prefix: &str) -> String {
     format!("{prefix}-{}", ulid::Ulid::generate().to_string().to_lowercase().split_off(12))
