@@ -13,12 +13,23 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests"))
 
 import accepting  # noqa: E402
 import figures  # noqa: E402
+import history  # noqa: E402
 import lost_answer  # noqa: E402
 import onboarding  # noqa: E402
+import recovery  # noqa: E402
+import workers  # noqa: E402
 from emulators import end_on_signals  # noqa: E402
 from table import markdown  # noqa: E402
 
-SECTIONS = {"onboarding": onboarding, "lost-answer": lost_answer, "figures": figures, "accepting": accepting}
+SECTIONS = {
+    "onboarding": onboarding,
+    "lost-answer": lost_answer,
+    "figures": figures,
+    "accepting": accepting,
+    "workers": workers,
+    "recovery": recovery,
+    "history": history,
+}
 
 
 def main():

@@ -14,13 +14,13 @@ mod reporter;
 mod run;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::service::Service;
-use crate::store::Signal;
+use crate::store::{Claimed, Signal, StoreError};
 
 pub use ledger::RecordsOnly;
 
@@ -46,7 +46,7 @@ async fn dispatch(service: Arc<Service>) {
         };
         let Ok(permit) = permit else { break };
         let mut signals = service.store.signals();
-        match service.store.claim(&owner, service.settings.lease, service.settings.job_deadline).await {
+        match claim(&service, &owner).await {
             Ok(Some(claimed)) => {
                 let worker = service.clone();
                 service.tasks.spawn(async move {
@@ -68,6 +68,14 @@ async fn dispatch(service: Arc<Service>) {
             }
         }
     }
+}
+
+/// Takes a job that is due; how long the database needs for it is counted, with a job and without.
+async fn claim(service: &Service, owner: &str) -> Result<Option<Claimed>, StoreError> {
+    let began = Instant::now();
+    let claimed = service.store.claim(owner, service.settings.lease, service.settings.job_deadline).await;
+    metrics::histogram!("slipway_claim_seconds").record(began.elapsed().as_secs_f64());
+    claimed
 }
 
 async fn until_due(service: &Service) -> Duration {
