@@ -1,8 +1,8 @@
 """An AWS that costs next to nothing: an onboarding's calls are answered from a text, after a delay.
 
 An emulator on two cores would be most of what is measured. Calls that are not of an onboarding (who the
-caller is, the group, the shared policy) are passed on to one. It runs in a process of its own and says
-what it used, and by how much it was late.
+caller is, the group, the shared policy) are passed on to one, and so is the whole of the first app. It
+runs in a process of its own and says what it used, and by how much it was late.
 """
 
 import asyncio
@@ -22,8 +22,10 @@ LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 TARGET = re.compile(rb"\r\nx-amz-target: *\w+\.(\w+)", re.IGNORECASE)
 ACTION = re.compile(rb"(?:^|&)Action=(\w+)")
 USER = re.compile(rb"(?:^|&)UserName=([^&]+)")
-REPOSITORY = re.compile(rb'"repositoryName":"([^"]+)"')
+REPOSITORY = re.compile(rb'"repositoryName": *"([^"]+)"')
 BUCKET = re.compile(rb"^PUT /([^/? ]+)/?(?:\?(\w+))?")
+# The app to onboard first: what the service finds out about AWS then has to be true.
+FIRST = "passed-on"
 # Only keys that were made here: whose the others are, the emulator knows.
 KEYS = "AKIABENCH"
 IAM = "https://iam.amazonaws.com/doc/2010-05-08/"
@@ -94,7 +96,9 @@ class Backend:
             self.loop.call_at(self.waiting[0][0], self.answer_due)
 
     def answer(self, head, body):
-        """The whole answer to a call of an onboarding; None for another."""
+        """The whole answer to a call of an onboarding; None for what is passed on."""
+        if FIRST.encode() in head or FIRST.encode() in body:
+            return None
         if target := TARGET.search(head):
             return self.ecr(target[1], body)
         if action := ACTION.search(body):

@@ -14,7 +14,6 @@ import statistics
 import tempfile
 import time
 
-from canned_aws import canned_aws
 from emulators import emulators, stop
 from instance_metadata import instance_metadata
 from service import await_ready, seal_key, start
@@ -42,12 +41,7 @@ ULID_DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 def run(binary):
     with contextlib.ExitStack() as held:
-        urls = held.enter_context(emulators("ministack"))
-        metadata = held.enter_context(instance_metadata(urls["ministack"]))
-        endpoint, _ = held.enter_context(canned_aws(urls["ministack"], 0))
-        small, large = (
-            held.enter_context(with_history(binary, endpoint, metadata, *size)) for size in (SMALL, LARGE)
-        )
+        small, large = (held.enter_context(with_history(binary, *size)) for size in (SMALL, LARGE))
         rows = [row(f"list of {what}", *lists(small, large, path), "ms") for what, path in QUERIES.items()]
         rows.append(row("claim of a job", *claims(small, large), "ms"))
     return rows
@@ -58,10 +52,12 @@ def row(what, small, large, unit):
 
 
 @contextlib.contextmanager
-def with_history(binary, endpoint, metadata, apps, jobs):
-    """A service with this many ended jobs of each of this many apps behind it."""
-    with tempfile.TemporaryDirectory(prefix="slipway-") as name:
-        directory = pathlib.Path(name)
+def with_history(binary, apps, jobs):
+    """A service with this many ended jobs of each of this many apps behind it, and an AWS of its own."""
+    with contextlib.ExitStack() as held:
+        endpoint = held.enter_context(emulators("ministack"))["ministack"]
+        metadata = held.enter_context(instance_metadata(endpoint))
+        directory = pathlib.Path(held.enter_context(tempfile.TemporaryDirectory(prefix="slipway-")))
         settings = {"history": "36500days", "seal_key": seal_key(binary)}
         slipway = start(binary, endpoint, metadata, directory, **settings)
         try:

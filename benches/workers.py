@@ -8,7 +8,7 @@ import sqlite3
 import statistics
 import time
 
-from canned_aws import canned_aws
+from canned_aws import FIRST, canned_aws
 from emulators import emulators
 from instance_metadata import instance_metadata
 from load import accepted
@@ -42,7 +42,7 @@ def run(binary):
 
 def onboard_first(slipway):
     """One app first, so that whatever the service looks up once is looked up."""
-    _, _, job = slipway.request("POST", "/v1/apps", {"name": "first"})
+    _, _, job = slipway.request("POST", "/v1/apps", {"name": FIRST})
     if slipway.ended(job)["state"] != "succeeded":
         raise RuntimeError(f"the first app failed: {slipway.tail()}")
 

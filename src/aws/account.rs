@@ -36,6 +36,7 @@ pub struct Account {
     config: SdkConfig,
     identity: Identity,
     iam: aws_sdk_iam::Client,
+    sts: aws_sdk_sts::Client,
     s3: Mutex<HashMap<Region, aws_sdk_s3::Client>>,
     ecr: Mutex<HashMap<Region, aws_sdk_ecr::Client>>,
     paces: [Pace; 4],
@@ -106,6 +107,7 @@ impl Account {
         let identity = Identity::of(&config, &sts, region).await?.permitted(allow_users)?;
         Ok(Self {
             iam: aws_sdk_iam::Client::new(&config),
+            sts,
             s3: Mutex::default(),
             ecr: Mutex::default(),
             paces: Default::default(),
@@ -125,8 +127,7 @@ impl Account {
     /// # Errors
     /// When it does not, or cannot be asked.
     pub async fn check(&self) -> Result<(), AwsError> {
-        let sts = aws_sdk_sts::Client::new(&self.config);
-        self.call(Service::Sts, "GetCallerIdentity", sts.get_caller_identity().send()).await.map(|_| ())
+        self.call(Service::Sts, "GetCallerIdentity", self.sts.get_caller_identity().send()).await.map(|_| ())
     }
 
     /// The client of the global IAM.
@@ -165,9 +166,10 @@ impl Account {
     /// When it does not (yet), or cannot be asked.
     pub async fn check_key(&self, access_key_id: &str, secret: &SecretString) -> Result<(), AwsError> {
         let credentials = aws_credential_types::Credentials::new(access_key_id, secret.expose_secret(), None, None, "app");
-        let config = aws_sdk_sts::config::Builder::from(&self.config).credentials_provider(credentials).build();
-        let sts = aws_sdk_sts::Client::from_conf(config);
-        self.call(Service::Sts, "GetCallerIdentity", sts.get_caller_identity().send()).await.map(|_| ())
+        // A client of its own would open a connection of its own, with a TLS handshake, for every look.
+        let as_the_app = aws_sdk_sts::Config::builder().credentials_provider(credentials);
+        let call = self.sts.get_caller_identity().customize().config_override(as_the_app).send();
+        self.call(Service::Sts, "GetCallerIdentity", call).await.map(|_| ())
     }
 
     /// Makes one AWS call: at the account's pace, counted, logged and classified.

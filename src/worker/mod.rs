@@ -49,10 +49,7 @@ async fn dispatch(service: Arc<Service>) {
         match claim(&service, &owner).await {
             Ok(Some(claimed)) => {
                 let worker = service.clone();
-                service.tasks.spawn(async move {
-                    run::run(&worker, claimed, signals).await;
-                    drop(permit);
-                });
+                service.tasks.spawn(async move { run::run(&worker, claimed, signals, permit).await });
             }
             Ok(None) => {
                 let wait = until_due(&service).await;
