@@ -13,9 +13,12 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests"))
 
 import accepting  # noqa: E402
 import figures  # noqa: E402
+import history  # noqa: E402
 import lost_answer  # noqa: E402
 import onboarding  # noqa: E402
 import overload  # noqa: E402
+import recovery  # noqa: E402
+import workers  # noqa: E402
 from emulators import end_on_signals  # noqa: E402
 from table import markdown  # noqa: E402
 
@@ -25,6 +28,9 @@ SECTIONS = {
     "figures": figures,
     "accepting": accepting,
     "overload": overload,
+    "workers": workers,
+    "recovery": recovery,
+    "history": history,
 }
 
 

@@ -57,6 +57,10 @@ class Service:
             _, _, job = self.request("GET", f"/v1/jobs/{job['id']}?wait=30s")
         return job
 
+    def become(self, other):
+        """Goes on as the process that was started in this one's place."""
+        self.__dict__.update(other.__dict__)
+
     def tail(self):
         return tail(self.log)
 
@@ -76,7 +80,7 @@ def service(binary, endpoint, metadata, **settings):
 
 def start(binary, endpoint, metadata, directory, **settings):
     """Starts the service on a free port, with all of its files in the directory."""
-    port, token = free_port(), secrets.token_urlsafe(24)
+    port, token = free_port(), settings.get("admin_token") or secrets.token_urlsafe(24)
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(directory),  # Empty, so there is no ~/.aws.
@@ -85,8 +89,10 @@ def start(binary, endpoint, metadata, directory, **settings):
         "AWS_EC2_METADATA_SERVICE_ENDPOINT": metadata,
         "SLIPWAY_LISTEN": f"127.0.0.1:{port}",
         "SLIPWAY_DATABASE_URL": f"sqlite://{directory}/slipway.db",
-        "SLIPWAY_SEAL_KEY": seal_key(binary),
+        "SLIPWAY_SEAL_KEY": settings.get("seal_key") or seal_key(binary),
         "SLIPWAY_ADMIN_TOKEN": token,
+        # A load of one caller is what is measured.
+        "SLIPWAY_RATE_LIMIT": "0",
         **{f"SLIPWAY_{name.upper()}": str(value) for name, value in settings.items()},
     }
     with open(directory / "slipway.log", "wb") as log:
@@ -102,6 +108,12 @@ def seal_key(binary):
     if len(base64.b64decode(made)) != 32:
         raise NotReady(f"slipway seal-key printed something that is not a key of 32 bytes: {len(made)} characters")
     return made
+
+
+def processor_seconds(pid):
+    """What the process has used so far, in user and system mode."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def await_ready(running, patience=30.0):

@@ -15,7 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 /// Crates that could log what they send or receive.
 const CAPPED: [&str; 7] = ["aws_config", "aws_credential", "aws_runtime", "aws_s", "hyper", "h2", "sqlx"];
 
-/// Seconds: an AWS call, a request.
+/// Seconds: an AWS call, a request, a claim.
 const BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 /// Whether `filter` is one.

@@ -40,6 +40,7 @@ pub struct Account {
     config: SdkConfig,
     identity: Identity,
     iam: aws_sdk_iam::Client,
+    sts: aws_sdk_sts::Client,
     s3: Mutex<HashMap<Region, aws_sdk_s3::Client>>,
     ecr: Mutex<HashMap<Region, aws_sdk_ecr::Client>>,
     paces: Paces,
@@ -127,12 +128,14 @@ impl Account {
     pub async fn connect(config: SdkConfig, limits: Limits, allow_users: bool) -> Result<Self, IdentityError> {
         let region = config.region().and_then(|region| Region::parse(region.as_ref()).ok());
         let config = with_limits(config, limits);
-        let sts = aws_sdk_sts::Client::new(&config);
-        let identity = Identity::of(&config, &sts, region).await?.permitted(allow_users)?;
         let paces = Paces::new(limits.rates);
+        let sts = aws_sdk_sts::config::Builder::from(&config).interceptor(paces.told(Service::Sts)).build();
+        let sts = aws_sdk_sts::Client::from_conf(sts);
+        let identity = Identity::of(&config, &sts, region).await?.permitted(allow_users)?;
         let iam = aws_sdk_iam::config::Builder::from(&config).interceptor(paces.told(Service::Iam)).build();
         Ok(Self {
             iam: aws_sdk_iam::Client::from_conf(iam),
+            sts,
             s3: Mutex::default(),
             ecr: Mutex::default(),
             paces,
@@ -152,9 +155,7 @@ impl Account {
     /// # Errors
     /// When it does not, or cannot be asked.
     pub async fn check(&self) -> Result<(), AwsError> {
-        let config = aws_sdk_sts::config::Builder::from(&self.config).interceptor(self.paces.told(Service::Sts)).build();
-        let sts = aws_sdk_sts::Client::from_conf(config);
-        self.call(Service::Sts, "GetCallerIdentity", sts.get_caller_identity().send()).await.map(|_| ())
+        self.call(Service::Sts, "GetCallerIdentity", self.sts.get_caller_identity().send()).await.map(|_| ())
     }
 
     /// The client of the global IAM.
@@ -194,10 +195,10 @@ impl Account {
     /// When it does not (yet), or cannot be asked.
     pub async fn check_key(&self, access_key_id: &str, secret: &SecretString) -> Result<(), AwsError> {
         let credentials = aws_credential_types::Credentials::new(access_key_id, secret.expose_secret(), None, None, "app");
-        let config = aws_sdk_sts::config::Builder::from(&self.config).credentials_provider(credentials);
-        let config = config.interceptor(self.paces.told(Service::Sts)).build();
-        let sts = aws_sdk_sts::Client::from_conf(config);
-        self.call(Service::Sts, "GetCallerIdentity", sts.get_caller_identity().send()).await.map(|_| ())
+        // A client of its own would open a connection of its own, with a TLS handshake, for every look.
+        let as_the_app = aws_sdk_sts::Config::builder().credentials_provider(credentials);
+        let call = self.sts.get_caller_identity().customize().config_override(as_the_app).send();
+        self.call(Service::Sts, "GetCallerIdentity", call).await.map(|_| ())
     }
 
     /// Makes one AWS call that no job makes: at the account's pace, counted, logged and classified.

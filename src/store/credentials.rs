@@ -267,7 +267,7 @@ impl Store {
                     );
                     let claimed = claimed.bind(now.before(REPEATABLE).millis()).execute(&mut *db).await?;
                     let expired = sqlx::query(
-                        "UPDATE credentials SET sealed = NULL, secret = 'expired' WHERE secret = 'unclaimed' AND created_at <= $1",
+                        "UPDATE credentials SET sealed = NULL, secret = 'expired' WHERE secret = 'unclaimed' AND sealed IS NOT NULL AND created_at <= $1",
                     );
                     let expired = expired.bind(now.before(UNCLAIMED).millis()).execute(&mut *db).await?;
                     Ok(claimed.rows_affected() + expired.rows_affected())

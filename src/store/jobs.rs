@@ -86,7 +86,7 @@ pub struct JobFilter {
 }
 
 /// The right to work on a job: its token rises with every claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Lease {
     /// The job.
     pub job: Ulid,
@@ -228,7 +228,7 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        let due = "SELECT MIN(COALESCE(next_attempt_at, lease_until)) FROM jobs WHERE state IN ('queued', 'running', 'waiting')";
+        let due = "SELECT MIN(COALESCE(next_attempt_at, lease_until)) FROM jobs WHERE finished_at IS NULL";
         let due: Option<i64> = sqlx::query_scalar(due).fetch_one(&mut *self.reader().await?).await?;
         Ok(due.map(Timestamp::from_millis))
     }
@@ -252,20 +252,6 @@ impl Store {
                 })
             })
             .await
-    }
-
-    /// Records what happened to a step, without waiting for the commit. Nothing is recorded once the lease is lost.
-    pub fn record(&self, lease: Lease, step: Option<StepRecord>, happening: Happening) {
-        let (now, store) = (self.clock.now(), self.clone());
-        self.writer.write_behind(
-            lease.job,
-            move |db| Box::pin(async move { record(db, lease, step, happening, now).await }),
-            move |result: Result<(), StoreError>| match result {
-                Ok(()) => store.signal(Signal::Progress(lease.job)),
-                Err(StoreError::LostLease) => {}
-                Err(error) => tracing::warn!(job = %lease.job, %error, "progress was not recorded"),
-            },
-        );
     }
 
     /// Ends an attempt.
@@ -529,10 +515,10 @@ async fn claim(db: &mut AnyConnection, owner: String, now: Timestamp, lease: Dur
     sql.bind(owner)?.push(", lease_token = lease_token + 1, lease_until = ").bind(now.after(lease).millis())?;
     sql.push(", started_at = COALESCE(started_at, ").bind(now.millis())?;
     sql.push("), deadline_at = COALESCE(deadline_at, ").bind(now.after(deadline).millis())?;
-    sql.push("), next_attempt_at = NULL, reason = NULL WHERE id = (SELECT id FROM jobs WHERE state IN ('queued', 'running', 'waiting') ");
-    sql.push("AND (state = 'queued' OR (state = 'waiting' AND next_attempt_at <= ").bind(now.millis())?;
-    sql.push(") OR (state = 'running' AND lease_until <= ").bind(now.millis())?;
-    sql.push(")) ORDER BY id LIMIT 1").push(skip_locked(db)).push(") RETURNING id, app_id, attempt, lease_token, deadline_at");
+    sql.push("), next_attempt_at = NULL, reason = NULL WHERE id = (SELECT id FROM jobs WHERE finished_at IS NULL ");
+    // A queued job has neither time, a waiting one the first, a running one the second.
+    sql.push("AND COALESCE(next_attempt_at, lease_until, 0) <= ").bind(now.millis())?;
+    sql.push(" ORDER BY id LIMIT 1").push(skip_locked(db)).push(") RETURNING id, app_id, attempt, lease_token, deadline_at");
     let row = sql.query().fetch_optional(&mut *db).await?;
     let Some(row) = row else { return Ok(Claim::None) };
     let row = Reader { row: &row, table: "jobs", key: "id" };
@@ -580,31 +566,6 @@ pub(super) async fn hold(db: &mut AnyConnection, lease: Lease) -> Result<Ulid, S
     let row = sql.query().fetch_optional(db).await?;
     let row = row.ok_or(StoreError::LostLease)?;
     Reader { row: &row, table: "jobs", key: "id" }.id("app_id")
-}
-
-async fn record(
-    db: &mut AnyConnection,
-    lease: Lease,
-    step: Option<StepRecord>,
-    happening: Happening,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let app = hold(db, lease).await?;
-    if let Some(StepRecord { step, arn, made }) = step {
-        let update =
-            "UPDATE steps SET state = $1, changes = $2, attempts = $3, error = $4, duration_ms = $5 WHERE job_id = $6 AND resource = $7";
-        let error = step.error.as_ref().map(to_json).transpose()?;
-        let update = sqlx::query(update).bind(step.state.to_string()).bind(to_json(&step.changes)?).bind(i64::from(step.attempts));
-        let update = update.bind(&error).bind(step.duration_ms).bind(lease.job.to_string()).bind(&step.resource);
-        update.execute(&mut *db).await?;
-        let upsert = "INSERT INTO resources (app_id, resource, arn, made, state, error, job_id, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
-            ON CONFLICT (app_id, resource) DO UPDATE SET arn = excluded.arn, made = CASE WHEN excluded.made > resources.made THEN excluded.made ELSE resources.made END, state = excluded.state, \
-            error = excluded.error, job_id = excluded.job_id, updated_at = excluded.updated_at";
-        let upsert = sqlx::query(upsert).bind(app.to_string()).bind(&step.resource).bind(arn).bind(i64::from(made));
-        let upsert = upsert.bind(step.state.to_string()).bind(&error).bind(lease.job.to_string()).bind(now.millis());
-        upsert.execute(&mut *db).await?;
-    }
-    insert_event(db, lease.job, &happening, now).await
 }
 
 async fn end(db: &mut AnyConnection, lease: Lease, ended: &Ended, now: Timestamp) -> Result<(), StoreError> {

@@ -13,6 +13,7 @@ mod history;
 mod idempotency;
 mod jobs;
 mod postgres;
+mod progress;
 mod rows;
 mod sql;
 mod sqlite;
@@ -36,6 +37,7 @@ pub use credentials::{ClaimAnswer, CredentialRow, NewCredential, REPEATABLE, UNC
 pub use history::backup;
 pub use idempotency::{Answer, IDEMPOTENCY_AGE, IdempotencyKey, fingerprint};
 pub use jobs::{Accepted, Claimed, Ended, JobFilter, Lease, NewApp, Refusal, StepRecord};
+use progress::Progress;
 use sqlite::DatabaseFile;
 pub use tokens::TokenRow;
 use writer::Writer;
@@ -96,6 +98,7 @@ pub enum Signal {
 pub struct Store {
     pool: AnyPool,
     writer: Writer,
+    progress: Progress,
     signals: broadcast::Sender<Signal>,
     clock: Clock,
     kind: Kind,
@@ -130,7 +133,7 @@ impl Store {
             }
             scheme => return Err(StoreError::Url(scheme.unwrap_or_default().to_owned())),
         };
-        Ok(Self { pool, writer, signals, clock, kind })
+        Ok(Self { pool, writer, progress: Progress::default(), signals, clock, kind })
     }
 
     /// Hears of commits from now on: of this process at once, of other replicas as they tell.

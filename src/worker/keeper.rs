@@ -23,6 +23,8 @@ const IN_A_ROW: u32 = 3;
 const BETWEEN: Duration = Duration::from_secs(1);
 /// A key that AWS does not accept for this long stays unverified.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Keys that are made within this time are looked at together.
+const TOGETHER: Duration = Duration::from_millis(100);
 /// Between two rounds of destroying what is over.
 const ROUND: Duration = Duration::from_secs(30);
 /// Between two looks for history that is over.
@@ -46,7 +48,12 @@ pub async fn keep(service: Arc<Service>) {
         emptied = emptied || service.store.truncate_log().await;
         let round = if emptied { ROUND } else { BETWEEN };
         tokio::select! {
-            destroyed = sealed(&mut signals) => emptied &= !destroyed,
+            destroyed = sealed(&mut signals) => {
+                emptied &= !destroyed;
+                if !destroyed {
+                    tokio::time::sleep(TOGETHER).await;
+                }
+            }
             () = tokio::time::sleep(round) => {}
             () = service.tasks.stopping() => return,
         }

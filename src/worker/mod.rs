@@ -15,13 +15,13 @@ mod reseal;
 mod run;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::service::Service;
-use crate::store::Signal;
+use crate::store::{Claimed, Signal, StoreError};
 
 pub use ledger::RecordsOnly;
 pub use reseal::{Resealed, reseal};
@@ -48,13 +48,10 @@ async fn dispatch(service: Arc<Service>) {
         };
         let Ok(permit) = permit else { break };
         let mut signals = service.store.signals();
-        match service.store.claim(&owner, service.settings.lease, service.settings.job_deadline).await {
+        match claim(&service, &owner).await {
             Ok(Some(claimed)) => {
                 let worker = service.clone();
-                service.tasks.spawn(async move {
-                    run::run(&worker, claimed, signals).await;
-                    drop(permit);
-                });
+                service.tasks.spawn(async move { run::run(&worker, claimed, signals, permit).await });
             }
             Ok(None) => {
                 let wait = until_due(&service).await;
@@ -70,6 +67,14 @@ async fn dispatch(service: Arc<Service>) {
             }
         }
     }
+}
+
+/// Takes a job that is due; how long the database needs for it is counted, with a job and without.
+async fn claim(service: &Service, owner: &str) -> Result<Option<Claimed>, StoreError> {
+    let began = Instant::now();
+    let claimed = service.store.claim(owner, service.settings.lease, service.settings.job_deadline).await;
+    metrics::histogram!("slipway_claim_seconds").record(began.elapsed().as_secs_f64());
+    claimed
 }
 
 async fn until_due(service: &Service) -> Duration {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
@@ -23,8 +24,9 @@ use crate::resources::{Cx, graph, user};
 use crate::service::Service;
 use crate::store::{Claimed, Ended, Lease, Signal, StoreError};
 
-/// Works on a claimed job until the attempt ends, and writes down how.
-pub async fn run(service: &Arc<Service>, claimed: Claimed, signals: Receiver<Signal>) {
+/// Works on a claimed job until the attempt ends, and writes down how. The worker is free as soon as the end
+/// is on its way to the writer: the next claim goes with it, instead of waiting for its commit.
+pub async fn run(service: &Arc<Service>, claimed: Claimed, signals: Receiver<Signal>, worker: OwnedSemaphorePermit) {
     let (lease, kind) = (claimed.lease, claimed.job.kind);
     let span = tracing::info_span!("job", job = %lease.job, app = %claimed.job.app, kind = %kind);
     tracing::info!(parent: &span, attempt = claimed.job.attempt, "job started");
@@ -35,7 +37,8 @@ pub async fn run(service: &Arc<Service>, claimed: Claimed, signals: Receiver<Sig
     };
     let (state, reason) = (outcome_name(&ended), reason_of(&ended));
     metrics::counter!("slipway_jobs_total", "kind" => kind.to_string(), "outcome" => state).increment(1);
-    match write_end(service, lease, ended).await {
+    let (written, ()) = futures::join!(write_end(service, lease, ended), async { drop(worker) });
+    match written {
         Ok(()) => tracing::info!(parent: &span, outcome = state, reason, "job attempt ended"),
         Err(error) => tracing::error!(parent: &span, %error, "job's end could not be written; it will be taken up again"),
     }
@@ -59,8 +62,8 @@ async fn attempt(service: &Arc<Service>, claimed: Claimed, signals: Receiver<Sig
     };
     let conventions = service.conventions(&account);
     let nodes = graph(&claimed.app.spec, &conventions);
-    let records = async { Ok((service.store.made_by(claimed.app.id).await?, service.store.interrupted(claimed.app.id).await?)) };
-    let (recorded, interrupted) = match records.await {
+    let records = tokio::try_join!(service.store.made_by(claimed.app.id), service.store.interrupted(claimed.app.id));
+    let (recorded, interrupted) = match records {
         Ok(records) => records,
         Err(error) => return Some(database_trouble(service, &claimed, &error)),
     };

@@ -776,6 +776,25 @@ async fn a_step_is_recorded_with_what_happened_to_it() {
 }
 
 #[tokio::test]
+async fn of_what_is_told_together_every_event_stays_and_of_a_step_the_last_state() {
+    each(async |t| {
+        let claimed = t.at_work("acme").await;
+        let failed = Step { state: StepState::Failed, ..done("iam:user/acme").step };
+        for record in [done("iam:group/Apps"), done("iam:user/acme"), StepRecord { step: failed, arn: None, made: false }] {
+            t.store.record(claimed.lease, Some(record), warning());
+        }
+        t.end(claimed.lease, succeeded()).await;
+        assert_eq!(t.happenings(claimed.lease.job).await, ["job_queued", "job_started", "warning", "warning", "warning", "job_succeeded"]);
+        let app = t.store.app(&name("acme")).await.unwrap().unwrap();
+        let told = app.resources.iter().map(|resource| (resource.resource.as_str(), resource.state));
+        assert_eq!(told.collect::<Vec<_>>(), [("iam:group/Apps", StepState::Done), ("iam:user/acme", StepState::Failed)]);
+        let made = ["iam:group/Apps", "iam:user/acme"].map(str::to_owned);
+        assert_eq!(t.store.made_by(claimed.app.id).await.unwrap(), BTreeSet::from(made), "what was made once stays made");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_a_job_has_made_stays_the_apps() {
     each(async |t| {
         let first = t.at_work("acme").await;
