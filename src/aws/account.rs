@@ -197,6 +197,8 @@ impl Account {
         let credentials = aws_credential_types::Credentials::new(access_key_id, secret.expose_secret(), None, None, "app");
         // A client of its own would open a connection of its own, with a TLS handshake, for every look.
         let as_the_app = aws_sdk_sts::Config::builder().credentials_provider(credentials);
+        // Nor is the secret kept for longer than its look.
+        let as_the_app = as_the_app.identity_cache(aws_sdk_sts::config::IdentityCache::no_cache());
         let call = self.sts.get_caller_identity().customize().config_override(as_the_app).send();
         self.call(Service::Sts, "GetCallerIdentity", call).await.map(|_| ())
     }

@@ -3,7 +3,8 @@
 //! Invariants:
 //! - Throttling belongs to the account and service: when AWS throttles one call, all of them slow down,
 //!   and none of another account's or service's do.
-//! - The pace falls by half on a throttle, once for all calls that were under way, and rises a little on
+//! - The pace falls by half on a throttle, once for all calls that were under way and once in a second at
+//!   most, down to a slowest one at which jobs still end before their deadline; it rises a little on
 //!   each answer, without bound above, so an account that is not throttled is not held up.
 //! - Calls go in the order in which they came. One that gives up its turn, or that would wait longer than
 //!   it may, takes nobody else's time; nobody waits by a pace that is over.
@@ -13,6 +14,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+/// The pace falls once in this time at most. AWS counts calls by the second, and a pace that fell with each
+/// of many throttles would be far below what AWS takes before the first of its answers came.
+const FALL: Duration = Duration::from_secs(1);
 
 /// How fast calls go when AWS throttles.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +34,7 @@ pub struct Rates {
 
 impl Default for Rates {
     fn default() -> Self {
-        Self { first: 16.0, slowest: 0.5, free: 64.0, rise: 0.5 }
+        Self { first: 16.0, slowest: 4.0, free: 64.0, rise: 0.5 }
     }
 }
 
@@ -129,7 +134,7 @@ impl Pace {
         let now = Instant::now();
         let rate = match *state {
             None => self.rates.first,
-            Some(slowed) if began <= slowed.fell => return,
+            Some(slowed) if began <= slowed.fell || now < slowed.fell + FALL => return,
             Some(slowed) => (slowed.rate / 2.0).max(self.rates.slowest),
         };
         *state = Some(Slowed { rate, went: now, fell: now });
@@ -187,7 +192,7 @@ mod tests {
             pace.throttled(Instant::now());
             slow.push(turns(&pace, 1).await.as_millis());
         }
-        assert_eq!(slow, [62, 125, 250, 500, 1000, 2000, 2000, 2000].map(|ms| ms + u128::from(ms == 62)));
+        assert_eq!(slow, [62, 125, 250, 250, 250, 250, 250, 250].map(|ms| ms + u128::from(ms == 62)));
     }
 
     #[tokio::test(start_paused = true)]

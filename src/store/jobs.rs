@@ -210,17 +210,21 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn claim(&self, owner: &str, lease: Duration, deadline: Duration) -> Result<Option<Claimed>, StoreError> {
-        loop {
-            let (now, owner) = (self.clock.now(), owner.to_owned());
-            match self.writer.write(move |db| Box::pin(claim(db, owner, now, lease, deadline))).await? {
-                Claim::None => return Ok(None),
-                Claim::Taken(claimed) => {
-                    self.signal(Signal::Progress(claimed.lease.job));
-                    return Ok(Some(*claimed));
-                }
-                Claim::Unreadable(error) => tracing::error!(%error, "a job is parked because its record cannot be read"),
-            }
+        Ok(self.claim_up_to(1, owner, lease, deadline).await?.pop())
+    }
+
+    /// Takes the leases of so many jobs that are due, in one commit.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn claim_up_to(&self, most: usize, owner: &str, lease: Duration, deadline: Duration) -> Result<Vec<Claimed>, StoreError> {
+        let (now, owner) = (self.clock.now(), owner.to_owned());
+        let claimed =
+            self.writer.write(move |db| Box::pin(async move { claim_up_to(db, most, &owner, now, lease, deadline).await })).await?;
+        for claimed in &claimed {
+            self.signal(Signal::Progress(claimed.lease.job));
         }
+        Ok(claimed)
     }
 
     /// When the next job is due that nobody can claim yet.
@@ -510,7 +514,26 @@ async fn insert_steps(db: &mut AnyConnection, job: &str, steps: &[Step]) -> Resu
     Ok(())
 }
 
-async fn claim(db: &mut AnyConnection, owner: String, now: Timestamp, lease: Duration, deadline: Duration) -> Result<Claim, StoreError> {
+async fn claim_up_to(
+    db: &mut AnyConnection,
+    most: usize,
+    owner: &str,
+    now: Timestamp,
+    lease: Duration,
+    deadline: Duration,
+) -> Result<Vec<Claimed>, StoreError> {
+    let mut taken = Vec::new();
+    while taken.len() < most {
+        match claim(db, owner, now, lease, deadline).await? {
+            Claim::None => break,
+            Claim::Taken(claimed) => taken.push(*claimed),
+            Claim::Unreadable(error) => tracing::error!(%error, "a job is parked because its record cannot be read"),
+        }
+    }
+    Ok(taken)
+}
+
+async fn claim(db: &mut AnyConnection, owner: &str, now: Timestamp, lease: Duration, deadline: Duration) -> Result<Claim, StoreError> {
     let mut sql = Sql::new("UPDATE jobs SET state = 'running', attempt = attempt + 1, lease_owner = ");
     sql.bind(owner)?.push(", lease_token = lease_token + 1, lease_until = ").bind(now.after(lease).millis())?;
     sql.push(", started_at = COALESCE(started_at, ").bind(now.millis())?;

@@ -48,12 +48,18 @@ async fn dispatch(service: Arc<Service>) {
         };
         let Ok(permit) = permit else { break };
         let mut signals = service.store.signals();
-        match claim(&service, &owner).await {
-            Ok(Some(claimed)) => {
-                let worker = service.clone();
-                service.tasks.spawn(async move { run::run(&worker, claimed, signals, permit).await });
+        let mut free = vec![(permit, service.store.signals())];
+        while let Ok(permit) = permits.clone().try_acquire_owned() {
+            free.push((permit, service.store.signals()));
+        }
+        match claim(&service, free.len(), &owner).await {
+            Ok(claimed) if !claimed.is_empty() => {
+                for (claimed, (permit, signals)) in claimed.into_iter().zip(free) {
+                    let worker = service.clone();
+                    service.tasks.spawn(async move { run::run(&worker, claimed, signals, permit).await });
+                }
             }
-            Ok(None) => {
+            Ok(_) => {
                 let wait = until_due(&service).await;
                 tokio::select! {
                     () = queued(&mut signals) => {}
@@ -69,10 +75,11 @@ async fn dispatch(service: Arc<Service>) {
     }
 }
 
-/// Takes a job that is due; how long the database needs for it is counted, with a job and without.
-async fn claim(service: &Service, owner: &str) -> Result<Option<Claimed>, StoreError> {
+/// Takes jobs that are due for the workers that are free, in one commit: one by one the last of them would
+/// wait for the commits of all others. How long the database needs is counted, with jobs and without.
+async fn claim(service: &Service, most: usize, owner: &str) -> Result<Vec<Claimed>, StoreError> {
     let began = Instant::now();
-    let claimed = service.store.claim(owner, service.settings.lease, service.settings.job_deadline).await;
+    let claimed = service.store.claim_up_to(most, owner, service.settings.lease, service.settings.job_deadline).await;
     metrics::histogram!("slipway_claim_seconds").record(began.elapsed().as_secs_f64());
     claimed
 }

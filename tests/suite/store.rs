@@ -478,6 +478,25 @@ async fn the_oldest_job_is_claimed_first() {
 }
 
 #[tokio::test]
+async fn as_many_jobs_are_claimed_at_once_as_are_asked_for_and_due() {
+    each(async |t| {
+        let mut asked = Vec::new();
+        for i in 0..5 {
+            asked.push(t.onboard(&format!("app-{i}")).await.id);
+        }
+        t.raw(&format!("UPDATE jobs SET kind = 'dance' WHERE id = '{}'", asked.remove(1))).await;
+        let claim = async |most| -> Vec<Ulid> {
+            let claimed = t.store.claim_up_to(most, "a worker", LEASE, DEADLINE).await.unwrap();
+            claimed.into_iter().map(|claimed| claimed.lease.job).collect()
+        };
+        assert_eq!(claim(3).await, asked[..3], "the oldest first, but for the one that cannot be read");
+        assert_eq!(claim(3).await, asked[3..]);
+        assert!(claim(3).await.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_claim_hands_over_all_that_its_worker_needs() {
     each(async |t| {
         let asked = t.onboard("acme").await;
@@ -1290,6 +1309,8 @@ async fn a_row_that_cannot_be_read_is_named() {
             t.store.intend_key(claimed.lease, Vec::new()).await.unwrap();
             t.store.record(claimed.lease, Some(done("iam:user/acme")), warning());
             t.store.create_token("bot", Role::Viewer, "hash".into(), "admin").await.unwrap();
+            // What was recorded without waiting is committed before this.
+            t.store.check().await.unwrap();
             t.raw(&format!("UPDATE {table} SET {column} = {garbage}")).await;
             let errors = read_all(&t, claimed.app.id, claimed.lease.job).await;
             let named = |error: &StoreError| match error {
