@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::aws::{Emulator, Place};
@@ -108,23 +109,21 @@ async fn three_replicas_of_which_one_is_killed_every_few_seconds_end_every_job_o
     let addresses = addresses();
     let done = CancellationToken::new();
     let (kill, kills) = watch::channel(0);
-    let lives: Vec<_> = (0..REPLICAS)
-        .map(|me| {
-            let launch = replica(&first, &database);
-            tokio::spawn(live_and_die(launch, addresses[me], place.endpoint.clone(), kills.clone(), me, done.clone()))
-        })
-        .collect();
-    let killing = {
-        let done = done.clone();
-        tokio::spawn(async move {
-            let mut killed = 0;
-            while tokio::time::timeout(PEACE, done.cancelled()).await.is_err() {
-                killed += 1;
-                kill.send(killed).unwrap();
-            }
-            killed
-        })
-    };
+    let mut lives = JoinSet::new();
+    for (me, address) in addresses.iter().enumerate() {
+        let launch = replica(&first, &database);
+        lives.spawn(live_and_die(launch, *address, place.endpoint.clone(), kills.clone(), me, done.clone()));
+    }
+    let mut killing = JoinSet::new();
+    let until = done.clone();
+    killing.spawn(async move {
+        let mut killed = 0;
+        while tokio::time::timeout(PEACE, until.cancelled()).await.is_err() {
+            killed += 1;
+            kill.send(killed).unwrap();
+        }
+        killed
+    });
 
     let servers: Vec<String> = addresses.iter().map(|address| format!("http://{address}")).collect();
     let apps: Vec<String> = (0..BACKLOG).map(|_| unique("acme")).collect();
@@ -165,11 +164,8 @@ async fn three_replicas_of_which_one_is_killed_every_few_seconds_end_every_job_o
         assert_eq!(ends, 1, "the job of {app} ends once");
     }
     done.cancel();
-    let killed = killing.await.unwrap();
-    let mut all = Vec::new();
-    for lives in lives {
-        all.extend(lives.await.unwrap());
-    }
+    let killed = killing.join_all().await[0];
+    let all: Vec<Life> = lives.join_all().await.into_iter().flatten().collect();
     assert_one_worker_at_a_time(&all, &attempts);
     let cut = attempts.values().filter(|attempts| **attempts > 1).count();
     println!("{} jobs, {killed} kills, {} lives of processes, {cut} jobs were cut off and went on elsewhere", jobs.len(), all.len());

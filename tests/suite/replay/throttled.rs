@@ -35,7 +35,7 @@ fn throttle_half(setup: &Setup) -> Arc<AtomicUsize> {
 async fn onboarded(server: &Server, number: usize, name: &str) -> Value {
     let whole = json!({"name": name});
     let small = json!({"name": name, "buckets": []});
-    let job = server.onboard(if number % 4 == 0 { &whole } else { &small }).await;
+    let job = server.onboard(if number.is_multiple_of(4) { &whole } else { &small }).await;
     job["result"]["access_key_id"].clone()
 }
 
