@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Executor as _};
 use ulid::Ulid;
 
 use super::jobs::hold;
@@ -287,8 +287,13 @@ impl Store {
             return true;
         }
         let Ok(mut db) = self.reader().await else { return false };
+        // Without patience: a checkpoint that waits for a reader, such as a backup, keeps writers out meanwhile.
+        if db.execute("PRAGMA busy_timeout = 0").await.is_err() {
+            return false;
+        }
         let busy = sqlx::query_scalar("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *db).await;
-        matches!(busy, Ok(0_i64))
+        let patient = db.execute("PRAGMA busy_timeout = 5000").await;
+        patient.is_ok() && matches!(busy, Ok(0_i64))
     }
 
     /// How many sealed secrets there are under each seal key, by the key's id.

@@ -9,8 +9,8 @@ use ulid::Ulid;
 
 use super::idempotency::{self, Answer, Earlier, IdempotencyKey};
 use super::rows::{Reader, to_json};
-use super::sql::{Sql, for_update, skip_locked};
-use super::{Signal, Store, StoreError, apps};
+use super::sql::{Sql, for_update, is_postgres, skip_locked};
+use super::{Signal, Store, StoreError, apps, progress};
 use crate::clock::{Timestamp, new_id};
 use crate::domain::app::{App, AppState};
 use crate::domain::event::{Event, Happening};
@@ -30,6 +30,9 @@ macro_rules! never_finished {
          AND NOT EXISTS (SELECT 1 FROM key_intents WHERE app_id = apps.id AND closed_at IS NULL)"
     };
 }
+
+/// Jobs that are claimed in one commit at most: leases run while it lasts.
+const TOGETHER: usize = 32;
 
 /// An app to be onboarded.
 #[derive(Debug, Clone)]
@@ -265,7 +268,20 @@ impl Store {
     pub async fn end(&self, lease: Lease, ended: Ended) -> Result<(), StoreError> {
         let now = self.clock.now();
         let again = matches!(ended, Ended::Released { .. });
-        self.writer.write_of(lease.job, move |db| Box::pin(async move { end(db, lease, &ended, now).await })).await?;
+        let (load, carried) = self.progress.carry(lease, false);
+        let written = self.writer.write_of(lease.job, move |db| {
+            Box::pin(async move {
+                progress::insert(db, lease, load.take()).await?;
+                end(db, lease, &ended, now).await
+            })
+        });
+        match written.await {
+            Err(error @ StoreError::Unavailable(_)) => return Err(error),
+            written => {
+                carried.confirm();
+                written?;
+            }
+        }
         self.signal(Signal::Progress(lease.job));
         if again {
             self.signal(Signal::Queued);
@@ -404,6 +420,10 @@ async fn onboard(
     if let Some(answer) = earlier(db, key.as_ref(), now).await? {
         return Ok(answer);
     }
+    if is_postgres(db) {
+        // Whether the app can be asked for anew is then decided by what is there after the wait.
+        apps::lock(db, &new.spec.name).await?;
+    }
     let Some(app_id) = insert_app(db, &new, now).await? else { return Ok(Err(Refusal::AppExists(new.spec.name))) };
     let job = new_job(&new.spec, JobKind::Onboard, &new.resources, new.requested_by, now);
     insert_job(db, app_id, &job, key, now).await?;
@@ -523,7 +543,7 @@ async fn claim_up_to(
     deadline: Duration,
 ) -> Result<Vec<Claimed>, StoreError> {
     let mut taken = Vec::new();
-    while taken.len() < most {
+    while taken.len() < most.min(TOGETHER) {
         match claim(db, owner, now, lease, deadline).await? {
             Claim::None => break,
             Claim::Taken(claimed) => taken.push(*claimed),
@@ -649,11 +669,18 @@ async fn lock(db: &mut AnyConnection, id: Ulid) -> Result<Option<(Job, Ulid)>, S
 }
 
 async fn cancel(db: &mut AnyConnection, id: Ulid, by: String, now: Timestamp) -> Result<Result<Job, Refusal>, StoreError> {
-    let Some((job, _)) = lock(db, id).await? else { return Ok(Err(Refusal::NoJob)) };
+    let Some((job, app)) = lock(db, id).await? else { return Ok(Err(Refusal::NoJob)) };
     let state = match job.state.on(JobEvent::Canceled) {
         Ok(state) => state,
         Err(illegal) => return Ok(Err(Refusal::State(illegal))),
     };
+    if !job.state.is_active() {
+        // The app's state is a later job's to say.
+        apps::lock(db, &job.app).await?;
+        if let Some(refusal) = later_job(db, id, app).await? {
+            return Ok(Err(refusal));
+        }
+    }
     insert_event(db, id, &Happening::CancelRequested { by }, now).await?;
     if job.state == JobState::Running {
         sqlx::query("UPDATE jobs SET cancel_requested = 1 WHERE id = $1").bind(id.to_string()).execute(&mut *db).await?;
@@ -679,6 +706,19 @@ async fn stop(db: &mut AnyConnection, id: Ulid, from: JobState, canceled: JobSta
     insert_event(db, id, &ended.happening(), now).await
 }
 
+/// Why a job that is over is not the one to go on with, if a later one of its app has taken its place.
+async fn later_job(db: &mut AnyConnection, id: Ulid, app: Ulid) -> Result<Option<Refusal>, StoreError> {
+    let newest = "SELECT id, state FROM jobs WHERE app_id = $1 ORDER BY id DESC LIMIT 1";
+    let newest = sqlx::query(newest).bind(app.to_string()).fetch_one(&mut *db).await?;
+    let newest = Reader { row: &newest, table: "jobs", key: "id" };
+    let newest_id = newest.id("id")?;
+    if newest_id == id {
+        return Ok(None);
+    }
+    let active = newest.parsed::<JobState>("state")?.is_active();
+    Ok(Some(if active { Refusal::Active(newest_id) } else { Refusal::Superseded(newest_id) }))
+}
+
 async fn retry(db: &mut AnyConnection, id: Ulid, by: String, now: Timestamp) -> Result<Result<Job, Refusal>, StoreError> {
     let Some((job, app)) = lock(db, id).await? else { return Ok(Err(Refusal::NoJob)) };
     let state = match job.state.on(JobEvent::RetryAsked) {
@@ -686,13 +726,8 @@ async fn retry(db: &mut AnyConnection, id: Ulid, by: String, now: Timestamp) -> 
         Err(illegal) => return Ok(Err(Refusal::State(illegal))),
     };
     apps::lock(db, &job.app).await?;
-    let newest = "SELECT id, state FROM jobs WHERE app_id = $1 ORDER BY id DESC LIMIT 1";
-    let newest = sqlx::query(newest).bind(app.to_string()).fetch_one(&mut *db).await?;
-    let newest = Reader { row: &newest, table: "jobs", key: "id" };
-    let newest_id = newest.id("id")?;
-    if newest_id != id {
-        let active = newest.parsed::<JobState>("state")?.is_active();
-        return Ok(Err(if active { Refusal::Active(newest_id) } else { Refusal::Superseded(newest_id) }));
+    if let Some(refusal) = later_job(db, id, app).await? {
+        return Ok(Err(refusal));
     }
     let update = "UPDATE jobs SET state = $1, error = NULL, reason = NULL, finished_at = NULL, next_attempt_at = NULL, deadline_at = NULL, \
                   cancel_requested = 0 WHERE id = $2";

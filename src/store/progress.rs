@@ -3,6 +3,7 @@
 //! Invariants:
 //! - What is told of a job is written in the order it was told in, before what is asked of the writer later.
 //! - Each event is kept; of the states of a step that go together, the last.
+//! - What a write did not get to disk goes along with the attempt's next write, or with its end.
 //! - Nothing is written once the lease is lost.
 
 use std::collections::{BTreeMap, HashMap};
@@ -21,7 +22,11 @@ use crate::domain::job::Step;
 
 /// What was told of attempts and is not written yet.
 #[derive(Clone, Default)]
-pub(super) struct Progress(Arc<Mutex<HashMap<Lease, Batch>>>);
+pub(super) struct Progress {
+    batches: Arc<Mutex<HashMap<Lease, Batch>>>,
+    /// What was on its way when the database was in trouble.
+    lost: Arc<Mutex<HashMap<Lease, Vec<Told>>>>,
+}
 
 /// What goes in one write.
 struct Batch {
@@ -30,7 +35,8 @@ struct Batch {
     told: Vec<Told>,
 }
 
-struct Told {
+#[derive(Clone)]
+pub(super) struct Told {
     at: Timestamp,
     step: Option<StepRecord>,
     happening: Happening,
@@ -55,7 +61,68 @@ impl Progress {
     }
 
     fn batches(&self) -> MutexGuard<'_, HashMap<Lease, Batch>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lost(&self) -> MutexGuard<'_, HashMap<Lease, Vec<Told>>> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The way to disk of what a write takes along: a batch of its own, or only what was lost before.
+    pub(super) fn carry(&self, lease: Lease, batch: bool) -> (Load, Carried) {
+        let told = Arc::default();
+        let carried = Carried { progress: self.clone(), lease, batch, told: Arc::clone(&told) };
+        (Load { progress: self.clone(), lease, batch, told }, carried)
+    }
+}
+
+/// What a write is about to take along.
+pub(super) struct Load {
+    progress: Progress,
+    lease: Lease,
+    batch: bool,
+    told: Arc<Mutex<Option<Vec<Told>>>>,
+}
+
+impl Load {
+    /// What was lost before, then what waits.
+    pub(super) fn take(self) -> Vec<Told> {
+        let mut told = self.progress.lost().remove(&self.lease).unwrap_or_default();
+        if self.batch {
+            told.extend(self.progress.take(self.lease));
+        }
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(told.clone());
+        told
+    }
+}
+
+/// What a write has taken along; dropped without having been confirmed, it is lost, to be taken along by the next.
+pub(super) struct Carried {
+    progress: Progress,
+    lease: Lease,
+    batch: bool,
+    told: Arc<Mutex<Option<Vec<Told>>>>,
+}
+
+impl Carried {
+    /// It is on disk, or nobody wants it any more.
+    pub(super) fn confirm(self) {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
+    }
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        let taken = self.told.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let told = match taken {
+            Some(told) => told,
+            // The write did not even begin.
+            None if self.batch => self.progress.take(self.lease),
+            None => Vec::new(),
+        };
+        if !told.is_empty() {
+            self.progress.lost().entry(self.lease).or_default().extend(told);
+        }
     }
 }
 
@@ -64,20 +131,23 @@ impl Store {
     pub fn record(&self, lease: Lease, step: Option<StepRecord>, happening: Happening) {
         let told = Told { at: self.clock.now(), step, happening };
         let Some(write) = self.progress.add(lease, told) else { return };
-        let (progress, store) = (self.progress.clone(), self.clone());
+        let ((load, carried), store) = (self.progress.carry(lease, true), self.clone());
         self.writer.write_behind(
             lease.job,
             move |db| {
                 Box::pin(async move {
-                    let told = progress.take(lease);
+                    let told = load.take();
                     drop(write);
                     insert(db, lease, told).await
                 })
             },
             move |result: Result<(), StoreError>| match result {
-                Ok(()) => store.signal(Signal::Progress(lease.job)),
-                Err(StoreError::LostLease) => {}
-                Err(error) => tracing::warn!(job = %lease.job, %error, "progress was not recorded"),
+                Ok(()) => {
+                    carried.confirm();
+                    store.signal(Signal::Progress(lease.job));
+                }
+                Err(StoreError::LostLease) => carried.confirm(),
+                Err(error) => tracing::warn!(job = %lease.job, %error, "progress is not recorded yet"),
             },
         );
     }
@@ -91,7 +161,11 @@ struct Latest<'t> {
     at: Timestamp,
 }
 
-async fn insert(db: &mut AnyConnection, lease: Lease, told: Vec<Told>) -> Result<(), StoreError> {
+/// Writes what was told; nothing, if nothing was.
+pub(super) async fn insert(db: &mut AnyConnection, lease: Lease, told: Vec<Told>) -> Result<(), StoreError> {
+    if told.is_empty() {
+        return Ok(());
+    }
     let app = hold(db, lease).await?;
     let mut steps: BTreeMap<&str, Latest<'_>> = BTreeMap::new();
     for told in &told {

@@ -106,20 +106,27 @@ async fn keep_lease(service: &Service, lease: Lease, reporter: &Reporter, mut si
     let span = service.settings.lease;
     let mut renewed = Instant::now();
     loop {
-        tokio::select! {
-            () = tokio::time::sleep(span / 3) => {}
-            () = asked_to_end(&mut signals, lease) => {}
-            () = service.tasks.stopping(), if !reporter.is_stopping() => reporter.stop(),
-        }
-        match service.store.renew(lease, span).await {
+        let renewal = async {
+            tokio::select! {
+                () = tokio::time::sleep(span / 3) => {}
+                () = asked_to_end(&mut signals, lease) => {}
+                () = service.tasks.stopping(), if !reporter.is_stopping() => reporter.stop(),
+            }
+            // The lease lasts at least from here on: the write reads the clock later.
+            (Instant::now(), service.store.renew(lease, span).await)
+        };
+        let (asked, answer) = tokio::select! {
+            answer = renewal => answer,
+            // Another worker takes the job when the lease runs out: be gone by then.
+            () = tokio::time::sleep_until(renewed + span.mul_f64(0.8)) => return,
+        };
+        match answer {
             Ok(true) => reporter.cancel(),
             Ok(false) => {}
             Err(StoreError::LostLease) => return,
-            // Another worker takes the job when the lease runs out: be gone by then.
-            Err(_) if renewed.elapsed() > span.mul_f64(0.8) => return,
             Err(_) => continue,
         }
-        renewed = Instant::now();
+        renewed = asked;
     }
 }
 

@@ -814,6 +814,41 @@ async fn of_what_is_told_together_every_event_stays_and_of_a_step_the_last_state
 }
 
 #[tokio::test]
+async fn progress_that_the_database_did_not_take_goes_along_with_the_next_that_it_takes() {
+    each(async |t| {
+        let claimed = t.at_work("acme").await;
+        t.refuse_inserts("events").await;
+        t.store.record(claimed.lease, Some(done("iam:user/acme")), warning());
+        t.store.check().await.unwrap();
+        assert!(!t.happenings(claimed.lease.job).await.contains(&"warning"));
+        assert!(t.store.end(claimed.lease, succeeded()).await.is_err(), "nor does it take the end");
+        t.allow_inserts("events").await;
+        t.end(claimed.lease, succeeded()).await;
+        let happenings = t.happenings(claimed.lease.job).await;
+        assert_eq!(happenings[happenings.len() - 2..], ["warning", "job_succeeded"], "once, and in order");
+        assert_eq!(happenings.iter().filter(|name| **name == "warning").count(), 1);
+        let job = t.job(claimed.lease.job).await;
+        assert_eq!(job.steps.iter().find(|step| step.resource == "iam:user/acme").unwrap().state, StepState::Done);
+        assert!(t.store.made_by(claimed.app.id).await.unwrap().contains("iam:user/acme"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_older_job_cannot_be_canceled_over_a_later_ones_head() {
+    each(async |t| {
+        let first = t.job_in(JobState::NeedsAttention, "acme").await;
+        next_millisecond().await;
+        let later = fresh(t.repair("acme", None).await);
+        assert_eq!(t.store.cancel(first, "ann".into()).await.unwrap().unwrap_err(), Refusal::Active(later.id));
+        t.end(t.claim().await.unwrap().lease, succeeded()).await;
+        assert_eq!(t.store.cancel(first, "ann".into()).await.unwrap().unwrap_err(), Refusal::Superseded(later.id));
+        assert_eq!(t.store.app(&name("acme")).await.unwrap().unwrap().summary.state, AppState::Ready);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_a_job_has_made_stays_the_apps() {
     each(async |t| {
         let first = t.at_work("acme").await;

@@ -9,8 +9,9 @@ use slipway::aws::pace::Rates;
 use slipway::clock::Clock;
 use slipway::config::Settings;
 use slipway::resources::Timing;
-use slipway::service::{Outside, Service};
+use slipway::service::{Outside, Service, StartError};
 use slipway::shutdown::Tasks;
+use slipway::store::StoreError;
 use slipway::vault::Vault;
 use tokio::net::TcpListener;
 
@@ -64,7 +65,13 @@ impl Setup {
         let tasks = Tasks::default();
         let sdk = Some(self.place.sdk(&self.wire.endpoint));
         let outside = Outside { sdk, clock: self.clock.clone(), timing: self.timing, rates: self.rates };
-        let service = Service::start(self.settings.clone(), outside, tasks.clone()).await.expect("the service starts");
+        let service = loop {
+            match Service::start(self.settings.clone(), outside.clone(), tasks.clone()).await {
+                // The writer of a service that was stopped just now has a last word to say.
+                Err(StartError::Store(StoreError::InUse(_))) => tokio::time::sleep(Duration::from_millis(5)).await,
+                started => break started.expect("the service starts"),
+            }
+        };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         tasks.spawn(slipway::http::serve(listener, service.clone()));
