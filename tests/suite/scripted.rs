@@ -344,7 +344,11 @@ async fn a_key_made_by_hand_after_an_interrupted_attempt_is_not_deleted() {
     setup.wire.script(|call| (call.operation == "ListAccessKeys").then(|| Answer::Now(500, refusal_body("iam", "ServiceFailure"))));
     let job: Value = server.post("/v1/apps", &json!({"name": name, "buckets": [], "repositories": []})).await.json().await.unwrap();
     let id = job["id"].as_str().unwrap();
-    tokio::time::sleep(Duration::from_millis(2500)).await;
+    while !setup.wire.all_met() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // AWS tells whole seconds, and the call may have taken effect until its time-out.
+    tokio::time::sleep(Duration::from_millis(3500)).await;
     eyes::call(&setup.place, "iam", "create_access_key", json!({"UserName": name})).unwrap();
     setup.wire.unscript();
     let job = server.wait(id).await;
