@@ -48,6 +48,8 @@ pub enum Meaning {
     Denied,
     /// The caller's credentials are not accepted at all.
     BadCredentials,
+    /// Something hangs on the thing that is to be deleted.
+    InUse,
     /// A quota is reached.
     Quota,
     /// It cannot work as it was asked.
@@ -63,6 +65,9 @@ const MEANINGS: &[Row] = &[
     (Some(Service::Iam), ANY, &["NoSuchEntity"], Meaning::NotFound),
     (Some(Service::Iam), ANY, &["EntityAlreadyExists"], Meaning::AlreadyExists),
     (Some(Service::Iam), ANY, &["EntityTemporarilyUnmodifiable", "ConcurrentModification"], Meaning::Settling),
+    (Some(Service::Iam), ANY, &["DeleteConflict"], Meaning::InUse),
+    (Some(Service::S3), "DeleteBucket", &["BucketNotEmpty"], Meaning::InUse),
+    (Some(Service::Ecr), "DeleteRepository", &["RepositoryNotEmptyException"], Meaning::InUse),
     (Some(Service::Iam), ANY, &["LimitExceeded"], Meaning::Quota),
     (
         Some(Service::S3),
@@ -262,6 +267,8 @@ mod tests {
             (Service::Iam, "CreateUser", "Throttling", 400, M::Throttled),
             (Service::Iam, "CreateUser", "ConcurrentModification", 409, M::Settling),
             (Service::Iam, "CreateAccessKey", "LimitExceeded", 409, M::Quota),
+            (Service::Iam, "DeleteUser", "DeleteConflict", 409, M::InUse),
+            (Service::S3, "DeleteBucket", "BucketNotEmpty", 409, M::InUse),
             (Service::S3, "CreateBucket", "BucketAlreadyExists", 409, M::Taken),
             (Service::S3, "CreateBucket", "BucketAlreadyOwnedByYou", 409, M::AlreadyExists),
             (Service::S3, "PutBucketCors", "OperationAborted", 409, M::Settling),

@@ -7,8 +7,9 @@ use strum::{Display, EnumString};
 use ulid::Ulid;
 use utoipa::ToSchema;
 
-use super::job::{JobState, StepState, Trouble};
+use super::job::{JobKind, JobState, StepState, Trouble};
 use super::spec::AppSpec;
+use super::task::{Removal, Retained};
 use crate::clock::Timestamp;
 
 /// What an app's last job left.
@@ -26,17 +27,24 @@ pub enum AppState {
     NeedsAttention,
     /// The last job was canceled.
     Canceled,
+    /// Its keys are switched off; it is taken apart at `removal.remove_at`, unless it is restored.
+    Quarantined,
+    /// It was taken apart. Its record is kept, and its name can be used again.
+    Removed,
 }
 
 impl AppState {
-    /// The state that a job in `state` leaves its app in; `None` while the job goes on.
-    pub fn left_by(state: JobState) -> Option<Self> {
-        match state {
-            JobState::Queued | JobState::Running | JobState::Waiting => None,
-            JobState::Succeeded => Some(Self::Ready),
-            JobState::Failed => Some(Self::Failed),
-            JobState::NeedsAttention => Some(Self::NeedsAttention),
-            JobState::Canceled => Some(Self::Canceled),
+    /// The state that a job in `state` leaves its app in; `None` while the job goes on, and where the job is
+    /// about a key alone.
+    pub fn left_by(kind: JobKind, state: JobState) -> Option<Self> {
+        match (kind, state) {
+            (_, JobState::Queued | JobState::Running | JobState::Waiting) | (JobKind::Rotate | JobKind::SwitchKey, _) => None,
+            (JobKind::Offboard, JobState::Succeeded) => Some(Self::Quarantined),
+            (JobKind::Remove, JobState::Succeeded) => Some(Self::Removed),
+            (JobKind::Onboard | JobKind::Update | JobKind::Repair | JobKind::Restore, JobState::Succeeded) => Some(Self::Ready),
+            (_, JobState::Failed) => Some(Self::Failed),
+            (_, JobState::NeedsAttention) => Some(Self::NeedsAttention),
+            (_, JobState::Canceled) => Some(Self::Canceled),
         }
     }
 }
@@ -96,6 +104,10 @@ pub struct App {
     pub spec: AppSpec,
     /// What it has, by its jobs' last look.
     pub resources: Vec<AppResource>,
+    /// What the spec does not name any more and stays in AWS.
+    pub retained: Retained,
+    /// Its removal, once it is asked for.
+    pub removal: Option<Removal>,
     /// The job that made the last change.
     #[schema(value_type = Option<String>)]
     pub last_job: Option<Ulid>,

@@ -40,6 +40,27 @@ pub enum Happening {
         resource: String,
         /// What was done, such as `create user acme-shop`.
         change: String,
+        /// The AWS calls that did it.
+        #[serde(default)]
+        calls: Vec<AwsCall>,
+    },
+    /// A long change of a resource goes on.
+    StepProgress {
+        /// The resource's id.
+        resource: String,
+        /// What was done, such as `delete 1000 object versions from bucket acme-shop-media, and there is more`.
+        message: String,
+        /// The AWS calls that did it.
+        calls: Vec<AwsCall>,
+    },
+    /// A resource is not there any more, or was left to whoever had it before.
+    StepGone {
+        /// The resource's id.
+        resource: String,
+        /// What was changed for it, in order.
+        changes: Vec<String>,
+        /// How long it took, in milliseconds.
+        duration_ms: i64,
     },
     /// A resource waits, for AWS or for its next attempt.
     StepWaiting {
@@ -116,6 +137,19 @@ pub enum Happening {
         /// Why.
         reason: String,
     },
+}
+
+/// A call that changed something in AWS.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AwsCall {
+    /// `iam`, `s3` or `ecr`.
+    #[schema(example = "iam")]
+    pub service: String,
+    /// The API operation.
+    #[schema(example = "CreateUser")]
+    pub operation: String,
+    /// AWS's request id, by which CloudTrail knows the call.
+    pub request_id: Option<String>,
 }
 
 impl Happening {

@@ -11,6 +11,7 @@ use ulid::Ulid;
 use utoipa::ToSchema;
 
 use super::names::{AccountName, AppName};
+use super::task::Task;
 use crate::clock::Timestamp;
 
 /// What a job is to do.
@@ -20,8 +21,20 @@ use crate::clock::Timestamp;
 pub enum JobKind {
     /// Make everything in a new app's spec.
     Onboard,
+    /// Bring AWS to a changed spec.
+    Update,
     /// Bring AWS back to the spec.
     Repair,
+    /// Make another access key, to take the place of one that is there.
+    Rotate,
+    /// Switch an access key on or off, or delete it.
+    SwitchKey,
+    /// Switch the app's keys off, and begin its quarantine.
+    Offboard,
+    /// End the quarantine.
+    Restore,
+    /// Take apart what the app has in AWS.
+    Remove,
 }
 
 /// Where a job stands.
@@ -160,6 +173,8 @@ pub enum TroubleCode {
     Rejected,
     /// A key may be live whose secret nobody knows.
     CredentialInDoubt,
+    /// A key is in use, and is not switched off unless that is forced.
+    KeyInUse,
     /// AWS was throttling, failing or out of reach until the deadline.
     Unavailable,
     /// The deadline passed.
@@ -258,6 +273,8 @@ pub struct Job {
     pub id: Ulid,
     /// What it is to do.
     pub kind: JobKind,
+    /// The same, with what belongs to it.
+    pub task: Task,
     /// The app's name.
     #[schema(value_type = String, example = "acme-shop")]
     pub app: AppName,

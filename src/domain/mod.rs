@@ -15,3 +15,4 @@ pub mod plan;
 pub mod policy;
 pub mod role;
 pub mod spec;
+pub mod task;

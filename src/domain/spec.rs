@@ -5,6 +5,7 @@
 //! - A spec written out as JSON parses back to itself.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -36,6 +37,17 @@ pub enum MediaAccess {
     Scoped,
 }
 
+impl MediaAccess {
+    /// The other one.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Shared => Self::Scoped,
+            Self::Scoped => Self::Shared,
+        }
+    }
+}
+
 /// What to do about a thing that is there already and is not this app's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -45,6 +57,18 @@ pub enum OnExisting {
     Fail,
     /// Take it over, unless another app of ours has it.
     Adopt,
+}
+
+/// What is done about drift that a scheduled look finds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum DriftMode {
+    /// It is reported.
+    #[default]
+    Report,
+    /// It is repaired by a job; what the spec does not ask for is reported alone.
+    Repair,
 }
 
 /// A bucket for the app's media.
@@ -69,6 +93,13 @@ pub struct RepositorySpec {
     pub lifecycle: Lifecycle,
 }
 
+impl RepositorySpec {
+    /// Where it is: `region/name`, which is unique in an account.
+    pub fn place(&self) -> String {
+        format!("{}/{}", self.region, self.name)
+    }
+}
+
 /// What an app should have in AWS.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AppSpec {
@@ -90,6 +121,15 @@ pub struct AppSpec {
     pub on_existing: OnExisting,
     /// Tags for everything of the app's that can be tagged.
     pub tags: BTreeMap<String, String>,
+    /// Whether its removal is refused.
+    #[serde(default)]
+    pub protected: bool,
+    /// What is done about drift.
+    #[serde(default)]
+    pub drift: DriftMode,
+    /// The age at which its access key is rotated by itself.
+    #[serde(default, with = "humantime_serde")]
+    pub rotate_after: Option<Duration>,
 }
 
 /// The organisation's conventions, from the settings' `[defaults]`.
@@ -156,6 +196,15 @@ pub struct AppRequest {
     /// Tags for everything that can be tagged.
     #[schema(nullable = false)]
     tags: Option<BTreeMap<String, String>>,
+    /// Whether removal of the app is refused.
+    #[schema(default = false, nullable = false)]
+    protected: Option<bool>,
+    /// What is done about drift that a scheduled look finds.
+    #[schema(nullable = false)]
+    drift: Option<DriftMode>,
+    /// The age at which the access key is rotated by itself, such as `90d`; at least `1h`. Absent: never.
+    #[schema(value_type = Option<String>, example = "90d", pattern = "^[1-9][0-9]{0,4}[hdw]$", nullable = false)]
+    rotate_after: Option<String>,
 }
 
 /// A bucket in a request; what is absent has a default.
@@ -239,6 +288,9 @@ impl AppSpec {
         let access_key = f.boolean("access_key");
         let on_existing = f.parsed("on_existing", one_of::<OnExisting>("fail or adopt"));
         let tags = f.get("tags").map(|value| parse_tags(value, &mut f)).unwrap_or_default();
+        let protected = f.boolean("protected");
+        let drift = f.parsed("drift", one_of::<DriftMode>("report or repair"));
+        let rotate_after = f.parsed("rotate_after", parse_age);
 
         let fill = Fill { app: name.as_ref(), region: region.as_ref(), defaults, place };
         let buckets = f.list("buckets", MOST_PLACES, |item, at, errors| fill.bucket(item, at, errors));
@@ -262,6 +314,9 @@ impl AppSpec {
                 access_key: access_key.unwrap_or(true),
                 on_existing: on_existing.unwrap_or(OnExisting::Fail),
                 tags,
+                protected: protected.unwrap_or(false),
+                drift: drift.unwrap_or_default(),
+                rotate_after,
             }),
             _ => Err(errors),
         }
@@ -362,6 +417,13 @@ impl Fill<'_> {
 
 fn one_of<T: std::str::FromStr>(choices: &'static str) -> impl Fn(&str) -> Result<T, String> {
     move |text| text.parse().map_err(|_| format!("must be {choices}"))
+}
+
+/// An age such as `90d`, from an hour to some years.
+fn parse_age(text: &str) -> Result<Duration, &'static str> {
+    let (least, most) = (Duration::from_secs(3600), Duration::from_secs(10 * 365 * 24 * 3600));
+    let age = humantime::parse_duration(text).ok().filter(|age| (least..=most).contains(age));
+    age.ok_or("must be an age such as 90d, from 1h to 3650d")
 }
 
 fn region_in(place: &Place<'_>, text: &str) -> Result<Region, NameError> {

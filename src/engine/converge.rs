@@ -8,7 +8,7 @@ use crate::domain::event::Happening;
 use crate::domain::job::{Trouble, TroubleCode};
 use crate::domain::plan::Action;
 use crate::domain::spec::OnExisting;
-use crate::resources::{Applied, Change as _, Cx, Fault, Observation, Resource};
+use crate::resources::{Applied, Change as _, Changes, Cx, Fault, Observation, Resource, Want};
 
 /// Looks at one thing before it is taken for something that AWS does not show everywhere yet.
 const LOOKS: u32 = 3;
@@ -34,7 +34,11 @@ pub async fn converge<R: Resource>(resource: &R, cx: &Cx, deadline: Timestamp, r
                     report.tell(Happening::Warning { resource: id.clone(), message: message.clone() });
                 }
                 let duration_ms = cx.clock.now().millis() - began.millis();
-                report.tell(Happening::StepDone { resource: id, changes: turn.changes.clone(), duration_ms });
+                let (resource, changes) = (id, turn.changes.clone());
+                report.tell(match cx.want {
+                    Want::Present => Happening::StepDone { resource, changes, duration_ms },
+                    Want::Absent => Happening::StepGone { resource, changes, duration_ms },
+                });
                 return Outcome::Done { changes: turn.changes, warnings };
             }
             Err(fault) => fault,
@@ -65,33 +69,58 @@ pub async fn converge<R: Resource>(resource: &R, cx: &Cx, deadline: Timestamp, r
 
 /// One try: looks, plans and applies until the plan is empty; its answer are the plan's warnings.
 async fn try_once<R: Resource>(resource: &R, cx: &Cx, report: &dyn Report, turn: &mut Turn) -> Result<Vec<String>, Fault> {
-    let mut look_first = !resource.create_first(cx);
-    for _ in 0..LOOKS {
+    let mut look_first = cx.want == Want::Absent || !resource.create_first(cx);
+    let mut looks = 0;
+    while looks < LOOKS {
         stop_if_interrupted(report)?;
         let seen = if look_first { look(resource, cx).await? } else { None };
-        let planned = resource.plan(seen.as_ref())?;
-        if apply_all(resource, cx, report, turn, &planned.changes).await? {
-            return Ok(planned.warnings);
+        let planned = planned(resource, cx, seen.as_ref())?;
+        match apply_all(resource, cx, report, turn, &planned.changes).await? {
+            Applied::Done => return Ok(planned.warnings),
+            Applied::MetExisting => looks += 1,
+            // Each part is progress: it is not done until nothing is left.
+            Applied::More => {}
         }
         look_first = true;
     }
     Err(Fault::Wait { why: format!("AWS says that {} exists and does not show it", resource.id()), after: cx.timing.settle })
 }
 
-/// Makes the changes one after another; `false` if one met an existing thing, so that it has to be looked at.
-async fn apply_all<R: Resource>(resource: &R, cx: &Cx, report: &dyn Report, turn: &mut Turn, changes: &[R::Change]) -> Result<bool, Fault> {
+/// What to change, towards what is wanted.
+pub fn planned<R: Resource>(resource: &R, cx: &Cx, seen: Option<&R::Observed>) -> Result<Changes<R::Change>, Fault> {
+    match (cx.want, seen) {
+        (Want::Present, seen) => resource.plan(seen),
+        (Want::Absent, Some(seen)) => resource.plan_absent(cx, seen),
+        (Want::Absent, None) => Ok(Changes::of(Vec::new())),
+    }
+}
+
+/// Makes the changes one after another; stops at one after which the thing has to be looked at again.
+async fn apply_all<R: Resource>(
+    resource: &R,
+    cx: &Cx,
+    report: &dyn Report,
+    turn: &mut Turn,
+    changes: &[R::Change],
+) -> Result<Applied, Fault> {
     for change in changes {
         stop_if_interrupted(report)?;
-        match resource.apply(cx, change).await? {
-            Applied::MetExisting => return Ok(false),
+        let applied = resource.apply(cx, change).await?;
+        let calls = cx.calls.take();
+        match applied {
+            Applied::MetExisting => return Ok(Applied::MetExisting),
             Applied::Done if change.action() == Action::None => {}
             Applied::Done => {
                 turn.changes.push(change.to_string());
-                report.tell(Happening::ChangeApplied { resource: resource.id(), change: change.to_string() });
+                report.tell(Happening::ChangeApplied { resource: resource.id(), change: change.to_string(), calls });
+            }
+            Applied::More => {
+                report.tell(Happening::StepProgress { resource: resource.id(), message: change.to_string(), calls });
+                return Ok(Applied::More);
             }
         }
     }
-    Ok(true)
+    Ok(Applied::Done)
 }
 
 fn stop_if_interrupted(report: &dyn Report) -> Result<(), Fault> {
@@ -103,6 +132,8 @@ pub async fn look<R: Resource>(resource: &R, cx: &Cx) -> Result<Option<R::Observ
     match resource.observe(cx).await? {
         Observation::Absent => Ok(None),
         Observation::Ours(seen) => Ok(Some(seen)),
+        // What is not ours is not ours to remove.
+        Observation::Foreign { .. } if cx.want == Want::Absent => Ok(None),
         Observation::Foreign { owner: None, seen } if cx.on_existing == OnExisting::Adopt => Ok(Some(seen)),
         Observation::Foreign { owner, .. } => Err(Fault::conflict(&resource.id(), owner.as_deref())),
     }

@@ -10,6 +10,7 @@ mod backoff;
 mod converge;
 pub mod credentials;
 mod preview;
+mod tasks;
 mod walk;
 
 use std::time::Duration;
@@ -18,10 +19,11 @@ use futures::future::BoxFuture;
 
 use crate::domain::event::Happening;
 use crate::domain::job::Trouble;
-use crate::resources::{Conventions, Cx, Fault, Resource, ResourceId};
+use crate::resources::{Conventions, Cx, Fault, Resource, ResourceId, Want};
 
 pub use backoff::full_jitter;
 pub use preview::{Preview, plan};
+pub use tasks::nodes;
 pub use walk::{Verdict, walk};
 
 /// Where a walk tells what it does, and learns whether to go on.
@@ -61,7 +63,9 @@ pub enum Outcome {
 pub trait Node: Send + Sync {
     /// Its id.
     fn id(&self) -> ResourceId;
-    /// What has to be there first.
+    /// What is wanted of it.
+    fn want(&self) -> Want;
+    /// What has to be there first, for it to be there.
     fn needs(&self) -> Vec<ResourceId>;
     /// Its ARN, where AWS gives it one.
     fn arn(&self, conventions: &Conventions) -> Option<String>;
@@ -72,26 +76,35 @@ pub trait Node: Send + Sync {
 }
 
 /// A resource of a known kind, as a node.
-pub struct Typed<R>(pub R);
+pub struct Typed<R> {
+    /// The resource.
+    pub resource: R,
+    /// What is wanted of it.
+    pub want: Want,
+}
 
 impl<R: Resource> Node for Typed<R> {
     fn id(&self) -> ResourceId {
-        self.0.id()
+        self.resource.id()
+    }
+
+    fn want(&self) -> Want {
+        self.want
     }
 
     fn needs(&self) -> Vec<ResourceId> {
-        self.0.needs()
+        self.resource.needs()
     }
 
     fn arn(&self, conventions: &Conventions) -> Option<String> {
-        self.0.arn(conventions)
+        self.resource.arn(conventions)
     }
 
     fn converge<'a>(&'a self, cx: &'a Cx, deadline: crate::clock::Timestamp, report: &'a dyn Report) -> BoxFuture<'a, Outcome> {
-        Box::pin(converge::converge(&self.0, cx, deadline, report))
+        Box::pin(async move { converge::converge(&self.resource, &cx.wanting(self.want), deadline, report).await })
     }
 
     fn preview<'a>(&'a self, cx: &'a Cx) -> BoxFuture<'a, Preview> {
-        Box::pin(preview::preview(&self.0, cx))
+        Box::pin(async move { preview::preview(&self.resource, &cx.wanting(self.want)).await })
     }
 }

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 
 use futures::future::join_all;
 
-use super::converge::look;
+use super::Node;
+use super::converge::{look, planned};
+use super::walk::before;
 use crate::domain::job::TroubleCode;
 use crate::domain::plan::{Action, Plan, PlannedChange};
 use crate::domain::spec::AppSpec;
-use crate::resources::{Change, Conventions, Cx, Fault, Resource, graph};
+use crate::resources::{Change, Cx, Fault, Resource, Want};
 
 /// What would be changed about one resource.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,14 +21,13 @@ pub struct Preview {
     pub warnings: Vec<String>,
 }
 
-/// What a job with this spec would do now. Changes nothing.
-pub async fn plan(spec: &AppSpec, conventions: &Conventions, cx: &Cx) -> Plan {
-    let nodes = graph(spec, conventions);
+/// What a job that walks these nodes would do now. Changes nothing.
+pub async fn plan(spec: &AppSpec, nodes: &[Box<dyn Node>], cx: &Cx) -> Plan {
     let previews = join_all(nodes.iter().map(|node| node.preview(cx))).await;
     let (mut changes, mut warnings) = (Vec::new(), Vec::new());
     let mut out_of_reach = BTreeSet::new();
     for (node, preview) in nodes.iter().zip(previews) {
-        let preview = match node.needs().into_iter().find(|need| out_of_reach.contains(need)) {
+        let preview = match before(node.as_ref(), nodes).into_iter().find(|need| out_of_reach.contains(need)) {
             Some(need) => not_reached(&node.id(), &need),
             None => preview,
         };
@@ -50,13 +51,17 @@ pub async fn preview<R: Resource>(resource: &R, cx: &Cx) -> Preview {
 
 async fn changes<R: Resource>(resource: &R, cx: &Cx) -> Result<Preview, Fault> {
     let seen = look(resource, cx).await?;
-    let planned = resource.plan(seen.as_ref())?;
+    let planned = planned(resource, cx, seen.as_ref())?;
     let mut warnings = planned.warnings;
     warnings.extend(resource.foresee(cx, &planned.changes).await?);
     let id = resource.id();
     let mut changes: Vec<PlannedChange> = planned.changes.iter().map(|change| planned_change(&id, change)).collect();
     if changes.is_empty() {
-        let (resource, detail) = (id.clone(), "is as the spec says".to_owned());
+        let detail = match cx.want {
+            Want::Present => "is as the spec says",
+            Want::Absent => "is not there, or stays",
+        };
+        let (resource, detail) = (id.clone(), detail.to_owned());
         changes.push(PlannedChange { resource, action: Action::None, detail, before: None, after: None, aws_cli: None, error: None });
     }
     Ok(Preview { changes, warnings })

@@ -10,7 +10,7 @@ use super::{Node, Outcome, Report};
 use crate::clock::Timestamp;
 use crate::domain::event::Happening;
 use crate::domain::job::Trouble;
-use crate::resources::{Cx, Fault, ResourceId};
+use crate::resources::{Cx, Fault, ResourceId, Want};
 
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,10 +72,22 @@ enum Readiness {
     Never(ResourceId),
 }
 
+/// What has to be done before a node. What is to be there goes first, so that a change that fails has removed
+/// nothing; then what is to go, each after what needs it.
+pub(super) fn before(node: &dyn Node, nodes: &[Box<dyn Node>]) -> Vec<ResourceId> {
+    match node.want() {
+        Want::Present => node.needs(),
+        Want::Absent => {
+            let first = |other: &&Box<dyn Node>| other.want() == Want::Present || other.needs().contains(&node.id());
+            nodes.iter().filter(first).map(|other| other.id()).collect()
+        }
+    }
+}
+
 /// Whether all that a node needs is done. What the graph does not hold is taken to be there.
 fn readiness(node: &dyn Node, nodes: &[Box<dyn Node>], outcomes: &BTreeMap<ResourceId, Outcome>) -> Readiness {
     let mut ready = Readiness::Ready;
-    for need in node.needs() {
+    for need in before(node, nodes) {
         match outcomes.get(&need) {
             Some(Outcome::Done { .. }) => {}
             Some(_) => return Readiness::Never(need),

@@ -1,5 +1,6 @@
 //! Apps: onboard, list, show, plan, repair.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -16,15 +17,16 @@ use super::problem::{ApiError, Problem};
 use crate::aws::account::PATIENCE;
 use crate::domain::app::{App, AppState, AppSummary};
 use crate::domain::fields::FieldError;
-use crate::domain::job::{Job, JobKind};
+use crate::domain::job::Job;
 use crate::domain::names::{AccountName, AppName};
 use crate::domain::plan::Plan;
 use crate::domain::spec::{AppRequest, AppSpec};
-use crate::engine;
+use crate::domain::task::Task;
+use crate::engine::{self, Node};
 use crate::resources::access_key::KeyRecords;
-use crate::resources::{Cx, Timing, graph};
+use crate::resources::{Cx, Timing, Want};
 use crate::service::Service;
-use crate::store::{AppFilter, NewApp, Refusal, fingerprint};
+use crate::store::{AppFilter, Ask, NewApp, Refusal, fingerprint};
 use crate::worker::RecordsOnly;
 
 /// Onboards an app: user, access key, media policy, buckets, repositories.
@@ -65,8 +67,9 @@ pub async fn onboard(
     let caller = viewer.operator()?;
     let spec = parse_spec(&service, body.required()?)?;
     let key = idempotency_key(&headers, &caller, "POST /v1/apps".into(), &[&body.bytes])?;
-    let resources = resource_ids(&service, &spec)?;
-    let new = NewApp { spec, resources, requested_by: caller.name };
+    let task = Task::Onboard { accept_expiry: false };
+    let resources = steps_of(&service, &task, None, &spec)?;
+    let new = NewApp { spec, resources, accept_expiry: task.accepts_expiry(), requested_by: caller.name };
     answer::accepted(service.store.onboard(new, key).await??)
 }
 
@@ -76,7 +79,7 @@ async fn dry_run_of(service: &Service, body: &serde_json::Value) -> Result<Json<
         return Err(Refusal::AppExists(spec.name).into());
     }
     let app = service.store.app(&spec.name).await?;
-    plan_of(service, &spec, app.as_ref()).await
+    Ok(Json(plan_of(service, &Task::Onboard { accept_expiry: false }, &spec, app.as_ref()).await?))
 }
 
 /// Lists apps in the order they were asked for.
@@ -179,7 +182,8 @@ pub async fn plan(
             spec
         }
     };
-    plan_of(&service, &spec, Some(&app)).await
+    let task = Task::Repair { remove: BTreeSet::new(), accept_expiry: false };
+    Ok(Json(plan_of(&service, &task, &spec, Some(&app)).await?))
 }
 
 /// Asks for a job that brings AWS back to the spec.
@@ -211,8 +215,9 @@ pub async fn repair(
     params.finish()?;
     let app = service.store.app(&name).await?.ok_or(ApiError::NoSuch("such app"))?;
     let key = idempotency_key(&headers, &caller, format!("POST {}", uri.path()), &[])?;
-    let resources = resource_ids(&service, &app.spec)?;
-    answer::accepted(service.store.ask(app.spec.name, JobKind::Repair, resources, caller.name, key).await??)
+    let task = Task::Repair { remove: BTreeSet::new(), accept_expiry: false };
+    let steps = steps_of(&service, &task, Some(&app), &app.spec)?;
+    answer::accepted(service.store.ask(Ask::new(app.spec.name, task, steps, caller.name), key).await??)
 }
 
 /// The spec that a body asks for, in an account that is registered.
@@ -224,40 +229,48 @@ fn parse_spec(service: &Service, body: &serde_json::Value) -> Result<AppSpec, Ap
     Ok(spec)
 }
 
-fn resource_ids(service: &Service, spec: &AppSpec) -> Result<Vec<String>, ApiError> {
+/// The ids of the resources that a task walks.
+pub(super) fn steps_of(service: &Service, task: &Task, app: Option<&App>, spec: &AppSpec) -> Result<Vec<String>, ApiError> {
     let account = service.account(&spec.account).ok_or(ApiError::NoSuch("such account"))?;
-    Ok(graph(spec, &service.conventions(&account)).iter().map(|node| node.id()).collect())
+    Ok(engine::nodes(task, app, spec, &service.conventions(&account)).iter().map(|node| node.id()).collect())
 }
 
-/// What the app has and the spec does not name any more.
-fn left_out(app: Option<&App>, wanted: &[String]) -> Vec<String> {
+/// What the app has and the task does not touch.
+fn left_out(app: Option<&App>, walked: &[Box<dyn Node>]) -> Vec<String> {
     let has = app.map(|app| app.resources.as_slice()).unwrap_or_default().iter().map(|resource| &resource.resource);
-    has.filter(|id| !wanted.contains(id)).map(|id| format!("{id} is not in this spec; it stays in AWS as it is.")).collect()
+    let left = has.filter(|id| !walked.iter().any(|node| node.id() == **id));
+    left.map(|id| format!("{id} is not in this spec; it stays in AWS as it is.")).collect()
 }
 
-async fn plan_of(service: &Service, spec: &AppSpec, app: Option<&App>) -> Result<Json<Plan>, ApiError> {
+/// What a job with this task would do now.
+pub(super) async fn plan_of(service: &Service, task: &Task, spec: &AppSpec, app: Option<&App>) -> Result<Plan, ApiError> {
     let account = service.account(&spec.account).ok_or(ApiError::NoSuch("such account"))?;
     let (records, recorded) = match app {
         Some(app) => (service.store.key_records(app.id).await?, service.store.made_by(app.id).await?),
-        None => (KeyRecords::default(), std::collections::BTreeSet::new()),
+        None => (KeyRecords::default(), BTreeSet::new()),
     };
     // A plan looks afresh: what is remembered of shared things could be wrong by now.
     account.forget();
+    let nodes = engine::nodes(task, app, spec, &service.conventions(&account));
     let cx = Cx {
-        account: account.clone(),
+        account,
         app: spec.name.clone(),
         job: Ulid::nil(),
         accepted_at: service.clock.now(),
         on_existing: spec.on_existing,
         untouched: false,
-        interrupted: std::collections::BTreeMap::new(),
-        recorded,
+        interrupted: Arc::default(),
+        recorded: Arc::new(recorded),
         keys: Arc::new(RecordsOnly(records)),
         clock: service.clock.clone(),
         timing: Timing { turn: PATIENCE, ..service.timing },
         made: Arc::default(),
+        want: Want::Present,
+        remove_adopted: app.and_then(|app| app.removal.as_ref()).is_some_and(|removal| removal.adopted),
+        dropped_tags: Arc::new(task.dropped_tags()),
+        calls: Arc::default(),
     };
-    let mut plan = engine::plan(spec, &service.conventions(&account), &cx).await;
-    plan.warnings.extend(left_out(app, &resource_ids(service, spec)?));
-    Ok(Json(plan))
+    let mut plan = engine::plan(spec, &nodes, &cx).await;
+    plan.warnings.extend(left_out(app, &nodes));
+    Ok(plan)
 }

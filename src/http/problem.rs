@@ -218,6 +218,14 @@ fn of_refusal(refusal: &Refusal) -> Problem {
             .url(format!("/v1/jobs/{job}"))
             .remedy("Retry that one, or ask for a repair of the app."),
         Refusal::State(illegal) => conflict("job_state", illegal.to_string()),
+        Refusal::Changed => {
+            Problem::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", "the app has changed since the ETag of If-Match".into())
+                .remedy("Get the app, look at what has changed, and ask again with its new ETag.")
+        }
+        Refusal::BeingRemoved(app) => conflict("being_removed", format!("the app {app} is being removed"))
+            .url(format!("/v1/apps/{app}"))
+            .remedy("Restore it (POST /v1/apps/{app}/restore), or wait until it is gone."),
+        Refusal::NotBeingRemoved => conflict("not_being_removed", "the app is not being removed".into()),
         Refusal::KeyReused => Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "idempotency_key_reused",

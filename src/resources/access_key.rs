@@ -30,6 +30,7 @@ use crate::domain::job::{Trouble, TroubleCode};
 use crate::domain::names::AppName;
 use crate::domain::plan::Action;
 use crate::domain::spec::AppSpec;
+use crate::domain::task::KeyTarget;
 
 /// An intent to create a key, whose outcome is not known yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +70,41 @@ pub trait KeyLedger: Send + Sync {
 #[derive(Debug, Clone)]
 pub struct AccessKey {
     user: AppName,
+    goal: KeyGoal,
+}
+
+/// What is wanted of the app's keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyGoal {
+    /// One live key of ours.
+    One,
+    /// A key of ours that is none of those that were known.
+    Another {
+        /// The keys that were known.
+        known_keys: Vec<String>,
+        /// The key that makes room, where both of the user's are taken.
+        replace: Option<String>,
+        /// Whether that one goes even if it is in use.
+        force: bool,
+    },
+    /// One key switched on or off, or gone.
+    Switched {
+        /// The key.
+        access_key_id: String,
+        /// What it is to be.
+        to: KeyTarget,
+        /// Whether that is done even if the key is in use.
+        force: bool,
+    },
+    /// No key that works, for the app is removed.
+    Off,
+    /// Those that were switched off for a removal work again.
+    Restored {
+        /// The keys.
+        switched_off: Vec<String>,
+        /// Whether there is to be a live key of ours at last.
+        one: bool,
+    },
 }
 
 /// A key on the user.
@@ -192,7 +228,7 @@ impl Resource for AccessKey {
     ];
 
     fn wanted(spec: &AppSpec, _conventions: &Conventions) -> Vec<Self> {
-        spec.access_key.then(|| Self { user: spec.name.clone() }).into_iter().collect()
+        spec.access_key.then(|| Self::of(spec, KeyGoal::One)).into_iter().collect()
     }
 
     fn id(&self) -> ResourceId {
@@ -250,6 +286,10 @@ impl Resource for AccessKey {
         Ok(Changes { changes, warnings })
     }
 
+    fn plan_absent(&self, _: &Cx, _: &SeenKeys) -> Result<Changes<AccessKeyChange>, Fault> {
+        Ok(Changes::of(Vec::new()))
+    }
+
     async fn apply(&self, cx: &Cx, change: &AccessKeyChange) -> Result<Applied, Fault> {
         match change {
             AccessKeyChange::Close { intent } => cx.keys.close(*intent).await?,
@@ -276,6 +316,11 @@ impl Resource for AccessKey {
 }
 
 impl AccessKey {
+    /// The keys of an app's user, with what is wanted of them.
+    pub fn of(spec: &AppSpec, goal: KeyGoal) -> Self {
+        Self { user: spec.name.clone(), goal }
+    }
+
     async fn create(&self, cx: &Cx, known_keys: Vec<String>) -> Result<(), Fault> {
         // The turn comes first: from the intent on, only the call itself takes time.
         cx.account.turn(Service::Iam, "CreateAccessKey", cx.timing.turn).await?;
@@ -288,7 +333,7 @@ impl AccessKey {
         // A second attempt after a lost answer would make a second key.
         let once = aws_sdk_iam::config::Config::builder().retry_config(RetryConfig::disabled());
         let call = cx.account.iam().create_access_key().user_name(self.user.as_str()).customize().config_override(once).send();
-        let key = match cx.account.call_at_once(Service::Iam, "CreateAccessKey", call).await {
+        let key = match cx.call_at_once(Service::Iam, "CreateAccessKey", call).await {
             Ok(answer) => answer.access_key,
             Err(error) if error.had_no_effect() => {
                 cx.keys.close(intent.id).await?;
@@ -441,7 +486,7 @@ mod tests {
     }
 
     fn plan(seen: &SeenKeys) -> Result<Vec<AccessKeyChange>, Fault> {
-        AccessKey { user: AppName::parse("acme").unwrap() }.plan(Some(seen)).map(|planned| planned.changes)
+        AccessKey { user: AppName::parse("acme").unwrap(), goal: KeyGoal::One }.plan(Some(seen)).map(|planned| planned.changes)
     }
 
     #[test]

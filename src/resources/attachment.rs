@@ -33,34 +33,53 @@ pub enum AttachmentChange {
         /// Where it is, unless it is found under another path.
         arn: String,
     },
+    /// `DetachUserPolicy`.
+    Detach {
+        /// The user.
+        user: AppName,
+        /// The policy's name.
+        policy: String,
+        /// Where it is.
+        arn: String,
+    },
 }
 
 impl fmt::Display for AttachmentChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Attach { user, policy, .. } = self;
-        write!(f, "attach policy {policy} to user {user}")
+        match self {
+            Self::Attach { user, policy, .. } => write!(f, "attach policy {policy} to user {user}"),
+            Self::Detach { user, policy, .. } => write!(f, "detach policy {policy} from user {user}"),
+        }
     }
 }
 
 impl Change for AttachmentChange {
     fn action(&self) -> Action {
-        Action::Create
+        match self {
+            Self::Attach { .. } => Action::Create,
+            Self::Detach { .. } => Action::Delete,
+        }
     }
 
     fn aws_cli(&self) -> String {
-        let Self::Attach { user, arn, .. } = self;
-        format!("aws iam attach-user-policy --user-name {} --policy-arn {}", aws_cli::word(user.as_str()), aws_cli::word(arn))
+        let (command, user, arn) = match self {
+            Self::Attach { user, arn, .. } => ("attach-user-policy", user, arn),
+            Self::Detach { user, arn, .. } => ("detach-user-policy", user, arn),
+        };
+        format!("aws iam {command} --user-name {} --policy-arn {}", aws_cli::word(user.as_str()), aws_cli::word(arn))
     }
 }
 
 impl Resource for Attachment {
-    type Observed = ();
+    /// The attached policy's ARN.
+    type Observed = String;
     type Change = AttachmentChange;
 
     const KIND: &'static str = "iam:attachment";
     const PERMISSIONS: &'static [Permission] = &[
         Permission::new(Service::Iam, "ListAttachedUserPolicies", &["iam:ListAttachedUserPolicies"], Scope::AnyUser),
         Permission::new(Service::Iam, "AttachUserPolicy", &["iam:AttachUserPolicy"], Scope::Users).only(Condition::MediaPoliciesOnly),
+        Permission::new(Service::Iam, "DetachUserPolicy", &["iam:DetachUserPolicy"], Scope::Users).only(Condition::OnOurs),
     ];
 
     fn wanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Self> {
@@ -83,7 +102,7 @@ impl Resource for Attachment {
         cx.has_made(&user::id(&self.user))
     }
 
-    async fn observe(&self, cx: &Cx) -> Result<Observation<()>, Fault> {
+    async fn observe(&self, cx: &Cx) -> Result<Observation<String>, Fault> {
         // A user has ten managed policies by default and twenty at most (IAM quotas), so there is one page.
         let call = cx.account.iam().list_attached_user_policies().user_name(self.user.as_str()).send();
         match cx.call(Service::Iam, "ListAttachedUserPolicies", call).await {
@@ -92,29 +111,48 @@ impl Resource for Attachment {
                 let named = |p: &aws_sdk_iam::types::AttachedPolicy| {
                     p.policy_name().is_some_and(|name| name.eq_ignore_ascii_case(self.policy.name()))
                 };
-                let attached = answer.attached_policies().iter().any(named);
-                Ok(if attached { Observation::Ours(()) } else { Observation::Absent })
+                let attached = answer.attached_policies().iter().find(|policy| named(policy)).and_then(|policy| policy.policy_arn());
+                Ok(attached.map_or(Observation::Absent, |arn| Observation::Ours(arn.to_owned())))
             }
             Err(error) if error.meaning == Meaning::NotFound => Ok(Observation::Absent),
             Err(error) => Err(error.into()),
         }
     }
 
-    fn plan(&self, seen: Option<&()>) -> Result<Changes<AttachmentChange>, Fault> {
+    fn plan(&self, seen: Option<&String>) -> Result<Changes<AttachmentChange>, Fault> {
         let attach =
             || AttachmentChange::Attach { user: self.user.clone(), policy: self.policy.name().to_owned(), arn: self.default_arn.clone() };
         Ok(Changes::of(if seen.is_some() { Vec::new() } else { vec![attach()] }))
     }
 
-    async fn apply(&self, cx: &Cx, AttachmentChange::Attach { user, .. }: &AttachmentChange) -> Result<Applied, Fault> {
-        let call = cx.account.iam().attach_user_policy().user_name(user.as_str()).policy_arn(self.arn_of_policy(cx)).send();
-        let answer = cx.call(Service::Iam, "AttachUserPolicy", call).await;
-        let young = if cx.has_made(&self.policy.id()) { self.policy.id() } else { user::id(&self.user) };
-        answer.map(|_| Applied::Done).map_err(|error| cx.missing_after_create(&young, error))
+    fn plan_absent(&self, _: &Cx, arn: &String) -> Result<Changes<AttachmentChange>, Fault> {
+        let (user, policy, arn) = (self.user.clone(), self.policy.name().to_owned(), arn.clone());
+        Ok(Changes::of(vec![AttachmentChange::Detach { user, policy, arn }]))
+    }
+
+    async fn apply(&self, cx: &Cx, change: &AttachmentChange) -> Result<Applied, Fault> {
+        match change {
+            AttachmentChange::Attach { user, .. } => {
+                let call = cx.account.iam().attach_user_policy().user_name(user.as_str()).policy_arn(self.arn_of_policy(cx)).send();
+                let answer = cx.call(Service::Iam, "AttachUserPolicy", call).await;
+                let young = if cx.has_made(&self.policy.id()) { self.policy.id() } else { user::id(&self.user) };
+                answer.map(|_| Applied::Done).map_err(|error| cx.missing_after_create(&young, error))
+            }
+            AttachmentChange::Detach { user, arn, .. } => {
+                let call = cx.account.iam().detach_user_policy().user_name(user.as_str()).policy_arn(arn).send();
+                Applied::gone(cx.call(Service::Iam, "DetachUserPolicy", call).await)
+            }
+        }
     }
 }
 
 impl Attachment {
+    /// The attachment of the media policy that the spec's mode does not attach.
+    pub fn of_other_mode(spec: &AppSpec, conventions: &Conventions) -> impl Iterator<Item = Self> {
+        let other = AppSpec { media_access: spec.media_access.other(), ..spec.clone() };
+        Self::wanted(&other, conventions).into_iter()
+    }
+
     /// The policy's ARN: it may sit under another path than the one that we would make it at.
     fn arn_of_policy(&self, cx: &Cx) -> String {
         cx.account.remembers(&self.policy.id()).unwrap_or_else(|| self.default_arn.clone())

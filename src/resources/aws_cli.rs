@@ -8,6 +8,11 @@ pub fn word(text: &str) -> String {
     shlex::try_quote(text).map_or_else(|_| String::new(), |quoted| quoted.into_owned())
 }
 
+/// Several words.
+pub fn words(texts: &[String]) -> String {
+    texts.iter().map(|text| word(text)).collect::<Vec<_>>().join(" ")
+}
+
 /// A document as one word of compact JSON.
 pub fn document(value: &impl Serialize) -> String {
     word(&serde_json::to_string(value).unwrap_or_default())

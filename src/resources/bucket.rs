@@ -12,13 +12,14 @@ use std::fmt;
 
 use aws_config::retry::RetryConfig;
 use aws_sdk_s3::types::{
-    BucketLocationConstraint, CorsConfiguration, CorsRule, CreateBucketConfiguration, ObjectOwnership, OwnershipControls,
-    OwnershipControlsRule, PublicAccessBlockConfiguration, Tag, Tagging,
+    BucketLocationConstraint, CorsConfiguration, CorsRule, CreateBucketConfiguration, Delete, ObjectIdentifier, ObjectOwnership,
+    OwnershipControls, OwnershipControlsRule, PublicAccessBlockConfiguration, Tag, Tagging,
 };
 use serde_json::{Value, json};
 
+use super::fault::found;
 use super::{
-    Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, Tags, aws_cli, ownership,
+    Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, Tags, Want, aws_cli, ownership,
 };
 use crate::aws::{AwsError, Meaning, Service};
 use crate::domain::job::{Trouble, TroubleCode};
@@ -58,6 +59,21 @@ pub struct SeenBucket {
     blocked: bool,
     owner_enforced: bool,
     cors: Vec<Cors>,
+    /// Tags that the spec does not name any more.
+    dropped: Vec<String>,
+    /// What is in it, where it is to be deleted.
+    contents: Contents,
+}
+
+/// The first of what is in a bucket: as much as one call deletes.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Contents {
+    /// Versions of objects and delete markers: key and version.
+    versions: Vec<(String, Option<String>)>,
+    /// Multipart uploads that were begun: key and upload.
+    uploads: Vec<(String, String)>,
+    /// Whether there is more.
+    more: bool,
 }
 
 /// What changes a bucket.
@@ -71,6 +87,26 @@ pub enum BucketChange {
     BlockPublicAccess(BucketName),
     /// `PutBucketTagging`, which replaces all tags: these are all.
     Tag(BucketName, Tags),
+    /// `DeleteObjects`: versions of objects and delete markers, a thousand at most.
+    DeleteObjects {
+        /// The bucket.
+        bucket: BucketName,
+        /// Key and version of each.
+        versions: Vec<(String, Option<String>)>,
+        /// Whether there is more.
+        more: bool,
+    },
+    /// `AbortMultipartUpload`.
+    AbortUpload {
+        /// The bucket.
+        bucket: BucketName,
+        /// The object's key.
+        key: String,
+        /// The upload.
+        upload: String,
+    },
+    /// `DeleteBucket`.
+    Delete(BucketName),
     /// `PutBucketCors`, which replaces all rules: these are all.
     SetCors {
         /// The bucket.
@@ -90,6 +126,12 @@ impl fmt::Display for BucketChange {
             Self::BlockPublicAccess(name) => write!(f, "block public access to bucket {name}"),
             Self::Tag(name, _) => write!(f, "tag bucket {name}"),
             Self::SetCors { bucket, .. } => write!(f, "set CORS of bucket {bucket}"),
+            Self::DeleteObjects { bucket, versions, more } => {
+                let more = if *more { ", and there is more" } else { "" };
+                write!(f, "delete {} object versions from bucket {bucket}{more}", versions.len())
+            }
+            Self::AbortUpload { bucket, key, .. } => write!(f, "abort an upload of {key} to bucket {bucket}"),
+            Self::Delete(name) => write!(f, "delete bucket {name}"),
         }
     }
 }
@@ -98,7 +140,8 @@ impl Change for BucketChange {
     fn action(&self) -> Action {
         match self {
             Self::Create(..) => Action::Create,
-            _ => Action::Update,
+            Self::DeleteObjects { .. } | Self::AbortUpload { .. } | Self::Delete(_) => Action::Delete,
+            Self::EnforceOwnership(_) | Self::BlockPublicAccess(_) | Self::Tag(..) | Self::SetCors { .. } => Action::Update,
         }
     }
 
@@ -118,6 +161,7 @@ impl Change for BucketChange {
             Self::BlockPublicAccess(_) => public_access_block_document(),
             Self::Tag(_, tags) => json!({"tags": tags}),
             Self::SetCors { after, .. } => cors_document(after),
+            Self::DeleteObjects { .. } | Self::AbortUpload { .. } | Self::Delete(_) => return None,
         })
     }
 
@@ -133,6 +177,13 @@ impl Change for BucketChange {
                     aws_cli::document(&configuration)
                 )
             }
+            Self::DeleteObjects { bucket, .. } => format!("aws s3 rm s3://{bucket} --recursive"),
+            Self::AbortUpload { bucket, key, upload } => format!(
+                "aws s3api abort-multipart-upload --bucket {bucket} --key {} --upload-id {}",
+                aws_cli::word(key),
+                aws_cli::word(upload)
+            ),
+            Self::Delete(name) => format!("aws s3api delete-bucket --bucket {name}"),
             Self::EnforceOwnership(name) => {
                 format!(
                     "aws s3api put-bucket-ownership-controls --bucket {name} --ownership-controls 'Rules=[{{ObjectOwnership=BucketOwnerEnforced}}]'"
@@ -174,6 +225,11 @@ impl Resource for Bucket {
         Permission::new(Service::S3, "PutBucketOwnershipControls", &["s3:PutBucketOwnershipControls"], Scope::Buckets),
         Permission::new(Service::S3, "GetBucketCors", &["s3:GetBucketCORS"], Scope::Buckets),
         Permission::new(Service::S3, "PutBucketCors", &["s3:PutBucketCORS"], Scope::Buckets),
+        Permission::new(Service::S3, "ListObjectVersions", &["s3:ListBucketVersions"], Scope::Buckets),
+        Permission::new(Service::S3, "ListMultipartUploads", &["s3:ListBucketMultipartUploads"], Scope::Buckets),
+        Permission::new(Service::S3, "DeleteObjects", &["s3:DeleteObject", "s3:DeleteObjectVersion"], Scope::Objects),
+        Permission::new(Service::S3, "AbortMultipartUpload", &["s3:AbortMultipartUpload"], Scope::Objects),
+        Permission::new(Service::S3, "DeleteBucket", &["s3:DeleteBucket"], Scope::Buckets),
         Permission::new(Service::S3, "ListBuckets", &["s3:ListAllMyBuckets"], Scope::Everything),
     ];
 
@@ -211,13 +267,18 @@ impl Resource for Bucket {
         if let Some(region) = region.as_deref().filter(|region| *region != self.spec.region.as_str()) {
             return Err(self.elsewhere(region));
         }
+        if cx.want == Want::Absent {
+            return self.see_to_delete(cx, region).await;
+        }
         let (tags, blocked, owner_enforced, cors) =
             tokio::try_join!(self.see_tags(cx), self.see_block(cx), self.see_ownership(cx), self.see_cors(cx))?;
         if tags.is_empty() && self.is_from_this_job(cx).await? {
             cx.note_made_by_us(&self.id());
         }
         let made_by_us = ownership::is_made_by_us(cx, &self.id(), &tags);
-        let seen = SeenBucket { region, tags: tags.clone(), made_by_us, blocked, owner_enforced, cors };
+        let dropped = ownership::dropped(cx, &tags);
+        let seen =
+            SeenBucket { region, tags: tags.clone(), made_by_us, blocked, owner_enforced, cors, dropped, contents: Contents::default() };
         Ok(ownership::sort(cx, &self.id(), &tags, seen))
     }
 
@@ -238,9 +299,10 @@ impl Resource for Bucket {
             changes.push(BucketChange::EnforceOwnership(name.clone()));
         }
         let missing = ownership::missing(&self.tags, &seen.tags, seen.made_by_us);
-        if !missing.is_empty() {
+        if !missing.is_empty() || !seen.dropped.is_empty() {
             let mut tags = seen.tags.clone();
             tags.extend(missing);
+            tags.retain(|key, _| !seen.dropped.contains(key));
             changes.push(BucketChange::Tag(name.clone(), tags));
         }
         let after = self.cors_over(seen);
@@ -250,8 +312,27 @@ impl Resource for Bucket {
         Ok(Changes::of(changes))
     }
 
+    /// One that is to go was asked for by name, so it goes whoever made it. It is emptied part by part.
+    fn plan_absent(&self, _: &Cx, seen: &SeenBucket) -> Result<Changes<BucketChange>, Fault> {
+        let (bucket, contents) = (self.spec.name.clone(), &seen.contents);
+        let abort = |(key, upload): &(String, String)| {
+            let (bucket, key, upload) = (bucket.clone(), key.clone(), upload.clone());
+            BucketChange::AbortUpload { bucket, key, upload }
+        };
+        let mut changes: Vec<BucketChange> = contents.uploads.iter().map(abort).collect();
+        if !contents.versions.is_empty() {
+            let (versions, more) = (contents.versions.clone(), contents.more);
+            changes.push(BucketChange::DeleteObjects { bucket: bucket.clone(), versions, more });
+        }
+        changes.push(BucketChange::Delete(bucket));
+        Ok(Changes::of(changes))
+    }
+
     async fn apply(&self, cx: &Cx, change: &BucketChange) -> Result<Applied, Fault> {
         match change {
+            BucketChange::DeleteObjects { versions, more, .. } => self.delete_objects(cx, versions, *more).await,
+            BucketChange::AbortUpload { key, upload, .. } => self.abort_upload(cx, key, upload).await,
+            BucketChange::Delete(_) => self.delete(cx).await,
             BucketChange::Create(_, region, tags) => self.create(cx, region, &ownership::on_creation(cx, tags)).await,
             BucketChange::EnforceOwnership(_) => self.enforce_ownership(cx).await,
             BucketChange::BlockPublicAccess(_) => self.block_public_access(cx).await,
@@ -377,6 +458,7 @@ impl Bucket {
         call: impl Future<Output = Result<T, aws_sdk_s3::error::SdkError<E, aws_smithy_runtime_api::client::orchestrator::HttpResponse>>>,
     ) -> Result<Applied, Fault>
     where
+        T: aws_sdk_s3::operation::RequestId,
         E: aws_smithy_types::error::metadata::ProvideErrorMetadata + std::error::Error + 'static,
     {
         let answer = cx.call(Service::S3, operation, call).await;
@@ -436,6 +518,69 @@ impl Bucket {
                 return Ok(false);
             }
         }
+    }
+
+    /// Whose the bucket is, and the first of what is in it.
+    async fn see_to_delete(&self, cx: &Cx, region: Option<String>) -> Result<Observation<SeenBucket>, Fault> {
+        let tags = self.see_tags(cx).await?;
+        let made_by_us = ownership::is_made_by_us(cx, &self.id(), &tags);
+        let seen = SeenBucket { region, tags: tags.clone(), made_by_us, ..SeenBucket::default() };
+        match ownership::sort(cx, &self.id(), &tags, seen) {
+            Observation::Ours(mut seen) => {
+                seen.contents = self.see_contents(cx).await?;
+                Ok(Observation::Ours(seen))
+            }
+            foreign => Ok(foreign),
+        }
+    }
+
+    async fn see_contents(&self, cx: &Cx) -> Result<Contents, Fault> {
+        let s3 = cx.account.s3(&self.spec.region);
+        let call = s3.list_object_versions().bucket(self.name()).expected_bucket_owner(&self.account_id).send();
+        let page = cx.call(Service::S3, "ListObjectVersions", call).await?;
+        let objects = page.versions().iter().map(|it| (it.key(), it.version_id()));
+        let markers = page.delete_markers().iter().map(|it| (it.key(), it.version_id()));
+        let versions = objects.chain(markers).filter_map(|(key, id)| Some((key?.to_owned(), id.map(str::to_owned)))).collect();
+        let call = s3.list_multipart_uploads().bucket(self.name()).expected_bucket_owner(&self.account_id).send();
+        let uploads = cx.call(Service::S3, "ListMultipartUploads", call).await?;
+        let uploads: Vec<_> = uploads.uploads().iter().filter_map(|it| Some((it.key()?.to_owned(), it.upload_id()?.to_owned()))).collect();
+        Ok(Contents { versions, uploads, more: page.is_truncated() == Some(true) })
+    }
+
+    async fn delete_objects(&self, cx: &Cx, versions: &[(String, Option<String>)], more: bool) -> Result<Applied, Fault> {
+        let object = |(key, id): &(String, Option<String>)| ObjectIdentifier::builder().key(key).set_version_id(id.clone()).build();
+        let objects = versions.iter().map(object).collect::<Result<Vec<_>, _>>().map_err(Fault::of_sdk)?;
+        let delete = Delete::builder().set_objects(Some(objects)).quiet(true).build().map_err(Fault::of_sdk)?;
+        let call = cx.account.s3(&self.spec.region).delete_objects().bucket(self.name()).delete(delete);
+        let answer = cx.call(Service::S3, "DeleteObjects", call.expected_bucket_owner(&self.account_id).send()).await?;
+        if let Some(error) = answer.errors().first() {
+            return Err(self.not_deleted(error));
+        }
+        Ok(if more { Applied::More } else { Applied::Done })
+    }
+
+    /// An object that S3 keeps, for one because it is locked.
+    fn not_deleted(&self, error: &aws_sdk_s3::types::Error) -> Fault {
+        let (key, code) = (error.key().unwrap_or_default(), error.code().unwrap_or_default());
+        Fault::Blocked(Trouble {
+            code: TroubleCode::Rejected,
+            detail: format!("S3 does not delete {key} from bucket {}: {code}: {}", self.name(), error.message().unwrap_or_default()),
+            remedy: Some("Look for a lock or a policy on the object, take it away, and retry the job.".into()),
+            retryable: false,
+            aws: None,
+        })
+    }
+
+    async fn abort_upload(&self, cx: &Cx, key: &str, upload: &str) -> Result<Applied, Fault> {
+        let call = cx.account.s3(&self.spec.region).abort_multipart_upload().bucket(self.name()).key(key).upload_id(upload);
+        let call = call.expected_bucket_owner(&self.account_id).send();
+        Applied::gone(cx.call(Service::S3, "AbortMultipartUpload", call).await)
+    }
+
+    async fn delete(&self, cx: &Cx) -> Result<Applied, Fault> {
+        let call = cx.account.s3(&self.spec.region).delete_bucket().bucket(self.name());
+        let answer = cx.call(Service::S3, "DeleteBucket", call.expected_bucket_owner(&self.account_id).send()).await;
+        cx.deleted(&self.id(), answer, "Find out who writes to the bucket, and end that")
     }
 
     /// The fault of a HEAD that answered 403: a call whose refusals have a body tells whether it is the
@@ -517,15 +662,6 @@ impl Cors {
 /// Whether two lists of rules allow the same; the first rule that matches decides, so their order counts.
 fn same_cors(a: &[Cors], b: &[Cors]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.same(b))
-}
-
-/// A setting that is not there is no error.
-fn found<T>(answer: Result<T, AwsError>) -> Result<Option<T>, Fault> {
-    match answer {
-        Ok(answer) => Ok(Some(answer)),
-        Err(error) if error.meaning == Meaning::NotFound => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }
 
 fn sdk_tags(tags: &Tags) -> Result<Vec<Tag>, Fault> {

@@ -8,15 +8,17 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use aws_sdk_iam::operation::RequestId;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use ulid::Ulid;
 
 use super::access_key::KeyLedger;
-use super::{Fault, ResourceId};
+use super::{Applied, Fault, ResourceId, Want};
 use crate::aws::{Account, AwsError, Meaning, Service};
 use crate::clock::{Clock, Timestamp};
+use crate::domain::event::AwsCall;
 use crate::domain::names::AppName;
 use crate::domain::spec::OnExisting;
 
@@ -56,7 +58,11 @@ impl Default for Timing {
     }
 }
 
+/// What the names of operations begin with that change nothing.
+const LOOKS: [&str; 4] = ["Get", "List", "Head", "Describe"];
+
 /// What a resource works with.
+#[derive(Clone)]
 pub struct Cx {
     /// The account that the app lives in.
     pub account: Arc<Account>,
@@ -71,9 +77,9 @@ pub struct Cx {
     /// Whether no job has looked at the app's things yet, so that creates may be tried first.
     pub untouched: bool,
     /// What an earlier attempt was at when it was interrupted, and since when: it may have made these.
-    pub interrupted: BTreeMap<ResourceId, Timestamp>,
+    pub interrupted: Arc<BTreeMap<ResourceId, Timestamp>>,
     /// What our record says that jobs of this app have made.
-    pub recorded: BTreeSet<ResourceId>,
+    pub recorded: Arc<BTreeSet<ResourceId>>,
     /// Where intents and secrets of access keys are written.
     pub keys: Arc<dyn KeyLedger>,
     /// The clock.
@@ -82,6 +88,31 @@ pub struct Cx {
     pub timing: Timing,
     /// What this attempt has made, and when.
     pub made: Arc<Made>,
+    /// What is wanted of the resource that works with this.
+    pub want: Want,
+    /// Whether also what was adopted is removed, where it is not data.
+    pub remove_adopted: bool,
+    /// Keys of tags that are taken off.
+    pub dropped_tags: Arc<BTreeSet<String>>,
+    /// The calls that have changed something since they were last taken.
+    pub calls: Arc<Calls>,
+}
+
+/// Calls that have changed something in AWS.
+#[derive(Debug, Default)]
+pub struct Calls(Mutex<Vec<AwsCall>>);
+
+impl Calls {
+    /// Takes note of a call.
+    pub fn note(&self, service: Service, operation: &str, request_id: Option<&str>) {
+        let call = AwsCall { service: service.to_string(), operation: operation.to_owned(), request_id: request_id.map(str::to_owned) };
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+    }
+
+    /// Those noted since the last time.
+    pub fn take(&self) -> Vec<AwsCall> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// What an attempt has made, and when; and what it may have made.
@@ -91,6 +122,8 @@ pub struct Made {
     perhaps: Mutex<BTreeMap<ResourceId, Timestamp>>,
     by_tags: Mutex<BTreeSet<ResourceId>>,
     arns: Mutex<HashMap<ResourceId, String>>,
+    /// What AWS did not delete because something hangs on it, and since when.
+    held: Mutex<HashMap<ResourceId, Timestamp>>,
 }
 
 impl Made {
@@ -115,7 +148,13 @@ impl Made {
 }
 
 impl Cx {
-    /// Makes an AWS call of this job.
+    /// The same for one resource: what is wanted of it, and its own note of calls.
+    #[must_use]
+    pub fn wanting(&self, want: Want) -> Self {
+        Self { want, calls: Arc::default(), ..self.clone() }
+    }
+
+    /// Makes an AWS call of this job, and takes note of it if it is one that changes something.
     ///
     /// # Errors
     /// What AWS refused, with its meaning.
@@ -126,10 +165,32 @@ impl Cx {
         call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     ) -> Result<T, AwsError>
     where
+        T: RequestId,
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         self.account.turn(service, operation, self.timing.turn).await?;
-        self.account.call_at_once(service, operation, call).await
+        self.call_at_once(service, operation, call).await
+    }
+
+    /// The same without waiting for a turn.
+    ///
+    /// # Errors
+    /// What AWS refused, with its meaning.
+    pub async fn call_at_once<T, E>(
+        &self,
+        service: Service,
+        operation: &'static str,
+        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, AwsError>
+    where
+        T: RequestId,
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let answer = self.account.call_at_once(service, operation, call).await?;
+        if !LOOKS.iter().any(|verb| operation.starts_with(verb)) {
+            self.calls.note(service, operation, answer.request_id());
+        }
+        Ok(answer)
     }
 
     /// Takes note that this attempt has made `id`.
@@ -168,6 +229,31 @@ impl Cx {
     /// Whether this attempt has made `id`.
     pub fn has_made(&self, id: &str) -> bool {
         self.made.has(id)
+    }
+
+    /// Whether AWS did not delete `id` in this attempt because something hangs on it.
+    pub fn is_held(&self, id: &str) -> bool {
+        self.made.held.lock().unwrap_or_else(PoisonError::into_inner).contains_key(id)
+    }
+
+    /// What the answer to the deletion of `id` means. Something that hangs on it is looked for once more; after
+    /// that it may be that AWS still shows what is gone already, and at last it is for a person.
+    ///
+    /// # Errors
+    /// When it is not deleted; `remedy` says what a person does about what hangs on it.
+    pub fn deleted<T>(&self, id: &str, answer: Result<T, AwsError>, remedy: &str) -> Result<Applied, Fault> {
+        let error = match answer {
+            Err(error) if error.meaning == Meaning::InUse => error,
+            answer => return Applied::gone(answer),
+        };
+        let now = self.clock.now();
+        let first = self.made.held.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), now);
+        let Some(since) = first else { return Ok(Applied::More) };
+        self.made.held.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), since);
+        if now.since(since) < self.timing.propagation {
+            return Err(Fault::Wait { why: error.to_string(), after: self.timing.settle });
+        }
+        Err(Fault::held(&error, remedy))
     }
 
     /// The fault of a call that did not find `id`: shortly after our own create, AWS just does not show it yet.

@@ -55,6 +55,17 @@ impl Fault {
         Self::Rejected(Trouble { code: TroubleCode::Conflict, detail, remedy: Some(remedy), retryable: false, aws: None })
     }
 
+    /// AWS does not delete a thing that something hangs on.
+    pub fn held(error: &AwsError, remedy: &str) -> Self {
+        Self::Blocked(Trouble {
+            code: TroubleCode::Conflict,
+            detail: error.to_string(),
+            remedy: Some(format!("{remedy}, then retry the job.")),
+            retryable: false,
+            aws: Some(error.refusal()),
+        })
+    }
+
     /// A request could not even be built, which is a defect here.
     pub fn of_sdk(error: aws_smithy_types::error::operation::BuildError) -> Self {
         Self::Rejected(Trouble {
@@ -89,6 +100,7 @@ impl From<AwsError> for Fault {
         };
         match error.meaning {
             Meaning::Settling => Self::Wait { why: error.to_string(), after: Duration::from_secs(1) },
+            Meaning::InUse => Self::held(&error, "Take away what hangs on it"),
             Meaning::Throttled | Meaning::Transient | Meaning::NotFound | Meaning::AlreadyExists => {
                 Self::Retry(trouble(TroubleCode::Unavailable, None, true))
             }
@@ -108,6 +120,15 @@ impl From<AwsError> for Fault {
             }
             Meaning::Rejected => Self::Rejected(trouble(TroubleCode::Rejected, None, false)),
         }
+    }
+}
+
+/// What a look found; that it is not there is no error.
+pub(super) fn found<T>(answer: Result<T, AwsError>) -> Result<Option<T>, Fault> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.meaning == Meaning::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -91,6 +91,11 @@ impl Resource for Group {
         Ok(Changes::of(if seen.is_some() { Vec::new() } else { vec![GroupChange::Create(self.name.clone())] }))
     }
 
+    /// It is the account's.
+    fn plan_absent(&self, _: &Cx, (): &()) -> Result<Changes<GroupChange>, Fault> {
+        Ok(Changes::of(Vec::new()))
+    }
+
     async fn apply(&self, cx: &Cx, GroupChange::Create(name): &GroupChange) -> Result<Applied, Fault> {
         let call = cx.account.iam().create_group().group_name(name.as_str()).send();
         match cx.call(Service::Iam, "CreateGroup", call).await {

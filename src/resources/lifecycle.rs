@@ -137,6 +137,11 @@ impl Resource for RepositoryLifecycle {
         }]))
     }
 
+    /// It goes with its repository.
+    fn plan_absent(&self, _: &Cx, _: &SeenLifecycle) -> Result<Changes<LifecycleChange>, Fault> {
+        Ok(Changes::of(Vec::new()))
+    }
+
     async fn apply(&self, cx: &Cx, LifecycleChange::Put { after, .. }: &LifecycleChange) -> Result<Applied, Fault> {
         let call = cx.account.ecr(&self.region).put_lifecycle_policy().repository_name(self.repository.as_str());
         let call = call.lifecycle_policy_text(after.to_document()).send();

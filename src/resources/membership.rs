@@ -22,24 +22,34 @@ pub struct Membership {
 pub enum MembershipChange {
     /// `AddUserToGroup`.
     Add(Membership),
+    /// `RemoveUserFromGroup`.
+    Remove(Membership),
 }
 
 impl fmt::Display for MembershipChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Add(it) = self;
-        write!(f, "add user {} to group {}", it.user, it.group)
+        match self {
+            Self::Add(it) => write!(f, "add user {} to group {}", it.user, it.group),
+            Self::Remove(it) => write!(f, "remove user {} from group {}", it.user, it.group),
+        }
     }
 }
 
 impl Change for MembershipChange {
     fn action(&self) -> Action {
-        Action::Create
+        match self {
+            Self::Add(_) => Action::Create,
+            Self::Remove(_) => Action::Delete,
+        }
     }
 
     fn aws_cli(&self) -> String {
-        let Self::Add(it) = self;
+        let (command, it) = match self {
+            Self::Add(it) => ("add-user-to-group", it),
+            Self::Remove(it) => ("remove-user-from-group", it),
+        };
         let (group, user) = (aws_cli::word(it.group.as_str()), aws_cli::word(it.user.as_str()));
-        format!("aws iam add-user-to-group --group-name {group} --user-name {user}")
+        format!("aws iam {command} --group-name {group} --user-name {user}")
     }
 }
 
@@ -51,6 +61,7 @@ impl Resource for Membership {
     const PERMISSIONS: &'static [Permission] = &[
         Permission::new(Service::Iam, "ListGroupsForUser", &["iam:ListGroupsForUser"], Scope::AnyUser),
         Permission::new(Service::Iam, "AddUserToGroup", &["iam:AddUserToGroup"], Scope::Group),
+        Permission::new(Service::Iam, "RemoveUserFromGroup", &["iam:RemoveUserFromGroup"], Scope::Group),
     ];
 
     fn wanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Self> {
@@ -84,9 +95,21 @@ impl Resource for Membership {
         Ok(Changes::of(if seen.is_some() { Vec::new() } else { vec![MembershipChange::Add(self.clone())] }))
     }
 
-    async fn apply(&self, cx: &Cx, MembershipChange::Add(it): &MembershipChange) -> Result<Applied, Fault> {
-        let call = cx.account.iam().add_user_to_group().group_name(it.group.as_str()).user_name(it.user.as_str()).send();
-        let answer = cx.call(Service::Iam, "AddUserToGroup", call).await;
-        answer.map(|_| Applied::Done).map_err(|error| cx.missing_after_create(&user::id(&self.user), error))
+    fn plan_absent(&self, _: &Cx, (): &()) -> Result<Changes<MembershipChange>, Fault> {
+        Ok(Changes::of(vec![MembershipChange::Remove(self.clone())]))
+    }
+
+    async fn apply(&self, cx: &Cx, change: &MembershipChange) -> Result<Applied, Fault> {
+        match change {
+            MembershipChange::Add(it) => {
+                let call = cx.account.iam().add_user_to_group().group_name(it.group.as_str()).user_name(it.user.as_str()).send();
+                let answer = cx.call(Service::Iam, "AddUserToGroup", call).await;
+                answer.map(|_| Applied::Done).map_err(|error| cx.missing_after_create(&user::id(&self.user), error))
+            }
+            MembershipChange::Remove(it) => {
+                let call = cx.account.iam().remove_user_from_group().group_name(it.group.as_str()).user_name(it.user.as_str()).send();
+                Applied::gone(cx.call(Service::Iam, "RemoveUserFromGroup", call).await)
+            }
+        }
     }
 }

@@ -13,6 +13,7 @@ use std::future::Future;
 
 use serde_json::Value;
 
+use crate::aws::{AwsError, Meaning};
 use crate::domain::names::{GroupName, IamPath, PolicyName};
 use crate::domain::plan::Action;
 use crate::domain::spec::{AppSpec, Defaults};
@@ -20,6 +21,7 @@ use crate::domain::spec::{AppSpec, Defaults};
 pub mod access_key;
 pub mod attachment;
 mod aws_cli;
+mod belongings;
 pub mod bucket;
 pub mod context;
 mod fault;
@@ -56,6 +58,16 @@ pub enum Observation<T> {
     },
 }
 
+/// What is wanted of a thing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Want {
+    /// That it is there, as the spec says.
+    #[default]
+    Present,
+    /// That it is not there any more; what was adopted is given back.
+    Absent,
+}
+
 /// The changes that would bring what is there to what is wanted, and what a person should know.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Changes<C> {
@@ -79,6 +91,21 @@ pub enum Applied {
     Done,
     /// A create met a thing by that name: look again, it may be our own.
     MetExisting,
+    /// One part of a long change is made: look again for what is left of it.
+    More,
+}
+
+impl Applied {
+    /// What an answer to a deletion means: not found is success.
+    ///
+    /// # Errors
+    /// Any other refusal.
+    pub fn gone<T>(answer: Result<T, AwsError>) -> Result<Self, Fault> {
+        match answer {
+            Err(error) if error.meaning != Meaning::NotFound => Err(error.into()),
+            _ => Ok(Self::Done),
+        }
+    }
 }
 
 /// One AWS call that changes something. Its text says what it does, as plans and events show it.
@@ -162,6 +189,13 @@ pub trait Resource: Send + Sync + Clone + 'static {
     /// When a person has to decide, or it can never work.
     fn plan(&self, seen: Option<&Self::Observed>) -> Result<Changes<Self::Change>, Fault>;
 
+    /// What to change so that what is there is not there any more, in an order that works. A look for this
+    /// knows what it is for by `cx.want`.
+    ///
+    /// # Errors
+    /// When a person has to decide, or it can never work.
+    fn plan_absent(&self, cx: &Cx, seen: &Self::Observed) -> Result<Changes<Self::Change>, Fault>;
+
     /// Makes one change.
     fn apply(&self, cx: &Cx, change: &Self::Change) -> impl Future<Output = Result<Applied, Fault>> + Send;
 
@@ -189,11 +223,11 @@ macro_rules! kinds {
             all
         }
 
-        /// Everything that an app's spec asks for, each as a node of the graph.
-        pub fn graph(spec: &AppSpec, conventions: &Conventions) -> Vec<Box<dyn crate::engine::Node>> {
+        /// Everything that an app's spec asks for, each as a node of the graph, wanted there or not there any more.
+        pub fn graph(spec: &AppSpec, conventions: &Conventions, want: Want) -> Vec<Box<dyn crate::engine::Node>> {
             let mut nodes: Vec<Box<dyn crate::engine::Node>> = Vec::new();
             $(for resource in <$kind as Resource>::wanted(spec, conventions) {
-                nodes.push(Box::new(crate::engine::Typed(resource)));
+                nodes.push(Box::new(crate::engine::Typed { resource, want }));
             })+
             nodes
         }

@@ -52,6 +52,21 @@ pub fn missing(wanted: &Tags, seen: &Tags, made_by_us: bool) -> Tags {
     missing
 }
 
+/// The tags to take off what is there: those that the spec does not name any more.
+pub fn dropped(cx: &Cx, seen: &Tags) -> Vec<String> {
+    seen.keys().filter(|key| cx.dropped_tags.contains(*key)).cloned().collect()
+}
+
+/// Our own tags on a thing, to be taken off when it is given back.
+pub fn ours(seen: &Tags) -> Vec<String> {
+    seen.keys().filter(|key| key.starts_with(TAG_PREFIX)).cloned().collect()
+}
+
+/// Whether a thing that is wanted absent is left to whoever had it before its app: it was adopted.
+pub fn is_left(cx: &Cx, made_by_us: bool) -> bool {
+    !made_by_us && !cx.remove_adopted
+}
+
 /// Whether a thing with these tags was there before its app, or is about to be adopted.
 pub fn is_adopted(seen: &Tags) -> bool {
     seen.contains_key(&adopted_key()) || !seen.contains_key(&app_key())

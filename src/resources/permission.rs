@@ -23,6 +23,8 @@ pub enum Scope {
     Policies,
     /// Buckets.
     Buckets,
+    /// What is in buckets.
+    Objects,
     /// Repositories of this account.
     Repositories,
 }
@@ -121,6 +123,7 @@ impl Scope {
                     .collect::<Vec<_>>()
             ),
             Self::Buckets => json!(format!("arn:{}:s3:::*", c.partition)),
+            Self::Objects => json!(format!("arn:{}:s3:::*/*", c.partition)),
             Self::Repositories => json!(format!("arn:{}:ecr:*:{}:repository/*", c.partition, c.account_id)),
         }
     }

@@ -45,6 +45,8 @@ pub struct SeenPolicy {
     made_by_us: bool,
     /// Versions that are not the default one, oldest first.
     old_versions: Vec<String>,
+    /// Tags that the spec does not name any more.
+    dropped: Vec<String>,
 }
 
 /// What changes a policy.
@@ -75,6 +77,18 @@ pub enum PolicyChange {
         /// What it will say.
         after: PolicyDocument,
     },
+    /// `DeletePolicy`.
+    Delete {
+        /// The policy.
+        arn: String,
+    },
+    /// `UntagPolicy`.
+    Untag {
+        /// The policy.
+        arn: String,
+        /// The keys of the tags to take off.
+        keys: Vec<String>,
+    },
     /// `TagPolicy`.
     Tag {
         /// The policy.
@@ -90,6 +104,8 @@ impl fmt::Display for PolicyChange {
             Self::Create { name, .. } => write!(f, "create policy {name}"),
             Self::Prune { arn, version } => write!(f, "delete the old version {version} of {arn}"),
             Self::Rewrite { arn, .. } => write!(f, "set a new default version of {arn}"),
+            Self::Delete { arn } => write!(f, "delete policy {arn}"),
+            Self::Untag { arn, keys } => write!(f, "untag {arn}: {}", keys.join(", ")),
             Self::Tag { arn, tags } => write!(f, "tag {arn} with {}", tags.keys().cloned().collect::<Vec<_>>().join(", ")),
         }
     }
@@ -99,8 +115,8 @@ impl Change for PolicyChange {
     fn action(&self) -> Action {
         match self {
             Self::Create { .. } => Action::Create,
-            Self::Prune { .. } => Action::Delete,
-            Self::Rewrite { .. } | Self::Tag { .. } => Action::Update,
+            Self::Prune { .. } | Self::Delete { .. } => Action::Delete,
+            Self::Rewrite { .. } | Self::Tag { .. } | Self::Untag { .. } => Action::Update,
         }
     }
 
@@ -116,7 +132,7 @@ impl Change for PolicyChange {
             Self::Create { document, .. } => Some(json!(document)),
             Self::Rewrite { after, .. } => Some(json!(after)),
             Self::Tag { tags, .. } => Some(json!({"tags": tags})),
-            Self::Prune { .. } => None,
+            Self::Prune { .. } | Self::Delete { .. } | Self::Untag { .. } => None,
         }
     }
 
@@ -130,6 +146,10 @@ impl Change for PolicyChange {
                     aws_cli::word(DESCRIPTION),
                     aws_cli::document(document)
                 )
+            }
+            Self::Delete { arn } => format!("aws iam delete-policy --policy-arn {}", aws_cli::word(arn)),
+            Self::Untag { arn, keys } => {
+                format!("aws iam untag-policy --policy-arn {} --tag-keys {}", aws_cli::word(arn), aws_cli::words(keys))
             }
             Self::Prune { arn, version } => {
                 format!("aws iam delete-policy-version --policy-arn {} --version-id {}", aws_cli::word(arn), aws_cli::word(version))
@@ -159,6 +179,8 @@ impl Resource for Policy {
         Permission::new(Service::Iam, "CreatePolicyVersion", &["iam:CreatePolicyVersion"], Scope::Policies).only(Condition::OnOurs),
         Permission::new(Service::Iam, "DeletePolicyVersion", &["iam:DeletePolicyVersion"], Scope::Policies).only(Condition::OnOurs),
         Permission::new(Service::Iam, "TagPolicy", &["iam:TagPolicy"], Scope::Policies),
+        Permission::new(Service::Iam, "UntagPolicy", &["iam:UntagPolicy"], Scope::Policies).only(Condition::OnOurs),
+        Permission::new(Service::Iam, "DeletePolicy", &["iam:DeletePolicy"], Scope::Policies).only(Condition::OnOurs),
         Permission::new(Service::Iam, "ListPolicies", &["iam:ListPolicies"], Scope::Everything),
     ];
 
@@ -187,7 +209,14 @@ impl Resource for Policy {
     async fn observe(&self, cx: &Cx) -> Result<Observation<SeenPolicy>, Fault> {
         if let Some(arn) = cx.account.remembers(&self.id_as_wanted()).filter(|_| self.tags.is_none()) {
             let document = Some(self.document.clone());
-            return Ok(Observation::Ours(SeenPolicy { arn, document, tags: Tags::new(), made_by_us: false, old_versions: Vec::new() }));
+            return Ok(Observation::Ours(SeenPolicy {
+                arn,
+                document,
+                tags: Tags::new(),
+                made_by_us: false,
+                old_versions: Vec::new(),
+                dropped: Vec::new(),
+            }));
         }
         let Some(seen) = self.look(cx).await? else { return Ok(Observation::Absent) };
         cx.note_arn(self.id(), &seen.arn);
@@ -220,11 +249,30 @@ impl Resource for Policy {
         if !missing.is_empty() {
             changes.push(PolicyChange::Tag { arn: seen.arn.clone(), tags: missing });
         }
+        if !seen.dropped.is_empty() {
+            changes.push(PolicyChange::Untag { arn: seen.arn.clone(), keys: seen.dropped.clone() });
+        }
         if !same {
             changes.extend(seen.prune()?);
             changes.push(PolicyChange::Rewrite { arn: seen.arn.clone(), before: seen.document.clone(), after: self.document.clone() });
         }
         Ok(Changes { changes, warnings })
+    }
+
+    /// A shared one is the account's.
+    fn plan_absent(&self, cx: &Cx, seen: &SeenPolicy) -> Result<Changes<PolicyChange>, Fault> {
+        if self.tags.is_none() {
+            return Ok(Changes::of(Vec::new()));
+        }
+        let arn = seen.arn.clone();
+        if ownership::is_left(cx, seen.made_by_us) {
+            let keys = ownership::ours(&seen.tags);
+            return Ok(Changes::of(vec![PolicyChange::Untag { arn, keys }]));
+        }
+        let prune = |version: &String| PolicyChange::Prune { arn: arn.clone(), version: version.clone() };
+        let mut changes: Vec<PolicyChange> = seen.old_versions.iter().map(prune).collect();
+        changes.push(PolicyChange::Delete { arn });
+        Ok(Changes::of(changes))
     }
 
     async fn apply(&self, cx: &Cx, change: &PolicyChange) -> Result<Applied, Fault> {
@@ -244,6 +292,18 @@ impl Resource for Policy {
                 let call = iam.create_policy_version().policy_arn(arn).policy_document(after.to_document()).set_as_default(true);
                 let call = call.customize().config_override(once).send();
                 cx.call(Service::Iam, "CreatePolicyVersion", call).await?;
+            }
+            PolicyChange::Delete { arn } => {
+                let call = iam.delete_policy().policy_arn(arn).send();
+                return cx.deleted(
+                    &self.id(),
+                    cx.call(Service::Iam, "DeletePolicy", call).await,
+                    "Detach it from what else it is attached to",
+                );
+            }
+            PolicyChange::Untag { arn, keys } => {
+                let call = iam.untag_policy().policy_arn(arn).set_tag_keys(Some(keys.clone())).send();
+                cx.call(Service::Iam, "UntagPolicy", call).await?;
             }
             PolicyChange::Tag { arn, tags } => {
                 let call = iam.tag_policy().policy_arn(arn).set_tags(Some(user::sdk_tags(tags)?)).send();
@@ -311,7 +371,8 @@ impl Policy {
         let made_by_us = ownership::is_made_by_us(cx, &self.id(), &tags);
         let document = self.document_of(cx, &arn, policy.default_version_id().unwrap_or("v1")).await?;
         let old_versions = if self.tags.is_some() { old_versions(cx, &arn).await? } else { Vec::new() };
-        Ok(Some(SeenPolicy { arn, document, tags, made_by_us, old_versions }))
+        let dropped = ownership::dropped(cx, &tags);
+        Ok(Some(SeenPolicy { arn, document, tags, made_by_us, old_versions, dropped }))
     }
 
     async fn find_elsewhere(&self, cx: &Cx) -> Result<Option<aws_sdk_iam::types::Policy>, Fault> {

@@ -2,13 +2,16 @@
 //!
 //! Invariant: a repository by the wanted name that does not carry the app's tag is foreign.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use aws_sdk_ecr::types::Tag;
 use serde_json::{Value, json};
 
 use super::permission::Condition;
-use super::{Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, Tags, ownership};
+use super::{
+    Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, Tags, Want, aws_cli, ownership,
+};
 use crate::aws::{Meaning, Service};
 use crate::domain::names::{Region, RepositoryName};
 use crate::domain::plan::Action;
@@ -28,6 +31,10 @@ pub struct Repository {
 pub struct SeenRepository {
     tags: Tags,
     made_by_us: bool,
+    /// Tags that the spec does not name any more.
+    dropped: Vec<String>,
+    /// How many images are in it, where it is to be deleted.
+    images: usize,
 }
 
 /// What changes a repository.
@@ -44,6 +51,24 @@ pub enum RepositoryChange {
         /// The tags to set.
         tags: Tags,
     },
+    /// `UntagResource`.
+    Untag {
+        /// The repository's ARN.
+        arn: String,
+        /// Where it is.
+        region: Region,
+        /// The keys of the tags to take off.
+        keys: Vec<String>,
+    },
+    /// `DeleteRepository`, with the images in it.
+    Delete {
+        /// Its name.
+        name: RepositoryName,
+        /// Where it is.
+        region: Region,
+        /// How many images go with it.
+        images: usize,
+    },
 }
 
 impl fmt::Display for RepositoryChange {
@@ -51,6 +76,8 @@ impl fmt::Display for RepositoryChange {
         match self {
             Self::Create(name, region, _) => write!(f, "create repository {name} in {region}"),
             Self::Tag { arn, tags, .. } => write!(f, "tag {arn} with {}", tags.keys().cloned().collect::<Vec<_>>().join(", ")),
+            Self::Untag { arn, keys, .. } => write!(f, "untag {arn}: {}", keys.join(", ")),
+            Self::Delete { name, region, images } => write!(f, "delete repository {name} in {region} with {images} images"),
         }
     }
 }
@@ -59,15 +86,24 @@ impl Change for RepositoryChange {
     fn action(&self) -> Action {
         match self {
             Self::Create(..) => Action::Create,
-            Self::Tag { .. } => Action::Update,
+            Self::Tag { .. } | Self::Untag { .. } => Action::Update,
+            Self::Delete { .. } => Action::Delete,
+        }
+    }
+
+    fn before(&self) -> Option<Value> {
+        match self {
+            Self::Delete { images, .. } => Some(json!({"images": images})),
+            _ => None,
         }
     }
 
     fn after(&self) -> Option<Value> {
-        Some(match self {
-            Self::Create(name, region, tags) => json!({"name": name, "region": region, "tags": tags}),
-            Self::Tag { tags, .. } => json!({"tags": tags}),
-        })
+        match self {
+            Self::Create(name, region, tags) => Some(json!({"name": name, "region": region, "tags": tags})),
+            Self::Tag { tags, .. } => Some(json!({"tags": tags})),
+            Self::Untag { .. } | Self::Delete { .. } => None,
+        }
     }
 
     fn aws_cli(&self) -> String {
@@ -78,6 +114,12 @@ impl Change for RepositoryChange {
             }
             Self::Tag { arn, region, tags } => {
                 format!("aws ecr tag-resource --resource-arn {arn} --region {region} --tags {}", ownership::shorthand(tags))
+            }
+            Self::Untag { arn, region, keys } => {
+                format!("aws ecr untag-resource --resource-arn {arn} --region {region} --tag-keys {}", aws_cli::words(keys))
+            }
+            Self::Delete { name, region, .. } => {
+                format!("aws ecr delete-repository --repository-name {name} --region {region} --force")
             }
         }
     }
@@ -99,6 +141,9 @@ impl Resource for Repository {
         Permission::new(Service::Ecr, "CreateRepository", &["ecr:CreateRepository", "ecr:TagResource"], Scope::Repositories)
             .only(Condition::TaggedOnCreation),
         Permission::new(Service::Ecr, "TagResource", &["ecr:TagResource"], Scope::Repositories).only(Condition::TaggedOnCreation),
+        Permission::new(Service::Ecr, "UntagResource", &["ecr:UntagResource"], Scope::Repositories).only(Condition::OnOurs),
+        Permission::new(Service::Ecr, "ListImages", &["ecr:ListImages"], Scope::Repositories),
+        Permission::new(Service::Ecr, "DeleteRepository", &["ecr:DeleteRepository"], Scope::Repositories).only(Condition::OnOurs),
     ];
 
     fn wanted(spec: &AppSpec, c: &Conventions) -> Vec<Self> {
@@ -131,7 +176,9 @@ impl Resource for Repository {
         let answer = cx.call(Service::Ecr, "ListTagsForResource", call).await?;
         let tags: Tags = answer.tags.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)).collect();
         let made_by_us = ownership::is_made_by_us(cx, &self.id(), &tags);
-        Ok(ownership::sort(cx, &self.id(), &tags.clone(), SeenRepository { tags, made_by_us }))
+        let dropped = ownership::dropped(cx, &tags);
+        let images = if cx.want == Want::Absent { self.count_images(cx).await? } else { 0 };
+        Ok(ownership::sort(cx, &self.id(), &tags.clone(), SeenRepository { tags, made_by_us, dropped, images }))
     }
 
     fn plan(&self, seen: Option<&SeenRepository>) -> Result<Changes<RepositoryChange>, Fault> {
@@ -139,12 +186,24 @@ impl Resource for Repository {
             return Ok(Changes::of(vec![RepositoryChange::Create(self.name.clone(), self.region.clone(), self.tags.clone())]));
         };
         let mut tags = ownership::missing(&self.tags, &seen.tags, seen.made_by_us);
+        let mut changes = Vec::new();
+        if !seen.dropped.is_empty() {
+            let (arn, region) = (self.arn.clone(), self.region.clone());
+            changes.push(RepositoryChange::Untag { arn, region, keys: seen.dropped.clone() });
+        }
         if tags.is_empty() {
-            return Ok(Changes::of(Vec::new()));
+            return Ok(Changes::of(changes));
         }
         // The role may tag only what it tags as ours, so the mark goes with every change of tags.
         tags.extend(self.tags.get_key_value(&ownership::app_key()).map(|(k, v)| (k.clone(), v.clone())));
-        Ok(Changes::of(vec![RepositoryChange::Tag { arn: self.arn.clone(), region: self.region.clone(), tags }]))
+        changes.insert(0, RepositoryChange::Tag { arn: self.arn.clone(), region: self.region.clone(), tags });
+        Ok(Changes::of(changes))
+    }
+
+    /// One that is to go was asked for by name, so it goes whoever made it.
+    fn plan_absent(&self, _: &Cx, seen: &SeenRepository) -> Result<Changes<RepositoryChange>, Fault> {
+        let (name, region) = (self.name.clone(), self.region.clone());
+        Ok(Changes::of(vec![RepositoryChange::Delete { name, region, images: seen.images }]))
     }
 
     async fn apply(&self, cx: &Cx, change: &RepositoryChange) -> Result<Applied, Fault> {
@@ -166,11 +225,35 @@ impl Resource for Repository {
                 cx.call(Service::Ecr, "TagResource", call).await?;
                 Ok(Applied::Done)
             }
+            RepositoryChange::Untag { arn, region, keys } => {
+                let call = cx.account.ecr(region).untag_resource().resource_arn(arn).set_tag_keys(Some(keys.clone())).send();
+                cx.call(Service::Ecr, "UntagResource", call).await?;
+                Ok(Applied::Done)
+            }
+            RepositoryChange::Delete { name, region, .. } => {
+                let call = cx.account.ecr(region).delete_repository().repository_name(name.as_str()).force(true).send();
+                Applied::gone(cx.call(Service::Ecr, "DeleteRepository", call).await)
+            }
         }
     }
 
     fn arn(&self, _conventions: &Conventions) -> Option<String> {
         Some(self.arn.clone())
+    }
+}
+
+impl Repository {
+    async fn count_images(&self, cx: &Cx) -> Result<usize, Fault> {
+        let (mut images, mut token) = (0, None);
+        loop {
+            let call = cx.account.ecr(&self.region).list_images().repository_name(self.name.as_str()).set_next_token(token).send();
+            let page = cx.call(Service::Ecr, "ListImages", call).await?;
+            images += page.image_ids().iter().filter_map(|image| image.image_digest()).collect::<BTreeSet<_>>().len();
+            token = page.next_token;
+            if token.is_none() {
+                return Ok(images);
+            }
+        }
     }
 }
 

@@ -8,8 +8,11 @@ use std::fmt;
 use aws_sdk_iam::types::Tag;
 use serde_json::{Value, json};
 
+use super::belongings::{self, Belonging};
+use super::fault::found;
+use super::permission::Condition;
 use super::{
-    Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, Tags, aws_cli, ownership,
+    Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, Tags, Want, aws_cli, ownership,
 };
 use crate::aws::{Meaning, Service};
 use crate::domain::job::{Trouble, TroubleCode};
@@ -34,6 +37,10 @@ pub struct SeenUser {
     pub tags: Tags,
     /// Whether a job of this app has made it.
     pub made_by_us: bool,
+    /// Tags that the spec does not name any more.
+    pub dropped: Vec<String>,
+    /// What hangs on it, where it is to be deleted.
+    pub belongings: Vec<Belonging>,
 }
 
 /// What changes a user.
@@ -57,6 +64,25 @@ pub enum UserChange {
         /// The tags that are there.
         before: Tags,
     },
+    /// `UntagUser`.
+    Untag {
+        /// Its name.
+        name: AppName,
+        /// The keys of the tags to take off.
+        keys: Vec<String>,
+    },
+    /// The call that takes away something that hangs on it.
+    Take {
+        /// Its name.
+        name: AppName,
+        /// What.
+        belonging: Belonging,
+    },
+    /// `DeleteUser`.
+    Delete {
+        /// Its name.
+        name: AppName,
+    },
 }
 
 impl fmt::Display for UserChange {
@@ -64,6 +90,9 @@ impl fmt::Display for UserChange {
         match self {
             Self::Create { name, .. } => write!(f, "create user {name}"),
             Self::Tag { name, tags, .. } => write!(f, "tag user {name} with {}", tags.keys().cloned().collect::<Vec<_>>().join(", ")),
+            Self::Untag { name, keys } => write!(f, "untag user {name}: {}", keys.join(", ")),
+            Self::Take { name, belonging } => write!(f, "{belonging} of user {name}"),
+            Self::Delete { name } => write!(f, "delete user {name}"),
         }
     }
 }
@@ -72,14 +101,15 @@ impl Change for UserChange {
     fn action(&self) -> Action {
         match self {
             Self::Create { .. } => Action::Create,
-            Self::Tag { .. } => Action::Update,
+            Self::Tag { .. } | Self::Untag { .. } => Action::Update,
+            Self::Take { .. } | Self::Delete { .. } => Action::Delete,
         }
     }
 
     fn before(&self) -> Option<Value> {
         match self {
-            Self::Create { .. } => None,
             Self::Tag { before, .. } => Some(json!({"tags": before})),
+            _ => None,
         }
     }
 
@@ -91,6 +121,7 @@ impl Change for UserChange {
                 after.extend(tags.clone());
                 Some(json!({"tags": after}))
             }
+            _ => None,
         }
     }
 
@@ -105,6 +136,11 @@ impl Change for UserChange {
             Self::Tag { name, tags, .. } => {
                 format!("aws iam tag-user --user-name {} --tags {}", aws_cli::word(name.as_str()), ownership::shorthand(tags))
             }
+            Self::Untag { name, keys } => {
+                format!("aws iam untag-user --user-name {} --tag-keys {}", aws_cli::word(name.as_str()), aws_cli::words(keys))
+            }
+            Self::Take { name, belonging } => belonging.aws_cli(name),
+            Self::Delete { name } => format!("aws iam delete-user --user-name {}", aws_cli::word(name.as_str())),
         }
     }
 }
@@ -123,6 +159,21 @@ impl Resource for User {
         Permission::new(Service::Iam, "GetUser", &["iam:GetUser"], Scope::AnyUser),
         Permission::new(Service::Iam, "CreateUser", &["iam:CreateUser", "iam:TagUser"], Scope::Users),
         Permission::new(Service::Iam, "TagUser", &["iam:TagUser"], Scope::Users),
+        Permission::new(Service::Iam, "UntagUser", &["iam:UntagUser"], Scope::Users).only(Condition::OnOurs),
+        Permission::new(Service::Iam, "DeleteUser", &["iam:DeleteUser"], Scope::Users).only(Condition::OnOurs),
+        Permission::new(Service::Iam, "GetLoginProfile", &["iam:GetLoginProfile"], Scope::AnyUser),
+        Permission::new(Service::Iam, "ListMFADevices", &["iam:ListMFADevices"], Scope::AnyUser),
+        Permission::new(Service::Iam, "ListUserPolicies", &["iam:ListUserPolicies"], Scope::AnyUser),
+        Permission::new(Service::Iam, "ListSigningCertificates", &["iam:ListSigningCertificates"], Scope::AnyUser),
+        Permission::new(Service::Iam, "ListSSHPublicKeys", &["iam:ListSSHPublicKeys"], Scope::AnyUser),
+        Permission::new(Service::Iam, "ListServiceSpecificCredentials", &["iam:ListServiceSpecificCredentials"], Scope::AnyUser),
+        Permission::new(Service::Iam, "DeleteLoginProfile", &["iam:DeleteLoginProfile"], Scope::Users).only(Condition::OnOurs),
+        Permission::new(Service::Iam, "DeactivateMFADevice", &["iam:DeactivateMFADevice"], Scope::Users).only(Condition::OnOurs),
+        Permission::new(Service::Iam, "DeleteUserPolicy", &["iam:DeleteUserPolicy"], Scope::Users).only(Condition::OnOurs),
+        Permission::new(Service::Iam, "DeleteSigningCertificate", &["iam:DeleteSigningCertificate"], Scope::Users).only(Condition::OnOurs),
+        Permission::new(Service::Iam, "DeleteSSHPublicKey", &["iam:DeleteSSHPublicKey"], Scope::Users).only(Condition::OnOurs),
+        Permission::new(Service::Iam, "DeleteServiceSpecificCredential", &["iam:DeleteServiceSpecificCredential"], Scope::Users)
+            .only(Condition::OnOurs),
     ];
 
     fn wanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Self> {
@@ -139,18 +190,13 @@ impl Resource for User {
     }
 
     async fn observe(&self, cx: &Cx) -> Result<Observation<SeenUser>, Fault> {
-        let call = cx.account.iam().get_user().user_name(self.name.as_str()).send();
-        let user = match cx.call(Service::Iam, "GetUser", call).await {
-            Ok(answer) => answer.user,
-            Err(error) if error.meaning == Meaning::NotFound => None,
-            Err(error) => return Err(error.into()),
-        };
-        let Some(user) = user else { return Ok(Observation::Absent) };
-        let tags: Tags = user.tags().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect();
-        cx.note_arn(self.id(), user.arn());
-        let made_by_us = ownership::is_made_by_us(cx, &self.id(), &tags);
-        let seen = SeenUser { name: user.user_name().to_owned(), tags: tags.clone(), made_by_us };
-        Ok(ownership::sort(cx, &self.id(), &tags, seen))
+        let mut seen = look(cx, &self.name).await?;
+        if let (Want::Absent, Observation::Ours(user)) = (cx.want, &mut seen)
+            && !ownership::is_left(cx, user.made_by_us)
+        {
+            user.belongings = belongings::of(cx, &self.name).await?;
+        }
+        Ok(seen)
     }
 
     fn plan(&self, seen: Option<&SeenUser>) -> Result<Changes<UserChange>, Fault> {
@@ -161,11 +207,26 @@ impl Resource for User {
         if seen.name != self.name.as_str() {
             return Err(collides_by_case(&self.name, &seen.name));
         }
-        let tags = ownership::missing(&self.tags, &seen.tags, seen.made_by_us);
-        if tags.is_empty() {
-            return Ok(Changes::of(Vec::new()));
+        let (name, tags) = (self.name.clone(), ownership::missing(&self.tags, &seen.tags, seen.made_by_us));
+        let mut changes = Vec::new();
+        if !tags.is_empty() {
+            changes.push(UserChange::Tag { name: name.clone(), tags, before: seen.tags.clone() });
         }
-        Ok(Changes::of(vec![UserChange::Tag { name: self.name.clone(), tags, before: seen.tags.clone() }]))
+        if !seen.dropped.is_empty() {
+            changes.push(UserChange::Untag { name, keys: seen.dropped.clone() });
+        }
+        Ok(Changes::of(changes))
+    }
+
+    fn plan_absent(&self, cx: &Cx, seen: &SeenUser) -> Result<Changes<UserChange>, Fault> {
+        let name = self.name.clone();
+        if ownership::is_left(cx, seen.made_by_us) {
+            return Ok(Changes::of(vec![UserChange::Untag { name, keys: ownership::ours(&seen.tags) }]));
+        }
+        let take = |belonging: &Belonging| UserChange::Take { name: name.clone(), belonging: belonging.clone() };
+        let mut changes: Vec<UserChange> = seen.belongings.iter().map(take).collect();
+        changes.push(UserChange::Delete { name });
+        Ok(Changes::of(changes))
     }
 
     async fn apply(&self, cx: &Cx, change: &UserChange) -> Result<Applied, Fault> {
@@ -187,12 +248,37 @@ impl Resource for User {
                 cx.call(Service::Iam, "TagUser", call).await?;
                 Ok(Applied::Done)
             }
+            UserChange::Untag { name, keys } => {
+                let call = cx.account.iam().untag_user().user_name(name.as_str()).set_tag_keys(Some(keys.clone())).send();
+                cx.call(Service::Iam, "UntagUser", call).await?;
+                Ok(Applied::Done)
+            }
+            UserChange::Take { name, belonging } => belonging.take(cx, name).await,
+            UserChange::Delete { name } => {
+                let call = cx.account.iam().delete_user().user_name(name.as_str()).send();
+                cx.deleted(&self.id(), cx.call(Service::Iam, "DeleteUser", call).await, "Take away what still hangs on the user")
+            }
         }
     }
 
     fn arn(&self, c: &Conventions) -> Option<String> {
         Some(format!("arn:{}:iam::{}:user{}{}", c.partition, c.account_id, self.path, self.name))
     }
+}
+
+/// The app's user as it is, whosever it is.
+///
+/// # Errors
+/// What AWS refused.
+pub(super) async fn look(cx: &Cx, name: &AppName) -> Result<Observation<SeenUser>, Fault> {
+    let answer = found(cx.call(Service::Iam, "GetUser", cx.account.iam().get_user().user_name(name.as_str()).send()).await)?;
+    let Some(user) = answer.and_then(|answer| answer.user) else { return Ok(Observation::Absent) };
+    let tags: Tags = user.tags().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect();
+    cx.note_arn(id(name), user.arn());
+    let made_by_us = ownership::is_made_by_us(cx, &id(name), &tags);
+    let dropped = ownership::dropped(cx, &tags);
+    let seen = SeenUser { name: user.user_name().to_owned(), tags: tags.clone(), made_by_us, dropped, belongings: Vec::new() };
+    Ok(ownership::sort(cx, &id(name), &tags, seen))
 }
 
 /// Tags in the SDK's form.
@@ -223,7 +309,7 @@ mod tests {
 
     #[test]
     fn a_name_that_differs_by_case_is_a_conflict() {
-        let seen = SeenUser { name: "ACME".into(), tags: user().tags, made_by_us: true };
+        let seen = SeenUser { name: "ACME".into(), tags: user().tags, made_by_us: true, dropped: Vec::new(), belongings: Vec::new() };
         let fault = user().plan(Some(&seen)).unwrap_err();
         assert_eq!(fault.trouble().unwrap().code, TroubleCode::Conflict);
     }
@@ -231,7 +317,7 @@ mod tests {
     #[test]
     fn tags_made_by_hand_are_kept_and_lost_ones_set_again() {
         let tags = Tags::from([("slipway:app".into(), "acme".into()), ("own".into(), "1".into())]);
-        let seen = SeenUser { name: "acme".into(), tags, made_by_us: true };
+        let seen = SeenUser { name: "acme".into(), tags, made_by_us: true, dropped: Vec::new(), belongings: Vec::new() };
         let changes = user().plan(Some(&seen)).unwrap().changes;
         assert_eq!(changes[0].to_string(), "tag user acme with team");
         assert_eq!(changes[0].after().unwrap()["tags"], json!({"own": "1", "slipway:app": "acme", "team": "shop"}));

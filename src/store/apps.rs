@@ -5,16 +5,18 @@ use sqlx::any::AnyRow;
 use std::collections::{BTreeMap, BTreeSet};
 use ulid::Ulid;
 
-use super::rows::Reader;
+use super::jobs::hold;
+use super::rows::{Reader, to_json};
 use super::sql::{Sql, for_update};
-use super::{Store, StoreError};
+use super::{Lease, Store, StoreError};
 use crate::clock::Timestamp;
 use crate::domain::app::{App, AppResource, AppState, AppSummary};
 use crate::domain::job::{Trouble, TroubleCode};
 use crate::domain::names::AppName;
 use crate::domain::spec::AppSpec;
+use crate::domain::task::{Removal, Retained, Task};
 
-const COLUMNS: &str = "SELECT a.id, a.name, a.account, a.spec, a.state, a.version, a.created_at, a.updated_at, \
+const COLUMNS: &str = "SELECT a.id, a.name, a.account, a.spec, a.state, a.version, a.created_at, a.updated_at, a.retained, a.removal, \
     (SELECT j.id FROM jobs j WHERE j.app_id = a.id AND j.state IN ('queued', 'running', 'waiting')) AS active_job, \
     (SELECT MAX(j.id) FROM jobs j WHERE j.app_id = a.id) AS last_job FROM apps a";
 
@@ -23,7 +25,7 @@ const COLUMNS: &str = "SELECT a.id, a.name, a.account, a.spec, a.state, a.versio
 pub struct AppFilter {
     /// In this account.
     pub account: Option<String>,
-    /// In this state.
+    /// In this state; in any but `removed` when absent.
     pub state: Option<AppState>,
     /// With this text in the name.
     pub query: Option<String>,
@@ -57,9 +59,10 @@ impl Store {
         if let Some(account) = &filter.account {
             sql.push(" AND a.account = ").bind(account.clone())?;
         }
-        if let Some(state) = filter.state {
-            sql.push(" AND a.state = ").bind(state.to_string())?;
-        }
+        match filter.state {
+            Some(state) => sql.push(" AND a.state = ").bind(state.to_string())?,
+            None => sql.push(" AND a.state <> 'removed'"),
+        };
         if let Some(text) = &filter.query {
             let pattern = text.to_ascii_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
             sql.push(" AND a.name_key LIKE ").bind(format!("%{pattern}%"))?.push(" ESCAPE '\\'");
@@ -97,6 +100,35 @@ impl Store {
         rows.iter().filter_map(|row| read(row).transpose()).collect()
     }
 
+    /// Takes note of keys that are about to be switched off because the app is removed: those a restore switches on again.
+    ///
+    /// # Errors
+    /// [`StoreError::LostLease`] when another worker has the job.
+    pub async fn note_switched_off(&self, lease: Lease, access_key_ids: BTreeSet<String>) -> Result<(), StoreError> {
+        self.writer
+            .write_of(lease.job, move |db| {
+                Box::pin(async move {
+                    let app = hold(db, lease).await?;
+                    let Some(mut removal) = app_by_id(db, app).await?.removal else { return Ok(()) };
+                    removal.switched_off.extend(access_key_ids);
+                    set_removal(db, app, Some(&removal)).await
+                })
+            })
+            .await
+    }
+
+    /// Apps in quarantine whose time is over.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn due_removals(&self) -> Result<Vec<App>, StoreError> {
+        let mut sql = Sql::new(COLUMNS);
+        sql.push(" WHERE a.state = 'quarantined' AND a.remove_at <= ").bind(self.clock.now().millis())?;
+        sql.push(" ORDER BY a.remove_at LIMIT 100");
+        let rows = sql.query().fetch_all(&mut *self.reader().await?).await?;
+        rows.iter().map(read_app).collect()
+    }
+
     async fn resources(&self, app: Ulid) -> Result<Vec<AppResource>, StoreError> {
         let rows = sqlx::query("SELECT resource, arn, state, error, job_id, updated_at FROM resources WHERE app_id = $1 ORDER BY resource");
         let rows = rows.bind(app.to_string()).fetch_all(&mut *self.reader().await?).await?;
@@ -131,6 +163,47 @@ pub(super) async fn lock(db: &mut AnyConnection, name: &AppName) -> Result<Optio
     row.map(|row| Reader { row: &row, table: "apps", key: "id" }.id("id")).transpose()
 }
 
+/// Another spec, and what it does not name any more.
+pub(super) async fn set_spec(
+    db: &mut AnyConnection,
+    app: Ulid,
+    spec: &AppSpec,
+    retained: &Retained,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let update = sqlx::query("UPDATE apps SET spec = $1, retained = $2, version = version + 1, updated_at = $3 WHERE id = $4");
+    update.bind(to_json(spec)?).bind(to_json(retained)?).bind(now.millis()).bind(app.to_string()).execute(db).await?;
+    Ok(())
+}
+
+pub(super) async fn set_retained(db: &mut AnyConnection, app: Ulid, retained: &Retained) -> Result<(), StoreError> {
+    sqlx::query("UPDATE apps SET retained = $1 WHERE id = $2").bind(to_json(retained)?).bind(app.to_string()).execute(db).await?;
+    Ok(())
+}
+
+/// The app is being removed, or not any more.
+pub(super) async fn set_removal(db: &mut AnyConnection, app: Ulid, removal: Option<&Removal>) -> Result<(), StoreError> {
+    let update = sqlx::query("UPDATE apps SET removal = $1, remove_at = $2 WHERE id = $3");
+    let update = update.bind(removal.map(to_json).transpose()?).bind(removal.map(|removal| removal.remove_at.millis()));
+    update.bind(app.to_string()).execute(db).await?;
+    Ok(())
+}
+
+/// What follows for the app's record from a job that succeeded.
+pub(super) async fn follow(db: &mut AnyConnection, app: Ulid, task: &Task) -> Result<(), StoreError> {
+    match task {
+        Task::Update { remove: true, .. } => set_retained(db, app, &Retained::default()).await,
+        Task::Restore => set_removal(db, app, None).await,
+        Task::Remove => {
+            let removed = app_by_id(db, app).await?;
+            let retained = removed.removal.as_ref().map(|removal| removal.retained(&removed.spec, &removed.retained));
+            set_retained(db, app, &retained.unwrap_or_default()).await?;
+            set_removal(db, app, None).await
+        }
+        _ => Ok(()),
+    }
+}
+
 fn read_app(row: &AnyRow) -> Result<App, StoreError> {
     let row = Reader { row, table: "apps", key: "id" };
     let spec: AppSpec = row.json("spec")?;
@@ -151,6 +224,8 @@ fn read_app(row: &AnyRow) -> Result<App, StoreError> {
         version: row.plain("version")?,
         spec,
         resources: Vec::new(),
+        retained: row.json("retained")?,
+        removal: row.json_or_null("removal")?,
         last_job: id_or_null("last_job")?,
     })
 }

@@ -17,16 +17,17 @@ use crate::domain::event::{Event, Happening};
 use crate::domain::job::{IllegalTransition, Job, JobEvent, JobKind, JobResult, JobState, Step, StepState, Trouble, TroubleCode};
 use crate::domain::names::{AccountName, AppName, NameError};
 use crate::domain::spec::AppSpec;
+use crate::domain::task::{Removal, Retained, Task};
 
-const COLUMNS: &str = "SELECT j.id, j.kind, j.state, j.attempt, j.reason, j.next_attempt_at, j.result, j.error, j.requested_by, j.created_at, \
+const COLUMNS: &str = "SELECT j.id, j.kind, j.task, j.state, j.attempt, j.reason, j.next_attempt_at, j.result, j.error, j.requested_by, j.created_at, \
     j.started_at, j.finished_at, a.name, a.account, a.id AS app_id FROM jobs j JOIN apps a ON a.id = j.app_id";
 
-/// The condition on an app's row under which it can be asked for anew: its onboarding ended without
-/// success, and no key of it can be live.
-macro_rules! never_finished {
+/// The condition on an app's row under which it can be asked for anew: it was removed, or its onboarding ended
+/// without success; and no key of it can be live.
+macro_rules! can_be_asked_for_anew {
     () => {
-        "apps.state IN ('failed', 'canceled') \
-         AND NOT EXISTS (SELECT 1 FROM jobs WHERE app_id = apps.id AND state IN ('queued', 'running', 'waiting', 'succeeded')) \
+        "apps.state IN ('failed', 'canceled', 'removed') AND NOT EXISTS (SELECT 1 FROM jobs WHERE app_id = apps.id \
+         AND (state IN ('queued', 'running', 'waiting') OR state = 'succeeded' AND apps.state <> 'removed' AND created_at >= apps.created_at)) \
          AND NOT EXISTS (SELECT 1 FROM key_intents WHERE app_id = apps.id AND closed_at IS NULL)"
     };
 }
@@ -41,8 +42,43 @@ pub struct NewApp {
     pub spec: AppSpec,
     /// The ids of its resources, in the order that they are shown in.
     pub resources: Vec<String>,
+    /// Whether images with protected tags may expire.
+    pub accept_expiry: bool,
     /// Who asked.
     pub requested_by: String,
+}
+
+/// A request for a job of an app that there is.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// The app.
+    pub app: AppName,
+    /// What to do.
+    pub task: Task,
+    /// The ids of its steps' resources, in the order that they are shown in.
+    pub resources: Vec<String>,
+    /// Who asked.
+    pub requested_by: String,
+    /// The version of the app's record that it was decided on, if it only holds for that one.
+    pub if_version: Option<i64>,
+    /// What is changed of the app's record in the same commit.
+    pub change: Option<AppChange>,
+}
+
+impl Ask {
+    /// A request that changes nothing of the app's record.
+    pub fn new(app: AppName, task: Task, resources: Vec<String>, requested_by: impl Into<String>) -> Self {
+        Self { app, task, resources, requested_by: requested_by.into(), if_version: None, change: None }
+    }
+}
+
+/// What a request for a job changes of its app's record.
+#[derive(Debug, Clone)]
+pub enum AppChange {
+    /// Another spec, and what it does not name any more.
+    Spec(Box<AppSpec>, Retained),
+    /// It is being removed.
+    Removal(Removal),
 }
 
 /// Why a request for a job is refused.
@@ -62,6 +98,12 @@ pub enum Refusal {
     Superseded(Ulid),
     /// The Idempotency-Key came with another body before.
     KeyReused,
+    /// The app's record has changed since the request was decided on.
+    Changed,
+    /// The app is being removed.
+    BeingRemoved(AppName),
+    /// The app is not being removed, so there is nothing to restore.
+    NotBeingRemoved,
 }
 
 /// A request that was accepted now, or before by the same key.
@@ -144,6 +186,8 @@ pub struct StepRecord {
     pub arn: Option<String>,
     /// Whether this job created it.
     pub made: bool,
+    /// Whether it is not the app's any more.
+    pub gone: bool,
 }
 
 impl Ended {
@@ -186,25 +230,22 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn is_taken(&self, name: &AppName) -> Result<bool, StoreError> {
-        let taken = concat!("SELECT COUNT(*) FROM apps WHERE name_key = $1 AND NOT (name = $2 AND ", never_finished!(), ")");
+        let taken = concat!(
+            "SELECT COUNT(*) FROM apps WHERE name_key = $1 AND NOT ((name = $2 OR state = 'removed') AND ",
+            can_be_asked_for_anew!(),
+            ")"
+        );
         let taken: i64 = sqlx::query_scalar(taken).bind(name.key()).bind(name.as_str()).fetch_one(&mut *self.reader().await?).await?;
         Ok(taken > 0)
     }
 
-    /// Records a job of `kind` for an app that there is.
+    /// Records a job of an app that there is, with what it changes of the app's record.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn ask(
-        &self,
-        app: AppName,
-        kind: JobKind,
-        resources: Vec<String>,
-        requested_by: String,
-        key: Option<IdempotencyKey>,
-    ) -> Result<Result<Accepted, Refusal>, StoreError> {
+    pub async fn ask(&self, ask: Ask, key: Option<IdempotencyKey>) -> Result<Result<Accepted, Refusal>, StoreError> {
         let now = self.clock.now();
-        let accepted = self.writer.write(move |db| Box::pin(ask(db, app, kind, resources, requested_by, key, now))).await?;
+        let accepted = self.writer.write(move |db| Box::pin(async move { self::ask(db, ask, key, now).await })).await?;
         Ok(self.announce(accepted))
     }
 
@@ -425,7 +466,8 @@ async fn onboard(
         apps::lock(db, &new.spec.name).await?;
     }
     let Some(app_id) = insert_app(db, &new, now).await? else { return Ok(Err(Refusal::AppExists(new.spec.name))) };
-    let job = new_job(&new.spec, JobKind::Onboard, &new.resources, new.requested_by, now);
+    let task = Task::Onboard { accept_expiry: new.accept_expiry };
+    let job = new_job(&new.spec, task, &new.resources, new.requested_by, now);
     insert_job(db, app_id, &job, key, now).await?;
     Ok(Ok(Accepted::Fresh(Box::new(job))))
 }
@@ -434,12 +476,14 @@ async fn onboard(
 /// can be asked for anew. `None` if there is an app by this name.
 async fn insert_app(db: &mut AnyConnection, new: &NewApp, now: Timestamp) -> Result<Option<Ulid>, StoreError> {
     let insert = concat!(
-        "INSERT INTO apps (id, name, name_key, account, spec, state, version, created_by, created_at, updated_at) \
-         VALUES ($1, $2, $3, $4, $5, 'pending', 1, $6, $7, $8) \
-         ON CONFLICT (name_key) DO UPDATE SET spec = excluded.spec, account = excluded.account, state = 'pending', version = apps.version + 1, \
-         updated_at = excluded.updated_at WHERE apps.name = excluded.name AND ",
-        never_finished!(),
-        " RETURNING id"
+        "INSERT INTO apps (id, name, name_key, account, spec, state, version, created_by, created_at, updated_at, retained) \
+         VALUES ($1, $2, $3, $4, $5, 'pending', 1, $6, $7, $8, '{}') \
+         ON CONFLICT (name_key) DO UPDATE SET name = excluded.name, spec = excluded.spec, account = excluded.account, state = 'pending', version = apps.version + 1, \
+         created_by = CASE apps.state WHEN 'removed' THEN excluded.created_by ELSE apps.created_by END, \
+         created_at = CASE apps.state WHEN 'removed' THEN excluded.created_at ELSE apps.created_at END, \
+         updated_at = excluded.updated_at WHERE (apps.name = excluded.name OR apps.state = 'removed') AND ",
+        can_be_asked_for_anew!(),
+        " RETURNING id, retained"
     );
     let insert = sqlx::query(insert)
         .bind(new_id().to_string())
@@ -447,30 +491,59 @@ async fn insert_app(db: &mut AnyConnection, new: &NewApp, now: Timestamp) -> Res
         .bind(new.spec.name.key())
         .bind(new.spec.account.as_str());
     let insert = insert.bind(to_json(&new.spec)?).bind(&new.requested_by).bind(now.millis()).bind(now.millis());
-    let row = insert.fetch_optional(db).await?;
-    row.map(|row| Reader { row: &row, table: "apps", key: "id" }.id("id")).transpose()
+    let Some(row) = insert.fetch_optional(&mut *db).await? else { return Ok(None) };
+    let row = Reader { row: &row, table: "apps", key: "id" };
+    let (id, retained) = (row.id("id")?, row.json::<Retained>("retained")?);
+    if !retained.is_empty() {
+        apps::set_retained(db, id, &retained.after(&new.spec, &new.spec)).await?;
+    }
+    Ok(Some(id))
 }
 
 async fn ask(
     db: &mut AnyConnection,
-    name: AppName,
-    kind: JobKind,
-    resources: Vec<String>,
-    requested_by: String,
+    ask: Ask,
     key: Option<IdempotencyKey>,
     now: Timestamp,
 ) -> Result<Result<Accepted, Refusal>, StoreError> {
     if let Some(answer) = earlier(db, key.as_ref(), now).await? {
         return Ok(answer);
     }
-    let Some(app_id) = apps::lock(db, &name).await? else { return Ok(Err(Refusal::NoApp)) };
+    let Some(app_id) = apps::lock(db, &ask.app).await? else { return Ok(Err(Refusal::NoApp)) };
     let app = apps::app_by_id(db, app_id).await?;
-    if let Some(active) = app.summary.active_job {
-        return Ok(Err(Refusal::Active(active)));
+    if let Some(refusal) = refused(&app, &ask) {
+        return Ok(Err(refusal));
     }
-    let job = new_job(&app.spec, kind, &resources, requested_by, now);
+    let spec = match &ask.change {
+        Some(AppChange::Spec(spec, retained)) => {
+            apps::set_spec(db, app_id, spec, retained, now).await?;
+            spec
+        }
+        Some(AppChange::Removal(removal)) => {
+            apps::set_removal(db, app_id, Some(removal)).await?;
+            &app.spec
+        }
+        None => &app.spec,
+    };
+    let job = new_job(spec, ask.task, &ask.resources, ask.requested_by, now);
     insert_job(db, app_id, &job, key, now).await?;
     Ok(Ok(Accepted::Fresh(Box::new(job))))
+}
+
+/// Why an app as it is does not take a request.
+fn refused(app: &App, ask: &Ask) -> Option<Refusal> {
+    if app.summary.state == AppState::Removed {
+        return Some(Refusal::NoApp);
+    }
+    if let Some(active) = app.summary.active_job {
+        return Some(Refusal::Active(active));
+    }
+    match (&app.removal, &ask.task) {
+        (None, Task::Restore | Task::Remove) => return Some(Refusal::NotBeingRemoved),
+        (Some(_), task) if !task.is_of_removal() => return Some(Refusal::BeingRemoved(app.spec.name.clone())),
+        _ => {}
+    }
+    ask.if_version.is_some_and(|version| version != app.version).then_some(Refusal::Changed)
 }
 
 async fn earlier(
@@ -486,10 +559,11 @@ async fn earlier(
     })
 }
 
-fn new_job(spec: &AppSpec, kind: JobKind, resources: &[String], requested_by: String, now: Timestamp) -> Job {
+fn new_job(spec: &AppSpec, task: Task, resources: &[String], requested_by: String, now: Timestamp) -> Job {
     Job {
         id: new_id(),
-        kind,
+        kind: task.kind(),
+        task,
         app: spec.name.clone(),
         account: spec.account.clone(),
         state: JobState::Queued,
@@ -508,9 +582,9 @@ fn new_job(spec: &AppSpec, kind: JobKind, resources: &[String], requested_by: St
 
 async fn insert_job(db: &mut AnyConnection, app: Ulid, job: &Job, key: Option<IdempotencyKey>, now: Timestamp) -> Result<(), StoreError> {
     let id = job.id.to_string();
-    let insert = "INSERT INTO jobs (id, app_id, kind, state, attempt, requested_by, cancel_requested, created_at, lease_token) \
-                  VALUES ($1, $2, $3, $4, 0, $5, 0, $6, 0)";
-    let insert = sqlx::query(insert).bind(&id).bind(app.to_string()).bind(job.kind.to_string());
+    let insert = "INSERT INTO jobs (id, app_id, kind, task, state, attempt, requested_by, cancel_requested, created_at, lease_token) \
+                  VALUES ($1, $2, $3, $4, $5, 0, $6, 0, $7, 0)";
+    let insert = sqlx::query(insert).bind(&id).bind(app.to_string()).bind(job.kind.to_string()).bind(to_json(&job.task)?);
     insert.bind(job.state.to_string()).bind(&job.requested_by).bind(now.millis()).execute(&mut *db).await?;
     insert_steps(db, &id, &job.steps).await?;
     let queued = Happening::JobQueued { kind: job.kind, requested_by: job.requested_by.clone() };
@@ -633,7 +707,7 @@ async fn end(db: &mut AnyConnection, lease: Lease, ended: &Ended, now: Timestamp
                   lease_until = NULL, deadline_at = CASE $1 WHEN 'queued' THEN NULL ELSE deadline_at END WHERE id = $7";
     let update = sqlx::query(update).bind(state.to_string()).bind(reason).bind(at).bind(result).bind(error).bind(finished);
     update.bind(lease.job.to_string()).execute(&mut *db).await?;
-    leave_app(db, app, state, now).await?;
+    leave_app(db, app, lease.job, state, now).await?;
     insert_event(db, lease.job, &ended.happening(), now).await
 }
 
@@ -702,7 +776,7 @@ async fn stop(db: &mut AnyConnection, id: Ulid, from: JobState, canceled: JobSta
     let update = "UPDATE jobs SET state = $1, finished_at = $2, next_attempt_at = NULL, error = $3, reason = $4 WHERE id = $5";
     let update = sqlx::query(update).bind(state.to_string()).bind(now.millis()).bind(error.map(to_json).transpose()?);
     update.bind(error.map(|trouble| trouble.detail.clone())).bind(id.to_string()).execute(&mut *db).await?;
-    leave_app(db, app, state, now).await?;
+    leave_app(db, app, id, state, now).await?;
     insert_event(db, id, &ended.happening(), now).await
 }
 
@@ -736,12 +810,17 @@ async fn retry(db: &mut AnyConnection, id: Ulid, by: String, now: Timestamp) -> 
     Ok(job_by_id(db, id).await?.ok_or(Refusal::NoJob))
 }
 
-/// The app is left in the state that its job ended in.
-async fn leave_app(db: &mut AnyConnection, app: Ulid, job: JobState, now: Timestamp) -> Result<(), StoreError> {
-    let Some(state) = AppState::left_by(job) else { return Ok(()) };
-    let update = sqlx::query("UPDATE apps SET state = $1, version = version + 1, updated_at = $2 WHERE id = $3");
-    update.bind(state.to_string()).bind(now.millis()).bind(app.to_string()).execute(db).await?;
-    Ok(())
+/// The app is left in the state that its job ended in, and its record with what follows from what was done.
+async fn leave_app(db: &mut AnyConnection, app: Ulid, job: Ulid, ended: JobState, now: Timestamp) -> Result<(), StoreError> {
+    if ended.is_active() {
+        return Ok(());
+    }
+    let task = sqlx::query("SELECT task, id FROM jobs WHERE id = $1").bind(job.to_string()).fetch_one(&mut *db).await?;
+    let task: Task = Reader { row: &task, table: "jobs", key: "id" }.json("task")?;
+    let state = AppState::left_by(task.kind(), ended).map(|state| state.to_string());
+    let update = sqlx::query("UPDATE apps SET state = COALESCE($1, state), version = version + 1, updated_at = $2 WHERE id = $3");
+    update.bind(state).bind(now.millis()).bind(app.to_string()).execute(&mut *db).await?;
+    if ended == JobState::Succeeded { apps::follow(db, app, &task).await } else { Ok(()) }
 }
 
 async fn insert_event(db: &mut AnyConnection, job: Ulid, happening: &Happening, now: Timestamp) -> Result<(), StoreError> {
@@ -790,6 +869,7 @@ fn read_job(row: &AnyRow) -> Result<Job, StoreError> {
     Ok(Job {
         id: row.id("id")?,
         kind: row.parsed("kind")?,
+        task: row.json("task")?,
         app: AppName::parse(&name("name")?).map_err(|error| corrupt("name", error))?,
         account: AccountName::parse(&name("account")?).map_err(|error| corrupt("account", error))?,
         state: row.parsed("state")?,

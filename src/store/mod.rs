@@ -36,7 +36,7 @@ pub use apps::AppFilter;
 pub use credentials::{ClaimAnswer, CredentialRow, NewCredential, REPEATABLE, UNCLAIMED};
 pub use history::backup;
 pub use idempotency::{Answer, IDEMPOTENCY_AGE, IdempotencyKey, fingerprint};
-pub use jobs::{Accepted, Claimed, Ended, JobFilter, Lease, NewApp, Refusal, StepRecord};
+pub use jobs::{Accepted, AppChange, Ask, Claimed, Ended, JobFilter, Lease, NewApp, Refusal, StepRecord};
 use progress::Progress;
 use sqlite::DatabaseFile;
 pub use tokens::TokenRow;

@@ -158,6 +158,7 @@ struct Latest<'t> {
     step: &'t Step,
     arn: Option<&'t str>,
     made: bool,
+    gone: bool,
     at: Timestamp,
 }
 
@@ -169,16 +170,22 @@ pub(super) async fn insert(db: &mut AnyConnection, lease: Lease, told: Vec<Told>
     let app = hold(db, lease).await?;
     let mut steps: BTreeMap<&str, Latest<'_>> = BTreeMap::new();
     for told in &told {
-        if let Some(StepRecord { step, arn, made }) = &told.step {
+        if let Some(StepRecord { step, arn, made, gone }) = &told.step {
             let made = *made || steps.get(step.resource.as_str()).is_some_and(|earlier| earlier.made);
-            steps.insert(&step.resource, Latest { step, arn: arn.as_deref(), made, at: told.at });
+            steps.insert(&step.resource, Latest { step, arn: arn.as_deref(), made, gone: *gone, at: told.at });
         }
     }
     for latest in steps.values() {
         update_step(db, lease.job, latest.step).await?;
     }
-    if !steps.is_empty() {
-        upsert_resources(db, app, lease.job, steps.into_values()).await?;
+    let (gone, there): (Vec<_>, Vec<_>) = steps.into_values().partition(|latest| latest.gone);
+    if !there.is_empty() {
+        upsert_resources(db, app, lease.job, there.into_iter()).await?;
+    }
+    if !gone.is_empty() {
+        let mut sql = Sql::new("DELETE FROM resources WHERE app_id = ");
+        sql.bind(app.to_string())?.push(" AND resource IN (").list(gone.iter().map(|latest| &latest.step.resource))?.push(")");
+        sql.query().execute(&mut *db).await?;
     }
     insert_events(db, lease.job, &told).await
 }
@@ -200,7 +207,7 @@ async fn upsert_resources<'t>(
     latest: impl Iterator<Item = Latest<'t>>,
 ) -> Result<(), StoreError> {
     let mut sql = Sql::new("INSERT INTO resources (app_id, resource, arn, made, state, error, job_id, updated_at) VALUES ");
-    for (position, Latest { step, arn, made, at }) in latest.enumerate() {
+    for (position, Latest { step, arn, made, at, .. }) in latest.enumerate() {
         let error = step.error.as_ref().map(to_json).transpose()?;
         sql.push(if position == 0 { "(" } else { ", (" }).bind(app.to_string())?;
         sql.push(", ").bind(&step.resource)?.push(", ").bind(arn)?.push(", ").bind(i64::from(made))?;

@@ -37,8 +37,11 @@ pub async fn open(url: &str, tasks: &Tasks) -> Result<(AnyPool, Writer, Arc<Data
     let options = AnyConnectOptions::from_str(url).map_err(wrong)?;
     let mut connection = options.connect().await?;
     connection.execute(PRAGMAS).await?;
+    // A table that is made anew would else take with it what refers to it.
+    connection.execute("PRAGMA foreign_keys = OFF").await?;
     let migrated = sqlx::migrate!("migrations/sqlite").run(&mut connection).await;
     migrated.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    connection.execute("PRAGMA foreign_keys = ON").await?;
     let file = Arc::new(file.opened()?);
     let (writer, mut waiting) = Writer::to(1);
     if let Some(waiting) = waiting.pop() {

@@ -77,13 +77,15 @@ impl Reporter {
                 step.attempts += 1;
                 step.error = None;
             }),
-            Happening::ChangeApplied { resource, change: text } => change(resource, &|step| step.changes.push(text.clone())),
+            Happening::ChangeApplied { resource, change: text, .. } => change(resource, &|step| step.changes.push(text.clone())),
             Happening::StepWaiting { resource, .. } => change(resource, &|step| step.state = StepState::Waiting),
-            Happening::StepDone { resource, duration_ms, .. } => change(resource, &|step| {
-                step.state = StepState::Done;
-                step.error = None;
-                step.duration_ms = Some(*duration_ms);
-            }),
+            Happening::StepDone { resource, duration_ms, .. } | Happening::StepGone { resource, duration_ms, .. } => {
+                change(resource, &|step| {
+                    step.state = StepState::Done;
+                    step.error = None;
+                    step.duration_ms = Some(*duration_ms);
+                })
+            }
             Happening::StepFailed { resource, error } => change(resource, &|step| {
                 step.state = StepState::Failed;
                 step.error = Some(error.clone());
@@ -96,7 +98,9 @@ impl Reporter {
 
 impl Report for Reporter {
     fn tell(&self, happening: Happening) {
+        let gone = matches!(happening, Happening::StepGone { .. });
         let record = self.step_after(&happening).map(|step| StepRecord {
+            gone,
             arn: self.arn(&step.resource),
             made: self.made.is_ours(&step.resource),
             step,

@@ -19,8 +19,8 @@ use crate::aws::Account;
 use crate::clock::Timestamp;
 use crate::domain::credential::SecretState;
 use crate::domain::job::{JobKind, JobResult, RepositoryResult, StepState, Trouble, TroubleCode};
-use crate::engine::{Node, Verdict, full_jitter, walk};
-use crate::resources::{Cx, graph, user};
+use crate::engine::{Node, Verdict, full_jitter, nodes, walk};
+use crate::resources::{Cx, Want, user};
 use crate::service::Service;
 use crate::store::{Claimed, Ended, Lease, Signal, StoreError};
 
@@ -61,7 +61,7 @@ async fn attempt(service: &Arc<Service>, claimed: Claimed, signals: Receiver<Sig
         return Some(Ended::Failed(no_account(&claimed)));
     };
     let conventions = service.conventions(&account);
-    let nodes = graph(&claimed.app.spec, &conventions);
+    let nodes = nodes(&claimed.job.task, Some(&claimed.app), &claimed.app.spec, &conventions);
     let records = tokio::try_join!(service.store.made_by(claimed.app.id), service.store.interrupted(claimed.app.id));
     let (recorded, interrupted) = match records {
         Ok(records) => records,
@@ -77,12 +77,16 @@ async fn attempt(service: &Arc<Service>, claimed: Claimed, signals: Receiver<Sig
         accepted_at: claimed.job.created_at,
         on_existing: claimed.app.spec.on_existing,
         untouched: claimed.job.kind == JobKind::Onboard && claimed.job.attempt == 1 && recorded.is_empty(),
-        interrupted,
-        recorded,
+        interrupted: Arc::new(interrupted),
+        recorded: Arc::new(recorded),
         keys: Arc::new(LeasedLedger::new(service.clone(), claimed.app.id, claimed.lease)),
         clock: service.clock.clone(),
         timing: service.timing,
         made,
+        want: Want::Present,
+        remove_adopted: claimed.app.removal.as_ref().is_some_and(|removal| removal.adopted),
+        dropped_tags: Arc::new(claimed.job.task.dropped_tags()),
+        calls: Arc::default(),
     };
     let verdict = tokio::select! {
         verdict = walk(&nodes, &cx, claimed.deadline, &reporter) => verdict,

@@ -1,0 +1,201 @@
+//! What a job was asked to do, with everything that belongs to it.
+//!
+//! Invariants:
+//! - A task is whole when it is accepted: nothing of it is decided later, so a retry does the same.
+//! - A task is written once, in the commit that accepts its job.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use strum::{Display, EnumString};
+use ulid::Ulid;
+use utoipa::ToSchema;
+
+use super::job::JobKind;
+use super::spec::{AppSpec, BucketSpec, RepositorySpec};
+use crate::clock::Timestamp;
+
+/// What a job was asked to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Task {
+    /// Make everything in a new app's spec.
+    Onboard {
+        /// Whether images with protected tags may expire by it.
+        #[serde(default)]
+        accept_expiry: bool,
+    },
+    /// Bring AWS to a changed spec.
+    Update {
+        /// Whether what the spec does not name any more is removed; otherwise it stays.
+        remove: bool,
+        /// Keys of tags that the spec does not name any more.
+        dropped_tags: BTreeSet<String>,
+        /// Whether images with protected tags may expire by it.
+        accept_expiry: bool,
+    },
+    /// Bring AWS back to the spec.
+    Repair {
+        /// Things of the app's user that the spec does not ask for, to be removed: resource ids, as a drift report names them.
+        #[serde(default)]
+        remove: BTreeSet<String>,
+        /// Whether images with protected tags may expire by it.
+        #[serde(default)]
+        accept_expiry: bool,
+    },
+    /// Make another access key, to take the place of one that is there.
+    Rotate {
+        /// The rotation that it begins.
+        #[schema(value_type = String)]
+        rotation: Ulid,
+        /// The keys that were known when it was asked for: the new one is none of these.
+        known_keys: Vec<String>,
+        /// The key that makes room, where both of the user's are taken.
+        replace: Option<String>,
+        /// Whether that one goes even if it is in use.
+        force: bool,
+    },
+    /// Switch a key on or off, or delete it.
+    SwitchKey {
+        /// The key.
+        access_key_id: String,
+        /// What it is to be.
+        to: KeyTarget,
+        /// Whether that is done even if the key is in use.
+        force: bool,
+        /// The rotation that it belongs to.
+        #[schema(value_type = Option<String>)]
+        rotation: Option<Ulid>,
+    },
+    /// Switch the app's keys off, and begin its quarantine.
+    Offboard,
+    /// End the quarantine: switch the keys on again, and bring AWS back to the spec.
+    Restore,
+    /// Take apart what the app has in AWS, but for what is retained.
+    Remove,
+}
+
+/// What a key is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum KeyTarget {
+    /// Switched on.
+    Active,
+    /// Switched off.
+    Inactive,
+    /// Not there any more.
+    Deleted,
+}
+
+impl Task {
+    /// The kind of job that does it.
+    pub fn kind(&self) -> JobKind {
+        match self {
+            Self::Onboard { .. } => JobKind::Onboard,
+            Self::Update { .. } => JobKind::Update,
+            Self::Repair { .. } => JobKind::Repair,
+            Self::Rotate { .. } => JobKind::Rotate,
+            Self::SwitchKey { .. } => JobKind::SwitchKey,
+            Self::Offboard => JobKind::Offboard,
+            Self::Restore => JobKind::Restore,
+            Self::Remove => JobKind::Remove,
+        }
+    }
+
+    /// Whether images with protected tags may expire by it.
+    pub fn accepts_expiry(&self) -> bool {
+        match self {
+            Self::Onboard { accept_expiry } | Self::Update { accept_expiry, .. } | Self::Repair { accept_expiry, .. } => *accept_expiry,
+            Self::Rotate { .. } | Self::SwitchKey { .. } | Self::Offboard | Self::Restore | Self::Remove => false,
+        }
+    }
+
+    /// Keys of tags that it takes off.
+    pub fn dropped_tags(&self) -> BTreeSet<String> {
+        match self {
+            Self::Update { remove: true, dropped_tags, .. } => dropped_tags.clone(),
+            _ => BTreeSet::new(),
+        }
+    }
+
+    /// Whether an app that is being removed takes it.
+    pub fn is_of_removal(&self) -> bool {
+        matches!(self, Self::Offboard | Self::Restore | Self::Remove)
+    }
+}
+
+/// What a spec does not name any more and is in AWS still.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct Retained {
+    /// Buckets.
+    #[schema(value_type = Vec<serde_json::Value>)]
+    pub buckets: Vec<BucketSpec>,
+    /// Repositories.
+    #[schema(value_type = Vec<serde_json::Value>)]
+    pub repositories: Vec<RepositorySpec>,
+}
+
+impl Retained {
+    /// What is retained when `old` gives way to `new`: what was retained before or named by `old`, and is not named by `new`.
+    pub fn after(&self, old: &AppSpec, new: &AppSpec) -> Self {
+        let mut after = self.clone();
+        after.buckets.extend(old.buckets.iter().cloned());
+        after.repositories.extend(old.repositories.iter().cloned());
+        after.buckets.retain(|bucket| !new.buckets.iter().any(|wanted| wanted.name == bucket.name));
+        let same = |a: &RepositorySpec, b: &RepositorySpec| a.name == b.name && a.region == b.region;
+        after.repositories.retain(|repository| !new.repositories.iter().any(|wanted| same(wanted, repository)));
+        after.buckets.dedup_by(|a, b| a.name == b.name);
+        after.repositories.dedup_by(|a, b| same(a, b));
+        after
+    }
+
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.buckets.is_empty() && self.repositories.is_empty()
+    }
+
+    /// The spec of an app that has just these buckets and repositories.
+    pub fn as_spec(&self, of: &AppSpec) -> AppSpec {
+        AppSpec { buckets: self.buckets.clone(), repositories: self.repositories.clone(), ..of.clone() }
+    }
+}
+
+/// An app's removal, from the request on until it is gone or restored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Removal {
+    /// Buckets that go, with all that is in them.
+    pub buckets: BTreeSet<String>,
+    /// Repositories that go, with their images: `region/name`.
+    pub repositories: BTreeSet<String>,
+    /// Whether also what was adopted goes, where it is not data.
+    pub adopted: bool,
+    /// Who asked.
+    pub requested_by: String,
+    /// When.
+    pub requested_at: Timestamp,
+    /// When the app is taken apart; until then it can be restored.
+    pub remove_at: Timestamp,
+    /// The keys that were switched off for it.
+    #[serde(default)]
+    pub switched_off: BTreeSet<String>,
+}
+
+impl Removal {
+    /// What stays in AWS when an app with this spec, and with what it had retained before, is removed.
+    pub fn retained(&self, spec: &AppSpec, before: &Retained) -> Retained {
+        let mut stays = before.after(spec, &Retained::default().as_spec(spec));
+        stays.buckets.retain(|bucket| !self.buckets.contains(bucket.name.as_str()));
+        stays.repositories.retain(|repository| !self.repositories.contains(&repository.place()));
+        stays
+    }
+
+    /// What of them goes.
+    pub fn going(&self, spec: &AppSpec, before: &Retained) -> Retained {
+        let mut goes = before.after(spec, &Retained::default().as_spec(spec));
+        goes.buckets.retain(|bucket| self.buckets.contains(bucket.name.as_str()));
+        goes.repositories.retain(|repository| self.repositories.contains(&repository.place()));
+        goes
+    }
+}

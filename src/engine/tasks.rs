@@ -1,0 +1,81 @@
+//! What each task walks: the nodes of its graph.
+//!
+//! Invariant: a job and its plan walk the same nodes.
+
+use super::{Node, Typed};
+use crate::domain::app::App;
+use crate::domain::spec::AppSpec;
+use crate::domain::task::{Removal, Task};
+use crate::resources::access_key::{AccessKey, KeyGoal};
+use crate::resources::attachment::Attachment;
+use crate::resources::{Conventions, Want, graph};
+
+/// What a task of an app walks, given the app's record: `spec` is what it is to have.
+pub fn nodes(task: &Task, app: Option<&App>, spec: &AppSpec, c: &Conventions) -> Vec<Box<dyn Node>> {
+    match task {
+        Task::Onboard { .. } | Task::Repair { .. } => graph(spec, c, Want::Present),
+        Task::Update { remove, .. } => of_update(*remove, app, spec, c),
+        Task::Rotate { known_keys, replace, force, .. } => {
+            key(spec, KeyGoal::Another { known_keys: known_keys.clone(), replace: replace.clone(), force: *force })
+        }
+        Task::SwitchKey { access_key_id, to, force, .. } => {
+            key(spec, KeyGoal::Switched { access_key_id: access_key_id.clone(), to: *to, force: *force })
+        }
+        Task::Offboard => key(spec, KeyGoal::Off),
+        Task::Restore => of_restore(app.and_then(|app| app.removal.as_ref()), spec, c),
+        Task::Remove => of_removal(app, spec, c),
+    }
+}
+
+fn key(spec: &AppSpec, goal: KeyGoal) -> Vec<Box<dyn Node>> {
+    vec![present(AccessKey::of(spec, goal))]
+}
+
+fn present<R: crate::resources::Resource>(resource: R) -> Box<dyn Node> {
+    Box::new(Typed { resource, want: Want::Present })
+}
+
+fn absent<R: crate::resources::Resource>(resource: R) -> Box<dyn Node> {
+    Box::new(Typed { resource, want: Want::Absent })
+}
+
+/// What the spec asks for; then the attachment of the other media policy goes, and what else the spec does not
+/// ask for any more, if that is to be removed.
+fn of_update(remove: bool, app: Option<&App>, spec: &AppSpec, c: &Conventions) -> Vec<Box<dyn Node>> {
+    let mut nodes = graph(spec, c, Want::Present);
+    nodes.extend(Attachment::of_other_mode(spec, c).map(absent));
+    if let (true, Some(app)) = (remove, app) {
+        let retained = app.retained.after(&app.spec, spec);
+        let before = AppSpec { access_key: true, ..retained.as_spec(spec) };
+        let other_mode = AppSpec { media_access: spec.media_access.other(), ..before.clone() };
+        let gone = graph(&before, c, Want::Absent).into_iter().chain(graph(&other_mode, c, Want::Absent));
+        for node in gone {
+            if !nodes.iter().any(|there| there.id() == node.id()) {
+                nodes.push(node);
+            }
+        }
+    }
+    nodes
+}
+
+/// What the spec asks for, with the keys on that were switched off for the removal.
+fn of_restore(removal: Option<&Removal>, spec: &AppSpec, c: &Conventions) -> Vec<Box<dyn Node>> {
+    let switched_off = removal.map(|removal| removal.switched_off.iter().cloned().collect()).unwrap_or_default();
+    let key = AccessKey::of(spec, KeyGoal::Restored { switched_off, one: spec.access_key });
+    let mut nodes = graph(&AppSpec { access_key: false, ..spec.clone() }, c, Want::Present);
+    nodes.push(present(key));
+    nodes
+}
+
+/// Everything of the app's but the buckets and repositories that are retained.
+fn of_removal(app: Option<&App>, spec: &AppSpec, c: &Conventions) -> Vec<Box<dyn Node>> {
+    let going = app.and_then(|app| Some(app.removal.as_ref()?.going(&app.spec, &app.retained))).unwrap_or_default();
+    let own = AppSpec { access_key: true, ..going.as_spec(spec) };
+    let mut nodes = graph(&own, c, Want::Absent);
+    for node in graph(&AppSpec { media_access: spec.media_access.other(), ..own }, c, Want::Absent) {
+        if !nodes.iter().any(|there| there.id() == node.id()) {
+            nodes.push(node);
+        }
+    }
+    nodes
+}
