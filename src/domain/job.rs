@@ -160,6 +160,8 @@ pub enum TroubleCode {
     Rejected,
     /// A key may be live whose secret nobody knows.
     CredentialInDoubt,
+    /// An image that carries a protected tag would expire, and nobody has accepted that.
+    WouldExpire,
     /// AWS was throttling, failing or out of reach until the deadline.
     Unavailable,
     /// The deadline passed.

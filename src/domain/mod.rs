@@ -13,5 +13,6 @@ pub mod lifecycle;
 pub mod names;
 pub mod plan;
 pub mod policy;
+pub mod protected_tag;
 pub mod role;
 pub mod spec;

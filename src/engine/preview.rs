@@ -50,10 +50,13 @@ pub async fn preview<R: Resource>(resource: &R, cx: &Cx) -> Preview {
 
 async fn changes<R: Resource>(resource: &R, cx: &Cx) -> Result<Preview, Fault> {
     let seen = look(resource, cx).await?;
-    let planned = resource.plan(seen.as_ref())?;
-    let mut warnings = planned.warnings;
-    warnings.extend(resource.foresee(cx, &planned.changes).await?);
+    let foreseen = resource.foresee(cx, seen.as_ref()).await?;
     let id = resource.id();
+    let planned = match resource.plan(seen.as_ref()) {
+        Ok(planned) => planned,
+        Err(fault) => return Ok(Preview { changes: vec![stands_in_the_way(&id, &fault)], warnings: foreseen }),
+    };
+    let warnings = planned.warnings.into_iter().chain(foreseen).collect();
     let mut changes: Vec<PlannedChange> = planned.changes.iter().map(|change| planned_change(&id, change)).collect();
     if changes.is_empty() {
         let (resource, detail) = (id.clone(), "is as the spec says".to_owned());

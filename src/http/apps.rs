@@ -34,6 +34,7 @@ use crate::worker::RecordsOnly;
     post, path = "/v1/apps", tag = "apps", operation_id = "onboardApp",
     params(
         ("dry_run" = Option<bool>, Query, description = "Answer the plan, write nothing"),
+        ("accept_expiry" = Option<bool>, Query, description = "Of a dry run: images that carry protected tags may expire"),
         ("Idempotency-Key" = Option<IdempotencyText>, Header, description = "The same key and body give the same answer for 24 hours"),
     ),
     request_body(content = AppRequest, example = json!({"name": "acme-shop"})),
@@ -58,9 +59,10 @@ pub async fn onboard(
     body: JsonBody,
 ) -> Result<Response, ApiError> {
     let dry_run = params.flag("dry_run");
+    let accept_expiry = dry_run && params.flag("accept_expiry");
     params.finish()?;
     if dry_run {
-        return dry_run_of(&service, body.required()?).await.map(IntoResponse::into_response);
+        return dry_run_of(&service, body.required()?, accept_expiry).await.map(IntoResponse::into_response);
     }
     let caller = viewer.operator()?;
     let spec = parse_spec(&service, body.required()?)?;
@@ -70,13 +72,13 @@ pub async fn onboard(
     answer::accepted(service.store.onboard(new, key).await??)
 }
 
-async fn dry_run_of(service: &Service, body: &serde_json::Value) -> Result<Json<Plan>, ApiError> {
+async fn dry_run_of(service: &Service, body: &serde_json::Value, accept_expiry: bool) -> Result<Json<Plan>, ApiError> {
     let spec = parse_spec(service, body)?;
     if service.store.is_taken(&spec.name).await? {
         return Err(Refusal::AppExists(spec.name).into());
     }
     let app = service.store.app(&spec.name).await?;
-    plan_of(service, &spec, app.as_ref()).await
+    plan_of(service, &spec, app.as_ref(), accept_expiry).await
 }
 
 /// Lists apps in the order they were asked for.
@@ -147,7 +149,10 @@ pub async fn get(
 /// Says what a job with the body's spec, or without a body the present one, would do now. Changes nothing.
 #[utoipa::path(
     post, path = "/v1/apps/{app}/plan", tag = "apps", operation_id = "planApp",
-    params(("app" = AppName, Path, description = "The app's name")),
+    params(
+        ("app" = AppName, Path, description = "The app's name"),
+        ("accept_expiry" = Option<bool>, Query, description = "Images that carry protected tags may expire"),
+    ),
     request_body(content = Option<AppRequest>, description = "Absent: the present spec"),
     responses(
         (status = 200, description = "The plan", body = Plan),
@@ -164,9 +169,10 @@ pub async fn plan(
     State(service): State<Arc<Service>>,
     _: Viewer,
     AppPath(name): AppPath,
-    params: Params,
+    mut params: Params,
     body: JsonBody,
 ) -> Result<Json<Plan>, ApiError> {
+    let accept_expiry = params.flag("accept_expiry");
     params.finish()?;
     let app = service.store.app(&name).await?.ok_or(ApiError::NoSuch("such app"))?;
     let spec = match &body.value {
@@ -179,7 +185,7 @@ pub async fn plan(
             spec
         }
     };
-    plan_of(&service, &spec, Some(&app)).await
+    plan_of(&service, &spec, Some(&app), accept_expiry).await
 }
 
 /// Asks for a job that brings AWS back to the spec.
@@ -235,7 +241,7 @@ fn left_out(app: Option<&App>, wanted: &[String]) -> Vec<String> {
     has.filter(|id| !wanted.contains(id)).map(|id| format!("{id} is not in this spec; it stays in AWS as it is.")).collect()
 }
 
-async fn plan_of(service: &Service, spec: &AppSpec, app: Option<&App>) -> Result<Json<Plan>, ApiError> {
+async fn plan_of(service: &Service, spec: &AppSpec, app: Option<&App>, accept_expiry: bool) -> Result<Json<Plan>, ApiError> {
     let account = service.account(&spec.account).ok_or(ApiError::NoSuch("such account"))?;
     let (records, recorded) = match app {
         Some(app) => (service.store.key_records(app.id).await?, service.store.made_by(app.id).await?),
@@ -249,6 +255,7 @@ async fn plan_of(service: &Service, spec: &AppSpec, app: Option<&App>) -> Result
         job: Ulid::nil(),
         accepted_at: service.clock.now(),
         on_existing: spec.on_existing,
+        accept_expiry,
         untouched: false,
         interrupted: std::collections::BTreeMap::new(),
         recorded,

@@ -76,6 +76,7 @@ async fn attempt(service: &Arc<Service>, claimed: Claimed, signals: Receiver<Sig
         job: claimed.lease.job,
         accepted_at: claimed.job.created_at,
         on_existing: claimed.app.spec.on_existing,
+        accept_expiry: false,
         untouched: claimed.job.kind == JobKind::Onboard && claimed.job.attempt == 1 && recorded.is_empty(),
         interrupted,
         recorded,
