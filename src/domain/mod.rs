@@ -15,4 +15,5 @@ pub mod plan;
 pub mod policy;
 pub mod protected_tag;
 pub mod role;
+pub mod simulation;
 pub mod spec;

@@ -364,7 +364,8 @@ fn one_of<T: std::str::FromStr>(choices: &'static str) -> impl Fn(&str) -> Resul
     move |text| text.parse().map_err(|_| format!("must be {choices}"))
 }
 
-fn region_in(place: &Place<'_>, text: &str) -> Result<Region, NameError> {
+/// A region of the partition that specs are filled in for.
+pub(super) fn region_in(place: &Place<'_>, text: &str) -> Result<Region, NameError> {
     let region = Region::parse(text)?;
     let partition = match text {
         _ if text.starts_with("cn-") => "aws-cn",

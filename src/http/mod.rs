@@ -12,6 +12,7 @@ mod auth;
 mod body;
 mod credentials;
 mod docs;
+mod ecr;
 mod following;
 mod health;
 mod identity;
@@ -65,6 +66,7 @@ fn calls() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(jobs::events))
         .routes(routes!(jobs::cancel))
         .routes(routes!(jobs::retry))
+        .routes(routes!(ecr::simulate))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::delete))
         .routes(routes!(identity::get))

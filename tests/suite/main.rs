@@ -5,6 +5,7 @@ mod api;
 mod e2e;
 mod identity;
 mod least_privilege;
+mod lifecycle;
 mod openapi;
 mod overload;
 mod process;
