@@ -887,11 +887,13 @@ mod tests {
         assert_eq!(verdict.findings.len(), 27);
     }
 
-    /// The single filters of "Examples of lifecycle policies" and the wildcards of "Lifecycle policy evaluation
-    /// rules": a rule, images by their tags and days, and which of them expire.
+    /// A rule, images by their tags and days, and which of them expire.
+    type Example = (Value, &'static [(&'static str, i64)], &'static [&'static str]);
+
+    /// The single filters of "Examples of lifecycle policies" and the wildcards of "Lifecycle policy evaluation rules".
     #[test]
     fn aws_examples_on_single_filters() {
-        let table: [(Value, &[(&str, i64)], &[&str]); 6] = [
+        let table: [Example; 6] = [
             (patterns(1, &["prod*"], pushed(14)), &[("prod", 15), ("prod1", 14), ("production-team1", 30), ("dev", 30)], &["0", "2"]),
             (tagged(1, "tagPrefixList", &["prod"], pushed(14)), &[("prod", 15), ("repo-production", 15)], &["0"]),
             (status(1, "untagged", more_than(1)), &[("", 3), ("", 2), ("", 1), ("v1", 9)], &["0", "1"]),
@@ -906,7 +908,7 @@ mod tests {
         for (rule, given, expected) in table {
             let tags = |tag: &'static str| Some(tag).filter(|tag| !tag.is_empty()).into_iter().collect::<Vec<_>>();
             let images: Vec<Image> = given.iter().enumerate().map(|(n, (tag, days))| image(&n.to_string(), &tags(tag), *days)).collect();
-            assert_eq!(expired(&policy(&[rule.clone()]), &images), expected, "{rule}");
+            assert_eq!(expired(&policy(std::slice::from_ref(&rule)), &images), expected, "{rule}");
         }
     }
 

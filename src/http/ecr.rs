@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use serde_json::Value;
 
 use super::auth::Viewer;
 use super::body::{JsonBody, Params};
 use super::problem::{ApiError, Problem};
 use crate::aws::account::PATIENCE;
-use crate::aws::{AwsError, Meaning};
 use crate::domain::fields::FieldError;
 use crate::domain::lifecycle::{Image, LifecyclePolicy};
 use crate::domain::names::{AccountName, Region, RepositoryName};
 use crate::domain::simulation::{MOST_IMAGES, SimulateRequest, Simulation, SimulationRequest};
+use crate::engine::repositories::look;
 use crate::resources::Timing;
-use crate::resources::images::Registry;
 use crate::service::Service;
 
 /// Says what a lifecycle policy does with each image: whether it expires, by which rule, and why not by another.
@@ -62,30 +62,25 @@ async fn looked_at(
 ) -> Result<(LifecyclePolicy, Vec<Image>), ApiError> {
     let no_account = || wrong("/repository/account", format!("no account is registered as {account}"));
     let account = service.account(account).ok_or_else(no_account)?;
-    let registry = Registry::new(&account, region, Timing { turn: PATIENCE, ..service.timing });
-    let images = registry.images(name, MOST_IMAGES).await.map_err(|error| missing(error, || ApiError::NoSuch("such repository")))?;
-    if images.len() > MOST_IMAGES {
+    let timing = Timing { turn: PATIENCE, ..service.timing };
+    let seen = look(&account, region, name, MOST_IMAGES, timing).await?.ok_or(ApiError::NoSuch("such repository"))?;
+    if seen.images.len() > MOST_IMAGES {
         return Err(wrong("/repository/name", format!("has more than the {MOST_IMAGES} images that are simulated at once")));
     }
     let policy = match policy {
         Some(policy) => policy,
-        None => present_policy(&registry, name).await?,
+        None => present(seen.policy.as_ref())?,
     };
-    Ok((policy, images))
+    Ok((policy, seen.images))
 }
 
-async fn present_policy(registry: &Registry<'_>, name: &RepositoryName) -> Result<LifecyclePolicy, ApiError> {
-    let none = || wrong("/policy", "is required: the repository has no lifecycle policy".into());
-    let document = registry.policy(name).await.map_err(|error| missing(error, none))?;
-    let unread = |problems: Vec<FieldError>| {
+/// The policy that a repository has.
+fn present(document: Option<&Value>) -> Result<LifecyclePolicy, ApiError> {
+    let document = document.ok_or_else(|| wrong("/policy", "is required: the repository has no lifecycle policy".into()))?;
+    LifecyclePolicy::parse(document).map_err(|problems| {
         let first = problems.first().map(|problem| format!(": {} {}", problem.pointer, problem.message)).unwrap_or_default();
         wrong("/policy", format!("is required: the repository's own policy cannot be read{first}"))
-    };
-    LifecyclePolicy::parse(&document).map_err(unread)
-}
-
-fn missing(error: AwsError, not_found: impl FnOnce() -> ApiError) -> ApiError {
-    if error.meaning == Meaning::NotFound { not_found() } else { error.into() }
+    })
 }
 
 fn wrong(pointer: &str, message: String) -> ApiError {

@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::time::{sleep, timeout};
 
 use super::Timing;
-use crate::aws::{Account, AwsError, Service};
+use crate::aws::{Account, AwsError, Meaning, Service};
 use crate::domain::lifecycle::{Image, LifecyclePolicy};
 use crate::domain::names::{Region, RepositoryName};
 
@@ -57,32 +57,36 @@ impl<'a> Registry<'a> {
         Self { account, region, timing }
     }
 
-    /// A repository's lifecycle policy: its document, or its text where that is no JSON.
+    /// A repository's lifecycle policy, if it and the repository are there: its document, or its text where
+    /// that is no JSON.
     ///
     /// # Errors
-    /// What AWS refused; [`NotFound`](crate::aws::Meaning::NotFound) where the repository or its policy is not there.
-    pub async fn policy(&self, repository: &RepositoryName) -> Result<Value, AwsError> {
+    /// What AWS refused.
+    pub async fn policy(&self, repository: &RepositoryName) -> Result<Option<Value>, AwsError> {
         let call = self.account.ecr(self.region).get_lifecycle_policy().repository_name(repository.as_str()).send();
-        let text = self.call("GetLifecyclePolicy", call).await?.lifecycle_policy_text.unwrap_or_default();
-        Ok(serde_json::from_str(&text).unwrap_or(Value::String(text)))
+        let answer = found(self.call("GetLifecyclePolicy", call).await)?;
+        let text = answer.map(|answer| answer.lifecycle_policy_text.unwrap_or_default());
+        Ok(text.map(|text| serde_json::from_str(&text).unwrap_or(Value::String(text))))
     }
 
-    /// A repository's images, also archived ones. Reads no further page once it has more than `most`.
+    /// A repository's images, also archived ones, if it is there. Reads no further page once it has more
+    /// than `most`.
     ///
     /// # Errors
-    /// What AWS refused; [`NotFound`](crate::aws::Meaning::NotFound) where the repository is not there.
-    pub async fn images(&self, repository: &RepositoryName, most: usize) -> Result<Vec<Image>, AwsError> {
+    /// What AWS refused.
+    pub async fn images(&self, repository: &RepositoryName, most: usize) -> Result<Option<Vec<Image>>, AwsError> {
         // Without a filter AWS leaves out what is archived.
         let all = DescribeImagesFilter::builder().image_status(ImageStatusFilter::Any).build();
         let ask = self.account.ecr(self.region).describe_images().repository_name(repository.as_str()).filter(all).max_results(PAGE);
         let mut images = Vec::new();
         let mut token = None;
         loop {
-            let page = self.call("DescribeImages", ask.clone().set_next_token(token).send()).await?;
+            let page = found(self.call("DescribeImages", ask.clone().set_next_token(token).send()).await)?;
+            let Some(page) = page else { return Ok(None) };
             images.extend(page.image_details.unwrap_or_default().into_iter().map(image_of_detail));
             token = page.next_token;
             if token.is_none() || images.len() > most {
-                return Ok(images);
+                return Ok(Some(images));
             }
         }
     }
@@ -144,6 +148,14 @@ impl<'a> Registry<'a> {
     {
         self.account.turn(Service::Ecr, operation, self.timing.turn).await?;
         self.account.call_at_once(Service::Ecr, operation, call).await
+    }
+}
+
+/// What was found, if it is there.
+fn found<T>(answer: Result<T, AwsError>) -> Result<Option<T>, AwsError> {
+    match answer {
+        Err(error) if error.meaning == Meaning::NotFound => Ok(None),
+        answer => answer.map(Some),
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::images::Registry;
 use super::{Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, aws_cli, repository};
-use crate::aws::{AwsError, Meaning, Service};
+use crate::aws::Service;
 use crate::domain::job::{Trouble, TroubleCode};
 use crate::domain::lifecycle::{Image, LifecyclePolicy};
 use crate::domain::names::{Region, RepositoryName};
@@ -137,11 +137,11 @@ impl Resource for RepositoryLifecycle {
 
     async fn observe(&self, cx: &Cx) -> Result<Observation<SeenLifecycle>, Fault> {
         let registry = Registry::new(&cx.account, &self.region, cx.timing);
-        let document = found(registry.policy(&self.repository).await)?;
+        let document = registry.policy(&self.repository).await?;
         if document.as_ref().is_some_and(|document| self.says_the_same(document)) {
             return Ok(Observation::Ours(SeenLifecycle { document, outlook: Outlook::AsBefore }));
         }
-        let Some(images) = found(registry.images(&self.repository, usize::MAX).await)? else { return Ok(Observation::Absent) };
+        let Some(images) = registry.images(&self.repository, usize::MAX).await? else { return Ok(Observation::Absent) };
         let expiring = self.policy.expiring(&images, cx.clock.now().millis()).into_iter().cloned().collect();
         let outlook = Outlook::Evaluated { images: images.len(), expiring, accepted: cx.accept_expiry };
         Ok(Observation::Ours(SeenLifecycle { document, outlook }))
@@ -220,15 +220,6 @@ impl RepositoryLifecycle {
             retryable: false,
             aws: None,
         }))
-    }
-}
-
-/// What was found, if it is there.
-fn found<T>(answer: Result<T, AwsError>) -> Result<Option<T>, AwsError> {
-    match answer {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if error.meaning == Meaning::NotFound => Ok(None),
-        Err(error) => Err(error),
     }
 }
 

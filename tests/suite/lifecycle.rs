@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::api::{self, Answer};
 use crate::support::aws::{Emulator, Place};
 use crate::support::server::{Server, Setup};
-use crate::support::wire::{Answer as Scripted, Call, Fault};
+use crate::support::wire::{Answer as Scripted, Call, Fault, refusal_body};
 use crate::support::{eyes, unique};
 
 const SIMULATE: &str = "/v1/ecr/lifecycle/simulate";
@@ -113,7 +113,7 @@ async fn every_error_of_a_simulation_is_told_at_once() {
     assert_eq!(wrong(json!({})).await, ["/images"]);
     assert_eq!(
         wrong(json!({"policy": "guid", "images": [{"tags": ["a b"]}], "x": 1})).await,
-        ["/images/0/tags/0", "/images/0/pushed_at", "/policy", "/x"]
+        ["/policy", "/images/0/tags/0", "/images/0/pushed_at", "/x"]
     );
     assert_eq!(wrong(json!({"repository": {"name": "acme", "account": "elsewhere"}})).await, ["/repository/account"]);
     let many: Vec<Value> = (0..5001).map(|_| json!({})).collect();
@@ -177,6 +177,45 @@ async fn what_aws_refuses_a_simulation_is_told() {
     setup.wire.break_calls([("ecr:DescribeImages", 0, Fault::Denied)]);
     let problem = simulate(&server, &json!({"policy": "guide", "repository": {"name": "acme"}})).await.problem(502, "aws_refused");
     assert!(problem["remedy"].as_str().unwrap().contains("ecr:DescribeImages"), "{problem}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn archived_images_and_further_pages_are_seen() {
+    let (setup, server) = days_later(Emulator::Moto).await;
+    let day = 24 * 3600;
+    let now = setup.clock.now().millis() / 1000;
+    let detail = |tag: &str, more: Value| {
+        let mut detail = json!({"imageDigest": format!("sha256:{tag}"), "imageTags": [tag], "imagePushedAt": now - 200 * day});
+        detail.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        detail
+    };
+    let first = json!({"nextToken": "2", "imageDetails": [detail("old", json!({})), detail("gone", json!({"imageStatus": "ARCHIVED", "lastArchivedAt": now - 91 * day}))]});
+    let second = json!({"imageDetails": [
+        detail("restored", json!({"lastActivatedAt": now - day, "lastArchivedAt": now - 100 * day, "imageStatus": "ACTIVE"})),
+        detail("pulled", json!({"lastRecordedPullTime": now - day})),
+    ]});
+    setup.wire.script(move |call| match call.operation.as_str() {
+        "DescribeImages" => {
+            let page = if call.body.contains("\"nextToken\":\"2\"") { &second } else { &first };
+            Some(Scripted::Now(200, page.to_string()))
+        }
+        "GetLifecyclePolicy" => Some(Scripted::Now(400, refusal_body("ecr", "LifecyclePolicyNotFoundException"))),
+        _ => None,
+    });
+    let days = |kind: &str, days: u32| json!({"tagStatus": "any", "countType": kind, "countUnit": "days", "countNumber": days});
+    let mut archived = days("sinceImageTransitioned", 90);
+    archived["storageClass"] = json!("archive");
+    let rules = json!([
+        {"rulePriority": 1, "selection": days("sinceImagePulled", 30), "action": {"type": "transition", "targetStorageClass": "archive"}},
+        {"rulePriority": 2, "selection": archived, "action": {"type": "expire"}},
+    ]);
+    let told = simulate(&server, &json!({"policy": {"rules": rules}, "repository": {"name": "acme"}})).await.expect(200);
+    let outcomes: Vec<Value> = told["images"].as_array().unwrap().iter().map(|image| json!([image["tags"][0], image["outcome"]])).collect();
+    assert_eq!(json!(outcomes), json!([["old", "transitions"], ["gone", "expires"], ["restored", "kept"], ["pulled", "kept"]]));
+    assert_eq!((&told["expiring"], &told["kept"]), (&json!(1), &json!(3)));
+    let asked = setup.wire.take_log().into_iter().find(|call| call.operation == "DescribeImages").unwrap();
+    assert!(asked.body.contains("\"imageStatus\":\"ANY\""), "without it AWS leaves out what is archived: {}", asked.body);
     server.stop().await;
 }
 
