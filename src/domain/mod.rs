@@ -13,6 +13,8 @@ pub mod lifecycle;
 pub mod names;
 pub mod plan;
 pub mod policy;
+pub mod protected_tag;
 pub mod role;
+pub mod simulation;
 pub mod spec;
 pub mod task;

@@ -426,7 +426,8 @@ fn parse_age(text: &str) -> Result<Duration, &'static str> {
     age.ok_or("must be an age such as 90d, from 1h to 3650d")
 }
 
-fn region_in(place: &Place<'_>, text: &str) -> Result<Region, NameError> {
+/// A region of the partition that specs are filled in for.
+pub(super) fn region_in(place: &Place<'_>, text: &str) -> Result<Region, NameError> {
     let region = Region::parse(text)?;
     let partition = match text {
         _ if text.starts_with("cn-") => "aws-cn",

@@ -270,6 +270,7 @@ pub(super) async fn plan_of(service: &Service, task: &Task, spec: &AppSpec, app:
         job: Ulid::nil(),
         accepted_at: service.clock.now(),
         on_existing: spec.on_existing,
+        accept_expiry: task.accepts_expiry(),
         untouched: false,
         interrupted: Arc::default(),
         recorded: Arc::new(recorded),

@@ -16,7 +16,19 @@ type Target = (&'static str, Parameters);
 
 /// Every link: from each of these answers to each of those operations.
 const LINKS: [(&[From], &[Target]); 8] = [
-    (&[("onboardApp", "202"), ("repairApp", "202"), ("cancelJob", "202"), ("retryJob", "202"), ("getJob", "200")], &OF_JOB),
+    (
+        &[
+            ("onboardApp", "202"),
+            ("changeApp", "202"),
+            ("removeApp", "202"),
+            ("restoreApp", "202"),
+            ("repairApp", "202"),
+            ("cancelJob", "202"),
+            ("retryJob", "202"),
+            ("getJob", "200"),
+        ],
+        &OF_JOB,
+    ),
     (
         &[("getJob", "200")],
         &[("claimCredential", &[("app", "$response.body#/app"), ("access_key_id", "$response.body#/result/access_key_id")])],
@@ -38,7 +50,7 @@ const APP: [(&str, &str); 1] = [("app", "$response.body#/app")];
 const NAME: [(&str, &str); 1] = [("app", "$response.body#/name")];
 
 /// What can be asked with a job.
-const OF_JOB: [Target; 8] = [
+const OF_JOB: [Target; 9] = [
     ("getJob", &[("id", "$response.body#/id"), ("wait", "10s")]),
     ("followJob", &ID),
     ("cancelJob", &ID),
@@ -46,10 +58,18 @@ const OF_JOB: [Target; 8] = [
     ("getApp", &APP),
     ("planApp", &APP),
     ("repairApp", &APP),
+    ("restoreApp", &APP),
     ("listCredentials", &APP),
 ];
 /// What can be asked with an app.
-const OF_APP: [Target; 3] = [("planApp", &NAME), ("repairApp", &NAME), ("listCredentials", &NAME)];
+const OF_APP: [Target; 6] = [
+    ("planApp", &NAME),
+    ("changeApp", &NAME),
+    ("repairApp", &NAME),
+    ("removeApp", &NAME),
+    ("restoreApp", &NAME),
+    ("listCredentials", &NAME),
+];
 
 /// Writes the links into the document.
 pub fn add(api: &mut OpenApi) {

@@ -13,6 +13,7 @@ mod body;
 mod change;
 mod credentials;
 mod docs;
+mod ecr;
 mod following;
 mod health;
 mod identity;
@@ -68,6 +69,7 @@ fn calls() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(jobs::events))
         .routes(routes!(jobs::cancel))
         .routes(routes!(jobs::retry))
+        .routes(routes!(ecr::simulate))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::delete))
         .routes(routes!(identity::get))

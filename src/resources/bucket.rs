@@ -344,8 +344,8 @@ impl Resource for Bucket {
         }
     }
 
-    async fn foresee(&self, cx: &Cx, changes: &[BucketChange]) -> Result<Vec<String>, Fault> {
-        if !changes.iter().any(|change| matches!(change, BucketChange::Delete(_))) {
+    async fn foresee(&self, cx: &Cx, seen: Option<&SeenBucket>) -> Result<Vec<String>, Fault> {
+        if cx.want == Want::Present || seen.is_none() {
             return Ok(Vec::new());
         }
         let (versions, bytes, all) = self.count(cx).await?;

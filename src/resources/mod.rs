@@ -26,6 +26,7 @@ pub mod bucket;
 pub mod context;
 mod fault;
 pub mod group;
+pub mod images;
 pub mod lifecycle;
 pub mod membership;
 mod ownership;
@@ -199,8 +200,9 @@ pub trait Resource: Send + Sync + Clone + 'static {
     /// Makes one change.
     fn apply(&self, cx: &Cx, change: &Self::Change) -> impl Future<Output = Result<Applied, Fault>> + Send;
 
-    /// What a person should know before the changes are made, from a closer look. Only for plans.
-    fn foresee(&self, _cx: &Cx, _changes: &[Self::Change]) -> impl Future<Output = Result<Vec<String>, Fault>> + Send {
+    /// What a person should know before anything is changed, from a closer look at what was seen. Only for
+    /// plans, also for those that something stands in the way of.
+    fn foresee(&self, _cx: &Cx, _seen: Option<&Self::Observed>) -> impl Future<Output = Result<Vec<String>, Fault>> + Send {
         async { Ok(Vec::new()) }
     }
 

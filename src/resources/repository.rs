@@ -237,15 +237,10 @@ impl Resource for Repository {
         }
     }
 
-    async fn foresee(&self, _: &Cx, changes: &[RepositoryChange]) -> Result<Vec<String>, Fault> {
-        let told = changes.iter().filter_map(|change| match change {
-            RepositoryChange::Delete { name, region, images } => {
-                let plural = if *images == 1 { "" } else { "s" };
-                Some(format!("The repository {name} in {region} goes with {images} image{plural} in it."))
-            }
-            _ => None,
-        });
-        Ok(told.collect())
+    async fn foresee(&self, cx: &Cx, seen: Option<&SeenRepository>) -> Result<Vec<String>, Fault> {
+        let Some(seen) = seen.filter(|_| cx.want == Want::Absent) else { return Ok(Vec::new()) };
+        let plural = if seen.images == 1 { "" } else { "s" };
+        Ok(vec![format!("The repository {} in {} goes with {} image{plural} in it.", self.name, self.region, seen.images)])
     }
 
     fn arn(&self, _conventions: &Conventions) -> Option<String> {

@@ -342,13 +342,14 @@ impl Store {
         Ok(job)
     }
 
-    /// Lets a job that has ended without success go on from what is there.
+    /// Lets a job that has ended without success go on from what is there; with `accept_expiry` also where images
+    /// with protected tags expire by it.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn retry(&self, id: Ulid, by: String) -> Result<Result<Job, Refusal>, StoreError> {
+    pub async fn retry(&self, id: Ulid, by: String, accept_expiry: bool) -> Result<Result<Job, Refusal>, StoreError> {
         let now = self.clock.now();
-        let job = self.writer.write(move |db| Box::pin(async move { retry(db, id, by, now).await })).await?;
+        let job = self.writer.write(move |db| Box::pin(async move { retry(db, id, by, accept_expiry, now).await })).await?;
         self.signal(Signal::Queued);
         self.signal(Signal::Progress(id));
         Ok(job)
@@ -793,7 +794,13 @@ async fn later_job(db: &mut AnyConnection, id: Ulid, app: Ulid) -> Result<Option
     Ok(Some(if active { Refusal::Active(newest_id) } else { Refusal::Superseded(newest_id) }))
 }
 
-async fn retry(db: &mut AnyConnection, id: Ulid, by: String, now: Timestamp) -> Result<Result<Job, Refusal>, StoreError> {
+async fn retry(
+    db: &mut AnyConnection,
+    id: Ulid,
+    by: String,
+    accept_expiry: bool,
+    now: Timestamp,
+) -> Result<Result<Job, Refusal>, StoreError> {
     let Some((job, app)) = lock(db, id).await? else { return Ok(Err(Refusal::NoJob)) };
     let state = match job.state.on(JobEvent::RetryAsked) {
         Ok(state) => state,
@@ -804,8 +811,9 @@ async fn retry(db: &mut AnyConnection, id: Ulid, by: String, now: Timestamp) -> 
         return Ok(Err(refusal));
     }
     let update = "UPDATE jobs SET state = $1, error = NULL, reason = NULL, finished_at = NULL, next_attempt_at = NULL, deadline_at = NULL, \
-                  cancel_requested = 0 WHERE id = $2";
-    sqlx::query(update).bind(state.to_string()).bind(id.to_string()).execute(&mut *db).await?;
+                  cancel_requested = 0, task = $2 WHERE id = $3";
+    let task = if accept_expiry { job.task.accepting_expiry() } else { job.task };
+    sqlx::query(update).bind(state.to_string()).bind(to_json(&task)?).bind(id.to_string()).execute(&mut *db).await?;
     insert_event(db, id, &Happening::RetryRequested { by }, now).await?;
     Ok(job_by_id(db, id).await?.ok_or(Refusal::NoJob))
 }

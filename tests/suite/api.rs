@@ -153,7 +153,7 @@ async fn wait_for_state(server: &Server, job: &str, state: &str) -> Value {
 // ---- roles
 
 /// Every route with the role that it takes; `None` takes no token.
-const ROUTES: [(&str, &str, Option<Role>); 23] = [
+const ROUTES: [(&str, &str, Option<Role>); 24] = [
     ("get", "/healthz", None),
     ("get", "/readyz", None),
     ("get", "/metrics", None),
@@ -170,6 +170,7 @@ const ROUTES: [(&str, &str, Option<Role>); 23] = [
     ("get", "/v1/jobs/{id}/events", Some(Role::Viewer)),
     ("post", "/v1/jobs/{id}/cancel", Some(Role::Operator)),
     ("post", "/v1/jobs/{id}/retry", Some(Role::Operator)),
+    ("post", "/v1/ecr/lifecycle/simulate", Some(Role::Viewer)),
     ("get", "/v1/tokens", Some(Role::Admin)),
     ("post", "/v1/tokens", Some(Role::Admin)),
     ("delete", "/v1/tokens/{id}", Some(Role::Admin)),

@@ -6,6 +6,7 @@ mod change;
 mod e2e;
 mod identity;
 mod least_privilege;
+mod lifecycle;
 mod openapi;
 mod overload;
 mod process;

@@ -735,7 +735,7 @@ async fn the_worker_of_a_canceled_job_hears_of_it_when_it_renews_its_lease() {
         assert!(t.store.renew(lease, LEASE).await.unwrap());
         t.end(lease, Ended::Canceled).await;
         assert_eq!(t.job(lease.job).await.state, JobState::Canceled);
-        t.store.retry(lease.job, "ben".into()).await.unwrap().unwrap();
+        t.store.retry(lease.job, "ben".into(), false).await.unwrap().unwrap();
         let lease = t.claim().await.unwrap().lease;
         assert!(!t.store.renew(lease, LEASE).await.unwrap(), "the cancel was for the attempt before");
     })
@@ -755,7 +755,7 @@ async fn a_job_that_ended_without_success_can_be_retried() {
             (JobState::Succeeded, false),
         ] {
             let id = t.job_in(state, &format!("acme-{state}")).await;
-            let answer = t.store.retry(id, "ben".into()).await.unwrap();
+            let answer = t.store.retry(id, "ben".into(), false).await.unwrap();
             if allowed {
                 let job = answer.unwrap();
                 assert_eq!((job.state, job.error, job.reason, job.finished_at), (JobState::Queued, None, None, None), "{state}");
@@ -765,7 +765,7 @@ async fn a_job_that_ended_without_success_can_be_retried() {
             }
             t.raw(&format!("DELETE FROM events; DELETE FROM steps; DELETE FROM jobs WHERE id = '{id}'")).await;
         }
-        assert_eq!(t.store.retry(Ulid::generate(), "ben".into()).await.unwrap(), Err(Refusal::NoJob));
+        assert_eq!(t.store.retry(Ulid::generate(), "ben".into(), false).await.unwrap(), Err(Refusal::NoJob));
     })
     .await;
 }
@@ -776,7 +776,7 @@ async fn a_retried_job_gets_a_new_deadline() {
         let first = t.at_work("acme").await;
         t.end(first.lease, Ended::Failed(trouble())).await;
         t.clock.advance(DEADLINE * 2);
-        t.store.retry(first.lease.job, "ben".into()).await.unwrap().unwrap();
+        t.store.retry(first.lease.job, "ben".into(), false).await.unwrap().unwrap();
         let second = t.claim().await.unwrap();
         assert!(second.deadline > t.clock.now());
         assert_eq!(second.job.started_at, first.job.started_at);
@@ -789,7 +789,7 @@ async fn a_retry_is_refused_while_another_job_of_the_app_is_active() {
     each(async |t| {
         let failed = t.job_in(JobState::Failed, "acme").await;
         let active = fresh(t.repair("acme", None).await);
-        assert_eq!(t.store.retry(failed, "ben".into()).await.unwrap(), Err(Refusal::Active(active.id)));
+        assert_eq!(t.store.retry(failed, "ben".into(), false).await.unwrap(), Err(Refusal::Active(active.id)));
         assert_eq!(t.job(failed).await.state, JobState::Failed);
     })
     .await;
@@ -1496,7 +1496,7 @@ async fn of_many_requests_for_one_app_at_many_replicas_one_wins() {
         let claimed = stores[0].claim("a worker", LEASE, DEADLINE).await.unwrap().unwrap();
         stores[0].end(claimed.lease, Ended::Failed(trouble())).await.unwrap();
         let ask = |i: usize| stores[i % 4].ask(a_repair(&app), None);
-        let retry = |i: usize| stores[i % 4].retry(claimed.lease.job, "ann".into());
+        let retry = |i: usize| stores[i % 4].retry(claimed.lease.job, "ann".into(), false);
         let (asked, retried) = tokio::join!(join_all((0..4).map(ask)), join_all((0..4).map(retry)));
         let won = asked.into_iter().map(Result::unwrap).filter(Result::is_ok).count()
             + retried.into_iter().map(Result::unwrap).filter(Result::is_ok).count();
