@@ -10,6 +10,7 @@ mod backoff;
 mod converge;
 pub mod credentials;
 mod preview;
+mod survey;
 mod walk;
 
 use std::time::Duration;
@@ -18,10 +19,12 @@ use futures::future::BoxFuture;
 
 use crate::domain::event::Happening;
 use crate::domain::job::Trouble;
+use crate::export::shell::Command;
 use crate::resources::{Conventions, Cx, Fault, Resource, ResourceId};
 
 pub use backoff::full_jitter;
 pub use preview::{Preview, plan};
+pub use survey::{Portable, Survey};
 pub use walk::{Verdict, walk};
 
 /// Where a walk tells what it does, and learns whether to go on.
@@ -69,6 +72,13 @@ pub trait Node: Send + Sync {
     fn converge<'a>(&'a self, cx: &'a Cx, deadline: crate::clock::Timestamp, report: &'a dyn Report) -> BoxFuture<'a, Outcome>;
     /// Says what would be changed.
     fn preview<'a>(&'a self, cx: &'a Cx) -> BoxFuture<'a, Preview>;
+    /// Looks at it, for an export.
+    fn survey<'a>(&'a self, cx: &'a Cx) -> BoxFuture<'a, Result<Survey, Fault>>;
+    /// The commands that would make it where nothing is.
+    ///
+    /// # Errors
+    /// When it could never be made.
+    fn commands(&self) -> Result<Vec<Command>, Fault>;
 }
 
 /// A resource of a known kind, as a node.
@@ -93,5 +103,13 @@ impl<R: Resource> Node for Typed<R> {
 
     fn preview<'a>(&'a self, cx: &'a Cx) -> BoxFuture<'a, Preview> {
         Box::pin(preview::preview(&self.0, cx))
+    }
+
+    fn survey<'a>(&'a self, cx: &'a Cx) -> BoxFuture<'a, Result<Survey, Fault>> {
+        Box::pin(survey::survey(&self.0, cx))
+    }
+
+    fn commands(&self) -> Result<Vec<Command>, Fault> {
+        survey::commands(&self.0)
     }
 }

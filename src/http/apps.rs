@@ -235,16 +235,17 @@ fn left_out(app: Option<&App>, wanted: &[String]) -> Vec<String> {
     has.filter(|id| !wanted.contains(id)).map(|id| format!("{id} is not in this spec; it stays in AWS as it is.")).collect()
 }
 
-async fn plan_of(service: &Service, spec: &AppSpec, app: Option<&App>) -> Result<Json<Plan>, ApiError> {
+/// What looks at an app's things work with: nothing is written, and nothing remembered is believed.
+pub(super) async fn looking(service: &Service, spec: &AppSpec, app: Option<&App>) -> Result<Cx, ApiError> {
     let account = service.account(&spec.account).ok_or(ApiError::NoSuch("such account"))?;
     let (records, recorded) = match app {
         Some(app) => (service.store.key_records(app.id).await?, service.store.made_by(app.id).await?),
         None => (KeyRecords::default(), std::collections::BTreeSet::new()),
     };
-    // A plan looks afresh: what is remembered of shared things could be wrong by now.
+    // A look is afresh: what is remembered of shared things could be wrong by now.
     account.forget();
-    let cx = Cx {
-        account: account.clone(),
+    Ok(Cx {
+        account,
         app: spec.name.clone(),
         job: Ulid::nil(),
         accepted_at: service.clock.now(),
@@ -256,8 +257,12 @@ async fn plan_of(service: &Service, spec: &AppSpec, app: Option<&App>) -> Result
         clock: service.clock.clone(),
         timing: Timing { turn: PATIENCE, ..service.timing },
         made: Arc::default(),
-    };
-    let mut plan = engine::plan(spec, &service.conventions(&account), &cx).await;
+    })
+}
+
+async fn plan_of(service: &Service, spec: &AppSpec, app: Option<&App>) -> Result<Json<Plan>, ApiError> {
+    let cx = looking(service, spec, app).await?;
+    let mut plan = engine::plan(spec, &service.conventions(&cx.account), &cx).await;
     plan.warnings.extend(left_out(app, &resource_ids(service, spec)?));
     Ok(Json(plan))
 }

@@ -49,7 +49,12 @@ const OF_JOB: [Target; 8] = [
     ("listCredentials", &APP),
 ];
 /// What can be asked with an app.
-const OF_APP: [Target; 3] = [("planApp", &NAME), ("repairApp", &NAME), ("listCredentials", &NAME)];
+const OF_APP: [Target; 4] = [
+    ("planApp", &NAME),
+    ("repairApp", &NAME),
+    ("listCredentials", &NAME),
+    ("exportApp", &[("app", "$response.body#/name"), ("format", "terraform")]),
+];
 
 /// Writes the links into the document.
 pub fn add(api: &mut OpenApi) {

@@ -12,6 +12,7 @@ mod auth;
 mod body;
 mod credentials;
 mod docs;
+mod export;
 mod following;
 mod health;
 mod identity;
@@ -58,6 +59,7 @@ fn calls() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(apps::get))
         .routes(routes!(apps::plan))
         .routes(routes!(apps::repair))
+        .routes(routes!(export::export))
         .routes(routes!(credentials::list))
         .routes(routes!(credentials::claim))
         .routes(routes!(jobs::list))
@@ -108,7 +110,14 @@ fn cors(service: &Service) -> CorsLayer {
         origins => AllowOrigin::list(origins.iter().filter_map(|origin| origin.parse().ok())),
     };
     let named = HeaderName::from_static;
-    let exposed = [header::LOCATION, header::ETAG, header::RETRY_AFTER, named("x-request-id"), named("idempotent-replayed")];
+    let exposed = [
+        header::LOCATION,
+        header::ETAG,
+        header::RETRY_AFTER,
+        header::CONTENT_DISPOSITION,
+        named("x-request-id"),
+        named("idempotent-replayed"),
+    ];
     let conditions = [header::IF_MATCH, header::IF_NONE_MATCH];
     let sent = [header::AUTHORIZATION, header::CONTENT_TYPE, named("idempotency-key"), named("last-event-id"), named("x-request-id")];
     CorsLayer::new()

@@ -30,6 +30,7 @@ use crate::domain::job::{Trouble, TroubleCode};
 use crate::domain::names::AppName;
 use crate::domain::plan::Action;
 use crate::domain::spec::AppSpec;
+use crate::export::{Labels, cloudformation, terraform};
 
 /// An intent to create a key, whose outcome is not known yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,6 +173,10 @@ impl Change for AccessKeyChange {
             Self::Create { user, .. } => format!("aws iam create-access-key --user-name {}", aws_cli::word(user.as_str())),
         }
     }
+
+    fn shows_secret(&self) -> bool {
+        matches!(self, Self::Create { .. })
+    }
 }
 
 /// The id of an app's access key.
@@ -272,6 +277,14 @@ impl Resource for AccessKey {
             }
         }
         Ok(Applied::Done)
+    }
+
+    fn terraform(&self, seen: &SeenKeys, _labels: &Labels) -> Vec<terraform::Piece> {
+        vec![terraform::Piece::Note(self.told_of(seen))]
+    }
+
+    fn cloudformation(&self, seen: &SeenKeys, _labels: &Labels) -> Vec<cloudformation::Entry> {
+        vec![cloudformation::Entry::Note(self.told_of(seen))]
     }
 }
 
@@ -425,6 +438,19 @@ fn unreadable_answer() -> Fault {
         retryable: true,
         aws: None,
     })
+}
+
+impl AccessKey {
+    /// A key is not exported: its secret is known to the app alone, and a copy of the key's id manages nothing.
+    fn told_of(&self, seen: &SeenKeys) -> String {
+        let ids: Vec<&str> = seen.listed.iter().map(|key| key.id.as_str()).collect();
+        format!(
+            "The user {} has these access keys, which are left out: {}. Their secrets are with those who claimed them. \
+             A user is deleted after its keys.",
+            self.user,
+            if ids.is_empty() { "none".to_owned() } else { ids.join(", ") }
+        )
+    }
 }
 
 #[cfg(test)]

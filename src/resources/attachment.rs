@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use serde_json::json;
+
 use super::permission::Condition;
 use super::{
     Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, aws_cli, policy, user,
@@ -12,6 +14,7 @@ use crate::aws::{Meaning, Service};
 use crate::domain::names::AppName;
 use crate::domain::plan::Action;
 use crate::domain::spec::AppSpec;
+use crate::export::{Labels, cloudformation, terraform};
 
 /// A policy's attachment to a user.
 #[derive(Debug, Clone)]
@@ -54,7 +57,8 @@ impl Change for AttachmentChange {
 }
 
 impl Resource for Attachment {
-    type Observed = ();
+    /// The ARN of the policy that is attached.
+    type Observed = String;
     type Change = AttachmentChange;
 
     const KIND: &'static str = "iam:attachment";
@@ -83,7 +87,7 @@ impl Resource for Attachment {
         cx.has_made(&user::id(&self.user))
     }
 
-    async fn observe(&self, cx: &Cx) -> Result<Observation<()>, Fault> {
+    async fn observe(&self, cx: &Cx) -> Result<Observation<String>, Fault> {
         // A user has ten managed policies by default and twenty at most (IAM quotas), so there is one page.
         let call = cx.account.iam().list_attached_user_policies().user_name(self.user.as_str()).send();
         match cx.call(Service::Iam, "ListAttachedUserPolicies", call).await {
@@ -92,15 +96,16 @@ impl Resource for Attachment {
                 let named = |p: &aws_sdk_iam::types::AttachedPolicy| {
                     p.policy_name().is_some_and(|name| name.eq_ignore_ascii_case(self.policy.name()))
                 };
-                let attached = answer.attached_policies().iter().any(named);
-                Ok(if attached { Observation::Ours(()) } else { Observation::Absent })
+                let attached = answer.attached_policies().iter().find(|p| named(p));
+                let arn = |p: &aws_sdk_iam::types::AttachedPolicy| p.policy_arn().unwrap_or(&self.default_arn).to_owned();
+                Ok(attached.map_or(Observation::Absent, |p| Observation::Ours(arn(p))))
             }
             Err(error) if error.meaning == Meaning::NotFound => Ok(Observation::Absent),
             Err(error) => Err(error.into()),
         }
     }
 
-    fn plan(&self, seen: Option<&()>) -> Result<Changes<AttachmentChange>, Fault> {
+    fn plan(&self, seen: Option<&String>) -> Result<Changes<AttachmentChange>, Fault> {
         let attach =
             || AttachmentChange::Attach { user: self.user.clone(), policy: self.policy.name().to_owned(), arn: self.default_arn.clone() };
         Ok(Changes::of(if seen.is_some() { Vec::new() } else { vec![attach()] }))
@@ -111,6 +116,24 @@ impl Resource for Attachment {
         let answer = cx.call(Service::Iam, "AttachUserPolicy", call).await;
         let young = if cx.has_made(&self.policy.id()) { self.policy.id() } else { user::id(&self.user) };
         answer.map(|_| Applied::Done).map_err(|error| cx.missing_after_create(&young, error))
+    }
+
+    fn terraform(&self, arn: &String, labels: &Labels) -> Vec<terraform::Piece> {
+        let user = terraform::reference(labels, &user::id(&self.user), "aws_iam_user", "name", self.user.as_str());
+        let policy = match self.policy.is_shared() {
+            true => arn.as_str().into(),
+            false => terraform::reference(labels, &self.policy.id(), "aws_iam_policy", "arn", arn),
+        };
+        let attachment = terraform::Thing::new("aws_iam_user_policy_attachment", format!("{}/{arn}", self.user));
+        vec![attachment.set("user", user).set("policy_arn", policy).into()]
+    }
+
+    fn cloudformation(&self, arn: &String, labels: &Labels) -> Vec<cloudformation::Entry> {
+        let policy = match self.policy.is_shared() {
+            true => json!(arn),
+            false => cloudformation::reference(labels, &self.policy.id(), arn),
+        };
+        vec![cloudformation::Entry::Extends { of: user::id(&self.user), property: "ManagedPolicyArns", value: json!([policy]) }]
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, aws_cli, repository};
 use crate::aws::{Meaning, Service};
@@ -15,6 +15,7 @@ use crate::domain::lifecycle::{Image, LifecyclePolicy};
 use crate::domain::names::{Region, RepositoryName};
 use crate::domain::plan::Action;
 use crate::domain::spec::{AppSpec, RepositorySpec};
+use crate::export::{Labels, cloudformation, terraform};
 
 /// How many expiring images a plan names.
 const NAMED: usize = 20;
@@ -166,6 +167,18 @@ impl Resource for RepositoryLifecycle {
             self.region
         )])
     }
+
+    fn terraform(&self, seen: &SeenLifecycle, labels: &Labels) -> Vec<terraform::Piece> {
+        let name = self.repository.as_str();
+        let repository = terraform::reference(labels, &self.repository_id(), "aws_ecr_repository", "name", name);
+        let policy = terraform::Thing::new("aws_ecr_lifecycle_policy", name).at(&self.region).set("repository", repository);
+        vec![policy.set("policy", terraform::json(&seen.document)).into()]
+    }
+
+    fn cloudformation(&self, seen: &SeenLifecycle, _labels: &Labels) -> Vec<cloudformation::Entry> {
+        let value = json!({"LifecyclePolicyText": seen.document.to_string()});
+        vec![cloudformation::Entry::Extends { of: self.repository_id(), property: "LifecyclePolicy", value }]
+    }
 }
 
 impl RepositoryLifecycle {
@@ -207,7 +220,6 @@ fn named(image: &Image) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn a_policy_that_says_the_same_is_not_written_again() {
