@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use hcl::expr::{FuncCall, Traversal, Variable};
+use hcl::format::{Format as _, Formatter};
 use hcl::{Attribute, Block, Body, Expression, Identifier, Structure};
 use serde::Serialize;
 
@@ -35,13 +36,14 @@ pub struct Thing {
     import: String,
     region: Option<Region>,
     body: Vec<Structure>,
+    documents: Vec<(&'static str, Expression)>,
     ignored: &'static [&'static str],
 }
 
 impl Thing {
     /// A resource of this type, to be imported by this id (each has its own in the provider's documentation).
     pub fn new(kind: &'static str, import: impl Into<String>) -> Self {
-        Self { kind, import: import.into(), region: None, body: Vec::new(), ignored: &[] }
+        Self { kind, import: import.into(), region: None, body: Vec::new(), documents: Vec::new(), ignored: &[] }
     }
 
     /// Where it is; what is not said to be anywhere, such as a user, is everywhere.
@@ -66,12 +68,18 @@ impl Thing {
         if tags.is_empty() { self } else { self.set("tags", strings(tags)) }
     }
 
+    /// One more argument, which AWS takes as the text of a JSON document.
+    pub fn document(mut self, name: &'static str, document: &impl Serialize) -> Self {
+        self.documents.push((name, hcl::to_expression(document).unwrap_or(Expression::Null)));
+        self
+    }
+
     /// Arguments that Terraform leaves as they are: what is not ours to say, or is not in AWS at all.
     pub fn leaving(self, ignored: &'static [&'static str]) -> Self {
         Self { ignored, ..self }
     }
 
-    fn blocks(self, label: &str, home: &Region) -> [Block; 2] {
+    fn blocks(self, label: &str, home: &Region) -> Vec<Block> {
         let address = attribute_of(self.kind, label, None);
         let import = Block::builder("import").add_attribute(("to", address)).add_attribute(("id", self.import)).build();
         let mut resource = Block::builder("resource").add_label(self.kind).add_label(label);
@@ -79,11 +87,19 @@ impl Thing {
             resource = resource.add_attribute(("provider", attribute_of("aws", &alias(&region), None)));
         }
         resource = resource.add_structures(self.body);
+        let mut blocks = vec![import];
+        for (argument, document) in self.documents {
+            // A local of its own, because only there the document is written over several lines.
+            let local = format!("{}_{label}", self.kind.trim_start_matches("aws_"));
+            resource = resource.add_attribute((argument, FuncCall::builder("jsonencode").arg(attribute_of("local", &local, None)).build()));
+            blocks.push(Block::builder("locals").add_attribute((local, document)).build());
+        }
         if !self.ignored.is_empty() {
             let ignored: Vec<Expression> = self.ignored.iter().map(|name| Variable::sanitized(*name).into()).collect();
             resource = resource.add_block(Block::builder("lifecycle").add_attribute(("ignore_changes", ignored)).build());
         }
-        [import, resource.build()]
+        blocks.push(resource.build());
+        blocks
     }
 }
 
@@ -93,16 +109,7 @@ impl From<Thing> for Piece {
     }
 }
 
-/// A document, as the call that encodes it: it reads as HCL, and its form in AWS does not count.
-pub fn json(document: &impl Serialize) -> Expression {
-    match hcl::to_expression(document) {
-        Ok(document) => FuncCall::builder("jsonencode").arg(document).build().into(),
-        Err(_) => Expression::Null,
-    }
-}
-
-/// Texts by key.
-pub fn strings(texts: &Tags) -> Expression {
+fn strings(texts: &Tags) -> Expression {
     hcl::to_expression(texts).unwrap_or(Expression::Null)
 }
 
@@ -142,18 +149,23 @@ pub fn render(head: &Head, labels: &Labels, parts: Vec<(&ResourceId, Vec<Piece>)
         })
         .collect();
     let mut file = comment(&preface(head)) + "\n";
-    file += &hcl::format::to_string(&Body::from_iter(settings(head, &elsewhere)))?;
+    file += &written(settings(head, &elsewhere))?;
     for (id, pieces) in parts {
         let label = labels.get(id).unwrap_or_default();
         for piece in pieces {
             file += "\n";
             file += &match piece {
                 Piece::Note(text) => comment(&text),
-                Piece::Thing(thing) => hcl::format::to_string(&Body::from_iter(thing.blocks(label, &head.region)))?,
+                Piece::Thing(thing) => written(thing.blocks(label, &head.region))?,
             };
         }
     }
     Ok(file)
+}
+
+fn written(blocks: Vec<Block>) -> Result<String, hcl::Error> {
+    let mut formatter = Formatter::builder().prefer_ident_keys(true).build_vec();
+    Body::from_iter(blocks).format_string(&mut formatter)
 }
 
 fn preface(head: &Head) -> String {

@@ -445,8 +445,8 @@ impl AccessKey {
     fn told_of(&self, seen: &SeenKeys) -> String {
         let ids: Vec<&str> = seen.listed.iter().map(|key| key.id.as_str()).collect();
         format!(
-            "The user {} has these access keys, which are left out: {}. Their secrets are with those who claimed them. \
-             A user is deleted after its keys.",
+            "The user {} has these access keys, which are left out: {}.\nTheir secrets are with those who claimed them. \
+             A user can be deleted after its keys alone.",
             self.user,
             if ids.is_empty() { "none".to_owned() } else { ids.join(", ") }
         )

@@ -172,7 +172,7 @@ impl Resource for RepositoryLifecycle {
         let name = self.repository.as_str();
         let repository = terraform::reference(labels, &self.repository_id(), "aws_ecr_repository", "name", name);
         let policy = terraform::Thing::new("aws_ecr_lifecycle_policy", name).at(&self.region).set("repository", repository);
-        vec![policy.set("policy", terraform::json(&seen.document)).into()]
+        vec![policy.document("policy", &seen.document).into()]
     }
 
     fn cloudformation(&self, seen: &SeenLifecycle, _labels: &Labels) -> Vec<cloudformation::Entry> {

@@ -274,7 +274,7 @@ impl Resource for Policy {
             Some(description) => policy.set("description", description.as_str()),
             None => policy,
         };
-        vec![policy.set("policy", terraform::json(document)).tags(&seen.tags).into()]
+        vec![policy.document("policy", document).tags(&seen.tags).into()]
     }
 
     fn cloudformation(&self, seen: &SeenPolicy, _labels: &Labels) -> Vec<cloudformation::Entry> {

@@ -49,7 +49,7 @@ pub async fn ask(request: RequestBuilder) -> Answer {
 
 impl Answer {
     /// A header's text, empty when it is not there.
-    fn header(&self, name: &str) -> &str {
+    pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
     }
 

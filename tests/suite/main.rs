@@ -3,6 +3,7 @@
 
 mod api;
 mod e2e;
+mod export;
 mod identity;
 mod least_privilege;
 mod openapi;
