@@ -441,15 +441,11 @@ fn unreadable_answer() -> Fault {
 }
 
 impl AccessKey {
-    /// A key is not exported: its secret is known to the app alone, and a copy of the key's id manages nothing.
+    /// A key is not exported: without its secret there is nothing that another tool could manage.
     fn told_of(&self, seen: &SeenKeys) -> String {
         let ids: Vec<&str> = seen.listed.iter().map(|key| key.id.as_str()).collect();
-        format!(
-            "The user {} has these access keys, which are left out: {}.\nTheir secrets are with those who claimed them. \
-             A user can be deleted after its keys alone.",
-            self.user,
-            if ids.is_empty() { "none".to_owned() } else { ids.join(", ") }
-        )
+        let ids = if ids.is_empty() { "none".to_owned() } else { ids.join(", ") };
+        format!("Access keys are left out, since no secret is exported. The user {} has: {ids}.", self.user)
     }
 }
 

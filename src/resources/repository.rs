@@ -177,7 +177,6 @@ impl Resource for Repository {
     fn terraform(&self, seen: &SeenRepository, _labels: &Labels) -> Vec<terraform::Piece> {
         let repository = terraform::Thing::new("aws_ecr_repository", self.name.as_str()).at(&self.region);
         let repository = repository.set("name", self.name.as_str()).tags(&seen.tags);
-        // What Slipway does not look at, it does not tell Terraform to change.
         vec![repository.leaving(&["encryption_configuration", "image_scanning_configuration", "image_tag_mutability"]).into()]
     }
 

@@ -200,7 +200,7 @@ impl Resource for User {
 
     fn terraform(&self, seen: &SeenUser, _labels: &Labels) -> Vec<terraform::Piece> {
         let user = terraform::Thing::new("aws_iam_user", &seen.name).set("name", seen.name.as_str()).set("path", seen.path.as_str());
-        vec![user.tags(&seen.tags).leaving(&["force_destroy", "permissions_boundary"]).into()]
+        vec![user.tags(&seen.tags).leaving(&["permissions_boundary"]).into()]
     }
 
     fn cloudformation(&self, seen: &SeenUser, _labels: &Labels) -> Vec<cloudformation::Entry> {

@@ -190,7 +190,11 @@ async fn terraform_takes_adopted_things_over_as_they_are() {
     let name = unique("acme");
     let bucket = format!("{name}-own");
     let made = |service: &str, method: &str, args: Value| eyes::call(&setup.place, service, method, args).unwrap();
-    made("iam", "create_user", json!({"UserName": name, "Path": "/people/", "Tags": [{"Key": "own", "Value": "1"}]}));
+    made(
+        "iam",
+        "create_user",
+        json!({"UserName": name, "Path": "/people/", "PermissionsBoundary": "arn:aws:iam::aws:policy/PowerUserAccess", "Tags": [{"Key": "own", "Value": "1"}]}),
+    );
     made("s3", "create_bucket", json!({"Bucket": bucket, "CreateBucketConfiguration": {"LocationConstraint": "us-west-2"}}));
     let rule = json!({"AllowedOrigins": ["https://own.example"], "AllowedMethods": ["HEAD"], "ID": "own ${rule}"});
     made("s3", "put_bucket_cors", json!({"Bucket": bucket, "CORSConfiguration": {"CORSRules": [rule]}}));
