@@ -29,6 +29,7 @@ pub use labels::Labels;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, EnumIter, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
+#[schema(as = ExportFormat)]
 pub enum Format {
     /// A Terraform configuration with import blocks.
     Terraform,
