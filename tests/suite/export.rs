@@ -185,7 +185,7 @@ async fn terraform_takes_a_wide_app_over_and_changes_nothing() {
 /// What was there before its app is the app's, but not as the spec would have made it.
 #[tokio::test(flavor = "multi_thread")]
 async fn terraform_takes_adopted_things_over_as_they_are() {
-    let setup = Setup::new(Place::new(Emulator::Moto));
+    let setup = Setup::new(Place::new(Emulator::Ministack));
     let server = setup.start().await;
     let name = unique("acme");
     let bucket = format!("{name}-own");
