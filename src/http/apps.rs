@@ -254,23 +254,22 @@ fn left_out(app: Option<&App>, walked: &[Box<dyn Node>]) -> Vec<String> {
     left.map(|id| format!("{id} is not in this spec; it stays in AWS as it is.")).collect()
 }
 
-/// What a job with this task would do now.
-pub(super) async fn plan_of(service: &Service, task: &Task, spec: &AppSpec, app: Option<&App>) -> Result<Plan, ApiError> {
+/// What looks at an app's things work with: nothing is written, and nothing remembered is believed.
+pub(super) async fn looking(service: &Service, spec: &AppSpec, app: Option<&App>) -> Result<Cx, ApiError> {
     let account = service.account(&spec.account).ok_or(ApiError::NoSuch("such account"))?;
     let (records, recorded) = match app {
         Some(app) => (service.store.key_records(app.id).await?, service.store.made_by(app.id).await?),
         None => (KeyRecords::default(), BTreeSet::new()),
     };
-    // A plan looks afresh: what is remembered of shared things could be wrong by now.
+    // A look is afresh: what is remembered of shared things could be wrong by now.
     account.forget();
-    let nodes = engine::nodes(task, app, spec, &service.conventions(&account));
-    let cx = Cx {
+    Ok(Cx {
         account,
         app: spec.name.clone(),
         job: Ulid::nil(),
         accepted_at: service.clock.now(),
         on_existing: spec.on_existing,
-        accept_expiry: task.accepts_expiry(),
+        accept_expiry: false,
         untouched: false,
         interrupted: Arc::default(),
         recorded: Arc::new(recorded),
@@ -280,9 +279,16 @@ pub(super) async fn plan_of(service: &Service, task: &Task, spec: &AppSpec, app:
         made: Arc::default(),
         want: Want::Present,
         remove_adopted: app.and_then(|app| app.removal.as_ref()).is_some_and(|removal| removal.adopted),
-        dropped_tags: Arc::new(task.dropped_tags()),
+        dropped_tags: Arc::default(),
         calls: Arc::default(),
-    };
+    })
+}
+
+/// What a job with this task would do now.
+pub(super) async fn plan_of(service: &Service, task: &Task, spec: &AppSpec, app: Option<&App>) -> Result<Plan, ApiError> {
+    let cx = looking(service, spec, app).await?;
+    let cx = Cx { accept_expiry: task.accepts_expiry(), dropped_tags: Arc::new(task.dropped_tags()), ..cx };
+    let nodes = engine::nodes(task, app, spec, &service.conventions(&cx.account));
     let mut plan = engine::plan(spec, &nodes, &cx).await;
     plan.warnings.extend(left_out(app, &nodes));
     Ok(plan)

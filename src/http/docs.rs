@@ -12,6 +12,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::body::{Id, IdempotencyText};
 use crate::domain::names::AccessKeyId;
+use crate::export::Format;
 
 /// The head of the API's document; routes add themselves.
 #[derive(OpenApi)]
@@ -25,7 +26,7 @@ use crate::domain::names::AccessKeyId;
     security(("token" = [])),
     modifiers(&Bearer),
     // Only parameters are of these, and parameters do not bring theirs along.
-    components(schemas(Id, IdempotencyText, AccessKeyId)),
+    components(schemas(Id, IdempotencyText, AccessKeyId, Format)),
     tags(
         (name = "apps", description = "Apps and what they should have in AWS"),
         (name = "jobs", description = "Asked-for changes, as they go on"),

@@ -62,13 +62,14 @@ const OF_JOB: [Target; 9] = [
     ("listCredentials", &APP),
 ];
 /// What can be asked with an app.
-const OF_APP: [Target; 6] = [
+const OF_APP: [Target; 7] = [
     ("planApp", &NAME),
     ("changeApp", &NAME),
     ("repairApp", &NAME),
     ("removeApp", &NAME),
     ("restoreApp", &NAME),
     ("listCredentials", &NAME),
+    ("exportApp", &[("app", "$response.body#/name"), ("format", "terraform")]),
 ];
 
 /// Writes the links into the document.

@@ -14,6 +14,7 @@ mod change;
 mod credentials;
 mod docs;
 mod ecr;
+mod export;
 mod following;
 mod health;
 mod identity;
@@ -62,6 +63,7 @@ fn calls() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(apps::plan))
         .routes(routes!(apps::repair))
         .routes(routes!(removal::restore))
+        .routes(routes!(export::export))
         .routes(routes!(credentials::list))
         .routes(routes!(credentials::claim))
         .routes(routes!(jobs::list))
@@ -113,7 +115,14 @@ fn cors(service: &Service) -> CorsLayer {
         origins => AllowOrigin::list(origins.iter().filter_map(|origin| origin.parse().ok())),
     };
     let named = HeaderName::from_static;
-    let exposed = [header::LOCATION, header::ETAG, header::RETRY_AFTER, named("x-request-id"), named("idempotent-replayed")];
+    let exposed = [
+        header::LOCATION,
+        header::ETAG,
+        header::RETRY_AFTER,
+        header::CONTENT_DISPOSITION,
+        named("x-request-id"),
+        named("idempotent-replayed"),
+    ];
     let conditions = [header::IF_MATCH, header::IF_NONE_MATCH];
     let sent = [header::AUTHORIZATION, header::CONTENT_TYPE, named("idempotency-key"), named("last-event-id"), named("x-request-id")];
     CorsLayer::new()

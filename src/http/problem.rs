@@ -18,6 +18,7 @@ use crate::domain::fields::FieldError;
 use crate::domain::job::AwsRefusal;
 use crate::domain::names::AppName;
 use crate::domain::role::Role;
+use crate::export::Unseen;
 use crate::resources::Fault;
 use crate::store::{Refusal, StoreError};
 use crate::vault::VaultError;
@@ -126,6 +127,9 @@ pub enum ApiError {
     /// AWS refused.
     #[error(transparent)]
     Aws(#[from] AwsError),
+    /// Something of an app's could not be looked at.
+    #[error(transparent)]
+    Unseen(#[from] Unseen),
     /// The database is in trouble.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -186,6 +190,7 @@ impl ApiError {
                 plain(StatusCode::GONE, "claim_expired").remedy("Replace the key: delete it in IAM, then ask for a repair of the app.")
             }
             Self::Aws(error) => of_aws(error),
+            Self::Unseen(unseen) => of_unseen(unseen),
             Self::Store(_) => plain_internal(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", "the database does not answer")
                 .retryable()
                 .remedy("Try again in a while, with the same Idempotency-Key: a request that was accepted after all is not done twice."),
@@ -259,6 +264,19 @@ fn of_aws(error: &AwsError) -> Problem {
     if let Some(trouble) = fault.trouble() {
         problem.remedy.clone_from(&trouble.remedy);
         problem.retryable = trouble.retryable;
+    }
+    problem
+}
+
+fn of_unseen(unseen: &Unseen) -> Problem {
+    let mut problem = Problem::new(StatusCode::BAD_GATEWAY, "aws_refused", unseen.to_string());
+    match unseen.fault.trouble() {
+        Some(trouble) => {
+            problem.aws.clone_from(&trouble.aws);
+            problem.remedy.clone_from(&trouble.remedy);
+            problem.retryable = trouble.retryable;
+        }
+        None => problem.retryable = true,
     }
     problem
 }

@@ -26,6 +26,7 @@ use crate::domain::job::{Trouble, TroubleCode};
 use crate::domain::names::{BucketName, Region};
 use crate::domain::plan::Action;
 use crate::domain::spec::{AppSpec, BucketSpec};
+use crate::export::{Labels, cloudformation, terraform};
 
 /// How long a browser may keep the answer to a preflight request, in seconds: the guide's.
 const MAX_AGE_SECONDS: i32 = 3000;
@@ -355,6 +356,44 @@ impl Resource for Bucket {
 
     fn arn(&self, _conventions: &Conventions) -> Option<String> {
         Some(format!("arn:{}:s3:::{}", self.partition, self.spec.name))
+    }
+
+    fn terraform(&self, seen: &SeenBucket, labels: &Labels) -> Vec<terraform::Piece> {
+        let bucket = terraform::reference(labels, &self.id(), "aws_s3_bucket", "id", self.name());
+        let thing = |kind| terraform::Thing::new(kind, self.name()).at(&self.spec.region);
+        let setting = |kind| thing(kind).set("bucket", bucket.clone());
+        let mut pieces: Vec<terraform::Piece> = vec![thing("aws_s3_bucket").set("bucket", self.name()).tags(&seen.tags).into()];
+        if seen.blocked {
+            let block = setting("aws_s3_bucket_public_access_block").set("block_public_acls", true).set("ignore_public_acls", true);
+            pieces.push(block.set("block_public_policy", true).set("restrict_public_buckets", true).into());
+        }
+        if seen.owner_enforced {
+            let rule = hcl::Block::builder("rule").add_attribute(("object_ownership", "BucketOwnerEnforced")).build();
+            pieces.push(setting("aws_s3_bucket_ownership_controls").block(rule).into());
+        }
+        if !seen.cors.is_empty() {
+            let rules = seen.cors.iter().map(Cors::hcl);
+            pieces.push(rules.fold(setting("aws_s3_bucket_cors_configuration"), terraform::Thing::block).into());
+        }
+        pieces.extend(self.told_openings(seen).map(terraform::Piece::Note));
+        pieces
+    }
+
+    fn cloudformation(&self, seen: &SeenBucket, _labels: &Labels) -> Vec<cloudformation::Entry> {
+        let mut bucket = cloudformation::Thing::new("AWS::S3::Bucket", "BucketName", self.name()).at(&self.spec.region);
+        bucket = bucket.set("BucketName", self.name()).tags(&seen.tags);
+        if seen.blocked {
+            bucket = bucket.set("PublicAccessBlockConfiguration", public_access_block_document());
+        }
+        if seen.owner_enforced {
+            bucket = bucket.set("OwnershipControls", json!({"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}));
+        }
+        if !seen.cors.is_empty() {
+            let rules: Vec<Value> = seen.cors.iter().map(Cors::template).collect();
+            bucket = bucket.set("CorsConfiguration", json!({"CorsRules": rules}));
+        }
+        let notes = self.told_openings(seen).map(cloudformation::Entry::Note);
+        std::iter::once(cloudformation::Entry::Thing(bucket)).chain(notes).collect()
     }
 }
 
@@ -720,6 +759,50 @@ fn cors_document(rules: &[Cors]) -> Value {
         document
     };
     json!({"CORSRules": rules.iter().map(rule).collect::<Vec<_>>()})
+}
+
+impl Bucket {
+    /// What a person should know of a bucket that somebody has opened.
+    fn told_openings(&self, seen: &SeenBucket) -> impl Iterator<Item = String> {
+        let name = self.name();
+        let open = (!seen.blocked).then(|| format!("Public access to the bucket {name} is not blocked: a repair of the app blocks it."));
+        let acls = (!seen.owner_enforced).then(|| format!("ACLs count on the bucket {name}: a repair of the app disables them."));
+        open.into_iter().chain(acls)
+    }
+}
+
+impl Cors {
+    /// The rule as a block of `aws_s3_bucket_cors_configuration`.
+    fn hcl(&self) -> hcl::Block {
+        let lists = [
+            ("allowed_origins", &self.origins),
+            ("allowed_methods", &self.methods),
+            ("allowed_headers", &self.headers),
+            ("expose_headers", &self.exposed),
+        ];
+        let mut block = hcl::Block::builder("cors_rule");
+        for (name, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
+            block = block.add_attribute((name, list.clone()));
+        }
+        if let Some(seconds) = self.max_age {
+            block = block.add_attribute(("max_age_seconds", seconds));
+        }
+        if let Some(id) = &self.id {
+            block = block.add_attribute(("id", id.as_str()));
+        }
+        block.build()
+    }
+
+    /// The rule as CloudFormation has it, whose names are not those of S3.
+    fn template(&self) -> Value {
+        let lists = [("AllowedOrigins", &self.origins), ("AllowedMethods", &self.methods)];
+        let optional = [("AllowedHeaders", &self.headers), ("ExposedHeaders", &self.exposed)];
+        let mut rule: serde_json::Map<String, Value> = lists.map(|(name, list)| (name.to_owned(), json!(list))).into_iter().collect();
+        rule.extend(optional.into_iter().filter(|(_, list)| !list.is_empty()).map(|(name, list)| (name.to_owned(), json!(list))));
+        rule.extend(self.max_age.map(|seconds| ("MaxAge".to_owned(), json!(seconds))));
+        rule.extend(self.id.as_ref().map(|id| ("Id".to_owned(), json!(id))));
+        Value::Object(rule)
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::images::Registry;
 use super::{Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, aws_cli, repository};
@@ -19,6 +19,7 @@ use crate::domain::lifecycle::{Image, LifecyclePolicy};
 use crate::domain::names::{Region, RepositoryName};
 use crate::domain::plan::Action;
 use crate::domain::spec::{AppSpec, RepositorySpec};
+use crate::export::{Labels, cloudformation, terraform};
 
 /// How many expiring images are named.
 const NAMED: usize = 20;
@@ -195,6 +196,20 @@ impl Resource for RepositoryLifecycle {
             names(&expiring.iter().collect::<Vec<_>>()),
         )])
     }
+
+    fn terraform(&self, seen: &SeenLifecycle, labels: &Labels) -> Vec<terraform::Piece> {
+        let Some(document) = &seen.document else { return Vec::new() };
+        let name = self.repository.as_str();
+        let repository = terraform::reference(labels, &self.repository_id(), "aws_ecr_repository", "name", name);
+        let policy = terraform::Thing::new("aws_ecr_lifecycle_policy", name).at(&self.region).set("repository", repository);
+        vec![policy.document("policy", document).into()]
+    }
+
+    fn cloudformation(&self, seen: &SeenLifecycle, _labels: &Labels) -> Vec<cloudformation::Entry> {
+        let Some(document) = &seen.document else { return Vec::new() };
+        let value = json!({"LifecyclePolicyText": document.to_string()});
+        vec![cloudformation::Entry::Extends { of: self.repository_id(), property: "LifecyclePolicy", value }]
+    }
 }
 
 impl RepositoryLifecycle {
@@ -244,7 +259,6 @@ fn named(image: &Image) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn lifecycle() -> RepositoryLifecycle {
         let repository = RepositoryName::parse("acme").unwrap();

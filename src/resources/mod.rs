@@ -17,10 +17,11 @@ use crate::aws::{AwsError, Meaning};
 use crate::domain::names::{GroupName, IamPath, PolicyName};
 use crate::domain::plan::Action;
 use crate::domain::spec::{AppSpec, Defaults};
+use crate::export::{Labels, cloudformation, terraform};
 
 pub mod access_key;
 pub mod attachment;
-mod aws_cli;
+pub mod aws_cli;
 mod belongings;
 pub mod bucket;
 pub mod context;
@@ -123,6 +124,10 @@ pub trait Change: Display + Clone + Send + Sync {
     }
     /// The command a person would type for it, as the guide does it.
     fn aws_cli(&self) -> String;
+    /// Whether the command's answer shows a secret, so that no script should run it.
+    fn shows_secret(&self) -> bool {
+        false
+    }
 }
 
 /// The organisation's names that resources are built from.
@@ -210,6 +215,17 @@ pub trait Resource: Send + Sync + Clone + 'static {
     fn arn(&self, _conventions: &Conventions) -> Option<String> {
         None
     }
+
+    /// Whether it is the account's, for all apps.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// What Terraform would have for it, given what is there.
+    fn terraform(&self, seen: &Self::Observed, labels: &Labels) -> Vec<terraform::Piece>;
+
+    /// What a CloudFormation template would have for it, given what is there.
+    fn cloudformation(&self, seen: &Self::Observed, labels: &Labels) -> Vec<cloudformation::Entry>;
 }
 
 /// Enumerates the kinds: what follows calls the given macro once with all of them.

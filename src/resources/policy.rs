@@ -19,6 +19,7 @@ use crate::domain::job::{Trouble, TroubleCode};
 use crate::domain::plan::Action;
 use crate::domain::policy::PolicyDocument;
 use crate::domain::spec::{AppSpec, MediaAccess};
+use crate::export::{Labels, cloudformation, terraform};
 
 /// The description that the guide gives the policy.
 const DESCRIPTION: &str = "Grants access to S3 buckets and objects";
@@ -39,6 +40,7 @@ pub struct Policy {
 #[derive(Debug, Clone, PartialEq)]
 pub struct SeenPolicy {
     arn: String,
+    description: Option<String>,
     /// Its default version's document; `None` if it cannot be read as one.
     document: Option<PolicyDocument>,
     tags: Tags,
@@ -208,13 +210,15 @@ impl Resource for Policy {
 
     async fn observe(&self, cx: &Cx) -> Result<Observation<SeenPolicy>, Fault> {
         if let Some(arn) = cx.account.remembers(&self.id_as_wanted()).filter(|_| self.tags.is_none()) {
-            let document = Some(self.document.clone());
+            let (document, description) = (Some(self.document.clone()), None);
+            let (tags, old_versions) = (Tags::new(), Vec::new());
             return Ok(Observation::Ours(SeenPolicy {
                 arn,
+                description,
                 document,
-                tags: Tags::new(),
+                tags,
                 made_by_us: false,
-                old_versions: Vec::new(),
+                old_versions,
                 dropped: Vec::new(),
             }));
         }
@@ -316,6 +320,37 @@ impl Resource for Policy {
     fn arn(&self, _conventions: &Conventions) -> Option<String> {
         Some(self.default_arn.clone())
     }
+
+    fn is_shared(&self) -> bool {
+        self.tags.is_none()
+    }
+
+    fn terraform(&self, seen: &SeenPolicy, _labels: &Labels) -> Vec<terraform::Piece> {
+        if self.is_shared() {
+            return vec![terraform::Piece::Note(self.told_whose(seen))];
+        }
+        let document = seen.document.as_ref().unwrap_or(&self.document);
+        let policy = terraform::Thing::new("aws_iam_policy", &seen.arn).set("name", seen.name()).set("path", seen.path());
+        let policy = match &seen.description {
+            Some(description) => policy.set("description", description.as_str()),
+            None => policy,
+        };
+        vec![policy.document("policy", document).tags(&seen.tags).into()]
+    }
+
+    fn cloudformation(&self, seen: &SeenPolicy, _labels: &Labels) -> Vec<cloudformation::Entry> {
+        if self.is_shared() {
+            return vec![cloudformation::Entry::Note(self.told_whose(seen))];
+        }
+        let document = seen.document.as_ref().unwrap_or(&self.document);
+        let policy = cloudformation::Thing::new("AWS::IAM::ManagedPolicy", "PolicyArn", &seen.arn);
+        let policy = policy.set("ManagedPolicyName", seen.name()).set("Path", seen.path()).set("PolicyDocument", json!(document));
+        let policy = match &seen.description {
+            Some(description) => policy.set("Description", description.as_str()),
+            None => policy,
+        };
+        vec![cloudformation::Entry::Thing(policy)]
+    }
 }
 
 impl Policy {
@@ -372,7 +407,8 @@ impl Policy {
         let document = self.document_of(cx, &arn, policy.default_version_id().unwrap_or("v1")).await?;
         let old_versions = if self.tags.is_some() { old_versions(cx, &arn).await? } else { Vec::new() };
         let dropped = ownership::dropped(cx, &tags);
-        Ok(Some(SeenPolicy { arn, document, tags, made_by_us, old_versions, dropped }))
+        let description = policy.description().filter(|text| !text.is_empty()).map(ToOwned::to_owned);
+        Ok(Some(SeenPolicy { arn, description, document, tags, made_by_us, old_versions, dropped }))
     }
 
     async fn find_elsewhere(&self, cx: &Cx) -> Result<Option<aws_sdk_iam::types::Policy>, Fault> {
@@ -442,4 +478,26 @@ async fn old_versions(cx: &Cx, arn: &str) -> Result<Vec<String>, Fault> {
     let mut old: Vec<_> = answer.versions().iter().filter(|version| !version.is_default_version()).collect();
     old.sort_by_key(|version| version.create_date().map(aws_smithy_types::DateTime::secs));
     Ok(old.into_iter().filter_map(|version| version.version_id.clone()).collect())
+}
+
+impl Policy {
+    fn told_whose(&self, seen: &SeenPolicy) -> String {
+        format!("The policy {} is the account's, for all apps: it is named here and not owned.", seen.arn)
+    }
+}
+
+impl SeenPolicy {
+    /// Its path and name, as its ARN has them after the word `policy`.
+    fn path_and_name(&self) -> (&str, &str) {
+        let path_and_name = self.arn.find(":policy/").map_or("/", |at| &self.arn[at + ":policy".len()..]);
+        path_and_name.split_at(path_and_name.rfind('/').map_or(0, |at| at + 1))
+    }
+
+    fn path(&self) -> &str {
+        self.path_and_name().0
+    }
+
+    fn name(&self) -> &str {
+        self.path_and_name().1
+    }
 }

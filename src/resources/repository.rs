@@ -16,6 +16,7 @@ use crate::aws::{Meaning, Service};
 use crate::domain::names::{Region, RepositoryName};
 use crate::domain::plan::Action;
 use crate::domain::spec::{AppSpec, RepositorySpec};
+use crate::export::{Labels, cloudformation, terraform};
 
 /// A repository for the app's images.
 #[derive(Debug, Clone)]
@@ -245,6 +246,17 @@ impl Resource for Repository {
 
     fn arn(&self, _conventions: &Conventions) -> Option<String> {
         Some(self.arn.clone())
+    }
+
+    fn terraform(&self, seen: &SeenRepository, _labels: &Labels) -> Vec<terraform::Piece> {
+        let repository = terraform::Thing::new("aws_ecr_repository", self.name.as_str()).at(&self.region);
+        let repository = repository.set("name", self.name.as_str()).tags(&seen.tags);
+        vec![repository.leaving(&["encryption_configuration", "image_scanning_configuration", "image_tag_mutability"]).into()]
+    }
+
+    fn cloudformation(&self, seen: &SeenRepository, _labels: &Labels) -> Vec<cloudformation::Entry> {
+        let repository = cloudformation::Thing::new("AWS::ECR::Repository", "RepositoryName", self.name.as_str()).at(&self.region);
+        vec![cloudformation::Entry::Thing(repository.set("RepositoryName", self.name.as_str()).tags(&seen.tags))]
     }
 }
 

@@ -49,7 +49,7 @@ pub async fn ask(request: RequestBuilder) -> Answer {
 
 impl Answer {
     /// A header's text, empty when it is not there.
-    fn header(&self, name: &str) -> &str {
+    pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
     }
 
@@ -163,6 +163,7 @@ const ROUTES: [(&str, &str, Option<Role>); 24] = [
     ("get", "/v1/apps/{app}", Some(Role::Viewer)),
     ("post", "/v1/apps/{app}/plan", Some(Role::Viewer)),
     ("post", "/v1/apps/{app}/repair", Some(Role::Operator)),
+    ("get", "/v1/apps/{app}/export", Some(Role::Viewer)),
     ("get", "/v1/apps/{app}/credentials", Some(Role::Viewer)),
     ("post", "/v1/apps/{app}/credentials/{access_key_id}/claim", Some(Role::Operator)),
     ("get", "/v1/jobs", Some(Role::Viewer)),

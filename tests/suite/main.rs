@@ -4,6 +4,7 @@
 mod api;
 mod change;
 mod e2e;
+mod export;
 mod identity;
 mod least_privilege;
 mod lifecycle;
