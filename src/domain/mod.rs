@@ -14,5 +14,6 @@ pub mod names;
 pub mod plan;
 pub mod policy;
 pub mod role;
+pub mod rotation;
 pub mod spec;
 pub mod task;

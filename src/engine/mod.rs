@@ -10,6 +10,7 @@ mod backoff;
 mod converge;
 pub mod credentials;
 mod preview;
+pub mod rotation;
 mod tasks;
 mod walk;
 
