@@ -18,7 +18,7 @@ use crate::domain::spec::Defaults;
 use crate::vault::{Vault, VaultError};
 
 /// Settings that come from the environment as `SLIPWAY_` and their name in capitals.
-const NAMES: [&str; 21] = [
+const NAMES: [&str; 23] = [
     "listen",
     "database_url",
     "seal_key",
@@ -32,6 +32,8 @@ const NAMES: [&str; 21] = [
     "grace",
     "history",
     "quarantine",
+    "rotation_grace",
+    "rotation_hold",
     "log",
     "max_connections",
     "max_requests",
@@ -78,6 +80,12 @@ pub struct Settings {
     /// How long an app that is removed stays in quarantine, its keys switched off, before it is taken apart.
     #[serde(with = "humantime_serde")]
     pub quarantine: Duration,
+    /// How long an access key has to be unused before it counts as out of use, and a rotation switches it off.
+    #[serde(with = "humantime_serde")]
+    pub rotation_grace: Duration,
+    /// How long a rotated key is switched off before it is deleted; until then it can be rolled back.
+    #[serde(with = "humantime_serde")]
+    pub rotation_hold: Duration,
     /// What to log, in the terms of `tracing-subscriber`'s filters.
     pub log: String,
     /// Connections at once. Those beyond are refused, or wait to be accepted. Each is an open file: the
@@ -120,6 +128,8 @@ impl Default for Settings {
             grace: Duration::from_secs(25),
             history: Duration::from_secs(180 * 24 * 3600),
             quarantine: Duration::from_secs(7 * 24 * 3600),
+            rotation_grace: Duration::from_secs(24 * 3600),
+            rotation_hold: Duration::from_secs(24 * 3600),
             log: "info".into(),
             max_connections: 4096,
             max_requests: 512,

@@ -112,7 +112,7 @@ impl Service {
             store,
             vault,
             clock: outside.clock.clone(),
-            timing: outside.timing,
+            timing: Timing { quiet: settings.rotation_grace, ..outside.timing },
             account: Arc::new(account),
             admin_token_hash,
             dispatched_at: AtomicI64::new(0),

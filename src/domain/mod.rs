@@ -15,6 +15,7 @@ pub mod plan;
 pub mod policy;
 pub mod protected_tag;
 pub mod role;
+pub mod rotation;
 pub mod simulation;
 pub mod spec;
 pub mod task;

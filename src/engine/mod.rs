@@ -11,6 +11,7 @@ mod converge;
 pub mod credentials;
 mod preview;
 pub mod repositories;
+pub mod rotation;
 mod survey;
 mod tasks;
 mod walk;

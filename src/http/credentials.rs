@@ -1,29 +1,48 @@
-//! Credentials: list them, and claim a secret once.
+//! Credentials: list them, claim a secret once, rotate them, and switch single keys on and off.
+//!
+//! Invariant: a request that AWS would let do harm is refused before it becomes a job; the job looks again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::answer;
+use super::apps::live;
 use super::auth::{Operator, Viewer};
-use super::body::{AppPath, IdempotencyText, KeyPath, Params, idempotency_header};
-use super::page::Page;
+use super::body::{AppPath, IdempotencyText, KeyPath, Params, idempotency_header, idempotency_key};
 use super::problem::{ApiError, Problem};
 use crate::clock::Timestamp;
 use crate::domain::app::App;
 use crate::domain::credential::{Credential, KeyState, Readiness, SecretState};
-use crate::domain::job::RepositoryResult;
+use crate::domain::job::{Job, RepositoryResult};
 use crate::domain::names::{AccessKeyId, AppName};
+use crate::domain::role::Caller;
+use crate::domain::rotation::{Rotation, RotationEvent};
+use crate::domain::task::{KeyTarget, Task};
 use crate::engine::credentials::{SeenKey, look};
+use crate::engine::rotation::{NoStart, is_in_use, start, told};
 use crate::export::dotenv::{Environment, Secret};
 use crate::service::Service;
-use crate::store::{ClaimAnswer, CredentialRow, UNCLAIMED, fingerprint};
+use crate::store::{Accepted, AppChange, Ask, ClaimAnswer, CredentialRow, IdempotencyKey, Refusal, RotationChange, UNCLAIMED, fingerprint};
+use crate::worker::rotation::{about_key, beginning, switching};
+
+/// The keys on an app's user, and where the rotation of its key stands.
+#[derive(Serialize, ToSchema)]
+pub struct CredentialPage {
+    /// The keys: a user has two at most, and those that are gone are listed too.
+    items: Vec<Credential>,
+    /// Always absent: there is one page.
+    next_cursor: Option<String>,
+    /// The last rotation, also one that has ended.
+    rotation: Option<Rotation>,
+}
 
 /// What a claim shows, once. The names in capitals are those of the app's environment.
 #[derive(Serialize, ToSchema)]
@@ -65,7 +84,7 @@ fn shown<S: serde::Serializer>(secret: &SecretString, serializer: S) -> Result<S
     get, path = "/v1/apps/{app}/credentials", tag = "credentials", operation_id = "listCredentials",
     params(("app" = AppName, Path, description = "The app's name")),
     responses(
-        (status = 200, description = "The keys", body = Page<Credential>),
+        (status = 200, description = "The keys", body = CredentialPage),
         (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such app", body = Problem, content_type = "application/problem+json"),
@@ -78,7 +97,7 @@ pub async fn list(
     _: Viewer,
     AppPath(name): AppPath,
     params: Params,
-) -> Result<Json<Page<Credential>>, ApiError> {
+) -> Result<Json<CredentialPage>, ApiError> {
     params.finish()?;
     let app = service.store.app(&name).await?.ok_or(ApiError::NoSuch("such app"))?;
     let account = service.account(&app.spec.account).ok_or(ApiError::NoSuch("such account"))?;
@@ -92,7 +111,8 @@ pub async fn list(
         items.push(shown_credential(&app, Some(&row), key.as_ref(), now));
     }
     items.extend(seen.values().map(|key| shown_credential(&app, None, Some(key), now)));
-    Ok(Json(Page { items, next_cursor: None }))
+    let rotation = service.store.rotation(app.id).await?;
+    Ok(Json(CredentialPage { items, next_cursor: None, rotation }))
 }
 
 /// Shows the secret of an access key, once: JSON, or dotenv for `Accept: text/plain`.
@@ -136,6 +156,238 @@ pub async fn claim(
     let mut response = if accept.starts_with("text/plain") { claim.dotenv().into_response() } else { Json(claim).into_response() };
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+/// Rotates the app's access key: makes a new one, and takes the old one out of use step by step.
+///
+/// When the new key is claimed, or its time is up, the old one is watched; once it is seen unused it is switched off,
+/// and after a while deleted. A key that is in use is kept, unless `force=true`. The list of credentials shows where
+/// the rotation stands, and `rollback` goes back until the old key is deleted.
+#[utoipa::path(
+    post, path = "/v1/apps/{app}/credentials/rotate", tag = "credentials", operation_id = "rotateCredentials",
+    params(
+        ("app" = AppName, Path, description = "The app's name"),
+        ("replace" = Option<AccessKeyId>, Query, description = "The key that is deleted to make room, where the user has two"),
+        ("force" = Option<bool>, Query, description = "Switch the old key off, and delete the one named by replace, even if it is in use"),
+        ("Idempotency-Key" = Option<IdempotencyText>, Header, description = "The same key gives the same answer for 24 hours"),
+    ),
+    responses(
+        (status = 202, description = "The job", body = Job, headers(("Location" = String, description = "The job's address"), ("Retry-After" = u32, description = "Seconds"))),
+        (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Takes the role operator", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such app", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "A rotation is under way, both of the user's keys are taken, the one named by replace is in use, or a job is at work", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "A reused Idempotency-Key", body = Problem, content_type = "application/problem+json"),
+        (status = 502, description = "AWS does not show the user's keys", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer, or AWS throttles the account", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn rotate(
+    State(service): State<Arc<Service>>,
+    Operator(caller): Operator,
+    AppPath(name): AppPath,
+    mut params: Params,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let replace = params.take("replace", AccessKeyId::parse);
+    let force = params.flag("force");
+    params.finish()?;
+    let app = live(&service, &name).await?;
+    let key = idempotency_key(&headers, &caller, format!("POST {}", uri.path()), &[uri.query().unwrap_or_default().as_bytes()])?;
+    if let Some(answer) = service.store.replay(key.as_ref()).await? {
+        return answer::accepted(Accepted::Replay(answer));
+    }
+    refuse_what_is_under_way(&service, &app).await?;
+    let keys = keys_of(&service, &app).await?;
+    let ours: Vec<String> = service.store.key_records(app.id).await?.keys.into_iter().map(|(id, _)| id).collect();
+    let replace = replace.as_ref().map(AccessKeyId::as_str);
+    let begun = start(&keys, &ours, replace, force, service.clock.now(), service.timing.quiet).map_err(|no_start| match no_start {
+        NoStart::NoSlot(keys) => ApiError::NoKeySlot(keys),
+        NoStart::InUse(key) => ApiError::KeyInUse(key),
+    })?;
+    answer::accepted(service.store.ask(beginning(&service, &app, begun, force, caller.name), key).await??)
+}
+
+/// Goes back to the old key: switches it on again, and ends the rotation. The new key stays.
+#[utoipa::path(
+    post, path = "/v1/apps/{app}/credentials/rollback", tag = "credentials", operation_id = "rollbackRotation",
+    params(
+        ("app" = AppName, Path, description = "The app's name"),
+        ("Idempotency-Key" = Option<IdempotencyText>, Header, description = "The same key gives the same answer for 24 hours"),
+    ),
+    responses(
+        (status = 202, description = "The job", body = Job, headers(("Location" = String, description = "The job's address"), ("Retry-After" = u32, description = "Seconds"))),
+        (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Takes the role operator", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such app", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "There is no rotation, it has no old key any more, or a job is at work", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "A reused Idempotency-Key", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn rollback(
+    State(service): State<Arc<Service>>,
+    Operator(caller): Operator,
+    AppPath(name): AppPath,
+    params: Params,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    params.finish()?;
+    let app = live(&service, &name).await?;
+    let key = idempotency_key(&headers, &caller, format!("POST {}", uri.path()), &[])?;
+    let rotation = service.store.rotation(app.id).await?.ok_or(Refusal::NoRotation)?;
+    let task = switching(rotation.id, rotation.old_key.as_ref(), KeyTarget::Active, false).ok_or(Refusal::NoRotation)?;
+    let change = AppChange::Rotation(RotationChange::Move(rotation.id, RotationEvent::RollbackAsked));
+    answer::accepted(service.store.ask(Ask { change: Some(change), ..about_key(&app, task, caller.name) }, key).await??)
+}
+
+/// Switches an access key on.
+#[utoipa::path(
+    post, path = "/v1/apps/{app}/credentials/{access_key_id}/activate", tag = "credentials", operation_id = "activateCredential",
+    params(
+        ("app" = AppName, Path, description = "The app's name"),
+        ("access_key_id" = AccessKeyId, Path, description = "The key's id"),
+        ("Idempotency-Key" = Option<IdempotencyText>, Header, description = "The same key gives the same answer for 24 hours"),
+    ),
+    responses(
+        (status = 202, description = "The job", body = Job, headers(("Location" = String, description = "The job's address"), ("Retry-After" = u32, description = "Seconds"))),
+        (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Takes the role operator", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such app, or no such key on its user", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "A job is at work, or the app is being removed", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "A reused Idempotency-Key", body = Problem, content_type = "application/problem+json"),
+        (status = 502, description = "AWS does not show the user's keys", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer, or AWS throttles the account", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn activate(
+    State(service): State<Arc<Service>>,
+    Operator(caller): Operator,
+    KeyPath(name, key): KeyPath,
+    params: Params,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    params.finish()?;
+    let parts = uri.query().unwrap_or_default();
+    let repeat = idempotency_key(&headers, &caller, format!("POST {}", uri.path()), &[parts.as_bytes()])?;
+    switch(&service, caller, &name, key.as_str(), KeyTarget::Active, true, repeat).await
+}
+
+/// Switches an access key off, at once and whoever uses it: a key that has leaked must not wait.
+///
+/// `activate` switches it on again.
+#[utoipa::path(
+    post, path = "/v1/apps/{app}/credentials/{access_key_id}/deactivate", tag = "credentials", operation_id = "deactivateCredential",
+    params(
+        ("app" = AppName, Path, description = "The app's name"),
+        ("access_key_id" = AccessKeyId, Path, description = "The key's id"),
+        ("Idempotency-Key" = Option<IdempotencyText>, Header, description = "The same key gives the same answer for 24 hours"),
+    ),
+    responses(
+        (status = 202, description = "The job", body = Job, headers(("Location" = String, description = "The job's address"), ("Retry-After" = u32, description = "Seconds"))),
+        (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Takes the role operator", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such app, or no such key on its user", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "A job is at work, or the app is being removed", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "A reused Idempotency-Key", body = Problem, content_type = "application/problem+json"),
+        (status = 502, description = "AWS does not show the user's keys", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer, or AWS throttles the account", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn deactivate(
+    State(service): State<Arc<Service>>,
+    Operator(caller): Operator,
+    KeyPath(name, key): KeyPath,
+    params: Params,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    params.finish()?;
+    let parts = uri.query().unwrap_or_default();
+    let repeat = idempotency_key(&headers, &caller, format!("POST {}", uri.path()), &[parts.as_bytes()])?;
+    switch(&service, caller, &name, key.as_str(), KeyTarget::Inactive, true, repeat).await
+}
+
+/// Deletes an access key. One that is in use is kept, unless `force=true`.
+#[utoipa::path(
+    post, path = "/v1/apps/{app}/credentials/{access_key_id}/delete", tag = "credentials", operation_id = "deleteCredential",
+    params(
+        ("app" = AppName, Path, description = "The app's name"),
+        ("access_key_id" = AccessKeyId, Path, description = "The key's id"),
+        ("force" = Option<bool>, Query, description = "Delete it even if it is in use"),
+        ("Idempotency-Key" = Option<IdempotencyText>, Header, description = "The same key gives the same answer for 24 hours"),
+    ),
+    responses(
+        (status = 202, description = "The job", body = Job, headers(("Location" = String, description = "The job's address"), ("Retry-After" = u32, description = "Seconds"))),
+        (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Takes the role operator", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such app, or no such key on its user", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The key is in use, a job is at work, or the app is being removed", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "A reused Idempotency-Key", body = Problem, content_type = "application/problem+json"),
+        (status = 502, description = "AWS does not show the user's keys", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer, or AWS throttles the account", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn delete(
+    State(service): State<Arc<Service>>,
+    Operator(caller): Operator,
+    KeyPath(name, key): KeyPath,
+    mut params: Params,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let force = params.flag("force");
+    params.finish()?;
+    let parts = uri.query().unwrap_or_default();
+    let repeat = idempotency_key(&headers, &caller, format!("POST {}", uri.path()), &[parts.as_bytes()])?;
+    switch(&service, caller, &name, key.as_str(), KeyTarget::Deleted, force, repeat).await
+}
+
+async fn switch(
+    service: &Service,
+    caller: Caller,
+    app: &AppName,
+    key: &str,
+    to: KeyTarget,
+    force: bool,
+    repeat: Option<IdempotencyKey>,
+) -> Result<Response, ApiError> {
+    let app = live(service, app).await?;
+    if let Some(answer) = service.store.replay(repeat.as_ref()).await? {
+        return answer::accepted(Accepted::Replay(answer));
+    }
+    let keys = keys_of(service, &app).await?;
+    let seen = keys.iter().find(|seen| seen.access_key_id == key).ok_or(ApiError::NoSuch("such key on the app's user"))?;
+    let now = service.clock.now();
+    if !force && is_in_use(seen, now, service.timing.quiet) {
+        return Err(ApiError::KeyInUse(told(seen, now)));
+    }
+    let task = Task::SwitchKey { access_key_id: key.to_owned(), to, force, rotation: None };
+    answer::accepted(service.store.ask(about_key(&app, task, caller.name), repeat).await??)
+}
+
+async fn keys_of(service: &Service, app: &App) -> Result<Vec<SeenKey>, ApiError> {
+    let account = service.account(&app.spec.account).ok_or(ApiError::NoSuch("such account"))?;
+    Ok(look(&account, &app.spec.name).await?)
+}
+
+/// What stands in the way whatever keys there are.
+async fn refuse_what_is_under_way(service: &Service, app: &App) -> Result<(), ApiError> {
+    if let Some(active) = service.store.rotation(app.id).await?.filter(|rotation| !rotation.stage.has_ended()) {
+        return Err(Refusal::RotationActive(active.id).into());
+    }
+    match app.summary.active_job {
+        Some(job) => Err(Refusal::Active(job).into()),
+        None => Ok(()),
+    }
 }
 
 fn sealed(answer: ClaimAnswer) -> Result<(CredentialRow, Vec<u8>), ApiError> {
@@ -220,8 +472,8 @@ fn remedy(managed: bool, state: KeyState, secret: Option<SecretState>) -> Option
     let text = match (managed, state, secret) {
         (false, ..) => "This key was not made by Slipway: find out who uses it.",
         (_, KeyState::Deleted, _) => "The key is gone from AWS: a repair of the app makes another.",
-        (_, _, Some(SecretState::Expired)) => "Nobody claimed the secret in time: rotate the key (delete it in IAM, then repair the app).",
-        (_, KeyState::Inactive, _) => "The key is switched off.",
+        (_, _, Some(SecretState::Expired)) => "Nobody claimed the secret in time: rotate the app's credentials.",
+        (_, KeyState::Inactive, _) => "The key is switched off; activate brings it back.",
         _ => return None,
     };
     Some(text.into())

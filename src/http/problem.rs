@@ -28,6 +28,9 @@ const RETRY_AFTER: u32 = 5;
 /// The same when there is too much: not all at once.
 const OVERLOADED: std::ops::RangeInclusive<u32> = 1..=5;
 
+/// What to do about a secret that cannot be had any more.
+const ROTATE: &str = "Rotate the app's credentials (POST /v1/apps/{app}/credentials/rotate): that makes a new key.";
+
 /// A problem document.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
@@ -118,6 +121,12 @@ pub enum ApiError {
     /// Data would be deleted; what a person should know of it.
     #[error("this deletes data: {}", .0.join(" "))]
     Unconfirmed(Vec<String>),
+    /// A user has as many keys as AWS allows, and none was named that makes room.
+    #[error("the user has two access keys, the most that AWS allows: {}", .0.join("; "))]
+    NoKeySlot(Vec<String>),
+    /// A key is in use, and that was not to be overlooked.
+    #[error("the access key is in use: {0}")]
+    KeyInUse(String),
     /// A secret that was shown before.
     #[error("the secret of this key was claimed before; it is shown once")]
     AlreadyClaimed,
@@ -185,10 +194,12 @@ impl ApiError {
             Self::Unconfirmed(_) => {
                 plain(StatusCode::CONFLICT, "confirmation_required").remedy("Ask again with confirm and the app's name, if that is meant.")
             }
-            Self::AlreadyClaimed => plain(StatusCode::GONE, "already_claimed").remedy("If nobody has it, replace the key."),
-            Self::ClaimExpired => {
-                plain(StatusCode::GONE, "claim_expired").remedy("Replace the key: delete it in IAM, then ask for a repair of the app.")
-            }
+            Self::NoKeySlot(_) => plain(StatusCode::CONFLICT, "no_key_slot")
+                .remedy("Ask again with replace= and the id of the one that nobody uses: it is deleted, and the new key takes its place."),
+            Self::KeyInUse(_) => plain(StatusCode::CONFLICT, "key_in_use")
+                .remedy("Find out who uses it and give them another key first; or ask again with force=true."),
+            Self::AlreadyClaimed => plain(StatusCode::GONE, "already_claimed").remedy(ROTATE),
+            Self::ClaimExpired => plain(StatusCode::GONE, "claim_expired").remedy(ROTATE),
             Self::Aws(error) => of_aws(error),
             Self::Unseen(unseen) => of_unseen(unseen),
             Self::Store(_) => plain_internal(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", "the database does not answer")
@@ -244,6 +255,11 @@ fn of_refusal(refusal: &Refusal) -> Problem {
             .url(format!("/v1/apps/{app}"))
             .remedy("Restore it (POST /v1/apps/{app}/restore), or wait until it is gone."),
         Refusal::NotBeingRemoved => conflict("not_being_removed", "the app is not being removed".into()),
+        Refusal::RotationActive(_) => conflict("rotation_active", "a rotation of this app's key is under way".into())
+            .remedy("The list of the app's credentials shows where it stands; wait for its end, or roll it back."),
+        Refusal::NoRotation => conflict("no_rotation", "there is no rotation of this app's key to roll back".into()),
+        Refusal::RotationStage(illegal) => conflict("rotation_stage", illegal.to_string())
+            .remedy("The list of the app's credentials shows where the rotation stands; rotate again for a new key."),
         Refusal::KeyReused => Problem::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "idempotency_key_reused",
@@ -285,9 +301,9 @@ fn unopened_remedy(error: &VaultError) -> String {
     match error {
         VaultError::UnknownKey(id) => format!(
             "Start the service with the key {id} in SLIPWAY_OLD_SEAL_KEYS, or as SLIPWAY_SEAL_KEY: the secret is not spent. \
-             If that key is lost, replace the access key: delete it in IAM, then ask for a repair of the app."
+             If that key is lost, rotate the app's credentials."
         ),
-        _ => "Restore the row from a backup, or replace the access key: delete it in IAM, then ask for a repair of the app.".into(),
+        _ => "Restore the row from a backup, or rotate the app's credentials.".into(),
     }
 }
 

@@ -12,7 +12,11 @@
 //!    nobody knows its secret; one made later than the call can have taken effect is not its key;
 //! 5. in any doubt a person is asked, with the key's ids. A key that may be in use is never deleted.
 //!
-//! Invariant: when the step is done the app has exactly one live key of ours, and its secret is sealed.
+//! Invariants:
+//! - When a step that may make a key is done, the app has the key of ours that was wanted, and its secret is sealed.
+//! - Keys that were on a user before it was adopted are touched only where a person names them, or has the app
+//!   removed with what was adopted.
+//! - A key is written down before it is switched off for a removal, so that a restore knows it.
 
 use std::fmt;
 
@@ -20,11 +24,12 @@ use aws_config::retry::RetryConfig;
 use aws_sdk_iam::types::StatusType;
 use futures::future::BoxFuture;
 use secrecy::SecretString;
+use serde_json::{Value, json};
 use ulid::Ulid;
 
 use super::permission::Condition;
-use super::{Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, aws_cli, user};
-use crate::aws::{Meaning, Service};
+use super::{Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, Want, aws_cli, user};
+use crate::aws::{AwsError, Meaning, Service};
 use crate::clock::Timestamp;
 use crate::domain::job::{Trouble, TroubleCode};
 use crate::domain::names::AppName;
@@ -32,6 +37,9 @@ use crate::domain::plan::Action;
 use crate::domain::spec::AppSpec;
 use crate::domain::task::KeyTarget;
 use crate::export::{Labels, cloudformation, terraform};
+
+/// Keys that a user can have (IAM quotas); inactive ones count.
+const SLOTS: usize = 2;
 
 /// An intent to create a key, whose outcome is not known yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +73,8 @@ pub trait KeyLedger: Send + Sync {
     fn seal(&self, intent: Ulid, access_key_id: String, secret: SecretString) -> BoxFuture<'_, Result<(), Fault>>;
     /// Takes note that recorded keys are not on the user any more.
     fn gone(&self, access_key_ids: Vec<String>) -> BoxFuture<'_, Result<(), Fault>>;
+    /// Takes note of keys that are about to be switched off because the app is removed.
+    fn switching_off(&self, access_key_ids: Vec<String>) -> BoxFuture<'_, Result<(), Fault>>;
 }
 
 /// The app's access key.
@@ -117,6 +127,21 @@ pub struct ListedKey {
     pub active: bool,
     /// When it was made, to the second.
     pub created_at: Option<Timestamp>,
+    /// When and for what it was last used, where that was asked.
+    pub used: Option<LastUse>,
+}
+
+/// When and for what a key was last used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastUse {
+    /// When.
+    pub at: Timestamp,
+    /// The service that it was used with, as AWS names it.
+    pub service: String,
+    /// The region that it was used in.
+    pub region: String,
+    /// Whether that is so short a time ago that the key counts as in use.
+    pub recent: bool,
 }
 
 /// What is known of the app's keys, from AWS and from our records.
@@ -130,6 +155,10 @@ pub struct SeenKeys {
     pub gone: Vec<String>,
     /// What an intent with a lost answer left.
     pub lost: Option<Lost>,
+    /// Whether a job of this app made the user.
+    pub made_user: bool,
+    /// Whether the user was looked for and is not there.
+    pub no_user: bool,
 }
 
 /// What an intent with a lost answer left.
@@ -173,6 +202,29 @@ pub enum AccessKeyChange {
         /// Recorded keys that are not there any more.
         gone: Vec<String>,
     },
+    /// `UpdateAccessKey`.
+    Switch {
+        /// The user.
+        user: AppName,
+        /// The key.
+        access_key_id: String,
+        /// Whether it is switched on.
+        on: bool,
+        /// Whether it is switched off because the app is removed: then it is written down first.
+        for_removal: bool,
+    },
+    /// `DeleteAccessKey`.
+    Delete {
+        /// The user.
+        user: AppName,
+        /// The key, as it is.
+        key: ListedKey,
+    },
+    /// Takes note that recorded keys are not there any more. Calls nothing.
+    Forget {
+        /// The keys.
+        gone: Vec<String>,
+    },
 }
 
 impl fmt::Display for AccessKeyChange {
@@ -183,6 +235,11 @@ impl fmt::Display for AccessKeyChange {
                 write!(f, "delete access key {access_key_id} of user {user}, whose secret was lost with AWS's answer")
             }
             Self::Create { user, .. } => write!(f, "create access key for user {user}"),
+            Self::Switch { user, access_key_id, on, .. } => {
+                write!(f, "switch {} access key {access_key_id} of user {user}", if *on { "on" } else { "off" })
+            }
+            Self::Delete { user, key } => write!(f, "delete access key {} of user {user}", key.id),
+            Self::Forget { gone } => write!(f, "note that access key {} is gone", gone.join(", ")),
         }
     }
 }
@@ -190,21 +247,40 @@ impl fmt::Display for AccessKeyChange {
 impl Change for AccessKeyChange {
     fn action(&self) -> Action {
         match self {
-            Self::Close { .. } => Action::None,
-            Self::DeleteLost { .. } => Action::Delete,
+            Self::Close { .. } | Self::Forget { .. } => Action::None,
+            Self::DeleteLost { .. } | Self::Delete { .. } => Action::Delete,
             Self::Create { .. } => Action::Create,
+            Self::Switch { .. } => Action::Update,
+        }
+    }
+
+    fn before(&self) -> Option<Value> {
+        match self {
+            Self::Switch { access_key_id, on, .. } => Some(json!({"access_key_id": access_key_id, "status": status(!*on).as_str()})),
+            Self::Delete { key, .. } => {
+                Some(json!({"access_key_id": key.id, "status": status(key.active).as_str(), "created_at": key.created_at}))
+            }
+            _ => None,
+        }
+    }
+
+    fn after(&self) -> Option<Value> {
+        match self {
+            Self::Switch { access_key_id, on, .. } => Some(json!({"access_key_id": access_key_id, "status": status(*on).as_str()})),
+            _ => None,
         }
     }
 
     fn aws_cli(&self) -> String {
+        let of = |command: &str, user: &AppName, id: &str| {
+            format!("aws iam {command}-access-key --user-name {} --access-key-id {}", aws_cli::word(user.as_str()), aws_cli::word(id))
+        };
         match self {
-            Self::Close { .. } => String::new(),
-            Self::DeleteLost { user, access_key_id, .. } => {
-                format!(
-                    "aws iam delete-access-key --user-name {} --access-key-id {}",
-                    aws_cli::word(user.as_str()),
-                    aws_cli::word(access_key_id)
-                )
+            Self::Close { .. } | Self::Forget { .. } => String::new(),
+            Self::DeleteLost { user, access_key_id, .. } => of("delete", user, access_key_id),
+            Self::Delete { user, key } => of("delete", user, &key.id),
+            Self::Switch { user, access_key_id, on, .. } => {
+                format!("{} --status {}", of("update", user, access_key_id), status(*on).as_str())
             }
             Self::Create { user, .. } => format!("aws iam create-access-key --user-name {}", aws_cli::word(user.as_str())),
         }
@@ -213,6 +289,10 @@ impl Change for AccessKeyChange {
     fn shows_secret(&self) -> bool {
         matches!(self, Self::Create { .. })
     }
+}
+
+fn status(active: bool) -> StatusType {
+    if active { StatusType::Active } else { StatusType::Inactive }
 }
 
 /// The id of an app's access key.
@@ -228,6 +308,7 @@ impl Resource for AccessKey {
     const PERMISSIONS: &'static [Permission] = &[
         Permission::new(Service::Iam, "ListAccessKeys", &["iam:ListAccessKeys"], Scope::AnyUser),
         Permission::new(Service::Iam, "CreateAccessKey", &["iam:CreateAccessKey"], Scope::Users),
+        Permission::new(Service::Iam, "UpdateAccessKey", &["iam:UpdateAccessKey"], Scope::Users).only(Condition::OnOurs),
         Permission::new(Service::Iam, "DeleteAccessKey", &["iam:DeleteAccessKey"], Scope::Users).only(Condition::OnOurs),
         Permission::new(Service::Iam, "GetAccessKeyLastUsed", &["iam:GetAccessKeyLastUsed"], Scope::AnyUser),
     ];
@@ -246,68 +327,72 @@ impl Resource for AccessKey {
 
     async fn observe(&self, cx: &Cx) -> Result<Observation<SeenKeys>, Fault> {
         let records = cx.keys.records().await?;
-        if let Some(intent) = &records.open {
+        let open = records.open.as_ref().filter(|_| self.settles_intents(cx));
+        if let Some(intent) = open {
             wait_for_the_list(cx, intent)?;
         }
+        let whose = if self.goes_alone(cx) { Some(user::look(cx, &self.user).await?) } else { None };
+        let no_user = whose == Some(Observation::Absent);
         // A user that this attempt has made has no key but those of this attempt.
         let new_user = cx.has_made(&user::id(&self.user)) && records == KeyRecords::default();
-        let listed = if new_user { Vec::new() } else { self.list_recorded(cx, &records).await? };
-        let lost = match &records.open {
-            Some(intent) => Some(self.look_for_lost(cx, intent, &records, &listed).await?),
-            None => None,
+        let mut listed = if no_user || new_user { Vec::new() } else { self.list_recorded(cx, &records).await? };
+        let lost = match open {
+            Some(intent) if !no_user => Some(self.look_for_lost(cx, intent, &records, &listed).await?),
+            _ => None,
         };
+        self.look_at_use(cx, &mut listed).await?;
         let is_listed = |id: &String| listed.iter().any(|key| key.id == *id);
         let (ours, gone) = records.keys.into_iter().map(|(id, _)| id).partition(is_listed);
-        let seen = SeenKeys { ours, gone, listed, lost };
-        if seen == SeenKeys::default() { Ok(Observation::Absent) } else { Ok(Observation::Ours(seen)) }
+        let seen = SeenKeys { ours, gone, listed, lost, no_user, made_user: cx.is_made_by_us(&user::id(&self.user)) };
+        Ok(match whose {
+            Some(Observation::Foreign { owner, .. }) => Observation::Foreign { owner, seen },
+            _ if seen == (SeenKeys { made_user: seen.made_user, ..SeenKeys::default() }) => Observation::Absent,
+            _ => Observation::Ours(seen),
+        })
     }
 
     fn plan(&self, seen: Option<&SeenKeys>) -> Result<Changes<AccessKeyChange>, Fault> {
         let none = SeenKeys::default();
         let seen = seen.unwrap_or(&none);
-        let mut changes = Vec::new();
-        let mut known_keys: Vec<String> = seen.listed.iter().map(|key| key.id.clone()).collect();
-        if let Some(lost) = &seen.lost {
-            match lost.verdict(&self.user)? {
-                None => changes.push(AccessKeyChange::Close { intent: lost.intent.id }),
-                Some(key) => {
-                    known_keys.retain(|id| *id != key.id);
-                    let (user, access_key_id) = (self.user.clone(), key.id.clone());
-                    changes.push(AccessKeyChange::DeleteLost { user, access_key_id, intent: lost.intent.id });
-                }
-            }
+        match &self.goal {
+            KeyGoal::One => self.plan_one(seen, Vec::new()),
+            KeyGoal::Another { known_keys, replace, force } => self.plan_another(seen, known_keys, replace.as_deref(), *force),
+            KeyGoal::Switched { access_key_id, to, force } => self.plan_switched(seen, access_key_id, *to, *force),
+            KeyGoal::Off => Ok(self.plan_off(seen)),
+            KeyGoal::Restored { switched_off, one } => self.plan_restored(seen, switched_off, *one),
         }
-        let unknown = known_keys.iter().filter(|id| !seen.ours.contains(id));
-        let mut warnings: Vec<String> =
-            unknown.map(|id| format!("The access key {id} of user {} was not made by Slipway: find out who uses it.", self.user)).collect();
-        if seen.ours.is_empty() {
-            if known_keys.len() >= 2 {
-                return Err(no_slot(&self.user, &known_keys));
-            }
-            changes.push(AccessKeyChange::Create { user: self.user.clone(), known_keys, gone: seen.gone.clone() });
-        } else if let Some(key) = seen.listed.iter().find(|key| seen.ours.contains(&key.id) && !key.active) {
-            warnings.push(format!("The access key {} of user {} is inactive.", key.id, self.user));
-        }
-        Ok(Changes { changes, warnings })
     }
 
-    fn plan_absent(&self, _: &Cx, _: &SeenKeys) -> Result<Changes<AccessKeyChange>, Fault> {
-        Ok(Changes::of(Vec::new()))
+    /// Our keys go; others on the user go with it, if it goes.
+    fn plan_absent(&self, _: &Cx, seen: &SeenKeys) -> Result<Changes<AccessKeyChange>, Fault> {
+        let (mut changes, keys) = self.settle_lost(seen)?;
+        let ours = keys.into_iter().filter(|key| seen.ours.contains(&key.id));
+        changes.extend(ours.map(|key| AccessKeyChange::Delete { user: self.user.clone(), key: key.clone() }));
+        if !seen.gone.is_empty() {
+            changes.push(AccessKeyChange::Forget { gone: seen.gone.clone() });
+        }
+        Ok(Changes::of(changes))
     }
 
     async fn apply(&self, cx: &Cx, change: &AccessKeyChange) -> Result<Applied, Fault> {
         match change {
             AccessKeyChange::Close { intent } => cx.keys.close(*intent).await?,
-            AccessKeyChange::DeleteLost { user, access_key_id, intent } => {
-                let call = cx.account.iam().delete_access_key().user_name(user.as_str()).access_key_id(access_key_id).send();
-                match cx.call(Service::Iam, "DeleteAccessKey", call).await {
-                    Ok(_) => cx.keys.close(*intent).await?,
-                    // The list showed it: only later lists without it tell that it is gone.
-                    Err(error) if error.meaning == Meaning::NotFound => {
-                        return Err(Fault::Wait { why: error.to_string(), after: cx.timing.settle });
-                    }
-                    Err(error) => return Err(error.into()),
+            AccessKeyChange::DeleteLost { access_key_id, intent, .. } => {
+                self.delete(cx, access_key_id).await?;
+                cx.keys.close(*intent).await?;
+            }
+            AccessKeyChange::Delete { key, .. } => {
+                self.delete(cx, &key.id).await?;
+                cx.keys.gone(vec![key.id.clone()]).await?;
+            }
+            AccessKeyChange::Forget { gone } => cx.keys.gone(gone.clone()).await?,
+            AccessKeyChange::Switch { access_key_id, on, for_removal, .. } => {
+                if *for_removal {
+                    cx.keys.switching_off(vec![access_key_id.clone()]).await?;
                 }
+                let call = cx.account.iam().update_access_key().user_name(self.user.as_str()).access_key_id(access_key_id);
+                let answer = cx.call(Service::Iam, "UpdateAccessKey", call.status(status(*on)).send()).await;
+                answer.map_err(|error| listed_but_not_found(cx, error))?;
             }
             AccessKeyChange::Create { known_keys, gone, .. } => {
                 self.create(cx, known_keys.clone()).await?;
@@ -334,6 +419,159 @@ impl AccessKey {
         Self { user: spec.name.clone(), goal }
     }
 
+    /// Whether no user stands before it in the job's graph, so that it has to see by itself whose the user is.
+    fn goes_alone(&self, cx: &Cx) -> bool {
+        cx.want == Want::Absent || matches!(self.goal, KeyGoal::Another { .. } | KeyGoal::Switched { .. } | KeyGoal::Off)
+    }
+
+    /// Whether what an interrupted attempt left is found out first: a key that is to be switched off does not
+    /// wait for that.
+    fn settles_intents(&self, cx: &Cx) -> bool {
+        cx.want == Want::Absent || !matches!(self.goal, KeyGoal::Switched { .. } | KeyGoal::Off)
+    }
+
+    /// What settles an interrupted attempt, and the keys that are there then.
+    fn settle_lost<'s>(&self, seen: &'s SeenKeys) -> Result<(Vec<AccessKeyChange>, Vec<&'s ListedKey>), Fault> {
+        let mut keys: Vec<&ListedKey> = seen.listed.iter().collect();
+        let Some(lost) = &seen.lost else { return Ok((Vec::new(), keys)) };
+        let intent = lost.intent.id;
+        let change = match lost.verdict(&self.user)? {
+            None => AccessKeyChange::Close { intent },
+            Some(key) => {
+                keys.retain(|other| other.id != key.id);
+                AccessKeyChange::DeleteLost { user: self.user.clone(), access_key_id: key.id.clone(), intent }
+            }
+        };
+        Ok((vec![change], keys))
+    }
+
+    /// A live key of ours; keys in `on` are switched on by then.
+    fn plan_one(&self, seen: &SeenKeys, on: Vec<String>) -> Result<Changes<AccessKeyChange>, Fault> {
+        let (mut changes, keys) = self.settle_lost(seen)?;
+        let unknown = keys.iter().filter(|key| !seen.ours.contains(&key.id));
+        let mut warnings: Vec<String> = unknown
+            .map(|key| format!("The access key {} of user {} was not made by Slipway: find out who uses it.", key.id, self.user))
+            .collect();
+        let mut ours = keys.iter().filter(|key| seen.ours.contains(&key.id));
+        if seen.ours.is_empty() {
+            let known_keys: Vec<String> = keys.iter().map(|key| key.id.clone()).collect();
+            if known_keys.len() >= SLOTS {
+                return Err(no_slot(&self.user, &known_keys));
+            }
+            changes.push(AccessKeyChange::Create { user: self.user.clone(), known_keys, gone: seen.gone.clone() });
+        } else if let Some(key) = ours.find(|key| !key.active && !on.contains(&key.id)) {
+            warnings.push(format!("The access key {} of user {} is inactive.", key.id, self.user));
+        }
+        Ok(Changes { changes, warnings })
+    }
+
+    /// A key of ours that is none of `known`; `replace` makes room for it.
+    fn plan_another(
+        &self,
+        seen: &SeenKeys,
+        known: &[String],
+        replace: Option<&str>,
+        force: bool,
+    ) -> Result<Changes<AccessKeyChange>, Fault> {
+        if seen.no_user {
+            return Err(no_user(&self.user));
+        }
+        let (mut changes, keys) = self.settle_lost(seen)?;
+        if seen.ours.iter().any(|id| !known.contains(id)) {
+            return Ok(Changes::of(changes));
+        }
+        // The one that makes room stays among the known ones: AWS may list it for a while.
+        let known_keys: Vec<String> = keys.iter().map(|key| key.id.clone()).collect();
+        if keys.len() >= SLOTS {
+            let named = keys.iter().find(|key| replace == Some(key.id.as_str()));
+            let key = named.ok_or_else(|| both_taken(&self.user, &keys))?;
+            spare_one_in_use(key, force)?;
+            changes.push(AccessKeyChange::Delete { user: self.user.clone(), key: (*key).clone() });
+        }
+        changes.push(AccessKeyChange::Create { user: self.user.clone(), known_keys, gone: seen.gone.clone() });
+        Ok(Changes::of(changes))
+    }
+
+    fn plan_switched(&self, seen: &SeenKeys, id: &str, to: KeyTarget, force: bool) -> Result<Changes<AccessKeyChange>, Fault> {
+        let Some(key) = seen.listed.iter().find(|key| key.id == id) else { return self.plan_gone(seen, id, to) };
+        let switch = |on| AccessKeyChange::Switch { user: self.user.clone(), access_key_id: id.to_owned(), on, for_removal: false };
+        let change = match (to, key.active) {
+            (KeyTarget::Active, true) | (KeyTarget::Inactive, false) => None,
+            (KeyTarget::Active, false) => Some(switch(true)),
+            (KeyTarget::Inactive, true) => {
+                spare_one_in_use(key, force)?;
+                Some(switch(false))
+            }
+            (KeyTarget::Deleted, _) => {
+                spare_one_in_use(key, force)?;
+                Some(AccessKeyChange::Delete { user: self.user.clone(), key: key.clone() })
+            }
+        };
+        Ok(Changes::of(change.into_iter().collect()))
+    }
+
+    /// A key that is not there any more works for nobody, which is what is wanted, unless it is to work.
+    fn plan_gone(&self, seen: &SeenKeys, id: &str, to: KeyTarget) -> Result<Changes<AccessKeyChange>, Fault> {
+        if to == KeyTarget::Active {
+            return Err(gone_for_good(&self.user, id));
+        }
+        let recorded = seen.gone.iter().any(|gone| gone == id);
+        let changes = if recorded { vec![AccessKeyChange::Forget { gone: vec![id.to_owned()] }] } else { Vec::new() };
+        Ok(Changes { changes, warnings: vec![format!("The access key {id} of user {} is not there any more.", self.user)] })
+    }
+
+    /// Every key of ours, and every other one on a user that we made.
+    fn plan_off(&self, seen: &SeenKeys) -> Changes<AccessKeyChange> {
+        let (goes, stays): (Vec<_>, Vec<_>) =
+            seen.listed.iter().filter(|key| key.active).partition(|key| seen.made_user || seen.ours.contains(&key.id));
+        let off = |key: &ListedKey| AccessKeyChange::Switch {
+            user: self.user.clone(),
+            access_key_id: key.id.clone(),
+            on: false,
+            for_removal: true,
+        };
+        let stays = stays.into_iter().map(|key| {
+            format!(
+                "The access key {} of user {} goes on working: it was not made by Slipway, and neither was the user.",
+                key.id, self.user
+            )
+        });
+        Changes { changes: goes.into_iter().map(off).collect(), warnings: stays.collect() }
+    }
+
+    fn plan_restored(&self, seen: &SeenKeys, switched_off: &[String], one: bool) -> Result<Changes<AccessKeyChange>, Fault> {
+        let asleep = seen.listed.iter().filter(|key| !key.active && switched_off.contains(&key.id));
+        let on: Vec<String> = asleep.map(|key| key.id.clone()).collect();
+        let switch =
+            |id: &String| AccessKeyChange::Switch { user: self.user.clone(), access_key_id: id.clone(), on: true, for_removal: false };
+        let mut changes: Vec<AccessKeyChange> = on.iter().map(switch).collect();
+        if !one {
+            return Ok(Changes::of(changes));
+        }
+        let then = self.plan_one(seen, on)?;
+        changes.extend(then.changes);
+        Ok(Changes { changes, warnings: then.warnings })
+    }
+
+    /// Looks when keys were last used, where the plan asks for it.
+    async fn look_at_use(&self, cx: &Cx, listed: &mut [ListedKey]) -> Result<(), Fault> {
+        let asked = |key: &ListedKey, keys: usize| match &self.goal {
+            KeyGoal::Another { .. } => keys >= SLOTS,
+            KeyGoal::Switched { access_key_id, to, force } => *access_key_id == key.id && *to != KeyTarget::Active && !force && key.active,
+            KeyGoal::One | KeyGoal::Off | KeyGoal::Restored { .. } => false,
+        };
+        let keys = listed.len();
+        for key in listed.iter_mut().filter(|key| cx.want == Want::Present && asked(key, keys)) {
+            key.used = self.last_use(cx, &key.id).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, cx: &Cx, access_key_id: &str) -> Result<(), Fault> {
+        let call = cx.account.iam().delete_access_key().user_name(self.user.as_str()).access_key_id(access_key_id).send();
+        cx.call(Service::Iam, "DeleteAccessKey", call).await.map(drop).map_err(|error| listed_but_not_found(cx, error))
+    }
+
     async fn create(&self, cx: &Cx, known_keys: Vec<String>) -> Result<(), Fault> {
         // The turn comes first: from the intent on, only the call itself takes time.
         cx.account.turn(Service::Iam, "CreateAccessKey", cx.timing.turn).await?;
@@ -350,6 +588,10 @@ impl AccessKey {
             Ok(answer) => answer.access_key,
             Err(error) if error.had_no_effect() => {
                 cx.keys.close(intent.id).await?;
+                if error.meaning == Meaning::Quota && matches!(self.goal, KeyGoal::Another { .. }) {
+                    // The list has shown a free slot: AWS may not have settled yet that a key is deleted.
+                    return Err(Fault::Wait { why: error.to_string(), after: cx.timing.settle });
+                }
                 return Err(cx.missing_after_create(&user::id(&self.user), error));
             }
             Err(error) => return Err(error.into()),
@@ -388,6 +630,7 @@ impl AccessKey {
             id: key.access_key_id.unwrap_or_default(),
             active: key.status == Some(StatusType::Active),
             created_at: key.create_date.and_then(|at| at.to_millis().ok()).map(Timestamp::from_millis),
+            used: None,
         });
         Ok(listed.collect())
     }
@@ -402,16 +645,20 @@ impl AccessKey {
         let candidates: Vec<ListedKey> = listed.iter().chain(unseen).filter(|key| !known(&key.id)).cloned().collect();
         let mut used = false;
         for key in &candidates {
-            used |= self.was_used(cx, &key.id).await?;
+            used |= self.last_use(cx, &key.id).await?.is_some();
         }
         let made_user = cx.is_made_by_us(&user::id(&self.user));
         Ok(Lost { latest: settled_at(cx, intent), intent: intent.clone(), candidates, used, made_user })
     }
 
-    async fn was_used(&self, cx: &Cx, access_key_id: &str) -> Result<bool, Fault> {
+    async fn last_use(&self, cx: &Cx, access_key_id: &str) -> Result<Option<LastUse>, Fault> {
         let call = cx.account.iam().get_access_key_last_used().access_key_id(access_key_id).send();
         let answer = cx.call(Service::Iam, "GetAccessKeyLastUsed", call).await?;
-        Ok(answer.access_key_last_used.is_some_and(|used| used.last_used_date.is_some()))
+        Ok(answer.access_key_last_used.and_then(|used| {
+            let at = Timestamp::from_millis(used.last_used_date?.to_millis().ok()?);
+            let recent = cx.clock.now().since(at) < cx.timing.quiet;
+            Some(LastUse { at, service: used.service_name, region: used.region, recent })
+        }))
     }
 }
 
@@ -474,6 +721,74 @@ fn no_slot(user: &AppName, keys: &[String]) -> Fault {
     })
 }
 
+/// A key that is in use is not switched off, unless that is forced. One that is switched off already is not in use.
+fn spare_one_in_use(key: &ListedKey, force: bool) -> Result<(), Fault> {
+    match &key.used {
+        Some(used) if used.recent && key.active && !force => Err(Fault::Blocked(Trouble {
+            code: TroubleCode::KeyInUse,
+            detail: format!("{key} is in use"),
+            remedy: Some(
+                "Give whoever uses it another key first, and ask again when it has been quiet for a while; or with force=true.".into(),
+            ),
+            retryable: false,
+            aws: None,
+        })),
+        _ => Ok(()),
+    }
+}
+
+fn both_taken(user: &AppName, keys: &[&ListedKey]) -> Fault {
+    let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
+    Fault::Blocked(Trouble {
+        code: TroubleCode::QuotaExceeded,
+        detail: format!("user {user} has two access keys, the most that AWS allows: {}", keys.join("; ")),
+        remedy: Some("Delete the one that nobody uses, or rotate with replace= and its id.".into()),
+        retryable: false,
+        aws: None,
+    })
+}
+
+fn gone_for_good(user: &AppName, id: &str) -> Fault {
+    Fault::Rejected(Trouble {
+        code: TroubleCode::Rejected,
+        detail: format!("the access key {id} of user {user} is not there any more, and AWS brings none back"),
+        remedy: Some("Rotate the app's credentials: that makes a new key.".into()),
+        retryable: false,
+        aws: None,
+    })
+}
+
+fn no_user(user: &AppName) -> Fault {
+    Fault::Blocked(Trouble {
+        code: TroubleCode::Rejected,
+        detail: format!("the user {user} is not there"),
+        remedy: Some("Repair the app, which makes its user and a key.".into()),
+        retryable: false,
+        aws: None,
+    })
+}
+
+/// What the list showed and a change does not find: only later lists tell whether it is gone.
+fn listed_but_not_found(cx: &Cx, error: AwsError) -> Fault {
+    match error.meaning {
+        Meaning::NotFound => Fault::Wait { why: error.to_string(), after: cx.timing.settle },
+        _ => error.into(),
+    }
+}
+
+impl fmt::Display for ListedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "access key {} ({}", self.id, if self.active { "active" } else { "inactive" })?;
+        if let Some(at) = self.created_at {
+            write!(f, ", made {at}")?;
+        }
+        match &self.used {
+            Some(LastUse { at, service, region, .. }) => write!(f, ", last used {at} with {service} in {region})"),
+            None => f.write_str(", not seen used)"),
+        }
+    }
+}
+
 /// An answer without a key is a lost answer.
 fn unreadable_answer() -> Fault {
     Fault::Retry(Trouble {
@@ -499,7 +814,7 @@ mod tests {
     use super::*;
 
     fn key(id: &str, created_ms: i64) -> ListedKey {
-        ListedKey { id: id.into(), active: true, created_at: Some(Timestamp::from_millis(created_ms)) }
+        ListedKey { id: id.into(), active: true, created_at: Some(Timestamp::from_millis(created_ms)), used: None }
     }
 
     fn lost(candidates: Vec<ListedKey>) -> Lost {
@@ -508,7 +823,117 @@ mod tests {
     }
 
     fn plan(seen: &SeenKeys) -> Result<Vec<AccessKeyChange>, Fault> {
-        AccessKey { user: AppName::parse("acme").unwrap(), goal: KeyGoal::One }.plan(Some(seen)).map(|planned| planned.changes)
+        plan_to(KeyGoal::One, seen)
+    }
+
+    fn plan_to(goal: KeyGoal, seen: &SeenKeys) -> Result<Vec<AccessKeyChange>, Fault> {
+        AccessKey { user: AppName::parse("acme").unwrap(), goal }.plan(Some(seen)).map(|planned| planned.changes)
+    }
+
+    fn inactive(id: &str) -> ListedKey {
+        ListedKey { active: false, ..key(id, 0) }
+    }
+
+    fn in_use(id: &str, recent: bool) -> ListedKey {
+        let at = Timestamp::from_millis(86_400_000);
+        ListedKey { used: Some(LastUse { at, service: "s3".into(), region: "us-west-2".into(), recent }), ..key(id, 0) }
+    }
+
+    fn keys(ours: &[&str], listed: Vec<ListedKey>) -> SeenKeys {
+        SeenKeys { ours: ours.iter().map(|id| (*id).to_owned()).collect(), listed, ..SeenKeys::default() }
+    }
+
+    fn another(replace: Option<&str>, force: bool) -> KeyGoal {
+        KeyGoal::Another { known_keys: vec!["OLD".into(), "HAND".into()], replace: replace.map(str::to_owned), force }
+    }
+
+    fn switched(to: KeyTarget, force: bool) -> KeyGoal {
+        KeyGoal::Switched { access_key_id: "A".into(), to, force }
+    }
+
+    /// What is planned, in words; or the code of what stands in the way.
+    fn told(goal: KeyGoal, seen: &SeenKeys) -> String {
+        match plan_to(goal, seen) {
+            Ok(changes) => changes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ").replace(" of user acme", ""),
+            Err(fault) => format!("{}", fault.trouble().unwrap().code),
+        }
+    }
+
+    #[test]
+    fn every_goal_from_everything_that_can_be_there() {
+        use KeyTarget::{Active, Deleted, Inactive};
+        let restored = |one| KeyGoal::Restored { switched_off: vec!["A".into(), "GONE".into()], one };
+        let full = || keys(&["OLD"], vec![key("OLD", 0), key("HAND", 0)]);
+        let busy = || keys(&["OLD"], vec![in_use("OLD", true), in_use("HAND", false)]);
+        let lost_new = || SeenKeys { lost: Some(lost(vec![key("NEW", 6_000)])), ..keys(&["OLD"], vec![key("OLD", 0), key("NEW", 6_000)]) };
+        let made = |seen| SeenKeys { made_user: true, ..seen };
+        let gone = |ids: &[&str]| SeenKeys { gone: ids.iter().map(|id| (*id).to_owned()).collect(), ..SeenKeys::default() };
+        let create = "create access key for user acme";
+        let cases = [
+            (another(None, false), keys(&["OLD"], vec![key("OLD", 0)]), create),
+            (another(None, false), keys(&["OLD", "NEW"], vec![key("OLD", 0), key("NEW", 0)]), ""),
+            (another(None, false), full(), "quota_exceeded"),
+            (another(Some("ELSE"), true), full(), "quota_exceeded"),
+            (another(Some("HAND"), false), full(), "delete access key HAND; create access key for user acme"),
+            (another(Some("HAND"), false), busy(), "delete access key HAND; create access key for user acme"),
+            (another(Some("OLD"), false), busy(), "key_in_use"),
+            (another(Some("OLD"), true), busy(), "delete access key OLD; create access key for user acme"),
+            (another(Some("OLD"), false), keys(&["OLD"], vec![in_use("OLD", true)]), create),
+            (
+                another(Some("OLD"), true),
+                lost_new(),
+                "delete access key NEW, whose secret was lost with AWS's answer; create access key for user acme",
+            ),
+            (another(None, false), SeenKeys { no_user: true, ..SeenKeys::default() }, "rejected"),
+            (switched(Active, false), keys(&[], vec![inactive("A")]), "switch on access key A"),
+            (switched(Active, false), keys(&[], vec![key("A", 0)]), ""),
+            (switched(Active, true), gone(&["A"]), "rejected"),
+            (switched(Inactive, false), keys(&["A"], vec![in_use("A", true)]), "key_in_use"),
+            (switched(Inactive, true), keys(&["A"], vec![in_use("A", true)]), "switch off access key A"),
+            (switched(Inactive, false), keys(&["A"], vec![in_use("A", false)]), "switch off access key A"),
+            (switched(Inactive, false), keys(&["A"], vec![inactive("A")]), ""),
+            (switched(Inactive, false), gone(&["A", "B"]), "note that access key A is gone"),
+            (switched(Deleted, false), keys(&["A"], vec![in_use("A", true), key("B", 0)]), "key_in_use"),
+            (switched(Deleted, false), keys(&["A"], vec![ListedKey { active: false, ..in_use("A", true) }]), "delete access key A"),
+            (switched(Deleted, true), keys(&["A"], vec![in_use("A", true)]), "delete access key A"),
+            (switched(Deleted, false), gone(&[]), ""),
+            (KeyGoal::Off, keys(&["A"], vec![key("A", 0), key("HAND", 0)]), "switch off access key A"),
+            (KeyGoal::Off, made(keys(&["A"], vec![key("A", 0), key("HAND", 0)])), "switch off access key A; switch off access key HAND"),
+            (KeyGoal::Off, made(keys(&["A"], vec![inactive("A")])), ""),
+            (KeyGoal::Off, SeenKeys { no_user: true, ..gone(&["A"]) }, ""),
+            (restored(true), keys(&["A"], vec![inactive("A"), inactive("HAND")]), "switch on access key A"),
+            (restored(true), gone(&["A"]), create),
+            (restored(false), gone(&["A"]), ""),
+            (restored(true), keys(&[], vec![inactive("A")]), "switch on access key A; create access key for user acme"),
+        ];
+        for (goal, seen, expected) in cases {
+            assert_eq!(told(goal.clone(), &seen), expected, "{goal:?} {seen:?}");
+        }
+    }
+
+    #[test]
+    fn who_has_both_slots_taken_learns_by_what() {
+        let fault = plan_to(another(None, false), &keys(&["OLD"], vec![in_use("OLD", true), inactive("HAND")])).unwrap_err();
+        let trouble = fault.trouble().unwrap();
+        let told = "access key OLD (active, made 1970-01-01T00:00:00.000Z, last used 1970-01-02T00:00:00.000Z with s3 in us-west-2)";
+        assert!(trouble.detail.contains(told) && trouble.detail.contains("HAND (inactive, made"), "{}", trouble.detail);
+        assert!(trouble.remedy.as_ref().unwrap().contains("replace="));
+    }
+
+    #[test]
+    fn a_key_that_makes_room_is_known_to_the_intent() {
+        let changes = plan_to(another(Some("HAND"), false), &keys(&["OLD"], vec![key("OLD", 0), key("HAND", 0)])).unwrap();
+        assert!(matches!(&changes[1], AccessKeyChange::Create { known_keys, .. } if *known_keys == ["OLD", "HAND"]));
+    }
+
+    #[test]
+    fn a_change_shows_what_was_and_what_is_and_can_be_typed() {
+        let off = plan_to(KeyGoal::Off, &keys(&["A"], vec![key("A", 0)])).unwrap().remove(0);
+        assert_eq!((off.before().unwrap()["status"].clone(), off.after().unwrap()["status"].clone()), (json!("Active"), json!("Inactive")));
+        assert_eq!(off.aws_cli(), "aws iam update-access-key --user-name acme --access-key-id A --status Inactive");
+        let gone = plan_to(switched(KeyTarget::Deleted, true), &keys(&["A"], vec![key("A", 0)])).unwrap().remove(0);
+        assert_eq!((gone.before().unwrap()["access_key_id"].clone(), gone.after()), (json!("A"), None));
+        assert_eq!(gone.aws_cli(), "aws iam delete-access-key --user-name acme --access-key-id A");
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub struct Timing {
     pub answer: Duration,
     /// The longest wait with the lease held; a longer one gives the worker back.
     pub hold: Duration,
+    /// A key that was used within this time is in use.
+    pub quiet: Duration,
     /// The longest wait for the turn of one call while AWS throttles the account.
     pub turn: Duration,
 }
@@ -53,6 +55,7 @@ impl Default for Timing {
             key_list: Duration::from_secs(10),
             answer: Duration::from_secs(15),
             hold: Duration::from_secs(5),
+            quiet: Duration::from_secs(24 * 3600),
             turn: Duration::from_secs(15),
         }
     }

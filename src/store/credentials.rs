@@ -9,7 +9,7 @@ use ulid::Ulid;
 use super::jobs::hold;
 use super::rows::{Reader, to_json};
 use super::sql::{Sql, for_update};
-use super::{Lease, Signal, Store, StoreError};
+use super::{Lease, Signal, Store, StoreError, rotations};
 use crate::clock::Timestamp;
 use crate::domain::credential::{Readiness, SecretState};
 use crate::domain::role::Caller;
@@ -380,7 +380,8 @@ async fn claim_secret(
     let update = "UPDATE credentials SET secret = 'claimed', claimed_at = $1, claimed_by = $2, claim_key = $3, \
                   sealed = CASE WHEN $3 IS NULL THEN NULL ELSE sealed END WHERE id = $4";
     let update = sqlx::query(update).bind(now.millis()).bind(&caller.name).bind(&claim_key);
-    update.bind(credential.id.to_string()).execute(db).await?;
+    update.bind(credential.id.to_string()).execute(&mut *db).await?;
+    rotations::claimed(db, app, &access_key_id, now).await?;
     let claimed = CredentialRow { secret: SecretState::Claimed, claimed_at: Some(now), claimed_by: Some(caller.name), ..*credential };
     Ok(ClaimAnswer::Sealed(Box::new(claimed), sealed))
 }

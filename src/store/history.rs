@@ -38,6 +38,9 @@ impl Store {
 }
 
 async fn prune(db: &mut AnyConnection, oldest: i64) -> Result<u64, StoreError> {
+    let rotations =
+        "DELETE FROM rotations WHERE ended_at <= $1 AND id <> (SELECT MAX(n.id) FROM rotations n WHERE n.app_id = rotations.app_id)";
+    sqlx::query(rotations).bind(oldest).execute(&mut *db).await?;
     let mut over = Sql::new(OVER);
     over.bind(oldest)?.push(" ORDER BY j.finished_at LIMIT ").bind(BATCH)?.push(for_update(db));
     let jobs: Vec<String> = over.scalars().fetch_all(&mut *db).await?;

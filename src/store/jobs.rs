@@ -8,6 +8,7 @@ use sqlx::any::AnyRow;
 use ulid::Ulid;
 
 use super::idempotency::{self, Answer, Earlier, IdempotencyKey};
+use super::rotations::{self, RotationChange};
 use super::rows::{Reader, to_json};
 use super::sql::{Sql, for_update, is_postgres, skip_locked};
 use super::{Signal, Store, StoreError, apps, progress};
@@ -16,6 +17,7 @@ use crate::domain::app::{App, AppState};
 use crate::domain::event::{Event, Happening};
 use crate::domain::job::{IllegalTransition, Job, JobEvent, JobKind, JobResult, JobState, Step, StepState, Trouble, TroubleCode};
 use crate::domain::names::{AccountName, AppName, NameError};
+use crate::domain::rotation::IllegalStep;
 use crate::domain::spec::AppSpec;
 use crate::domain::task::{Removal, Retained, Task};
 
@@ -79,6 +81,8 @@ pub enum AppChange {
     Spec(Box<AppSpec>, Retained),
     /// It is being removed.
     Removal(Removal),
+    /// A rotation begins or goes on.
+    Rotation(RotationChange),
 }
 
 /// Why a request for a job is refused.
@@ -104,6 +108,12 @@ pub enum Refusal {
     BeingRemoved(AppName),
     /// The app is not being removed, so there is nothing to restore.
     NotBeingRemoved,
+    /// A rotation of the app's key is under way.
+    RotationActive(Ulid),
+    /// There is no rotation of the app's key.
+    NoRotation,
+    /// The rotation's stage does not allow it.
+    RotationStage(IllegalStep),
 }
 
 /// A request that was accepted now, or before by the same key.
@@ -522,11 +532,17 @@ async fn ask(
         }
         Some(AppChange::Removal(removal)) => {
             apps::set_removal(db, app_id, Some(removal)).await?;
+            rotations::stop(db, app_id, "the app is being removed", now).await?;
             &app.spec
         }
-        None => &app.spec,
+        Some(AppChange::Rotation(_)) | None => &app.spec,
     };
     let job = new_job(spec, ask.task, &ask.resources, ask.requested_by, now);
+    if let Some(AppChange::Rotation(change)) = &ask.change
+        && let Some(refusal) = rotations::change(db, app_id, &job, change, now).await?
+    {
+        return Ok(Err(refusal));
+    }
     insert_job(db, app_id, &job, key, now).await?;
     Ok(Ok(Accepted::Fresh(Box::new(job))))
 }
@@ -823,11 +839,13 @@ async fn leave_app(db: &mut AnyConnection, app: Ulid, job: Ulid, ended: JobState
     if ended.is_active() {
         return Ok(());
     }
-    let task = sqlx::query("SELECT task, id FROM jobs WHERE id = $1").bind(job.to_string()).fetch_one(&mut *db).await?;
-    let task: Task = Reader { row: &task, table: "jobs", key: "id" }.json("task")?;
+    let row = sqlx::query("SELECT task, error, id FROM jobs WHERE id = $1").bind(job.to_string()).fetch_one(&mut *db).await?;
+    let row = Reader { row: &row, table: "jobs", key: "id" };
+    let (task, error): (Task, Option<Trouble>) = (row.json("task")?, row.json_or_null("error")?);
     let state = AppState::left_by(task.kind(), ended).map(|state| state.to_string());
     let update = sqlx::query("UPDATE apps SET state = COALESCE($1, state), version = version + 1, updated_at = $2 WHERE id = $3");
     update.bind(state).bind(now.millis()).bind(app.to_string()).execute(&mut *db).await?;
+    rotations::follow(db, &task, ended, error, now).await?;
     if ended == JobState::Succeeded { apps::follow(db, app, &task).await } else { Ok(()) }
 }
 

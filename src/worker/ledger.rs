@@ -53,6 +53,11 @@ impl KeyLedger for LeasedLedger {
     fn gone(&self, access_key_ids: Vec<String>) -> BoxFuture<'_, Result<(), Fault>> {
         async move { self.service.store.keys_gone(self.lease, access_key_ids).await.map_err(fault) }.boxed()
     }
+
+    fn switching_off(&self, access_key_ids: Vec<String>) -> BoxFuture<'_, Result<(), Fault>> {
+        let ids = access_key_ids.into_iter().collect();
+        async move { self.service.store.note_switched_off(self.lease, ids).await.map_err(fault) }.boxed()
+    }
 }
 
 /// What is recorded of an app's keys, for plans, which write nothing.
@@ -76,6 +81,10 @@ impl KeyLedger for RecordsOnly {
     }
 
     fn gone(&self, _access_key_ids: Vec<String>) -> BoxFuture<'_, Result<(), Fault>> {
+        async { Err(Fault::LostLease) }.boxed()
+    }
+
+    fn switching_off(&self, _access_key_ids: Vec<String>) -> BoxFuture<'_, Result<(), Fault>> {
         async { Err(Fault::LostLease) }.boxed()
     }
 }

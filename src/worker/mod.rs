@@ -13,6 +13,7 @@ mod ledger;
 mod removal;
 mod reporter;
 mod reseal;
+pub mod rotation;
 mod run;
 
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub fn start(service: &Arc<Service>) {
     service.tasks.spawn(keeper::keep(service.clone()));
     service.tasks.spawn(keeper::forget(service.clone()));
     service.tasks.spawn(removal::run(service.clone()));
+    service.tasks.spawn(rotation::run(service.clone()));
 }
 
 async fn dispatch(service: Arc<Service>) {

@@ -194,7 +194,8 @@ async fn result(
     if matches!(task, Task::SwitchKey { .. } | Task::Offboard | Task::Remove) {
         return Ok(JobResult { user_arn: user_arn.filter(|_| *task != Task::Remove), warnings, ..JobResult::default() });
     }
-    let key = if spec.access_key { service.store.credentials(claimed.app.id).await?.pop() } else { None };
+    let key =
+        if spec.access_key || matches!(task, Task::Rotate { .. }) { service.store.credentials(claimed.app.id).await?.pop() } else { None };
     let claimable = key.as_ref().filter(|key| key.secret == SecretState::Unclaimed);
     Ok(JobResult {
         user_arn,

@@ -39,6 +39,7 @@ pub fn fast() -> Timing {
         key_list: Duration::from_millis(150),
         answer: Duration::from_secs(3),
         hold: Duration::from_millis(200),
+        quiet: Duration::from_secs(3600),
         turn: Duration::from_secs(15),
     }
 }

@@ -1,0 +1,330 @@
+//! Rotations of access keys: begun with their first job, moved on with the ends of their jobs.
+//!
+//! Invariants:
+//! - A move names the stage that it begins at, so of several who make it at once one does.
+//! - What follows for a rotation from the end of a job, or from a claim, is in the same commit.
+
+use std::time::Duration;
+
+use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
+use ulid::Ulid;
+
+use super::credentials::UNCLAIMED;
+use super::jobs::Refusal;
+use super::rows::{Reader, to_json};
+use super::sql::{Sql, for_update};
+use super::{Store, StoreError, apps};
+use crate::clock::Timestamp;
+use crate::domain::app::App;
+use crate::domain::job::{Job, JobState, Trouble, TroubleCode};
+use crate::domain::rotation::{Rotation, RotationEvent, Stage};
+use crate::domain::task::{KeyTarget, Task};
+
+const COLUMNS: &str = "SELECT id, app_id, stage, task, new_key, old_key, forced, hold, requested_by, created_at, since, due_at, reason, error, \
+    failures, job_id, ended_at FROM rotations";
+
+/// The wait after a stage's job has not succeeded; it doubles each time.
+const FIRST_WAIT: Duration = Duration::from_secs(60);
+/// How often it doubles at most: to a bit more than an hour.
+const DOUBLINGS: u32 = 6;
+
+/// What a request for a job changes about a rotation.
+#[derive(Debug, Clone)]
+pub enum RotationChange {
+    /// The one that the task names begins.
+    Begin {
+        /// The key that the new one takes over from.
+        old_key: Option<String>,
+        /// How long that is off before it is deleted.
+        hold: Duration,
+    },
+    /// It moves on to a stage with a job.
+    Move(Ulid, RotationEvent),
+}
+
+/// A rotation that is to go on, with what that takes.
+#[derive(Debug, Clone)]
+pub struct DueRotation {
+    /// The rotation.
+    pub rotation: Rotation,
+    /// Its app.
+    pub app: App,
+    /// What its first job was asked to do.
+    pub task: Task,
+}
+
+/// A row, with what nobody is shown.
+struct Row {
+    rotation: Rotation,
+    app: Ulid,
+    task: Task,
+    hold: Duration,
+    failures: u32,
+}
+
+/// What comes with a move.
+#[derive(Default)]
+struct With {
+    new_key: Option<String>,
+    reason: Option<String>,
+    error: Option<Trouble>,
+    job: Option<Ulid>,
+}
+
+impl Store {
+    /// An app's newest rotation, also one that has ended.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn rotation(&self, app: Ulid) -> Result<Option<Rotation>, StoreError> {
+        let mut sql = Sql::new(COLUMNS);
+        sql.push(" WHERE app_id = ").bind(app.to_string())?.push(" ORDER BY id DESC LIMIT 1");
+        let row = sql.query().fetch_optional(&mut *self.reader().await?).await?;
+        Ok(row.map(|row| read(&row)).transpose()?.map(|row| row.rotation))
+    }
+
+    /// Rotations that are to go on by now.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn due_rotations(&self) -> Result<Vec<DueRotation>, StoreError> {
+        let mut sql = Sql::new(COLUMNS);
+        sql.push(" WHERE due_at <= ").bind(self.clock.now().millis())?.push(" ORDER BY due_at LIMIT 100");
+        let mut db = self.reader().await?;
+        let mut due = Vec::new();
+        for row in sql.query().fetch_all(&mut *db).await? {
+            let Row { rotation, app, task, .. } = read(&row)?;
+            due.push(DueRotation { rotation, task, app: apps::app_by_id(&mut db, app).await? });
+        }
+        Ok(due)
+    }
+
+    /// Moves a rotation on that is as it was seen; `false` if it is not any more.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn move_rotation(&self, seen: &Rotation, event: RotationEvent, reason: Option<String>) -> Result<bool, StoreError> {
+        let (now, seen) = (self.clock.now(), seen.clone());
+        self.writer
+            .write(move |db| {
+                Box::pin(async move {
+                    let Some(row) = row_by_id(db, seen.id).await?.filter(|row| row.rotation.stage == seen.stage) else {
+                        return Ok(false);
+                    };
+                    step(db, &row, event, With { reason, ..With::default() }, now).await
+                })
+            })
+            .await
+    }
+
+    /// A rotation stays in the stage that it was seen in, and looks again later.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn keep_rotation(&self, seen: &Rotation, until: Timestamp, reason: Option<String>) -> Result<(), StoreError> {
+        let seen = seen.clone();
+        self.writer
+            .write(move |db| {
+                Box::pin(async move {
+                    let update = "UPDATE rotations SET due_at = $1, reason = $2 WHERE id = $3 AND stage = $4 AND due_at IS NOT NULL";
+                    let update = sqlx::query(update).bind(until.millis()).bind(reason);
+                    update.bind(seen.id.to_string()).bind(seen.stage.to_string()).execute(db).await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    /// Apps whose newest key of ours is older than their spec allows, that are not at work, not being removed, and
+    /// without a rotation that is under way or was begun within the last day.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn apps_to_rotate(&self) -> Result<Vec<App>, StoreError> {
+        let now = self.clock.now();
+        let mut sql = Sql::new(
+            "SELECT a.id, MAX(c.created_at) AS newest FROM apps a JOIN credentials c ON c.app_id = a.id AND c.gone_at IS NULL \
+             WHERE a.state <> 'removed' AND a.removal IS NULL AND a.spec LIKE '%\"rotate_after\":\"%' \
+             AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.app_id = a.id AND j.finished_at IS NULL) \
+             AND NOT EXISTS (SELECT 1 FROM rotations r WHERE r.app_id = a.id AND (r.ended_at IS NULL OR r.created_at > ",
+        );
+        sql.bind(now.before(Duration::from_secs(24 * 3600)).millis())?.push(")) GROUP BY a.id");
+        let mut db = self.reader().await?;
+        let mut due = Vec::new();
+        for row in sql.query().fetch_all(&mut *db).await? {
+            let row = Reader { row: &row, table: "apps", key: "id" };
+            let app = apps::app_by_id(&mut db, row.id("id")?).await?;
+            let age = now.since(row.moment("newest")?);
+            if app.spec.rotate_after.is_some_and(|most| age >= most) {
+                due.push(app);
+            }
+        }
+        Ok(due)
+    }
+}
+
+/// Makes the change that comes with a request for `job`; or says why it is refused.
+pub(super) async fn change(
+    db: &mut AnyConnection,
+    app: Ulid,
+    job: &Job,
+    change: &RotationChange,
+    now: Timestamp,
+) -> Result<Option<Refusal>, StoreError> {
+    match change {
+        RotationChange::Begin { old_key, hold } => {
+            let Task::Rotate { rotation, force, .. } = &job.task else { return Ok(Some(Refusal::Changed)) };
+            if let Some(active) = active(db, app).await? {
+                return Ok(Some(Refusal::RotationActive(active.rotation.id)));
+            }
+            let insert = "INSERT INTO rotations (id, app_id, stage, task, old_key, forced, hold, requested_by, created_at, since, failures, job_id) \
+                          VALUES ($1, $2, 'making', $3, $4, $5, $6, $7, $8, $8, 0, $9)";
+            let insert = sqlx::query(insert).bind(rotation.to_string()).bind(app.to_string()).bind(to_json(&job.task)?).bind(old_key);
+            let hold = i64::try_from(hold.as_millis()).unwrap_or(i64::MAX);
+            let insert = insert.bind(i64::from(*force)).bind(hold).bind(&job.requested_by).bind(now.millis()).bind(job.id.to_string());
+            insert.execute(db).await?;
+            Ok(None)
+        }
+        RotationChange::Move(id, event) => {
+            let Some(row) = row_by_id(db, *id).await? else { return Ok(Some(Refusal::NoRotation)) };
+            if let Err(illegal) = row.rotation.stage.on(*event) {
+                return Ok(Some(Refusal::RotationStage(illegal)));
+            }
+            let moved = step(db, &row, *event, With { job: Some(job.id), ..With::default() }, now).await?;
+            Ok((!moved).then_some(Refusal::Changed))
+        }
+    }
+}
+
+/// Ends the rotation of an app, if one is under way.
+pub(super) async fn stop(db: &mut AnyConnection, app: Ulid, why: &str, now: Timestamp) -> Result<(), StoreError> {
+    let Some(row) = active(db, app).await? else { return Ok(()) };
+    step(db, &row, RotationEvent::Stopped, With { reason: Some(why.to_owned()), ..With::default() }, now).await.map(drop)
+}
+
+/// A key was claimed: if it is the new one of a rotation, the old one is watched from now on.
+pub(super) async fn claimed(db: &mut AnyConnection, app: Ulid, access_key_id: &str, now: Timestamp) -> Result<(), StoreError> {
+    match active(db, app).await? {
+        Some(row) if row.rotation.stage == Stage::Claiming && row.rotation.new_key.as_deref() == Some(access_key_id) => {
+            step(db, &row, RotationEvent::Claimed, With::default(), now).await.map(drop)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What follows for a rotation from a job that has ended.
+pub(super) async fn follow(
+    db: &mut AnyConnection,
+    task: &Task,
+    ended: JobState,
+    error: Option<Trouble>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let (Task::Rotate { rotation, .. } | Task::SwitchKey { rotation: Some(rotation), .. }) = task else { return Ok(()) };
+    let Some(row) = row_by_id(db, *rotation).await? else { return Ok(()) };
+    let in_use = error.as_ref().is_some_and(|trouble| trouble.code == TroubleCode::KeyInUse);
+    let (event, with) = match (task, ended) {
+        (Task::Rotate { known_keys, .. }, JobState::Succeeded) => {
+            (RotationEvent::Made, With { new_key: newest_key(db, row.app, known_keys).await?, ..With::default() })
+        }
+        (Task::SwitchKey { to, .. }, JobState::Succeeded) => (of_target(*to), With::default()),
+        (Task::Rotate { .. }, JobState::Canceled) => {
+            (RotationEvent::Stopped, With { reason: Some("its first job was canceled".into()), ..With::default() })
+        }
+        (Task::SwitchKey { .. }, _) if in_use => {
+            (RotationEvent::InUse, With { reason: error.map(|trouble| trouble.detail), ..With::default() })
+        }
+        _ => return failed(db, &row, error, now).await,
+    };
+    // A job of an earlier stage that a person retried later changes nothing here.
+    if row.rotation.stage.on(event).is_ok() { step(db, &row, event, with, now).await.map(drop) } else { Ok(()) }
+}
+
+fn of_target(to: KeyTarget) -> RotationEvent {
+    match to {
+        KeyTarget::Active => RotationEvent::BackOn,
+        KeyTarget::Inactive => RotationEvent::Off,
+        KeyTarget::Deleted => RotationEvent::Gone,
+    }
+}
+
+/// The job of a stage has not succeeded: it is asked for again later, each time after a longer wait.
+async fn failed(db: &mut AnyConnection, row: &Row, error: Option<Trouble>, now: Timestamp) -> Result<(), StoreError> {
+    if row.rotation.stage.has_ended() {
+        return Ok(());
+    }
+    let due = now.after(FIRST_WAIT.saturating_mul(1 << row.failures.min(DOUBLINGS)));
+    let update = "UPDATE rotations SET error = $1, due_at = $2, failures = failures + 1 WHERE id = $3 AND stage = $4";
+    let update = sqlx::query(update).bind(error.as_ref().map(to_json).transpose()?).bind(due.millis());
+    update.bind(row.rotation.id.to_string()).bind(row.rotation.stage.to_string()).execute(db).await?;
+    Ok(())
+}
+
+async fn newest_key(db: &mut AnyConnection, app: Ulid, known: &[String]) -> Result<Option<String>, StoreError> {
+    let keys = "SELECT access_key_id FROM credentials WHERE app_id = $1 AND gone_at IS NULL ORDER BY created_at DESC, id DESC";
+    let keys: Vec<String> = sqlx::query_scalar(keys).bind(app.to_string()).fetch_all(db).await?;
+    Ok(keys.into_iter().find(|key| !known.contains(key)))
+}
+
+/// Moves a rotation on by the one match, if it still is as it was read.
+async fn step(db: &mut AnyConnection, row: &Row, event: RotationEvent, with: With, now: Timestamp) -> Result<bool, StoreError> {
+    let from = row.rotation.stage;
+    let Ok(to) = from.on(event) else { return Ok(false) };
+    let due = due_at(row, event, to, now).map(Timestamp::millis);
+    let failures = if event == RotationEvent::AskedAgain { i64::from(row.failures) } else { 0 };
+    let update = "UPDATE rotations SET stage = $1, since = CASE WHEN stage = $1 THEN since ELSE $2 END, due_at = $3, reason = $4, error = $5, \
+                  failures = $6, new_key = COALESCE($7, new_key), job_id = COALESCE($8, job_id), ended_at = $9 WHERE id = $10 AND stage = $11";
+    let update = sqlx::query(update).bind(to.to_string()).bind(now.millis()).bind(due).bind(with.reason);
+    let update = update.bind(with.error.as_ref().map(to_json).transpose()?).bind(failures).bind(with.new_key);
+    let update = update.bind(with.job.map(|job| job.to_string())).bind(to.has_ended().then_some(now.millis()));
+    let moved = update.bind(row.rotation.id.to_string()).bind(from.to_string()).execute(db).await?;
+    Ok(moved.rows_affected() > 0)
+}
+
+/// When a rotation that came to a stage goes on by itself; `None` while a job is at work.
+fn due_at(row: &Row, event: RotationEvent, stage: Stage, now: Timestamp) -> Option<Timestamp> {
+    match (stage, event) {
+        (Stage::Claiming, _) => Some(now.after(UNCLAIMED)),
+        (Stage::Watching, RotationEvent::InUse) => Some(now.after(FIRST_WAIT)),
+        (Stage::Watching, _) => Some(now),
+        (Stage::Holding, _) => Some(now.after(row.hold)),
+        _ => None,
+    }
+}
+
+/// The rotation of an app that is under way. Until the commit nobody else moves it.
+async fn active(db: &mut AnyConnection, app: Ulid) -> Result<Option<Row>, StoreError> {
+    let mut sql = Sql::new(COLUMNS);
+    sql.push(" WHERE ended_at IS NULL AND app_id = ").bind(app.to_string())?.push(for_update(db));
+    sql.query().fetch_optional(db).await?.map(|row| read(&row)).transpose()
+}
+
+/// The rotation by its id. Until the commit nobody else moves it.
+async fn row_by_id(db: &mut AnyConnection, id: Ulid) -> Result<Option<Row>, StoreError> {
+    let mut sql = Sql::new(COLUMNS);
+    sql.push(" WHERE id = ").bind(id.to_string())?.push(for_update(db));
+    sql.query().fetch_optional(db).await?.map(|row| read(&row)).transpose()
+}
+
+fn read(row: &AnyRow) -> Result<Row, StoreError> {
+    let row = Reader { row, table: "rotations", key: "id" };
+    let job = row.plain::<Option<String>>("job_id")?.map(|_| row.id("job_id")).transpose()?;
+    let rotation = Rotation {
+        id: row.id("id")?,
+        stage: row.parsed("stage")?,
+        new_key: row.plain("new_key")?,
+        old_key: row.plain("old_key")?,
+        forced: row.plain::<i64>("forced")? == 1,
+        requested_by: row.plain("requested_by")?,
+        created_at: row.moment("created_at")?,
+        since: row.moment("since")?,
+        due_at: row.moment_or_null("due_at")?,
+        reason: row.plain("reason")?,
+        error: row.json_or_null("error")?,
+        job,
+        ended_at: row.moment_or_null("ended_at")?,
+    };
+    let hold = Duration::from_millis(row.count("hold")?);
+    Ok(Row { rotation, app: row.id("app_id")?, task: row.json("task")?, hold, failures: row.count("failures")? })
+}
