@@ -9,6 +9,7 @@
 mod backoff;
 mod converge;
 pub mod credentials;
+mod drift;
 mod preview;
 mod tasks;
 mod walk;
@@ -22,6 +23,7 @@ use crate::domain::job::Trouble;
 use crate::resources::{Conventions, Cx, Fault, Resource, ResourceId, Want};
 
 pub use backoff::full_jitter;
+pub use drift::look;
 pub use preview::{Preview, plan};
 pub use tasks::nodes;
 pub use walk::{Verdict, walk};

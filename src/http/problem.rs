@@ -117,6 +117,9 @@ pub enum ApiError {
     /// Data would be deleted; what a person should know of it.
     #[error("this deletes data: {}", .0.join(" "))]
     Unconfirmed(Vec<String>),
+    /// Nobody has looked for drift yet.
+    #[error("nobody has looked at {0} for drift yet")]
+    NoReport(AppName),
     /// A secret that was shown before.
     #[error("the secret of this key was claimed before; it is shown once")]
     AlreadyClaimed,
@@ -181,6 +184,8 @@ impl ApiError {
             Self::Unconfirmed(_) => {
                 plain(StatusCode::CONFLICT, "confirmation_required").remedy("Ask again with confirm and the app's name, if that is meant.")
             }
+            Self::NoReport(app) => plain(StatusCode::NOT_FOUND, "no_report")
+                .remedy(&format!("POST /v1/apps/{app}/drift looks now; by itself the service looks every SLIPWAY_DRIFT_EVERY.")),
             Self::AlreadyClaimed => plain(StatusCode::GONE, "already_claimed").remedy("If nobody has it, replace the key."),
             Self::ClaimExpired => {
                 plain(StatusCode::GONE, "claim_expired").remedy("Replace the key: delete it in IAM, then ask for a repair of the app.")
