@@ -6,6 +6,7 @@
 
 pub mod app;
 pub mod credential;
+pub mod drift;
 pub mod event;
 pub mod fields;
 pub mod job;

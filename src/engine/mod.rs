@@ -9,6 +9,7 @@
 mod backoff;
 mod converge;
 pub mod credentials;
+mod drift;
 mod preview;
 pub mod repositories;
 pub mod rotation;
@@ -26,6 +27,7 @@ use crate::export::shell::Command;
 use crate::resources::{Conventions, Cx, Fault, Resource, ResourceId, Want};
 
 pub use backoff::full_jitter;
+pub use drift::look;
 pub use preview::{Preview, plan};
 pub use survey::{Portable, Survey};
 pub use tasks::nodes;

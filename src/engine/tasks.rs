@@ -10,12 +10,13 @@ use crate::domain::spec::{AppSpec, MediaAccess};
 use crate::domain::task::{Removal, Retained, Task};
 use crate::resources::access_key::{AccessKey, KeyGoal};
 use crate::resources::attachment::Attachment;
-use crate::resources::{Conventions, ResourceId, Want, graph};
+use crate::resources::{Conventions, ResourceId, Want, graph, stray};
 
 /// What a task of an app walks, given the app's record: `spec` is what it is to have.
 pub fn nodes(task: &Task, app: Option<&App>, spec: &AppSpec, c: &Conventions) -> Vec<Box<dyn Node>> {
     match task {
-        Task::Onboard { .. } | Task::Repair { .. } => graph(spec, c, Want::Present),
+        Task::Onboard { .. } => graph(spec, c, Want::Present),
+        Task::Repair { remove, .. } => of_repair(remove, spec, c),
         Task::Update { remove, .. } => of_update(*remove, app, spec, c),
         Task::Rotate { known_keys, replace, force, .. } => {
             key(spec, KeyGoal::Another { known_keys: known_keys.clone(), replace: replace.clone(), force: *force })
@@ -27,6 +28,13 @@ pub fn nodes(task: &Task, app: Option<&App>, spec: &AppSpec, c: &Conventions) ->
         Task::Restore => of_restore(app.and_then(|app| app.removal.as_ref()), spec, c),
         Task::Remove => of_removal(app, spec, c),
     }
+}
+
+/// What the spec asks for; then what was asked to be removed goes.
+fn of_repair(remove: &BTreeSet<String>, spec: &AppSpec, c: &Conventions) -> Vec<Box<dyn Node>> {
+    let mut nodes = graph(spec, c, Want::Present);
+    nodes.extend(remove.iter().filter_map(|id| stray::node(id, spec, c)));
+    nodes
 }
 
 fn key(spec: &AppSpec, goal: KeyGoal) -> Vec<Box<dyn Node>> {

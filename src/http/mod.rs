@@ -13,6 +13,7 @@ mod body;
 mod change;
 mod credentials;
 mod docs;
+mod drift;
 mod ecr;
 mod export;
 mod following;
@@ -62,6 +63,7 @@ fn calls() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(apps::get, change::change, removal::remove))
         .routes(routes!(apps::plan))
         .routes(routes!(apps::repair))
+        .routes(routes!(drift::get, drift::look))
         .routes(routes!(removal::restore))
         .routes(routes!(export::export))
         .routes(routes!(credentials::list))

@@ -127,6 +127,9 @@ pub enum ApiError {
     /// A key is in use, and that was not to be overlooked.
     #[error("the access key is in use: {0}")]
     KeyInUse(String),
+    /// Nobody has looked for drift yet.
+    #[error("nobody has looked at {0} for drift yet")]
+    NoReport(AppName),
     /// A secret that was shown before.
     #[error("the secret of this key was claimed before; it is shown once")]
     AlreadyClaimed,
@@ -194,6 +197,8 @@ impl ApiError {
             Self::Unconfirmed(_) => {
                 plain(StatusCode::CONFLICT, "confirmation_required").remedy("Ask again with confirm and the app's name, if that is meant.")
             }
+            Self::NoReport(app) => plain(StatusCode::NOT_FOUND, "no_report")
+                .remedy(&format!("POST /v1/apps/{app}/drift looks now; by itself the service looks every SLIPWAY_DRIFT_EVERY.")),
             Self::NoKeySlot(_) => plain(StatusCode::CONFLICT, "no_key_slot")
                 .remedy("Ask again with replace= and the id of the one that nobody uses: it is deleted, and the new key takes its place."),
             Self::KeyInUse(_) => plain(StatusCode::CONFLICT, "key_in_use")

@@ -64,7 +64,7 @@ impl Resource for Membership {
     const PERMISSIONS: &'static [Permission] = &[
         Permission::new(Service::Iam, "ListGroupsForUser", &["iam:ListGroupsForUser"], Scope::AnyUser),
         Permission::new(Service::Iam, "AddUserToGroup", &["iam:AddUserToGroup"], Scope::Group),
-        Permission::new(Service::Iam, "RemoveUserFromGroup", &["iam:RemoveUserFromGroup"], Scope::Group),
+        Permission::new(Service::Iam, "RemoveUserFromGroup", &["iam:RemoveUserFromGroup"], Scope::AnyGroup),
     ];
 
     fn wanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Self> {

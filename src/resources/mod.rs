@@ -34,6 +34,7 @@ mod ownership;
 pub mod permission;
 pub mod policy;
 pub mod repository;
+pub mod stray;
 pub mod user;
 
 pub use context::{Cx, Timing};

@@ -97,6 +97,8 @@ pub enum PolicyChange {
         arn: String,
         /// The tags to set.
         tags: Tags,
+        /// The tags that are there.
+        before: Tags,
     },
 }
 
@@ -108,7 +110,7 @@ impl fmt::Display for PolicyChange {
             Self::Rewrite { arn, .. } => write!(f, "set a new default version of {arn}"),
             Self::Delete { arn } => write!(f, "delete policy {arn}"),
             Self::Untag { arn, keys } => write!(f, "untag {arn}: {}", keys.join(", ")),
-            Self::Tag { arn, tags } => write!(f, "tag {arn} with {}", tags.keys().cloned().collect::<Vec<_>>().join(", ")),
+            Self::Tag { arn, tags, .. } => write!(f, "tag {arn} with {}", tags.keys().cloned().collect::<Vec<_>>().join(", ")),
         }
     }
 }
@@ -125,6 +127,7 @@ impl Change for PolicyChange {
     fn before(&self) -> Option<Value> {
         match self {
             Self::Rewrite { before, .. } => before.as_ref().map(|document| json!(document)),
+            Self::Tag { before, .. } => Some(json!({"tags": before})),
             _ => None,
         }
     }
@@ -133,7 +136,7 @@ impl Change for PolicyChange {
         match self {
             Self::Create { document, .. } => Some(json!(document)),
             Self::Rewrite { after, .. } => Some(json!(after)),
-            Self::Tag { tags, .. } => Some(json!({"tags": tags})),
+            Self::Tag { tags, before, .. } => Some(json!({"tags": ownership::over(before, tags)})),
             Self::Prune { .. } | Self::Delete { .. } | Self::Untag { .. } => None,
         }
     }
@@ -161,7 +164,7 @@ impl Change for PolicyChange {
                 aws_cli::word(arn),
                 aws_cli::document(after)
             ),
-            Self::Tag { arn, tags } => {
+            Self::Tag { arn, tags, .. } => {
                 format!("aws iam tag-policy --policy-arn {} --tags {}", aws_cli::word(arn), ownership::shorthand(tags))
             }
         }
@@ -251,7 +254,7 @@ impl Resource for Policy {
         let mut changes = Vec::new();
         let missing = ownership::missing(tags, &seen.tags, seen.made_by_us);
         if !missing.is_empty() {
-            changes.push(PolicyChange::Tag { arn: seen.arn.clone(), tags: missing });
+            changes.push(PolicyChange::Tag { arn: seen.arn.clone(), tags: missing, before: seen.tags.clone() });
         }
         if !seen.dropped.is_empty() {
             changes.push(PolicyChange::Untag { arn: seen.arn.clone(), keys: seen.dropped.clone() });
@@ -309,7 +312,7 @@ impl Resource for Policy {
                 let call = iam.untag_policy().policy_arn(arn).set_tag_keys(Some(keys.clone())).send();
                 cx.call(Service::Iam, "UntagPolicy", call).await?;
             }
-            PolicyChange::Tag { arn, tags } => {
+            PolicyChange::Tag { arn, tags, .. } => {
                 let call = iam.tag_policy().policy_arn(arn).set_tags(Some(user::sdk_tags(tags)?)).send();
                 cx.call(Service::Iam, "TagPolicy", call).await?;
             }

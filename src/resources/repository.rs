@@ -51,6 +51,8 @@ pub enum RepositoryChange {
         region: Region,
         /// The tags to set.
         tags: Tags,
+        /// The tags that are there.
+        before: Tags,
     },
     /// `UntagResource`.
     Untag {
@@ -95,6 +97,7 @@ impl Change for RepositoryChange {
     fn before(&self) -> Option<Value> {
         match self {
             Self::Delete { images, .. } => Some(json!({"images": images})),
+            Self::Tag { before, .. } => Some(json!({"tags": before})),
             _ => None,
         }
     }
@@ -102,7 +105,7 @@ impl Change for RepositoryChange {
     fn after(&self) -> Option<Value> {
         match self {
             Self::Create(name, region, tags) => Some(json!({"name": name, "region": region, "tags": tags})),
-            Self::Tag { tags, .. } => Some(json!({"tags": tags})),
+            Self::Tag { tags, before, .. } => Some(json!({"tags": ownership::over(before, tags)})),
             Self::Untag { .. } | Self::Delete { .. } => None,
         }
     }
@@ -113,7 +116,7 @@ impl Change for RepositoryChange {
                 let tags = ownership::shorthand(tags);
                 format!("aws ecr create-repository --repository-name {name} --region {region} --tags {tags}")
             }
-            Self::Tag { arn, region, tags } => {
+            Self::Tag { arn, region, tags, .. } => {
                 format!("aws ecr tag-resource --resource-arn {arn} --region {region} --tags {}", ownership::shorthand(tags))
             }
             Self::Untag { arn, region, keys } => {
@@ -197,7 +200,7 @@ impl Resource for Repository {
         }
         // The role may tag only what it tags as ours, so the mark goes with every change of tags.
         tags.extend(self.tags.get_key_value(&ownership::app_key()).map(|(k, v)| (k.clone(), v.clone())));
-        changes.insert(0, RepositoryChange::Tag { arn: self.arn.clone(), region: self.region.clone(), tags });
+        changes.insert(0, RepositoryChange::Tag { arn: self.arn.clone(), region: self.region.clone(), tags, before: seen.tags.clone() });
         Ok(Changes::of(changes))
     }
 
@@ -221,7 +224,7 @@ impl Resource for Repository {
                     Err(error) => Err(error.into()),
                 }
             }
-            RepositoryChange::Tag { arn, region, tags } => {
+            RepositoryChange::Tag { arn, region, tags, .. } => {
                 let call = cx.account.ecr(region).tag_resource().resource_arn(arn).set_tags(Some(sdk_tags(tags)?)).send();
                 cx.call(Service::Ecr, "TagResource", call).await?;
                 Ok(Applied::Done)

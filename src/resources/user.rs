@@ -119,11 +119,7 @@ impl Change for UserChange {
     fn after(&self) -> Option<Value> {
         match self {
             Self::Create { name, path, tags } => Some(json!({"name": name, "path": path, "tags": tags})),
-            Self::Tag { tags, before, .. } => {
-                let mut after = before.clone();
-                after.extend(tags.clone());
-                Some(json!({"tags": after}))
-            }
+            Self::Tag { tags, before, .. } => Some(json!({"tags": ownership::over(before, tags)})),
             _ => None,
         }
     }

@@ -9,6 +9,7 @@
 
 mod apps;
 mod credentials;
+mod drift;
 mod history;
 mod idempotency;
 mod jobs;
