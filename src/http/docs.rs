@@ -29,6 +29,7 @@ use crate::domain::names::AccessKeyId;
     tags(
         (name = "apps", description = "Apps and what they should have in AWS"),
         (name = "jobs", description = "Asked-for changes, as they go on"),
+        (name = "history", description = "Who did what"),
         (name = "credentials", description = "Access keys, and their secrets once"),
         (name = "tokens", description = "Who may call the API"),
         (name = "service", description = "The service itself"),

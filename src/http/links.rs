@@ -15,7 +15,7 @@ type Parameters = &'static [(&'static str, &'static str)];
 type Target = (&'static str, Parameters);
 
 /// Every link: from each of these answers to each of those operations.
-const LINKS: [(&[From], &[Target]); 8] = [
+const LINKS: [(&[From], &[Target]); 10] = [
     (&[("onboardApp", "202"), ("repairApp", "202"), ("cancelJob", "202"), ("retryJob", "202"), ("getJob", "200")], &OF_JOB),
     (
         &[("getJob", "200")],
@@ -28,6 +28,11 @@ const LINKS: [(&[From], &[Target]); 8] = [
         &[("listCredentials", "200")],
         &[("claimCredential", &[("app", "$request.path.app"), ("access_key_id", "$response.body#/items/0/access_key_id")])],
     ),
+    (&[("getHistory", "200")], &[("getHistory", &[("app", "$request.path.app"), ("cursor", "$response.body#/next_cursor")])]),
+    (
+        &[("listAudit", "200")],
+        &[("getHistory", &[("app", "$response.body#/items/0/app"), ("job", "$response.body#/items/0/job")]), ("listAudit", &NEXT)],
+    ),
     (&[("createToken", "201")], &[("revokeToken", &[("id", "$response.body#/id")])]),
     (&[("listTokens", "200")], &[("revokeToken", &[("id", "$response.body#/items/0/id")])]),
 ];
@@ -38,7 +43,7 @@ const APP: [(&str, &str); 1] = [("app", "$response.body#/app")];
 const NAME: [(&str, &str); 1] = [("app", "$response.body#/name")];
 
 /// What can be asked with a job.
-const OF_JOB: [Target; 8] = [
+const OF_JOB: [Target; 9] = [
     ("getJob", &[("id", "$response.body#/id"), ("wait", "10s")]),
     ("followJob", &ID),
     ("cancelJob", &ID),
@@ -47,9 +52,10 @@ const OF_JOB: [Target; 8] = [
     ("planApp", &APP),
     ("repairApp", &APP),
     ("listCredentials", &APP),
+    ("getHistory", &[("app", "$response.body#/app"), ("job", "$response.body#/id")]),
 ];
 /// What can be asked with an app.
-const OF_APP: [Target; 3] = [("planApp", &NAME), ("repairApp", &NAME), ("listCredentials", &NAME)];
+const OF_APP: [Target; 4] = [("planApp", &NAME), ("repairApp", &NAME), ("listCredentials", &NAME), ("getHistory", &NAME)];
 
 /// Writes the links into the document.
 pub fn add(api: &mut OpenApi) {

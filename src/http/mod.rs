@@ -14,6 +14,7 @@ mod credentials;
 mod docs;
 mod following;
 mod health;
+mod history;
 mod identity;
 mod jobs;
 mod limits;
@@ -58,6 +59,8 @@ fn calls() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(apps::get))
         .routes(routes!(apps::plan))
         .routes(routes!(apps::repair))
+        .routes(routes!(history::of_app))
+        .routes(routes!(history::audit))
         .routes(routes!(credentials::list))
         .routes(routes!(credentials::claim))
         .routes(routes!(jobs::list))

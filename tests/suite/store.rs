@@ -1201,8 +1201,8 @@ async fn a_token_is_known_by_its_hash_until_it_is_revoked() {
         assert_eq!(t.store.caller_by_token_hash("hash").await.unwrap(), None);
         assert_eq!(t.store.tokens().await.unwrap(), [token.clone(), other.clone()]);
         assert!(t.store.create_token("copy", Role::Admin, "hash-1".into(), "admin").await.is_err());
-        assert!(t.store.delete_token(token.id).await.unwrap());
-        assert!(!t.store.delete_token(token.id).await.unwrap());
+        assert!(t.store.delete_token(token.id, "admin").await.unwrap());
+        assert!(!t.store.delete_token(token.id, "admin").await.unwrap());
         assert_eq!(t.store.caller_by_token_hash("hash-1").await.unwrap(), None);
         assert_eq!(t.store.tokens().await.unwrap(), [other]);
     })
