@@ -3,6 +3,7 @@
 
 mod api;
 mod e2e;
+mod history;
 mod identity;
 mod least_privilege;
 mod openapi;
