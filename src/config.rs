@@ -18,7 +18,7 @@ use crate::domain::spec::Defaults;
 use crate::vault::{Vault, VaultError};
 
 /// Settings that come from the environment as `SLIPWAY_` and their name in capitals.
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 21] = [
     "listen",
     "database_url",
     "seal_key",
@@ -31,6 +31,7 @@ const NAMES: [&str; 20] = [
     "cors_origins",
     "grace",
     "history",
+    "quarantine",
     "log",
     "max_connections",
     "max_requests",
@@ -74,6 +75,9 @@ pub struct Settings {
     /// How long jobs that have ended are kept, with their steps and events.
     #[serde(with = "humantime_serde")]
     pub history: Duration,
+    /// How long an app that is removed stays in quarantine, its keys switched off, before it is taken apart.
+    #[serde(with = "humantime_serde")]
+    pub quarantine: Duration,
     /// What to log, in the terms of `tracing-subscriber`'s filters.
     pub log: String,
     /// Connections at once. Those beyond are refused, or wait to be accepted. Each is an open file: the
@@ -115,6 +119,7 @@ impl Default for Settings {
             cors_origins: String::new(),
             grace: Duration::from_secs(25),
             history: Duration::from_secs(180 * 24 * 3600),
+            quarantine: Duration::from_secs(7 * 24 * 3600),
             log: "info".into(),
             max_connections: 4096,
             max_requests: 512,

@@ -151,6 +151,16 @@ impl Retained {
         after
     }
 
+    /// What people are told of it.
+    pub fn told(&self) -> Vec<String> {
+        let buckets = self.buckets.iter().map(|bucket| format!("the bucket {} in {}", bucket.name, bucket.region));
+        let repositories = self.repositories.iter().map(|it| format!("the repository {} in {}", it.name, it.region));
+        buckets
+            .chain(repositories)
+            .map(|thing| format!("The spec does not name {thing} any more; it stays in AWS with all that is in it."))
+            .collect()
+    }
+
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
         self.buckets.is_empty() && self.repositories.is_empty()

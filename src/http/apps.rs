@@ -12,6 +12,7 @@ use ulid::Ulid;
 use super::answer;
 use super::auth::{Operator, Viewer};
 use super::body::{AppPath, Id, IdempotencyText, JsonBody, Params, idempotency_key};
+use super::change::{parse_change, plan_of_change};
 use super::page::{Cursor, Page};
 use super::problem::{ApiError, Problem};
 use crate::aws::account::PATIENCE;
@@ -36,6 +37,7 @@ use crate::worker::RecordsOnly;
     post, path = "/v1/apps", tag = "apps", operation_id = "onboardApp",
     params(
         ("dry_run" = Option<bool>, Query, description = "Answer the plan, write nothing"),
+        ("accept_expiry" = Option<bool>, Query, description = "Let images with protected tags expire by the lifecycle policy"),
         ("Idempotency-Key" = Option<IdempotencyText>, Header, description = "The same key and body give the same answer for 24 hours"),
     ),
     request_body(content = AppRequest, example = json!({"name": "acme-shop"})),
@@ -59,27 +61,27 @@ pub async fn onboard(
     headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    let dry_run = params.flag("dry_run");
+    let (dry_run, accept_expiry) = (params.flag("dry_run"), params.flag("accept_expiry"));
     params.finish()?;
+    let task = Task::Onboard { accept_expiry };
     if dry_run {
-        return dry_run_of(&service, body.required()?).await.map(IntoResponse::into_response);
+        return dry_run_of(&service, &task, body.required()?).await.map(IntoResponse::into_response);
     }
     let caller = viewer.operator()?;
     let spec = parse_spec(&service, body.required()?)?;
     let key = idempotency_key(&headers, &caller, "POST /v1/apps".into(), &[&body.bytes])?;
-    let task = Task::Onboard { accept_expiry: false };
     let resources = steps_of(&service, &task, None, &spec)?;
-    let new = NewApp { spec, resources, accept_expiry: task.accepts_expiry(), requested_by: caller.name };
+    let new = NewApp { spec, resources, accept_expiry, requested_by: caller.name };
     answer::accepted(service.store.onboard(new, key).await??)
 }
 
-async fn dry_run_of(service: &Service, body: &serde_json::Value) -> Result<Json<Plan>, ApiError> {
+async fn dry_run_of(service: &Service, task: &Task, body: &serde_json::Value) -> Result<Json<Plan>, ApiError> {
     let spec = parse_spec(service, body)?;
     if service.store.is_taken(&spec.name).await? {
         return Err(Refusal::AppExists(spec.name).into());
     }
     let app = service.store.app(&spec.name).await?;
-    Ok(Json(plan_of(service, &Task::Onboard { accept_expiry: false }, &spec, app.as_ref()).await?))
+    Ok(Json(plan_of(service, task, &spec, app.as_ref()).await?))
 }
 
 /// Lists apps in the order they were asked for.
@@ -136,9 +138,7 @@ pub async fn get(
 ) -> Result<Response, ApiError> {
     params.finish()?;
     let app = service.store.app(&name).await?.ok_or(ApiError::NoSuch("such app"))?;
-    // Resources change while a job is at work, without a new version of the record.
-    let seen = serde_json::to_vec(&app).map_err(|_| ApiError::Defect)?;
-    let tag = format!("\"{}-{:.16}\"", app.version, fingerprint(&[&seen]));
+    let tag = etag(&app)?;
     let unchanged = headers.get(header::IF_NONE_MATCH).is_some_and(|seen| seen.as_bytes() == tag.as_bytes());
     let mut response = if unchanged { StatusCode::NOT_MODIFIED.into_response() } else { Json(app).into_response() };
     if let Ok(tag) = HeaderValue::from_str(&tag) {
@@ -147,10 +147,27 @@ pub async fn get(
     Ok(response)
 }
 
+/// Changes with everything that is shown of the app.
+pub(super) fn etag(app: &App) -> Result<String, ApiError> {
+    // Resources change while a job is at work, without a new version of the record.
+    let seen = serde_json::to_vec(app).map_err(|_| ApiError::Defect)?;
+    Ok(format!("\"{}-{:.16}\"", app.version, fingerprint(&[&seen])))
+}
+
+/// The app by this name, unless it was removed.
+pub(super) async fn live(service: &Service, name: &AppName) -> Result<App, ApiError> {
+    let app = service.store.app(name).await?.filter(|app| app.summary.state != AppState::Removed);
+    app.ok_or(ApiError::NoSuch("such app"))
+}
+
 /// Says what a job with the body's spec, or without a body the present one, would do now. Changes nothing.
 #[utoipa::path(
     post, path = "/v1/apps/{app}/plan", tag = "apps", operation_id = "planApp",
-    params(("app" = AppName, Path, description = "The app's name")),
+    params(
+        ("app" = AppName, Path, description = "The app's name"),
+        ("remove" = Option<bool>, Query, description = "As a change that removes what the spec does not name any more"),
+        ("accept_expiry" = Option<bool>, Query, description = "As one by which images with protected tags may expire"),
+    ),
     request_body(content = Option<AppRequest>, description = "Absent: the present spec"),
     responses(
         (status = 200, description = "The plan", body = Plan),
@@ -167,23 +184,16 @@ pub async fn plan(
     State(service): State<Arc<Service>>,
     _: Viewer,
     AppPath(name): AppPath,
-    params: Params,
+    mut params: Params,
     body: JsonBody,
 ) -> Result<Json<Plan>, ApiError> {
+    let (remove, accept_expiry) = (params.flag("remove"), params.flag("accept_expiry"));
     params.finish()?;
-    let app = service.store.app(&name).await?.ok_or(ApiError::NoSuch("such app"))?;
-    let spec = match &body.value {
-        None => app.spec.clone(),
-        Some(value) => {
-            let spec = parse_spec(&service, value)?;
-            if spec.name != app.spec.name {
-                return Err(ApiError::Fields(vec![FieldError::new("/name", "must be the app's name: an app cannot be renamed")]));
-            }
-            spec
-        }
-    };
-    let task = Task::Repair { remove: BTreeSet::new(), accept_expiry: false };
-    Ok(Json(plan_of(&service, &task, &spec, Some(&app)).await?))
+    let app = live(&service, &name).await?;
+    Ok(Json(match &body.value {
+        None => plan_of(&service, &Task::Repair { remove: BTreeSet::new(), accept_expiry }, &app.spec, Some(&app)).await?,
+        Some(body) => plan_of_change(&service, &app, &parse_change(&service, &app, body)?, remove, accept_expiry).await?,
+    }))
 }
 
 /// Asks for a job that brings AWS back to the spec.
@@ -191,6 +201,7 @@ pub async fn plan(
     post, path = "/v1/apps/{app}/repair", tag = "apps", operation_id = "repairApp",
     params(
         ("app" = AppName, Path, description = "The app's name"),
+        ("accept_expiry" = Option<bool>, Query, description = "Let images with protected tags expire by the lifecycle policy"),
         ("Idempotency-Key" = Option<IdempotencyText>, Header, description = "The same key gives the same answer for 24 hours"),
     ),
     responses(
@@ -208,20 +219,21 @@ pub async fn repair(
     State(service): State<Arc<Service>>,
     Operator(caller): Operator,
     AppPath(name): AppPath,
-    params: Params,
+    mut params: Params,
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
+    let accept_expiry = params.flag("accept_expiry");
     params.finish()?;
-    let app = service.store.app(&name).await?.ok_or(ApiError::NoSuch("such app"))?;
-    let key = idempotency_key(&headers, &caller, format!("POST {}", uri.path()), &[])?;
-    let task = Task::Repair { remove: BTreeSet::new(), accept_expiry: false };
+    let app = live(&service, &name).await?;
+    let key = idempotency_key(&headers, &caller, format!("POST {}", uri.path()), &[uri.query().unwrap_or_default().as_bytes()])?;
+    let task = Task::Repair { remove: BTreeSet::new(), accept_expiry };
     let steps = steps_of(&service, &task, Some(&app), &app.spec)?;
     answer::accepted(service.store.ask(Ask::new(app.spec.name, task, steps, caller.name), key).await??)
 }
 
 /// The spec that a body asks for, in an account that is registered.
-fn parse_spec(service: &Service, body: &serde_json::Value) -> Result<AppSpec, ApiError> {
+pub(super) fn parse_spec(service: &Service, body: &serde_json::Value) -> Result<AppSpec, ApiError> {
     let spec = AppSpec::parse(body, &service.settings.defaults, &service.place()).map_err(ApiError::Fields)?;
     if service.account(&spec.account).is_none() {
         return Err(ApiError::Fields(vec![FieldError::new("/account", format!("no account is registered as {}", spec.account))]));

@@ -10,6 +10,7 @@ mod answer;
 mod apps;
 mod auth;
 mod body;
+mod change;
 mod credentials;
 mod docs;
 mod following;
@@ -21,6 +22,7 @@ mod limits;
 mod links;
 mod page;
 pub mod problem;
+mod removal;
 mod request_id;
 mod serve;
 mod tokens;
@@ -56,11 +58,12 @@ pub const BODY_LIMIT: usize = 64 * 1024;
 fn calls() -> OpenApiRouter<Arc<Service>> {
     OpenApiRouter::with_openapi(docs::Api::openapi())
         .routes(routes!(apps::onboard, apps::list))
-        .routes(routes!(apps::get))
+        .routes(routes!(apps::get, change::change, removal::remove))
         .routes(routes!(apps::plan))
         .routes(routes!(apps::repair))
         .routes(routes!(history::of_app))
         .routes(routes!(history::audit))
+        .routes(routes!(removal::restore))
         .routes(routes!(credentials::list))
         .routes(routes!(credentials::claim))
         .routes(routes!(jobs::list))

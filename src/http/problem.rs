@@ -16,6 +16,7 @@ use super::limits::Full;
 use crate::aws::{AwsError, Meaning};
 use crate::domain::fields::FieldError;
 use crate::domain::job::AwsRefusal;
+use crate::domain::names::AppName;
 use crate::domain::role::Role;
 use crate::resources::Fault;
 use crate::store::{Refusal, StoreError};
@@ -110,6 +111,12 @@ pub enum ApiError {
     /// The store refuses.
     #[error("refused")]
     Refused(Refusal),
+    /// The app's spec forbids its removal.
+    #[error("the app {0} is protected")]
+    Protected(AppName),
+    /// Data would be deleted; what a person should know of it.
+    #[error("this deletes data: {}", .0.join(" "))]
+    Unconfirmed(Vec<String>),
     /// A secret that was shown before.
     #[error("the secret of this key was claimed before; it is shown once")]
     AlreadyClaimed,
@@ -168,6 +175,12 @@ impl ApiError {
             Self::Parameters(errors) => plain(StatusCode::BAD_REQUEST, "invalid_parameters").errors(errors),
             Self::Fields(errors) => plain(StatusCode::UNPROCESSABLE_ENTITY, "invalid_fields").errors(errors),
             Self::Refused(refusal) => of_refusal(refusal),
+            Self::Protected(app) => plain(StatusCode::CONFLICT, "protected")
+                .url(format!("/v1/apps/{app}"))
+                .remedy("Change its spec to \"protected\": false first (PUT /v1/apps/{app})."),
+            Self::Unconfirmed(_) => {
+                plain(StatusCode::CONFLICT, "confirmation_required").remedy("Ask again with confirm and the app's name, if that is meant.")
+            }
             Self::AlreadyClaimed => plain(StatusCode::GONE, "already_claimed").remedy("If nobody has it, replace the key."),
             Self::ClaimExpired => {
                 plain(StatusCode::GONE, "claim_expired").remedy("Replace the key: delete it in IAM, then ask for a repair of the app.")

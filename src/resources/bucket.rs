@@ -30,6 +30,9 @@ use crate::domain::spec::{AppSpec, BucketSpec};
 /// How long a browser may keep the answer to a preflight request, in seconds: the guide's.
 const MAX_AGE_SECONDS: i32 = 3000;
 
+/// Pages of a thousand versions that are counted before a bucket is deleted: somebody waits for the answer.
+const COUNTED_PAGES: usize = 100;
+
 /// A bucket for the app's media.
 #[derive(Debug, Clone)]
 pub struct Bucket {
@@ -341,6 +344,15 @@ impl Resource for Bucket {
         }
     }
 
+    async fn foresee(&self, cx: &Cx, changes: &[BucketChange]) -> Result<Vec<String>, Fault> {
+        if !changes.iter().any(|change| matches!(change, BucketChange::Delete(_))) {
+            return Ok(Vec::new());
+        }
+        let (versions, bytes, all) = self.count(cx).await?;
+        let at_least = if all { "" } else { "at least " };
+        Ok(vec![format!("The bucket {} goes with {at_least}{versions} object versions in it, {bytes} bytes.", self.name())])
+    }
+
     fn arn(&self, _conventions: &Conventions) -> Option<String> {
         Some(format!("arn:{}:s3:::{}", self.partition, self.spec.name))
     }
@@ -547,6 +559,24 @@ impl Bucket {
         Ok(Contents { versions, uploads, more: page.is_truncated() == Some(true) })
     }
 
+    /// How many versions and delete markers are in it, their bytes, and whether these are all.
+    async fn count(&self, cx: &Cx) -> Result<(usize, i64, bool), Fault> {
+        let (mut versions, mut bytes) = (0, 0);
+        let (mut key, mut version) = (None, None);
+        for _ in 0..COUNTED_PAGES {
+            let call = cx.account.s3(&self.spec.region).list_object_versions().bucket(self.name()).expected_bucket_owner(&self.account_id);
+            let call = call.set_key_marker(key).set_version_id_marker(version).send();
+            let page = cx.call(Service::S3, "ListObjectVersions", call).await?;
+            versions += page.versions().len() + page.delete_markers().len();
+            bytes += page.versions().iter().filter_map(aws_sdk_s3::types::ObjectVersion::size).sum::<i64>();
+            (key, version) = (page.next_key_marker, page.next_version_id_marker);
+            if page.is_truncated != Some(true) {
+                return Ok((versions, bytes, true));
+            }
+        }
+        Ok((versions, bytes, false))
+    }
+
     async fn delete_objects(&self, cx: &Cx, versions: &[(String, Option<String>)], more: bool) -> Result<Applied, Fault> {
         let object = |(key, id): &(String, Option<String>)| ObjectIdentifier::builder().key(key).set_version_id(id.clone()).build();
         let objects = versions.iter().map(object).collect::<Result<Vec<_>, _>>().map_err(Fault::of_sdk)?;
@@ -725,6 +755,9 @@ mod tests {
                 BucketChange::BlockPublicAccess(_) => bucket.blocked = true,
                 BucketChange::Tag(_, tags) => bucket.tags = tags.clone(),
                 BucketChange::SetCors { after, .. } => bucket.cors = after.clone(),
+                BucketChange::DeleteObjects { .. } | BucketChange::AbortUpload { .. } | BucketChange::Delete(_) => {
+                    panic!("{change}: nothing is removed on the way to what is wanted")
+                }
             }
         }
         bucket
@@ -749,7 +782,7 @@ mod tests {
             if ours {
                 tags.insert("slipway:app".into(), "acme".into());
             }
-            SeenBucket { region: None, tags, made_by_us: ours, blocked, owner_enforced, cors }
+            SeenBucket { tags, made_by_us: ours, blocked, owner_enforced, cors, ..SeenBucket::default() }
         }))
     }
 

@@ -237,6 +237,17 @@ impl Resource for Repository {
         }
     }
 
+    async fn foresee(&self, _: &Cx, changes: &[RepositoryChange]) -> Result<Vec<String>, Fault> {
+        let told = changes.iter().filter_map(|change| match change {
+            RepositoryChange::Delete { name, region, images } => {
+                let plural = if *images == 1 { "" } else { "s" };
+                Some(format!("The repository {name} in {region} goes with {images} image{plural} in it."))
+            }
+            _ => None,
+        });
+        Ok(told.collect())
+    }
+
     fn arn(&self, _conventions: &Conventions) -> Option<String> {
         Some(self.arn.clone())
     }

@@ -95,6 +95,18 @@ pub(super) async fn record(db: &mut AnyConnection, key: &IdempotencyKey, answer:
 }
 
 impl Store {
+    /// What an earlier request with the same key and body was answered.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn replay(&self, key: Option<&IdempotencyKey>) -> Result<Option<Answer>, StoreError> {
+        let Some(key) = key else { return Ok(None) };
+        match earlier(&mut *self.reader().await?, key, self.clock.now()).await? {
+            Earlier::Same(answer) => Ok(Some(answer)),
+            Earlier::None | Earlier::Other => Ok(None),
+        }
+    }
+
     /// Removes records that are too old to be asked for.
     ///
     /// # Errors

@@ -10,6 +10,7 @@
 
 mod keeper;
 mod ledger;
+mod removal;
 mod reporter;
 mod reseal;
 mod run;
@@ -34,6 +35,7 @@ pub fn start(service: &Arc<Service>) {
     service.tasks.spawn(dispatch(service.clone()));
     service.tasks.spawn(keeper::keep(service.clone()));
     service.tasks.spawn(keeper::forget(service.clone()));
+    service.tasks.spawn(removal::run(service.clone()));
 }
 
 async fn dispatch(service: Arc<Service>) {

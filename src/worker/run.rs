@@ -19,6 +19,7 @@ use crate::aws::Account;
 use crate::clock::Timestamp;
 use crate::domain::credential::SecretState;
 use crate::domain::job::{JobKind, JobResult, RepositoryResult, StepState, Trouble, TroubleCode};
+use crate::domain::task::Task;
 use crate::engine::{Node, Verdict, full_jitter, nodes, walk};
 use crate::resources::{Cx, Want, user};
 use crate::service::Service;
@@ -178,7 +179,7 @@ async fn result(
     account: &Account,
     nodes: &[Box<dyn Node>],
     reporter: &Reporter,
-    warnings: Vec<String>,
+    mut warnings: Vec<String>,
 ) -> Result<JobResult, StoreError> {
     let (spec, identity) = (&claimed.app.spec, account.identity());
     let user_id = user::id(&spec.name);
@@ -187,6 +188,11 @@ async fn result(
         name: repository.name.to_string(),
         uri: identity.repository_uri(&repository.region, &repository.name),
     });
+    let task = &claimed.job.task;
+    warnings.extend(staying(claimed));
+    if matches!(task, Task::SwitchKey { .. } | Task::Offboard | Task::Remove) {
+        return Ok(JobResult { user_arn: user_arn.filter(|_| *task != Task::Remove), warnings, ..JobResult::default() });
+    }
     let key = if spec.access_key { service.store.credentials(claimed.app.id).await?.pop() } else { None };
     let claimable = key.as_ref().filter(|key| key.secret == SecretState::Unclaimed);
     Ok(JobResult {
@@ -197,6 +203,16 @@ async fn result(
         repositories: repositories.collect(),
         warnings,
     })
+}
+
+/// What the job leaves in AWS that the spec does not name any more.
+fn staying(claimed: &Claimed) -> Vec<String> {
+    let app = &claimed.app;
+    match (&claimed.job.task, &app.removal) {
+        (Task::Update { remove: false, .. }, _) => app.retained.told(),
+        (Task::Remove, Some(removal)) => removal.retained(&app.spec, &app.retained).told(),
+        _ => Vec::new(),
+    }
 }
 
 fn database_trouble(service: &Service, claimed: &Claimed, error: &StoreError) -> Ended {

@@ -79,7 +79,7 @@ async fn the_history_tells_who_asked_what_and_the_very_calls_that_changed_someth
 
         let claimed = bob.post_empty(onboarded["result"]["claim"].as_str().unwrap()).await;
         let secret: Value = claimed.json().await.unwrap();
-        let secret = secret["secret"].as_str().or(secret["secret_access_key"].as_str()).expect("the secret").to_owned();
+        let secret = secret["AWS_SECRET_ACCESS_KEY"].as_str().expect("the secret").to_owned();
 
         let policy = format!("arn:aws:iam::{}:policy/MediaManagement", setup.place.account);
         eyes::call(&setup.place, "iam", "detach_user_policy", json!({"UserName": name, "PolicyArn": policy})).unwrap();
@@ -233,7 +233,8 @@ async fn json_lines_come_a_page_at_a_time_with_the_way_to_the_next() {
         assert_eq!(entries, all(&server, &format!("{path}?action=change_applied&"), 200).await);
     }
     let empty = server.request(Method::GET, "/v1/audit?actor=nobody").header("accept", "application/x-ndjson").send().await.unwrap();
-    assert_eq!((empty.headers().get("link"), empty.text().await.unwrap().as_str()), (None, ""));
+    assert!(empty.headers().get("link").is_none());
+    assert_eq!(empty.text().await.unwrap(), "");
     server.stop().await;
 }
 
@@ -245,12 +246,7 @@ async fn every_wrong_parameter_is_named() {
     let response = server.get(&format!("/v1/audit?{wrong}")).await;
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     let problem: Value = response.json().await.unwrap();
-    let mut named: Vec<&str> = problem["errors"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|error| error["field"].as_str().or(error["pointer"].as_str()).or(error["name"].as_str()).unwrap())
-        .collect();
+    let mut named: Vec<&str> = problem["errors"].as_array().unwrap().iter().map(|error| error["pointer"].as_str().unwrap()).collect();
     named.sort_unstable();
     assert_eq!(
         named,

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails there")]
 
 mod api;
+mod change;
 mod e2e;
 mod history;
 mod identity;
@@ -10,6 +11,7 @@ mod openapi;
 mod overload;
 mod process;
 mod properties;
+mod removal;
 mod replay;
 mod replicas;
 mod scripted;

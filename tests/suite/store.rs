@@ -6,17 +6,18 @@ use std::time::Duration;
 use futures::future::join_all;
 use serde_json::{Value, json};
 use slipway::clock::{Clock, Timestamp};
-use slipway::domain::app::AppState;
+use slipway::domain::app::{App, AppState};
 use slipway::domain::credential::{Readiness, SecretState};
 use slipway::domain::event::Happening;
 use slipway::domain::job::{Job, JobKind, JobResult, JobState, Step, StepState, Trouble, TroubleCode};
-use slipway::domain::names::{AppName, Region};
+use slipway::domain::names::{AppName, BucketName, Region};
 use slipway::domain::role::{Caller, Role};
-use slipway::domain::spec::{AppSpec, Defaults, Place};
+use slipway::domain::spec::{AppSpec, BucketSpec, Defaults, Place};
+use slipway::domain::task::{Removal, Task};
 use slipway::shutdown::Tasks;
 use slipway::store::{
-    Accepted, Answer, AppFilter, ClaimAnswer, Claimed, Ended, IDEMPOTENCY_AGE, IdempotencyKey, JobFilter, Lease, NewApp, NewCredential,
-    REPEATABLE, Refusal, Signal, StepRecord, Store, StoreError, UNCLAIMED,
+    Accepted, Answer, AppChange, AppFilter, Ask, ClaimAnswer, Claimed, Ended, IDEMPOTENCY_AGE, IdempotencyKey, JobFilter, Lease, NewApp,
+    NewCredential, REPEATABLE, Refusal, Signal, StepRecord, Store, StoreError, UNCLAIMED,
 };
 use sqlx::Connection as _;
 use ulid::Ulid;
@@ -147,7 +148,17 @@ impl Bench {
     }
 
     async fn repair(&self, app: &str, key: Option<IdempotencyKey>) -> Result<Accepted, Refusal> {
-        self.store.ask(name(app), JobKind::Repair, resources(app), "ann".into(), key).await.unwrap()
+        self.store.ask(a_repair(app), key).await.unwrap()
+    }
+
+    async fn app(&self, app: &str) -> App {
+        self.store.app(&name(app)).await.unwrap().unwrap()
+    }
+
+    /// Runs the one job that is due.
+    async fn run(&self, ended: Ended) {
+        let claimed = self.claim().await.unwrap();
+        self.end(claimed.lease, ended).await;
     }
 
     async fn job(&self, id: Ulid) -> Job {
@@ -226,7 +237,11 @@ fn new_app_in(app: &str, account: &str) -> NewApp {
     let place = Place { account_id: "123456789012", partition: "aws", region: Some(&region) };
     let body = json!({"name": app, "account": account, "buckets": [], "repositories": []});
     let spec = AppSpec::parse(&body, &Defaults::default(), &place).unwrap();
-    NewApp { spec, resources: resources(app), requested_by: "ann".into() }
+    NewApp { spec, resources: resources(app), accept_expiry: false, requested_by: "ann".into() }
+}
+
+fn a_repair(app: &str) -> Ask {
+    Ask::new(name(app), Task::Repair { remove: BTreeSet::new(), accept_expiry: false }, resources(app), "ann")
 }
 
 fn fresh(accepted: Result<Accepted, Refusal>) -> Box<Job> {
@@ -276,7 +291,7 @@ fn credential(access_key_id: &str) -> NewCredential {
 
 fn done(resource: &str) -> StepRecord {
     let step = Step { state: StepState::Done, attempts: 1, changes: vec!["create it".into()], ..Step::pending(resource) };
-    StepRecord { step, arn: Some(format!("arn:aws:iam::123456789012:{resource}")), made: true }
+    StepRecord { step, arn: Some(format!("arn:aws:iam::123456789012:{resource}")), made: true, gone: false }
 }
 
 fn warning() -> Happening {
@@ -799,7 +814,7 @@ async fn of_what_is_told_together_every_event_stays_and_of_a_step_the_last_state
     each(async |t| {
         let claimed = t.at_work("acme").await;
         let failed = Step { state: StepState::Failed, ..done("iam:user/acme").step };
-        for record in [done("iam:group/Apps"), done("iam:user/acme"), StepRecord { step: failed, arn: None, made: false }] {
+        for record in [done("iam:group/Apps"), done("iam:user/acme"), StepRecord { step: failed, arn: None, made: false, gone: false }] {
             t.store.record(claimed.lease, Some(record), warning());
         }
         t.end(claimed.lease, succeeded()).await;
@@ -1480,7 +1495,7 @@ async fn of_many_requests_for_one_app_at_many_replicas_one_wins() {
         assert_eq!(refused, 7, "{answers:?}");
         let claimed = stores[0].claim("a worker", LEASE, DEADLINE).await.unwrap().unwrap();
         stores[0].end(claimed.lease, Ended::Failed(trouble())).await.unwrap();
-        let ask = |i: usize| stores[i % 4].ask(name(&app), JobKind::Repair, resources(&app), "ann".into(), None);
+        let ask = |i: usize| stores[i % 4].ask(a_repair(&app), None);
         let retry = |i: usize| stores[i % 4].retry(claimed.lease.job, "ann".into());
         let (asked, retried) = tokio::join!(join_all((0..4).map(ask)), join_all((0..4).map(retry)));
         let won = asked.into_iter().map(Result::unwrap).filter(Result::is_ok).count()
@@ -1654,6 +1669,115 @@ async fn of_release_0_1_0(backend: Backend, url: &str) {
         sqlx::raw_sql(sqlx::AssertSqlSafe(insert)).execute(&mut db).await.unwrap();
     }
     db.close().await.unwrap();
+}
+
+/// The same app with buckets by these names.
+fn spec_with(app: &str, buckets: &[&str]) -> AppSpec {
+    let mut spec = new_app_in(app, "default").spec;
+    let region = spec.region.clone();
+    let bucket = |name: &&str| BucketSpec { name: BucketName::parse(name).unwrap(), region: region.clone(), upload_origins: Vec::new() };
+    spec.buckets = buckets.iter().map(bucket).collect();
+    spec
+}
+
+fn a_change(app: &App, spec: AppSpec, remove: bool) -> Ask {
+    let retained = app.retained.after(&app.spec, &spec);
+    let task = Task::Update { remove, dropped_tags: BTreeSet::new(), accept_expiry: false };
+    let ask = Ask::new(app.spec.name.clone(), task, resources(app.spec.name.as_str()), "ann");
+    Ask { if_version: Some(app.version), change: Some(AppChange::Spec(Box::new(spec), retained)), ..ask }
+}
+
+#[tokio::test]
+async fn a_change_writes_the_spec_with_its_job_and_only_on_the_version_it_was_decided_on() {
+    each(async |t| {
+        t.ready("acme").await;
+        let before = t.app("acme").await;
+        let two = spec_with("acme", &["one-bucket", "two-bucket"]);
+        let job = fresh(t.store.ask(a_change(&before, two.clone(), false), None).await.unwrap());
+        assert_eq!((job.kind, t.app("acme").await.spec), (JobKind::Update, two));
+        t.run(succeeded()).await;
+        let stale = t.store.ask(a_change(&before, spec_with("acme", &[]), false), None).await.unwrap();
+        assert_eq!(stale, Err(Refusal::Changed), "somebody else was first");
+
+        let now = t.app("acme").await;
+        fresh(t.store.ask(a_change(&now, spec_with("acme", &["two-bucket"]), false), None).await.unwrap());
+        t.run(succeeded()).await;
+        let dropped: Vec<String> = t.app("acme").await.retained.buckets.iter().map(|bucket| bucket.name.to_string()).collect();
+        assert_eq!(dropped, ["one-bucket"], "what was dropped is remembered");
+        let now = t.app("acme").await;
+        fresh(t.store.ask(a_change(&now, spec_with("acme", &["two-bucket"]), true), None).await.unwrap());
+        t.run(Ended::Failed(trouble())).await;
+        assert!(!t.app("acme").await.retained.is_empty(), "a failed change has removed nothing for sure");
+        let now = t.app("acme").await;
+        fresh(t.store.ask(a_change(&now, spec_with("acme", &["two-bucket"]), true), None).await.unwrap());
+        t.run(succeeded()).await;
+        assert!(t.app("acme").await.retained.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_removal_can_be_restored_until_it_is_done_and_leaves_a_name_that_can_be_used_again() {
+    each(async |t| {
+        t.ready("acme").await;
+        let ask = |task: Task| Ask::new(name("acme"), task, resources("acme"), "ann");
+        assert_eq!(t.store.ask(ask(Task::Restore), None).await.unwrap(), Err(Refusal::NotBeingRemoved));
+        let removal = |at: Timestamp| Removal {
+            buckets: BTreeSet::new(),
+            repositories: BTreeSet::new(),
+            adopted: false,
+            requested_by: "ann".into(),
+            requested_at: t.clock.now(),
+            remove_at: at,
+            switched_off: BTreeSet::new(),
+        };
+        let offboard = |at| Ask { change: Some(AppChange::Removal(removal(at))), ..ask(Task::Offboard) };
+        let later = t.clock.now().after(Duration::from_secs(60));
+        fresh(t.store.ask(offboard(later), None).await.unwrap());
+        let claimed = t.claim().await.unwrap();
+        t.store.note_switched_off(claimed.lease, BTreeSet::from(["AKIA1".to_owned()])).await.unwrap();
+        t.end(claimed.lease, succeeded()).await;
+        let app = t.app("acme").await;
+        assert_eq!((app.summary.state, app.removal.unwrap().switched_off.len()), (AppState::Quarantined, 1));
+        assert_eq!(t.store.ask(a_repair("acme"), None).await.unwrap(), Err(Refusal::BeingRemoved(name("acme"))));
+        assert!(t.store.due_removals().await.unwrap().is_empty(), "its time has not come");
+        fresh(t.store.ask(ask(Task::Restore), None).await.unwrap());
+        t.run(succeeded()).await;
+        let app = t.app("acme").await;
+        assert_eq!((app.summary.state, app.removal), (AppState::Ready, None));
+
+        fresh(t.store.ask(offboard(t.clock.now()), None).await.unwrap());
+        assert!(t.store.due_removals().await.unwrap().is_empty(), "its keys are not off yet");
+        t.run(succeeded()).await;
+        assert_eq!(t.store.due_removals().await.unwrap().len(), 1);
+        fresh(t.store.ask(ask(Task::Remove), None).await.unwrap());
+        t.run(succeeded()).await;
+        assert_eq!(t.app("acme").await.summary.state, AppState::Removed);
+        assert_eq!(t.store.ask(a_repair("acme"), None).await.unwrap(), Err(Refusal::NoApp));
+        assert!(t.store.apps(&AppFilter { limit: 9, ..AppFilter::default() }).await.unwrap().is_empty(), "it is not listed");
+        assert!(!t.store.is_taken(&name("ACME")).await.unwrap());
+        assert!(t.store.onboard(new_app_in("Acme", "default"), None).await.unwrap().is_ok(), "in other case, too");
+        let app = t.app("acme").await;
+        assert_eq!((app.summary.name.as_str(), app.summary.state), ("Acme", AppState::Pending));
+        t.run(Ended::Failed(trouble())).await;
+        assert!(t.store.onboard(new_app_in("Acme", "default"), None).await.unwrap().is_ok(), "a failed one can be asked for anew");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_gone_is_not_shown_as_the_apps() {
+    each(async |t| {
+        t.ready("acme").await;
+        fresh(t.store.ask(a_repair("acme"), None).await.unwrap());
+        let claimed = t.claim().await.unwrap();
+        t.store.record(claimed.lease, Some(done("iam:group/Apps")), warning());
+        t.store.record(claimed.lease, Some(StepRecord { gone: true, ..done("iam:user/acme") }), warning());
+        t.end(claimed.lease, succeeded()).await;
+        let shown: Vec<String> = t.app("acme").await.resources.into_iter().map(|it| it.resource).collect();
+        assert_eq!(shown, ["iam:group/Apps"]);
+    })
+    .await;
 }
 
 #[tokio::test]

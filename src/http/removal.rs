@@ -1,0 +1,175 @@
+//! Removal of an app, and its restoring while it is in quarantine.
+//!
+//! Invariants:
+//! - Data goes only where it is asked for by name and confirmed, and what would go is said before.
+//! - A protected app is not removed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{OriginalUri, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+
+use super::answer;
+use super::apps::{live, plan_of, steps_of};
+use super::auth::{Operator, Viewer};
+use super::body::{AppPath, IdempotencyText, Params, idempotency_key};
+use super::problem::{ApiError, Problem};
+use crate::domain::app::App;
+use crate::domain::fields::FieldError;
+use crate::domain::job::Job;
+use crate::domain::names::AppName;
+use crate::domain::plan::Plan;
+use crate::domain::task::{Removal, Retained, Task};
+use crate::service::Service;
+use crate::store::{AppChange, Ask};
+
+/// Removes an app: its keys are switched off at once, and after a quarantine its user is taken apart.
+///
+/// Until then `restore` undoes it. Buckets and repositories stay in AWS, but for those that are named here, which go
+/// with all that is in them; that needs `confirm`.
+#[utoipa::path(
+    delete, path = "/v1/apps/{app}", tag = "apps", operation_id = "removeApp",
+    params(
+        ("app" = AppName, Path, description = "The app's name"),
+        ("buckets" = Option<String>, Query, description = "Buckets to delete with all objects in them, separated by commas"),
+        ("repositories" = Option<String>, Query, description = "Repositories to delete with all images in them, by name or region/name, separated by commas"),
+        ("confirm" = Option<String>, Query, description = "The app's name, where data is to be deleted"),
+        ("adopted" = Option<bool>, Query, description = "Also remove a user and policy that were there before the app"),
+        ("dry_run" = Option<bool>, Query, description = "Answer the plan, write nothing"),
+        ("Idempotency-Key" = Option<IdempotencyText>, Header, description = "The same key gives the same answer for 24 hours"),
+    ),
+    responses(
+        (status = 200, description = "The plan of a dry run", body = Plan),
+        (status = 202, description = "The job that switches the keys off", body = Job, headers(("Location" = String, description = "The job's address"), ("Retry-After" = u32, description = "Seconds"))),
+        (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Takes the role operator", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such app", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The app is protected, data would go without confirm, or a job is at work", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "A reused Idempotency-Key", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn remove(
+    State(service): State<Arc<Service>>,
+    viewer: Viewer,
+    AppPath(name): AppPath,
+    mut params: Params,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let buckets = params.take("buckets", names).unwrap_or_default();
+    let repositories = params.take("repositories", names).unwrap_or_default();
+    let confirm = params.take("confirm", |text| if text == name.as_str() { Ok(()) } else { Err("must be the app's name") });
+    let (adopted, dry_run) = (params.flag("adopted"), params.flag("dry_run"));
+    params.finish()?;
+    let app = live(&service, &name).await?;
+    let caller = if dry_run { viewer.0 } else { viewer.operator()? };
+    let now = service.clock.now();
+    let removal = Removal {
+        buckets,
+        repositories: places(&app, &repositories),
+        adopted,
+        requested_by: caller.name.clone(),
+        requested_at: now,
+        remove_at: now.after(service.settings.quarantine),
+        switched_off: app.removal.as_ref().map(|earlier| earlier.switched_off.clone()).unwrap_or_default(),
+    };
+    refuse_unknown(&app, &removal, &repositories)?;
+    if dry_run {
+        return Ok(Json(plan(&service, &app, removal).await?).into_response());
+    }
+    if app.spec.protected {
+        return Err(ApiError::Protected(app.spec.name));
+    }
+    let deletes_data = !removal.buckets.is_empty() || !removal.repositories.is_empty();
+    if deletes_data && confirm.is_none() {
+        return Err(ApiError::Unconfirmed(plan(&service, &app, removal).await?.warnings));
+    }
+    let key = idempotency_key(&headers, &caller, format!("DELETE {}", uri.path()), &[uri.query().unwrap_or_default().as_bytes()])?;
+    let steps = steps_of(&service, &Task::Offboard, Some(&app), &app.spec)?;
+    let ask = Ask { change: Some(AppChange::Removal(removal)), ..Ask::new(app.spec.name, Task::Offboard, steps, caller.name) };
+    answer::accepted(service.store.ask(ask, key).await??)
+}
+
+/// Restores an app that is being removed: switches its keys on again and brings AWS back to its spec.
+#[utoipa::path(
+    post, path = "/v1/apps/{app}/restore", tag = "apps", operation_id = "restoreApp",
+    params(
+        ("app" = AppName, Path, description = "The app's name"),
+        ("Idempotency-Key" = Option<IdempotencyText>, Header, description = "The same key gives the same answer for 24 hours"),
+    ),
+    responses(
+        (status = 202, description = "The job", body = Job, headers(("Location" = String, description = "The job's address"), ("Retry-After" = u32, description = "Seconds"))),
+        (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Takes the role operator", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such app", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The app is not being removed, or a job is at work", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "A reused Idempotency-Key", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn restore(
+    State(service): State<Arc<Service>>,
+    Operator(caller): Operator,
+    AppPath(name): AppPath,
+    params: Params,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    params.finish()?;
+    let app = live(&service, &name).await?;
+    let key = idempotency_key(&headers, &caller, format!("POST {}", uri.path()), &[])?;
+    let steps = steps_of(&service, &Task::Restore, Some(&app), &app.spec)?;
+    answer::accepted(service.store.ask(Ask::new(app.spec.name, Task::Restore, steps, caller.name), key).await??)
+}
+
+fn names(text: &str) -> Result<BTreeSet<String>, &'static str> {
+    let names: BTreeSet<String> = text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    if names.is_empty() { Err("must be names, separated by commas") } else { Ok(names) }
+}
+
+/// Everything of the app's that holds data.
+fn data_of(app: &App) -> Retained {
+    app.retained.after(&app.spec, &Retained::default().as_spec(&app.spec))
+}
+
+/// The repositories by these names, each as `region/name`; a name alone is that of all regions.
+fn places(app: &App, named: &BTreeSet<String>) -> BTreeSet<String> {
+    let all = data_of(app).repositories;
+    let is_named = |place: &str, name: &str| named.contains(place) || named.contains(name);
+    all.iter().filter(|it| is_named(&it.place(), it.name.as_str())).map(|it| it.place()).collect()
+}
+
+fn refuse_unknown(app: &App, removal: &Removal, repositories: &BTreeSet<String>) -> Result<(), ApiError> {
+    let data = data_of(app);
+    let has_bucket = |name: &String| data.buckets.iter().any(|bucket| bucket.name.as_str() == name);
+    let has_repository = |name: &String| data.repositories.iter().any(|it| it.name.as_str() == name || it.place() == *name);
+    let wrong = |parameter: &str, name: &String| FieldError::new(parameter, format!("the app has no {name}"));
+    let buckets = removal.buckets.iter().filter(|name| !has_bucket(name)).map(|name| wrong("buckets", name));
+    let repositories = repositories.iter().filter(|name| !has_repository(name)).map(|name| wrong("repositories", name));
+    let errors: Vec<FieldError> = buckets.chain(repositories).collect();
+    if errors.is_empty() { Ok(()) } else { Err(ApiError::Parameters(errors)) }
+}
+
+/// What the removal would take apart, and what it leaves.
+async fn plan(service: &Service, app: &App, removal: Removal) -> Result<Plan, ApiError> {
+    let app = App { removal: Some(removal.clone()), ..app.clone() };
+    let mut plan = plan_of(service, &Task::Remove, &app.spec, Some(&app)).await?;
+    let quarantine = humantime::format_duration(service.settings.quarantine);
+    plan.warnings.insert(
+        0,
+        format!(
+            "First the app's keys are switched off; what is listed here follows after {quarantine}, until when the app can be restored."
+        ),
+    );
+    plan.warnings.extend(removal.retained(&app.spec, &app.retained).told());
+    if app.spec.protected {
+        plan.warnings.push("The app is protected: its removal is refused until its spec says \"protected\": false.".into());
+    }
+    Ok(plan)
+}

@@ -1,0 +1,276 @@
+//! Removal: keys off, quarantine, the user taken apart, what stays and what goes.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::aws::{Emulator, Place};
+use crate::support::server::{Server, Setup};
+use crate::support::wire::{Answer, refusal_body};
+use crate::support::{eyes, unique};
+
+/// A service with this quarantine.
+async fn start(emulator: Emulator, quarantine: Duration) -> (Setup, Server, String) {
+    let mut setup = Setup::new(Place::new(emulator));
+    setup.settings.quarantine = quarantine;
+    let server = setup.start().await;
+    (setup, server, unique("acme"))
+}
+
+async fn delete(server: &Server, name: &str, query: &str) -> reqwest::Response {
+    server.request(Method::DELETE, &format!("/v1/apps/{name}{query}")).send().await.unwrap()
+}
+
+/// Asks for the removal, and waits until the keys are off.
+async fn offboard(server: &Server, name: &str, query: &str) -> Value {
+    let response = delete(server, name, query).await;
+    let (status, job): (_, Value) = (response.status(), response.json().await.unwrap());
+    assert_eq!(status, 202, "{job:#}");
+    let job = server.wait(job["id"].as_str().unwrap()).await;
+    assert_eq!((&job["kind"], &job["state"]), (&json!("offboard"), &json!("succeeded")), "{job:#}");
+    job
+}
+
+/// Waits for the end of the job that takes the app apart.
+async fn taken_apart(server: &Server, name: &str) -> Value {
+    loop {
+        let jobs = server.json(&format!("/v1/jobs?app={name}&kind=remove")).await;
+        if let Some(job) = jobs["items"].as_array().unwrap().first() {
+            return server.wait(job["id"].as_str().unwrap()).await;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn keys(setup: &Setup, name: &str) -> Vec<String> {
+    let listed = eyes::call(&setup.place, "iam", "list_access_keys", json!({"UserName": name})).unwrap();
+    listed["AccessKeyMetadata"].as_array().unwrap().iter().map(|key| key["Status"].as_str().unwrap().to_owned()).collect()
+}
+
+fn is_there(setup: &Setup, service: &str, method: &str, args: Value) -> bool {
+    eyes::call(&setup.place, service, method, args).is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn during_its_quarantine_an_app_can_be_restored_by_one_call() {
+    for emulator in [Emulator::Moto, Emulator::Ministack] {
+        let (setup, server, name) = start(emulator, Duration::from_secs(3600)).await;
+        server.onboard(&json!({"name": name})).await;
+        offboard(&server, &name, "").await;
+        assert_eq!(keys(&setup, &name), ["Inactive"]);
+        let app = server.json(&format!("/v1/apps/{name}")).await;
+        assert_eq!(app["state"], "quarantined");
+        assert!(app["removal"]["remove_at"].is_string(), "{app:#}");
+        for (method, path) in [(Method::POST, "/repair"), (Method::POST, "/credentials/rotate")] {
+            let refused: Value =
+                server.request(method, &format!("/v1/apps/{name}{path}")).send().await.unwrap().json().await.unwrap_or_default();
+            if path == "/repair" {
+                assert_eq!(refused["code"], "being_removed", "{refused:#}");
+            }
+        }
+        let job = server.run(&format!("/v1/apps/{name}/restore"), None).await;
+        assert_eq!(job["state"], "succeeded", "{job:#}");
+        assert_eq!(keys(&setup, &name), ["Active"]);
+        let app = server.json(&format!("/v1/apps/{name}")).await;
+        assert_eq!((&app["state"], &app["removal"]), (&json!("ready"), &Value::Null));
+        let refused = server.post_empty(&format!("/v1/apps/{name}/restore")).await;
+        assert_eq!(refused.status(), 409);
+        server.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_it_the_user_is_taken_apart_and_data_stays() {
+    for emulator in [Emulator::Moto, Emulator::Ministack] {
+        let (setup, server, name) = start(emulator, Duration::ZERO).await;
+        let bucket = format!("{name}-media");
+        server.onboard(&json!({"name": name, "media_access": "scoped", "buckets": [{"name": bucket}]})).await;
+        hang_things_on(&setup.place, &name);
+        offboard(&server, &name, "").await;
+        let job = taken_apart(&server, &name).await;
+        assert_eq!(job["state"], "succeeded", "{job:#}");
+        assert!(job["result"]["warnings"].to_string().contains(&bucket), "what stays is said: {job:#}");
+        assert!(!is_there(&setup, "iam", "get_user", json!({"UserName": name})));
+        let policy = format!("arn:aws:iam::{}:policy/MediaManagement-{name}", setup.place.account);
+        assert!(!is_there(&setup, "iam", "get_policy", json!({"PolicyArn": policy})));
+        assert!(is_there(&setup, "iam", "get_group", json!({"GroupName": "Apps"})), "the group is the account's");
+        assert!(is_there(&setup, "s3", "head_bucket", json!({"Bucket": bucket})));
+        assert!(is_there(&setup, "ecr", "describe_repositories", json!({"repositoryNames": [name]})));
+        let app = server.json(&format!("/v1/apps/{name}")).await;
+        assert_eq!((&app["state"], &app["retained"]["buckets"][0]["name"]), (&json!("removed"), &json!(bucket)));
+        assert_eq!(server.post_empty(&format!("/v1/apps/{name}/repair")).await.status(), 404);
+        assert_eq!(server.json(&format!("/v1/apps?q={name}")).await["items"], json!([]));
+        assert_eq!(server.json(&format!("/v1/apps?q={name}&state=removed")).await["items"][0]["name"], json!(name));
+
+        server.onboard(&json!({"name": name, "buckets": [{"name": bucket}]})).await;
+        assert_eq!(server.json(&format!("/v1/apps/{name}")).await["retained"]["buckets"], json!([]), "the bucket is the new app's");
+        server.stop().await;
+    }
+}
+
+/// What hangs on a user and has to go before it.
+pub fn hang_things_on(place: &Place, name: &str) {
+    let made = |service: &str, method: &str, args: Value| {
+        eyes::call(place, service, method, args).unwrap_or_else(|error| panic!("{service} {method}: {error}"))
+    };
+    made("iam", "create_access_key", json!({"UserName": name}));
+    made("iam", "create_login_profile", json!({"UserName": name, "Password": "a-Long-1-password"}));
+    let document = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]});
+    made("iam", "put_user_policy", json!({"UserName": name, "PolicyName": "by-hand", "PolicyDocument": document.to_string()}));
+    made("iam", "create_group", json!({"GroupName": format!("{name}-hand")}));
+    made("iam", "add_user_to_group", json!({"UserName": name, "GroupName": format!("{name}-hand")}));
+    let policy = made("iam", "create_policy", json!({"PolicyName": format!("{name}-hand"), "PolicyDocument": document.to_string()}));
+    made("iam", "attach_user_policy", json!({"UserName": name, "PolicyArn": policy["Policy"]["Arn"]}));
+    let device = made("iam", "create_virtual_mfa_device", json!({"VirtualMFADeviceName": name}));
+    let serial = device["VirtualMFADevice"]["SerialNumber"].clone();
+    let codes = json!({"UserName": name, "SerialNumber": serial, "AuthenticationCode1": "123456", "AuthenticationCode2": "654321"});
+    made("iam", "enable_mfa_device", codes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_goes_by_name_and_confirmed_and_its_amount_is_said_first() {
+    for emulator in [Emulator::Moto, Emulator::Ministack] {
+        let (setup, server, name) = start(emulator, Duration::ZERO).await;
+        let (bucket, kept) = (format!("{name}-media"), format!("{name}-kept"));
+        server.onboard(&json!({"name": name, "buckets": [{"name": bucket}, {"name": kept}]})).await;
+        let versioned = json!({"Bucket": bucket, "VersioningConfiguration": {"Status": "Enabled"}});
+        eyes::call(&setup.place, "s3", "put_bucket_versioning", versioned).unwrap();
+        for key in ["a", "a", "b"] {
+            eyes::call(&setup.place, "s3", "put_object", json!({"Bucket": bucket, "Key": key, "Body": {"base64": "aGk="}})).unwrap();
+        }
+        eyes::call(&setup.place, "s3", "delete_object", json!({"Bucket": bucket, "Key": "b"})).unwrap();
+        let image = json!({"repositoryName": name, "imageTag": "latest", "imageManifest": manifest()});
+        eyes::call(&setup.place, "ecr", "put_image", image).unwrap();
+
+        let unknown = delete(&server, &name, "?buckets=nobodys&repositories=none").await;
+        assert_eq!((unknown.status().as_u16(), unknown.json::<Value>().await.unwrap()["errors"].as_array().unwrap().len()), (400, 2));
+        let query = format!("?buckets={bucket}&repositories={name}");
+        let refused: Value = delete(&server, &name, &query).await.json().await.unwrap();
+        assert_eq!(refused["code"], "confirmation_required", "{refused:#}");
+        let told = refused["detail"].as_str().unwrap();
+        assert!(told.contains("4 object versions") && told.contains("1 image"), "{told}");
+        assert_eq!(server.json(&format!("/v1/apps/{name}")).await["state"], "ready", "nothing is done");
+        assert_eq!(delete(&server, &name, &format!("{query}&confirm=yes")).await.status(), 400);
+
+        offboard(&server, &name, &format!("{query}&confirm={name}")).await;
+        let job = taken_apart(&server, &name).await;
+        assert_eq!(job["state"], "succeeded", "{job:#}");
+        assert!(!is_there(&setup, "s3", "head_bucket", json!({"Bucket": bucket})));
+        assert!(!is_there(&setup, "ecr", "describe_repositories", json!({"repositoryNames": [name]})));
+        assert!(is_there(&setup, "s3", "head_bucket", json!({"Bucket": kept})));
+        server.stop().await;
+    }
+}
+
+/// A manifest such as Docker pushes.
+fn manifest() -> String {
+    let digest = "sha256:0000000000000000000000000000000000000000000000000000000000000000";
+    let blob = json!({"mediaType": "application/vnd.docker.container.image.v1+json", "size": 2, "digest": digest});
+    json!({"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json", "config": blob, "layers": []})
+        .to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_is_emptied_part_by_part_and_says_how_far_it_is() {
+    let (setup, server, name) = start(Emulator::Moto, Duration::ZERO).await;
+    let bucket = format!("{name}-media");
+    server.onboard(&json!({"name": name, "buckets": [{"name": bucket}], "repositories": []})).await;
+    for n in 0..1100 {
+        eyes::call(&setup.place, "s3", "put_object", json!({"Bucket": bucket, "Key": format!("{n}"), "Body": {"base64": "aGk="}})).unwrap();
+    }
+    offboard(&server, &name, &format!("?buckets={bucket}&confirm={name}")).await;
+    let job = taken_apart(&server, &name).await;
+    assert_eq!(job["state"], "succeeded", "{job:#}");
+    let path = format!("/v1/jobs/{}/events", job["id"].as_str().unwrap());
+    let events: Value = server.request(Method::GET, &path).header("accept", "application/json").send().await.unwrap().json().await.unwrap();
+    let progress = events["items"].as_array().unwrap().iter().find(|event| event["event"] == "step_progress").expect("progress is told");
+    assert!(progress["message"].as_str().unwrap().contains("1000 object versions"), "{progress:#}");
+    assert!(!is_there(&setup, "s3", "head_bucket", json!({"Bucket": bucket})));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_protected_app_is_not_removed() {
+    let (_setup, server, name) = start(Emulator::Moto, Duration::ZERO).await;
+    let body = json!({"name": name, "buckets": [], "repositories": [], "protected": true});
+    server.onboard(&body).await;
+    let refused: Value = delete(&server, &name, "").await.json().await.unwrap();
+    assert_eq!((&refused["status"], &refused["code"]), (&json!(409), &json!("protected")));
+    let plan: Value = delete(&server, &name, "?dry_run=true").await.json().await.unwrap();
+    assert!(plan["warnings"].to_string().contains("protected"), "{plan:#}");
+    let actions: Vec<&str> = plan["changes"].as_array().unwrap().iter().map(|change| change["action"].as_str().unwrap()).collect();
+    assert!(actions.contains(&"delete") && !actions.contains(&"create"), "{plan:#}");
+    assert_eq!(server.json(&format!("/v1/apps/{name}")).await["state"], "ready");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_adopted_is_left_unless_told() {
+    for adopted in [false, true] {
+        let (setup, server, name) = start(Emulator::Ministack, Duration::ZERO).await;
+        eyes::call(&setup.place, "iam", "create_user", json!({"UserName": name})).unwrap();
+        let hand = eyes::call(&setup.place, "iam", "create_access_key", json!({"UserName": name})).unwrap();
+        let hand = hand["AccessKey"]["AccessKeyId"].clone();
+        server.onboard(&json!({"name": name, "on_existing": "adopt", "buckets": [], "repositories": []})).await;
+        offboard(&server, &name, if adopted { "?adopted=true" } else { "" }).await;
+        assert_eq!(taken_apart(&server, &name).await["state"], "succeeded");
+        let user = eyes::call(&setup.place, "iam", "get_user", json!({"UserName": name}));
+        assert_eq!(user.is_ok(), !adopted);
+        if !adopted {
+            let tags = eyes::call(&setup.place, "iam", "list_user_tags", json!({"UserName": name})).unwrap();
+            assert_eq!(tags["Tags"], json!([]), "it is nobody's again");
+            let listed = eyes::call(&setup.place, "iam", "list_access_keys", json!({"UserName": name})).unwrap();
+            let left = listed["AccessKeyMetadata"].as_array().unwrap();
+            assert_eq!((left.len(), &left[0]["AccessKeyId"], &left[0]["Status"]), (1, &hand, &json!("Active")), "its own key is untouched");
+        }
+        server.stop().await;
+    }
+}
+
+/// What hardly any user has is looked for once AWS has refused; the emulators know none of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_rare_is_found_when_aws_does_not_delete_the_user() {
+    let (setup, server, name) = start(Emulator::Moto, Duration::ZERO).await;
+    server.onboard(&json!({"name": name, "buckets": [], "repositories": []})).await;
+    offboard_scripted(&setup);
+    offboard(&server, &name, "").await;
+    let job = taken_apart(&server, &name).await;
+    assert_eq!(job["state"], "succeeded", "{job:#}");
+    let called: Vec<String> = setup.wire.take_log().iter().map(|call| call.operation.clone()).collect();
+    for operation in ["DeleteSigningCertificate", "DeleteSSHPublicKey", "DeleteServiceSpecificCredential"] {
+        assert!(called.iter().any(|it| it == operation), "{operation}: {called:?}");
+    }
+    assert_eq!(called.iter().filter(|it| *it == "DeleteUser").count(), 2);
+    assert!(!is_there(&setup, "iam", "get_user", json!({"UserName": name})));
+    server.stop().await;
+}
+
+/// AWS refuses the first DeleteUser, and shows a certificate, an SSH key and a service's credential.
+fn offboard_scripted(setup: &Setup) {
+    let refused = std::sync::atomic::AtomicBool::new(false);
+    setup.wire.script(move |call| {
+        let answer = |result: &str| Answer::Now(200, format!("<{0}Response><{0}Result>{result}</{0}Result></{0}Response>", call.operation));
+        let when = "2026-01-01T00:00:00Z";
+        Some(match call.operation.as_str() {
+            "DeleteUser" if !refused.swap(true, std::sync::atomic::Ordering::SeqCst) => {
+                Answer::Now(409, refusal_body("iam", "DeleteConflict"))
+            }
+            "ListSigningCertificates" => answer(&format!(
+                "<Certificates><member><UserName>u</UserName><CertificateId>CERTIFICATE</CertificateId><CertificateBody>x</CertificateBody>\
+                 <Status>Active</Status><UploadDate>{when}</UploadDate></member></Certificates><IsTruncated>false</IsTruncated>"
+            )),
+            "ListSSHPublicKeys" => answer(&format!(
+                "<SSHPublicKeys><member><UserName>u</UserName><SSHPublicKeyId>SSHKEY</SSHPublicKeyId><Status>Active</Status>\
+                 <UploadDate>{when}</UploadDate></member></SSHPublicKeys><IsTruncated>false</IsTruncated>"
+            )),
+            "ListServiceSpecificCredentials" => answer(&format!(
+                "<ServiceSpecificCredentials><member><UserName>u</UserName><Status>Active</Status><ServiceUserName>u</ServiceUserName>\
+                 <CreateDate>{when}</CreateDate><ServiceSpecificCredentialId>CREDENTIAL</ServiceSpecificCredentialId>\
+                 <ServiceName>codecommit.amazonaws.com</ServiceName></member></ServiceSpecificCredentials>"
+            )),
+            "DeleteSigningCertificate" | "DeleteSSHPublicKey" | "DeleteServiceSpecificCredential" => answer(""),
+            _ => return None,
+        })
+    });
+}
