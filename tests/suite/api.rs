@@ -1274,7 +1274,7 @@ async fn what_aws_refuses_is_502_and_names_the_call_and_the_action() {
     setup.wire.script(|call| (call.name() == "iam:ListAccessKeys").then(|| Scripted::Now(403, refusal_body("iam", "AccessDenied"))));
     let path = format!("/v1/apps/{name}/credentials");
     let problem = get(&server, &path).await.problem(502, "aws_refused");
-    assert_eq!(problem["aws"], json!({"service": "iam", "operation": "ListAccessKeys", "code": "AccessDenied", "request_id": null}));
+    assert_eq!(problem["aws"], json!({"service": "iam", "operation": "ListAccessKeys", "code": "AccessDenied", "request_id": "r"}));
     assert!(problem["remedy"].as_str().unwrap().contains("iam:ListAccessKeys"), "{problem}");
     assert_eq!(problem["retryable"], false);
     setup.wire.script(|call| (call.name() == "iam:ListAccessKeys").then(|| Scripted::Now(500, refusal_body("iam", "ServiceFailure"))));
