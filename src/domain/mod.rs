@@ -5,6 +5,7 @@
 //! - Nothing here knows HTTP, SQL or the AWS SDK.
 
 pub mod app;
+pub mod audit;
 pub mod credential;
 pub mod drift;
 pub mod event;

@@ -30,6 +30,7 @@ use crate::export::Format;
     tags(
         (name = "apps", description = "Apps and what they should have in AWS"),
         (name = "jobs", description = "Asked-for changes, as they go on"),
+        (name = "history", description = "Who did what"),
         (name = "credentials", description = "Access keys, and their secrets once"),
         (name = "ecr", description = "Image repositories and when their images expire"),
         (name = "tokens", description = "Who may call the API"),

@@ -15,7 +15,7 @@ type Parameters = &'static [(&'static str, &'static str)];
 type Target = (&'static str, Parameters);
 
 /// Every link: from each of these answers to each of those operations.
-const LINKS: [(&[From], &[Target]); 8] = [
+const LINKS: [(&[From], &[Target]); 10] = [
     (
         &[
             ("onboardApp", "202"),
@@ -23,6 +23,11 @@ const LINKS: [(&[From], &[Target]); 8] = [
             ("removeApp", "202"),
             ("restoreApp", "202"),
             ("repairApp", "202"),
+            ("rotateCredentials", "202"),
+            ("rollbackRotation", "202"),
+            ("activateCredential", "202"),
+            ("deactivateCredential", "202"),
+            ("deleteCredential", "202"),
             ("cancelJob", "202"),
             ("retryJob", "202"),
             ("getJob", "200"),
@@ -38,7 +43,12 @@ const LINKS: [(&[From], &[Target]); 8] = [
     (&[("listJobs", "200")], &[("getJob", &[("id", "$response.body#/items/0/id")]), ("listJobs", &NEXT)]),
     (
         &[("listCredentials", "200")],
-        &[("claimCredential", &[("app", "$request.path.app"), ("access_key_id", "$response.body#/items/0/access_key_id")])],
+        &[("claimCredential", &OF_KEY), ("deactivateCredential", &OF_KEY), ("activateCredential", &OF_KEY), ("deleteCredential", &OF_KEY)],
+    ),
+    (&[("getHistory", "200")], &[("getHistory", &[("app", "$request.path.app"), ("cursor", "$response.body#/next_cursor")])]),
+    (
+        &[("listAudit", "200")],
+        &[("getHistory", &[("app", "$response.body#/items/0/app"), ("job", "$response.body#/items/0/job")]), ("listAudit", &NEXT)],
     ),
     (&[("createToken", "201")], &[("revokeToken", &[("id", "$response.body#/id")])]),
     (&[("listTokens", "200")], &[("revokeToken", &[("id", "$response.body#/items/0/id")])]),
@@ -49,8 +59,10 @@ const ID: [(&str, &str); 1] = [("id", "$response.body#/id")];
 const APP: [(&str, &str); 1] = [("app", "$response.body#/app")];
 const NAME: [(&str, &str); 1] = [("app", "$response.body#/name")];
 
+const OF_KEY: [(&str, &str); 2] = [("app", "$request.path.app"), ("access_key_id", "$response.body#/items/0/access_key_id")];
+
 /// What can be asked with a job.
-const OF_JOB: [Target; 9] = [
+const OF_JOB: [Target; 10] = [
     ("getJob", &[("id", "$response.body#/id"), ("wait", "10s")]),
     ("followJob", &ID),
     ("cancelJob", &ID),
@@ -60,15 +72,21 @@ const OF_JOB: [Target; 9] = [
     ("repairApp", &APP),
     ("restoreApp", &APP),
     ("listCredentials", &APP),
+    ("getHistory", &[("app", "$response.body#/app"), ("job", "$response.body#/id")]),
 ];
 /// What can be asked with an app.
-const OF_APP: [Target; 7] = [
+const OF_APP: [Target; 12] = [
     ("planApp", &NAME),
     ("changeApp", &NAME),
     ("repairApp", &NAME),
     ("removeApp", &NAME),
     ("restoreApp", &NAME),
+    ("lookForDrift", &NAME),
+    ("getDrift", &NAME),
     ("listCredentials", &NAME),
+    ("rotateCredentials", &NAME),
+    ("rollbackRotation", &NAME),
+    ("getHistory", &NAME),
     ("exportApp", &[("app", "$response.body#/name"), ("format", "terraform")]),
 ];
 

@@ -18,6 +18,7 @@ mod ecr;
 mod export;
 mod following;
 mod health;
+mod history;
 mod identity;
 mod jobs;
 mod limits;
@@ -64,6 +65,8 @@ fn calls() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(apps::plan))
         .routes(routes!(apps::repair))
         .routes(routes!(drift::get, drift::look))
+        .routes(routes!(history::of_app))
+        .routes(routes!(history::audit))
         .routes(routes!(removal::restore))
         .routes(routes!(export::export))
         .routes(routes!(credentials::list))

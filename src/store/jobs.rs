@@ -7,6 +7,7 @@ use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 use ulid::Ulid;
 
+use super::audit::{self, Of};
 use super::idempotency::{self, Answer, Earlier, IdempotencyKey};
 use super::rotations::{self, RotationChange};
 use super::rows::{Reader, to_json};
@@ -14,6 +15,7 @@ use super::sql::{Sql, for_update, is_postgres, skip_locked};
 use super::{Signal, Store, StoreError, apps, progress};
 use crate::clock::{Timestamp, new_id};
 use crate::domain::app::{App, AppState};
+use crate::domain::audit::Deed;
 use crate::domain::event::{Event, Happening};
 use crate::domain::job::{IllegalTransition, Job, JobEvent, JobKind, JobResult, JobState, Step, StepState, Trouble, TroubleCode};
 use crate::domain::names::{AccountName, AppName, NameError};
@@ -606,6 +608,8 @@ async fn insert_job(db: &mut AnyConnection, app: Ulid, job: &Job, key: Option<Id
     insert_steps(db, &id, &job.steps).await?;
     let queued = Happening::JobQueued { kind: job.kind, requested_by: job.requested_by.clone() };
     insert_event(db, job.id, &queued, now).await?;
+    let requested = Deed::JobRequested { task: job.task.clone() };
+    audit::note(db, Of::Job(job.id), Some(&job.requested_by), &[(now, requested)]).await?;
     if let Some(key) = key {
         let location = Some(format!("/v1/jobs/{}", job.id));
         idempotency::record(db, &key, &Answer { status: 202, location, body: to_json(job)? }, now).await?;
@@ -772,6 +776,7 @@ async fn cancel(db: &mut AnyConnection, id: Ulid, by: String, now: Timestamp) ->
             return Ok(Err(refusal));
         }
     }
+    audit::note(db, Of::Job(id), Some(&by), &[(now, Deed::CancelRequested)]).await?;
     insert_event(db, id, &Happening::CancelRequested { by }, now).await?;
     if job.state == JobState::Running {
         sqlx::query("UPDATE jobs SET cancel_requested = 1 WHERE id = $1").bind(id.to_string()).execute(&mut *db).await?;
@@ -830,6 +835,7 @@ async fn retry(
                   cancel_requested = 0, task = $2 WHERE id = $3";
     let task = if accept_expiry { job.task.accepting_expiry() } else { job.task };
     sqlx::query(update).bind(state.to_string()).bind(to_json(&task)?).bind(id.to_string()).execute(&mut *db).await?;
+    audit::note(db, Of::Job(id), Some(&by), &[(now, Deed::RetryRequested)]).await?;
     insert_event(db, id, &Happening::RetryRequested { by }, now).await?;
     Ok(job_by_id(db, id).await?.ok_or(Refusal::NoJob))
 }
@@ -851,8 +857,9 @@ async fn leave_app(db: &mut AnyConnection, app: Ulid, job: Ulid, ended: JobState
 
 async fn insert_event(db: &mut AnyConnection, job: Ulid, happening: &Happening, now: Timestamp) -> Result<(), StoreError> {
     let insert = sqlx::query("INSERT INTO events (job_id, at, data) VALUES ($1, $2, $3)");
-    insert.bind(job.to_string()).bind(now.millis()).bind(to_json(happening)?).execute(db).await?;
-    Ok(())
+    insert.bind(job.to_string()).bind(now.millis()).bind(to_json(happening)?).execute(&mut *db).await?;
+    let deeds: Vec<_> = Deed::of(happening).into_iter().map(|deed| (now, deed)).collect();
+    audit::note(db, Of::Job(job), None, &deeds).await
 }
 
 async fn job_by_id(db: &mut AnyConnection, id: Ulid) -> Result<Option<Job>, StoreError> {

@@ -5,6 +5,7 @@ mod api;
 mod change;
 mod e2e;
 mod export;
+mod history;
 mod identity;
 mod least_privilege;
 mod lifecycle;

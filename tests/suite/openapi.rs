@@ -45,7 +45,7 @@ pub fn misfits_of_answer(method: &str, path: &str, status: u16, kind: &str, body
     let Some(content) = response["content"].get(kind) else {
         return vec![format!("{kind} is not documented for {status}")];
     };
-    if !kind.ends_with("json") {
+    if kind != "application/json" && kind != "application/problem+json" {
         return Vec::new();
     }
     misfits(&serde_json::from_slice(body).expect("JSON"), &content["schema"], "")
