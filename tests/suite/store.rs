@@ -1644,7 +1644,7 @@ async fn what_is_done_is_in_the_audit() {
         t.end(claimed.lease, Ended::NeedsAttention(trouble())).await;
         let id = claimed.lease.job;
         t.store.cancel(id, "bob".into()).await.unwrap().unwrap();
-        t.store.retry(id, "cy".into()).await.unwrap().unwrap();
+        t.store.retry(id, "cy".into(), false).await.unwrap().unwrap();
         let again = t.claim().await.unwrap();
         t.end(again.lease, succeeded()).await;
         for _ in 0..2 {
@@ -1689,7 +1689,7 @@ async fn what_cannot_be_written_to_the_audit_is_not_done() {
         let token = t.store.create_token("bot", Role::Operator, "hash".into(), "admin").await.unwrap();
         t.refuse_inserts("audit").await;
         assert!(t.store.onboard(new_app("other"), None).await.is_err());
-        assert!(t.store.retry(id, "ann".into()).await.is_err());
+        assert!(t.store.retry(id, "ann".into(), false).await.is_err());
         assert!(t.store.create_token("copy", Role::Viewer, "hash-2".into(), "admin").await.is_err());
         assert!(t.store.delete_token(token.id, "admin").await.is_err());
         assert!(t.store.claim_secret(claimed.app.id, "AKIAA", &bearer("ann"), None).await.is_err());
