@@ -183,7 +183,17 @@ fn s3_operation(method: &Method, uri: &str) -> String {
     ]
     .iter()
     .find(|(name, _)| has(name));
+    let contents = [
+        (&Method::GET, "versions", "ListObjectVersions"),
+        (&Method::GET, "uploads", "ListMultipartUploads"),
+        (&Method::POST, "delete", "DeleteObjects"),
+        (&Method::DELETE, "uploadId", "AbortMultipartUpload"),
+    ];
+    if let Some((.., operation)) = contents.iter().find(|(verb, name, _)| *verb == method && has(name)) {
+        return (*operation).to_owned();
+    }
     match (method.as_str(), thing) {
+        ("DELETE", None) => "DeleteBucket".into(),
         ("PUT", Some((_, thing))) => format!("Put{thing}"),
         ("GET", Some((_, thing))) => format!("Get{thing}"),
         ("PUT", None) => "CreateBucket".into(),
