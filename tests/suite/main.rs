@@ -3,6 +3,7 @@
 
 mod api;
 mod change;
+mod drift;
 mod e2e;
 mod identity;
 mod least_privilege;
