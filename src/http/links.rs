@@ -15,13 +15,14 @@ type Parameters = &'static [(&'static str, &'static str)];
 type Target = (&'static str, Parameters);
 
 /// Every link: from each of these answers to each of those operations.
-const LINKS: [(&[From], &[Target]); 8] = [
+const LINKS: [(&[From], &[Target]); 9] = [
     (&[("onboardApp", "202"), ("repairApp", "202"), ("cancelJob", "202"), ("retryJob", "202"), ("getJob", "200")], &OF_JOB),
     (
         &[("getJob", "200")],
         &[("claimCredential", &[("app", "$response.body#/app"), ("access_key_id", "$response.body#/result/access_key_id")])],
     ),
     (&[("getApp", "200")], &OF_APP),
+    (&[("getDrift", "200"), ("lookForDrift", "200")], &OF_DRIFT),
     (&[("listApps", "200")], &[("getApp", &[("app", "$response.body#/items/0/name")]), ("listApps", &NEXT)]),
     (&[("listJobs", "200")], &[("getJob", &[("id", "$response.body#/items/0/id")]), ("listJobs", &NEXT)]),
     (
@@ -49,7 +50,10 @@ const OF_JOB: [Target; 8] = [
     ("listCredentials", &APP),
 ];
 /// What can be asked with an app.
-const OF_APP: [Target; 3] = [("planApp", &NAME), ("repairApp", &NAME), ("listCredentials", &NAME)];
+const OF_APP: [Target; 5] =
+    [("planApp", &NAME), ("repairApp", &NAME), ("listCredentials", &NAME), ("getDrift", &NAME), ("lookForDrift", &NAME)];
+/// What can be asked with a drift report.
+const OF_DRIFT: [Target; 3] = [("getApp", &APP), ("planApp", &APP), ("repairApp", &APP)];
 
 /// Writes the links into the document.
 pub fn add(api: &mut OpenApi) {
