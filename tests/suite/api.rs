@@ -153,7 +153,7 @@ async fn wait_for_state(server: &Server, job: &str, state: &str) -> Value {
 // ---- roles
 
 /// Every route with the role that it takes; `None` takes no token.
-const ROUTES: [(&str, &str, Option<Role>); 23] = [
+const ROUTES: [(&str, &str, Option<Role>); 25] = [
     ("get", "/healthz", None),
     ("get", "/readyz", None),
     ("get", "/metrics", None),
@@ -163,6 +163,8 @@ const ROUTES: [(&str, &str, Option<Role>); 23] = [
     ("get", "/v1/apps/{app}", Some(Role::Viewer)),
     ("post", "/v1/apps/{app}/plan", Some(Role::Viewer)),
     ("post", "/v1/apps/{app}/repair", Some(Role::Operator)),
+    ("get", "/v1/apps/{app}/drift", Some(Role::Viewer)),
+    ("post", "/v1/apps/{app}/drift", Some(Role::Operator)),
     ("get", "/v1/apps/{app}/credentials", Some(Role::Viewer)),
     ("post", "/v1/apps/{app}/credentials/{access_key_id}/claim", Some(Role::Operator)),
     ("get", "/v1/jobs", Some(Role::Viewer)),

@@ -73,7 +73,8 @@ async fn everything(owner: &Place) -> Vec<Value> {
     strays(owner, &shared);
     let look: Value = server.post_empty(&format!("/v1/apps/{shared}/drift")).await.json().await.unwrap();
     troubles.extend(Some(look["error"].clone()).filter(|error| !error.is_null()));
-    let remove = json!({"remove": ["membership/strays", "inline-policy/stray"].map(|stray| format!("iam:{stray}/{shared}"))});
+    let named = ["membership/strays", "inline-policy/stray"].map(|stray| format!("iam:{stray}/{shared}"));
+    let remove = json!({"remove": named});
     troubles.extend(job(&server, &format!("/v1/apps/{shared}/repair"), Some(remove)).await);
 
     let adopted = unique("adopted");
