@@ -15,7 +15,7 @@ type Parameters = &'static [(&'static str, &'static str)];
 type Target = (&'static str, Parameters);
 
 /// Every link: from each of these answers to each of those operations.
-const LINKS: [(&[From], &[Target]); 10] = [
+const LINKS: [(&[From], &[Target]); 11] = [
     (
         &[
             ("onboardApp", "202"),
@@ -39,6 +39,7 @@ const LINKS: [(&[From], &[Target]); 10] = [
         &[("claimCredential", &[("app", "$response.body#/app"), ("access_key_id", "$response.body#/result/access_key_id")])],
     ),
     (&[("getApp", "200")], &OF_APP),
+    (&[("getDrift", "200"), ("lookForDrift", "200")], &OF_DRIFT),
     (&[("listApps", "200")], &[("getApp", &[("app", "$response.body#/items/0/name")]), ("listApps", &NEXT)]),
     (&[("listJobs", "200")], &[("getJob", &[("id", "$response.body#/items/0/id")]), ("listJobs", &NEXT)]),
     (
@@ -89,6 +90,8 @@ const OF_APP: [Target; 12] = [
     ("getHistory", &NAME),
     ("exportApp", &[("app", "$response.body#/name"), ("format", "terraform")]),
 ];
+/// What can be asked with a drift report.
+const OF_DRIFT: [Target; 3] = [("getApp", &APP), ("planApp", &APP), ("repairApp", &APP)];
 
 /// Writes the links into the document.
 pub fn add(api: &mut OpenApi) {

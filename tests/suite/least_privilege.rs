@@ -35,7 +35,14 @@ fn place_with(policy: impl Fn(&str) -> Value) -> Place {
 fn whole_policy(account: &str) -> Value {
     let mut policy = permission::role_policy(&Conventions::new(&Defaults::default(), "aws", account));
     for statement in policy["Statement"].as_array_mut().unwrap() {
-        let unseen = ["iam:CreatePolicy", "iam:AddUserToGroup", "iam:GetAccessKeyLastUsed", "ecr:DescribeRepositories", "ecr:TagResource"];
+        let unseen = [
+            "iam:CreatePolicy",
+            "iam:AddUserToGroup",
+            "iam:RemoveUserFromGroup",
+            "iam:GetAccessKeyLastUsed",
+            "ecr:DescribeRepositories",
+            "ecr:TagResource",
+        ];
         if statement["Action"].as_array().unwrap().iter().any(|action| unseen.contains(&action.as_str().unwrap())) {
             statement["Resource"] = json!("*");
         }
@@ -65,6 +72,13 @@ async fn everything(owner: &Place) -> Vec<Value> {
     setup.wire.break_calls([("iam:CreateAccessKey", 0, Fault::ResetAfter)]);
     troubles.extend(job(&server, "/v1/apps", Some(json!({"name": shared}))).await);
     troubles.extend(listing(&server, &shared).await);
+
+    strays(owner, &shared);
+    let look: Value = server.post_empty(&format!("/v1/apps/{shared}/drift")).await.json().await.unwrap();
+    troubles.extend(Some(look["error"].clone()).filter(|error| !error.is_null()));
+    let named = ["membership/strays", "inline-policy/stray"].map(|stray| format!("iam:{stray}/{shared}"));
+    let remove = json!({"remove": named});
+    troubles.extend(job(&server, &format!("/v1/apps/{shared}/repair"), Some(remove)).await);
 
     let adopted = unique("adopted");
     things_made_by_hand(owner, &adopted);
@@ -116,6 +130,15 @@ fn things_made_by_hand(owner: &Place, name: &str) {
         json!({"Bucket": format!("{name}-media"), "CreateBucketConfiguration": constraint, "ObjectOwnership": "BucketOwnerPreferred"});
     eyes::call(owner, "s3", "create_bucket", args).unwrap();
     eyes::call(owner, "ecr", "create_repository", json!({"repositoryName": name})).unwrap();
+}
+
+/// What nobody asked for; where the onboarding failed there is no user for it.
+fn strays(owner: &Place, name: &str) {
+    let document =
+        json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]}).to_string();
+    let _ = eyes::call(owner, "iam", "create_group", json!({"GroupName": "strays"}));
+    let _ = eyes::call(owner, "iam", "add_user_to_group", json!({"GroupName": "strays", "UserName": name}));
+    let _ = eyes::call(owner, "iam", "put_user_policy", json!({"UserName": name, "PolicyName": "stray", "PolicyDocument": document}));
 }
 
 fn damage(owner: &Place, name: &str) {

@@ -3,6 +3,7 @@
 
 mod api;
 mod change;
+mod drift;
 mod e2e;
 mod export;
 mod history;

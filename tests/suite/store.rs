@@ -9,9 +9,10 @@ use slipway::clock::{Clock, Timestamp};
 use slipway::domain::app::{App, AppState};
 use slipway::domain::audit::{Action, AuditEntry, Deed};
 use slipway::domain::credential::{Readiness, SecretState};
+use slipway::domain::drift::{DriftReport, DriftSummary, RepairRequest, Unexpected};
 use slipway::domain::event::{AwsCall, Happening};
 use slipway::domain::job::{Job, JobKind, JobResult, JobState, Step, StepState, Trouble, TroubleCode};
-use slipway::domain::names::{AppName, BucketName, Region};
+use slipway::domain::names::{AccountName, AppName, BucketName, Region};
 use slipway::domain::role::{Caller, Role};
 use slipway::domain::spec::{AppSpec, BucketSpec, Defaults, Place};
 use slipway::domain::task::{Removal, Task};
@@ -2116,4 +2117,145 @@ async fn a_database_of_the_release_before_goes_on_with_its_jobs_in_flight() {
         assert_eq!(went_on.into_iter().collect::<Vec<_>>(), ["acme-queued", "acme-running", "acme-waiting"]);
         assert!(t.repair("acme-succeeded", None).await.is_ok(), "and new ones are taken");
     }
+}
+
+fn report(app: &str, drifted: bool, at: Timestamp) -> DriftReport {
+    DriftReport {
+        app: name(app),
+        looked_at: at,
+        drifted,
+        changes: Vec::new(),
+        unexpected: vec![Unexpected {
+            resource: format!("iam:login-profile/{app}"),
+            detail: "a password".into(),
+            since: Some(Timestamp::from_millis(1)),
+            adopted: false,
+            remove_with: RepairRequest { remove: BTreeSet::from([format!("iam:login-profile/{app}")]) },
+        }],
+        warnings: vec!["look".into()],
+        error: Some(trouble()),
+        repair: None,
+    }
+}
+
+impl Bench {
+    async fn next_look(&self, every: Duration) -> Option<String> {
+        let account = AccountName::parse("default").unwrap();
+        self.store.next_look(&account, every).await.unwrap().map(|app| app.spec.name.to_string())
+    }
+}
+
+#[tokio::test]
+async fn the_last_drift_report_is_kept_and_shown_with_its_app() {
+    each(async |t| {
+        t.ready("acme").await;
+        t.ready("calm").await;
+        let (app, now) = (t.app("acme").await, t.clock.now());
+        assert_eq!((t.store.drift_report(app.id).await.unwrap(), app.summary.drift), (None, None));
+        for drifted in [false, true] {
+            let found = report("acme", drifted, now);
+            t.store.keep_drift(&app, &found).await.unwrap().unwrap();
+            assert_eq!(t.store.drift_report(app.id).await.unwrap(), Some(found));
+            assert_eq!(t.app("acme").await.summary.drift, Some(DriftSummary { looked_at: now, drifted }));
+            assert_eq!(t.store.drifted_apps().await.unwrap(), u32::from(drifted));
+            let listed = async |drifted| t.store.apps(&AppFilter { drifted, limit: 10, ..AppFilter::default() }).await.unwrap().len();
+            assert_eq!((listed(Some(drifted)).await, listed(Some(!drifted)).await, listed(None).await), (1, 0, 2));
+        }
+        let again = reopen_if_alone(&t).await;
+        assert_eq!(again.drift_report(app.id).await.unwrap(), Some(report("acme", true, now)));
+    })
+    .await;
+}
+
+/// On PostgreSQL another replica reads it too.
+async fn reopen_if_alone(t: &Bench) -> Store {
+    match t.backend {
+        Backend::Sqlite => t.store.clone(),
+        Backend::Postgres => Store::open(&t.url, t.clock.clone(), &Tasks::default()).await.unwrap(),
+    }
+}
+
+#[tokio::test]
+async fn a_report_that_a_job_has_overtaken_is_not_kept() {
+    each(async |t| {
+        t.ready("acme").await;
+        let app = t.app("acme").await;
+        let job = fresh(t.repair("acme", None).await);
+        let refused = async |app: &App| t.store.keep_drift(app, &report("acme", true, t.clock.now())).await.unwrap().unwrap_err();
+        assert_eq!(refused(&app).await, Refusal::Active(job.id), "the job is at work");
+        let claimed = t.claim().await.unwrap();
+        t.end(claimed.lease, succeeded()).await;
+        assert_eq!(refused(&app).await, Refusal::Active(job.id), "it has ended since");
+        t.store.keep_drift(&t.app("acme").await, &report("acme", true, t.clock.now())).await.unwrap().unwrap();
+        t.raw("UPDATE apps SET state = 'removed'").await;
+        assert_eq!(refused(&app).await, Refusal::NoApp);
+        assert_eq!(t.store.drifted_apps().await.unwrap(), 0, "a removed app has none");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_app_is_looked_at_once_in_a_period_when_it_is_at_rest() {
+    each(async |t| {
+        let day = Duration::from_secs(24 * 3600);
+        for app in ["a", "b", "busy"] {
+            t.ready(app).await;
+        }
+        t.onboard("young").await;
+        fresh(t.repair("busy", None).await);
+        assert_eq!(t.next_look(day).await, None, "the first looks are spread over the period");
+        t.clock.advance(day);
+        let mut looked = Vec::new();
+        while let Some(app) = t.next_look(day).await {
+            looked.push(app);
+        }
+        looked.sort();
+        assert_eq!(looked, ["a", "b"], "each once, and none with a job at work");
+        t.clock.advance(day.mul_f64(0.8));
+        assert_eq!(t.next_look(day).await, None);
+        t.clock.advance(day.mul_f64(0.31));
+        assert!(t.next_look(day).await.is_some() && t.next_look(day).await.is_some());
+
+        // A shorter period counts from now on.
+        let minute = Duration::from_secs(60);
+        assert_eq!(t.next_look(minute).await, None);
+        t.clock.advance(minute);
+        assert!(t.next_look(minute).await.is_some());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_turn_to_look_is_taken_by_one_alone() {
+    each(async |t| {
+        let minute = Duration::from_secs(60);
+        for app in ["a", "b", "c"] {
+            t.ready(app).await;
+        }
+        assert_eq!(t.next_look(minute).await, None);
+        t.clock.advance(minute);
+        let turns = join_all((0..12).map(|_| t.next_look(minute))).await;
+        let mut taken: Vec<String> = turns.into_iter().flatten().collect();
+        taken.sort();
+        assert_eq!(taken, ["a", "b", "c"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_app_that_repairs_itself_is_looked_at_again_soon() {
+    each(async |t| {
+        let day = Duration::from_secs(24 * 3600);
+        t.ready("acme").await;
+        let (app, now) = (t.app("acme").await, t.clock.now());
+        t.next_look(day).await;
+        let repaired = DriftReport { repair: Some(Ulid::generate()), ..report("acme", true, now) };
+        t.store.drift_is_repaired(app.id, &repaired, now.after(MINUTE)).await.unwrap();
+        assert_eq!(t.store.drift_report(app.id).await.unwrap(), Some(repaired));
+        assert_eq!(t.next_look(day).await, None);
+        t.clock.advance(MINUTE);
+        assert_eq!(t.next_look(day).await.as_deref(), Some("acme"));
+        assert_eq!(t.next_look(day).await, None);
+    })
+    .await;
 }
