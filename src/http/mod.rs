@@ -114,7 +114,7 @@ fn cors(service: &Service) -> CorsLayer {
         origins => AllowOrigin::list(origins.iter().filter_map(|origin| origin.parse().ok())),
     };
     let named = HeaderName::from_static;
-    let exposed = [header::LOCATION, header::ETAG, header::RETRY_AFTER, named("x-request-id"), named("idempotent-replayed")];
+    let exposed = [header::LOCATION, header::ETAG, header::RETRY_AFTER, header::LINK, named("x-request-id"), named("idempotent-replayed")];
     let conditions = [header::IF_MATCH, header::IF_NONE_MATCH];
     let sent = [header::AUTHORIZATION, header::CONTENT_TYPE, named("idempotency-key"), named("last-event-id"), named("x-request-id")];
     CorsLayer::new()
