@@ -24,13 +24,17 @@ LARGE, SMALL = (10_000, 100), (50, 50)
 DETAILED_APPS, DETAILED_ROUNDS = 50, 2
 FAILS = 20
 TEMPLATE = "template"
-TABLES = "apps", "jobs", "steps", "events", "resources", "credentials"
+TABLES = "apps", "jobs", "steps", "events", "resources", "credentials", "audit"
 QUERIES = {
     "jobs": "/v1/jobs?limit=50",
     "failed jobs": "/v1/jobs?limit=50&state=failed",
     "an app's jobs": "/v1/jobs?limit=50&app=template-7",
     "repairs": "/v1/jobs?limit=50&kind=repair",
     "apps": "/v1/apps?limit=50",
+    "the audit": "/v1/audit?limit=50",
+    "an app's audit": "/v1/audit?limit=50&app=template-7",
+    "calls of an operation": "/v1/audit?limit=50&operation=CreateUser",
+    "changes of users": "/v1/audit?limit=50&resource=iam:user/",
 }
 TURNS = 300
 CLAIMS = 60
@@ -135,6 +139,7 @@ def fill(path, apps, jobs):
         detailed = newest if turn >= jobs - DETAILED_ROUNDS else newest[:DETAILED_APPS]
         for table in ("steps", "events"):
             insert(database, table, copies(template[table], detailed))
+        insert(database, "audit", audit_rows(template["audit"], newest, at, turn))
     insert(database, "resources", copies(template["resources"], newest))
     insert(database, "credentials", map(claimed_key, copies(template["credentials"], newest), itertools.count()))
     database.execute("COMMIT")
@@ -175,6 +180,15 @@ def copies(templates, jobs):
     for _, app, job in jobs:
         for template in templates:
             yield {**template, **{key: value for key, value in (("app_id", app), ("job_id", job)) if key in template}}
+
+
+def audit_rows(templates, jobs, at, turn):
+    """Of every job that it was asked for and ended; of an app's first also what it changed."""
+    for name, app, job in jobs:
+        for number, template in enumerate(templates):
+            if turn == 0 or template["action"] != "change_applied":
+                of = {"app": name, "app_id": app, "job_id": job} if template["app_id"] else {}
+                yield {**template, **of, "at": at + number}
 
 
 def claimed_key(row, number):

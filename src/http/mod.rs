@@ -129,6 +129,7 @@ fn cors(service: &Service) -> CorsLayer {
         header::LOCATION,
         header::ETAG,
         header::RETRY_AFTER,
+        header::LINK,
         header::CONTENT_DISPOSITION,
         named("x-request-id"),
         named("idempotent-replayed"),

@@ -137,7 +137,11 @@ impl Store {
 }
 
 fn select(filter: &AuditFilter) -> Result<Sql, StoreError> {
-    let mut sql = Sql::new("SELECT CAST(seq AS TEXT) AS row, seq, at, actor, app, account, job_id, detail FROM audit WHERE 1 = 1");
+    // Which entries these are is found in an index alone; only their rows are read.
+    let mut sql = Sql::new(
+        "SELECT CAST(seq AS TEXT) AS row, seq, at, actor, app, account, job_id, detail FROM audit WHERE seq IN \
+         (SELECT seq FROM audit WHERE 1 = 1",
+    );
     let mut conditions = Conditions { sql: &mut sql, indexed: false };
     conditions.equal("job_id", filter.job.map(|job| job.to_string()))?;
     if let Some(app) = &filter.app {
@@ -159,6 +163,7 @@ fn select(filter: &AuditFilter) -> Result<Sql, StoreError> {
         sql.push(" AND (at, seq) < (").bind(at)?.push(", ").bind(seq)?.push(")");
     }
     sql.push(" ORDER BY at DESC, seq DESC LIMIT ").bind(i64::from(filter.limit))?;
+    sql.push(") ORDER BY at DESC, seq DESC");
     Ok(sql)
 }
 

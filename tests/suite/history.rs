@@ -22,6 +22,8 @@ async fn all(api: &Api, path: &str, limit: usize) -> Vec<Value> {
         entries.extend(items.iter().cloned());
         let Some(next) = page["next_cursor"].as_str() else { return entries };
         assert_eq!(items.len(), limit);
+        let places: BTreeSet<i64> = entries.iter().map(|entry| entry["seq"].as_i64().unwrap()).collect();
+        assert_eq!(places.len(), entries.len(), "an entry came twice");
         cursor = format!("&cursor={next}");
     }
 }

@@ -322,6 +322,8 @@ async fn answers(server: &Running, app: &str, job: &Value) -> Vec<(String, Vec<u
         format!("/v1/jobs/{job}/events"),
         format!("/v1/apps/{app}"),
         format!("/v1/apps/{app}/credentials"),
+        format!("/v1/apps/{app}/history"),
+        "/v1/audit?limit=200".into(),
     ]);
     let formats = slipway::export::Format::iter().map(|format| format!("/v1/apps/{app}/export?format={format}"));
     paths.extend(formats);
