@@ -34,7 +34,7 @@ use crate::clock::Timestamp;
 use crate::domain::job::{Trouble, TroubleCode};
 use crate::domain::names::AppName;
 use crate::domain::plan::Action;
-use crate::domain::spec::AppSpec;
+use crate::domain::spec::{AppSpec, OnExisting};
 use crate::domain::task::KeyTarget;
 
 /// Keys that a user can have (IAM quotas); inactive ones count.
@@ -322,11 +322,17 @@ impl Resource for AccessKey {
 
     async fn observe(&self, cx: &Cx) -> Result<Observation<SeenKeys>, Fault> {
         let records = cx.keys.records().await?;
+        let whose = if self.goes_alone(cx) { Some(user::look(cx, &self.user).await?) } else { None };
+        if let Some(Observation::Foreign { owner, .. }) = &whose
+            && (owner.is_some() || cx.on_existing == OnExisting::Fail || cx.want == Want::Absent)
+        {
+            // Nothing is looked for on a user that nothing is done to.
+            return Ok(Observation::Foreign { owner: owner.clone(), seen: SeenKeys::default() });
+        }
         let open = records.open.as_ref().filter(|_| self.settles_intents(cx));
         if let Some(intent) = open {
             wait_for_the_list(cx, intent)?;
         }
-        let whose = if self.goes_alone(cx) { Some(user::look(cx, &self.user).await?) } else { None };
         let no_user = whose == Some(Observation::Absent);
         // A user that this attempt has made has no key but those of this attempt.
         let new_user = cx.has_made(&user::id(&self.user)) && records == KeyRecords::default();

@@ -5,6 +5,7 @@ mod api;
 mod change;
 mod e2e;
 mod identity;
+mod keys;
 mod least_privilege;
 mod openapi;
 mod overload;
