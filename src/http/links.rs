@@ -16,7 +16,21 @@ type Target = (&'static str, Parameters);
 
 /// Every link: from each of these answers to each of those operations.
 const LINKS: [(&[From], &[Target]); 8] = [
-    (&[("onboardApp", "202"), ("repairApp", "202"), ("cancelJob", "202"), ("retryJob", "202"), ("getJob", "200")], &OF_JOB),
+    (
+        &[
+            ("onboardApp", "202"),
+            ("repairApp", "202"),
+            ("cancelJob", "202"),
+            ("retryJob", "202"),
+            ("rotateCredentials", "202"),
+            ("rollbackRotation", "202"),
+            ("activateCredential", "202"),
+            ("deactivateCredential", "202"),
+            ("deleteCredential", "202"),
+            ("getJob", "200"),
+        ],
+        &OF_JOB,
+    ),
     (
         &[("getJob", "200")],
         &[("claimCredential", &[("app", "$response.body#/app"), ("access_key_id", "$response.body#/result/access_key_id")])],
@@ -26,12 +40,20 @@ const LINKS: [(&[From], &[Target]); 8] = [
     (&[("listJobs", "200")], &[("getJob", &[("id", "$response.body#/items/0/id")]), ("listJobs", &NEXT)]),
     (
         &[("listCredentials", "200")],
-        &[("claimCredential", &[("app", "$request.path.app"), ("access_key_id", "$response.body#/items/0/access_key_id")])],
+        &[
+            ("claimCredential", &KEY),
+            ("activateCredential", &KEY),
+            ("deactivateCredential", &KEY),
+            ("deleteCredential", &KEY),
+            ("rotateCredentials", &[("app", "$request.path.app")]),
+            ("rollbackRotation", &[("app", "$request.path.app")]),
+        ],
     ),
     (&[("createToken", "201")], &[("revokeToken", &[("id", "$response.body#/id")])]),
     (&[("listTokens", "200")], &[("revokeToken", &[("id", "$response.body#/items/0/id")])]),
 ];
 
+const KEY: [(&str, &str); 2] = [("app", "$request.path.app"), ("access_key_id", "$response.body#/items/0/access_key_id")];
 const NEXT: [(&str, &str); 1] = [("cursor", "$response.body#/next_cursor")];
 const ID: [(&str, &str); 1] = [("id", "$response.body#/id")];
 const APP: [(&str, &str); 1] = [("app", "$response.body#/app")];

@@ -31,6 +31,7 @@ use super::permission::Condition;
 use super::{Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, Want, aws_cli, user};
 use crate::aws::{AwsError, Meaning, Service};
 use crate::clock::Timestamp;
+use crate::domain::credential::is_recent_use;
 use crate::domain::job::{Trouble, TroubleCode};
 use crate::domain::names::AppName;
 use crate::domain::plan::Action;
@@ -555,7 +556,7 @@ impl AccessKey {
         };
         let keys = listed.len();
         for key in listed.iter_mut().filter(|key| cx.want == Want::Present && asked(key, keys)) {
-            key.used = self.last_use(cx, &key.id).await?;
+            key.used = self.last_use(cx, &key.id, key.created_at).await?;
         }
         Ok(())
     }
@@ -638,18 +639,18 @@ impl AccessKey {
         let candidates: Vec<ListedKey> = listed.iter().chain(unseen).filter(|key| !known(&key.id)).cloned().collect();
         let mut used = false;
         for key in &candidates {
-            used |= self.last_use(cx, &key.id).await?.is_some();
+            used |= self.last_use(cx, &key.id, None).await?.is_some();
         }
         let made_user = cx.is_made_by_us(&user::id(&self.user));
         Ok(Lost { latest: settled_at(cx, intent), intent: intent.clone(), candidates, used, made_user })
     }
 
-    async fn last_use(&self, cx: &Cx, access_key_id: &str) -> Result<Option<LastUse>, Fault> {
+    async fn last_use(&self, cx: &Cx, access_key_id: &str, made: Option<Timestamp>) -> Result<Option<LastUse>, Fault> {
         let call = cx.account.iam().get_access_key_last_used().access_key_id(access_key_id).send();
         let answer = cx.call(Service::Iam, "GetAccessKeyLastUsed", call).await?;
         Ok(answer.access_key_last_used.and_then(|used| {
             let at = Timestamp::from_millis(used.last_used_date?.to_millis().ok()?);
-            let recent = cx.clock.now().since(at) < cx.timing.quiet;
+            let recent = is_recent_use(at, &used.service_name, made, cx.clock.now(), cx.timing.quiet);
             Some(LastUse { at, service: used.service_name, region: used.region, recent })
         }))
     }
