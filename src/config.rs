@@ -18,7 +18,7 @@ use crate::domain::spec::Defaults;
 use crate::vault::{Vault, VaultError};
 
 /// Settings that come from the environment as `SLIPWAY_` and their name in capitals.
-const NAMES: [&str; 23] = [
+const NAMES: [&str; 24] = [
     "listen",
     "database_url",
     "seal_key",
@@ -34,6 +34,7 @@ const NAMES: [&str; 23] = [
     "quarantine",
     "rotation_grace",
     "rotation_hold",
+    "drift_every",
     "log",
     "max_connections",
     "max_requests",
@@ -86,6 +87,9 @@ pub struct Settings {
     /// How long a rotated key is switched off before it is deleted; until then it can be rolled back.
     #[serde(with = "humantime_serde")]
     pub rotation_hold: Duration,
+    /// How often each app is looked at for drift. 0s is never.
+    #[serde(with = "humantime_serde")]
+    pub drift_every: Duration,
     /// What to log, in the terms of `tracing-subscriber`'s filters.
     pub log: String,
     /// Connections at once. Those beyond are refused, or wait to be accepted. Each is an open file: the
@@ -130,6 +134,7 @@ impl Default for Settings {
             quarantine: Duration::from_secs(7 * 24 * 3600),
             rotation_grace: Duration::from_secs(24 * 3600),
             rotation_hold: Duration::from_secs(24 * 3600),
+            drift_every: Duration::from_secs(24 * 3600),
             log: "info".into(),
             max_connections: 4096,
             max_requests: 512,
@@ -187,6 +192,9 @@ impl Settings {
         ];
         if let Some((name, _)) = times.iter().find(|(_, time)| *time < Duration::from_secs(1)) {
             return Err(ConfigError::Message(format!("SLIPWAY_{name} must be at least 1s")));
+        }
+        if !self.drift_every.is_zero() && self.drift_every < Duration::from_secs(1) {
+            return Err(ConfigError::Message("SLIPWAY_DRIFT_EVERY must be at least 1s, or 0s for never".into()));
         }
         crate::telemetry::check_filter(&self.log).map_err(|why| ConfigError::Message(format!("SLIPWAY_LOG is not a filter: {why}")))?;
         if let Some(wrong) =
@@ -268,6 +276,9 @@ mod tests {
             let told = load(&least.replace('1', "0")).unwrap_err().to_string();
             assert!(told.contains(&format!("{name} must be at least {least}")), "{told}");
         }
+        let every = |text: &str| Settings::load(None, &env(&[("SLIPWAY_DRIFT_EVERY", text)]), &[]).map(|settings| settings.drift_every);
+        assert_eq!((every("0s").unwrap(), every("2h").unwrap()), (Duration::ZERO, Duration::from_secs(7200)));
+        assert!(every("10ms").unwrap_err().to_string().contains("SLIPWAY_DRIFT_EVERY must be at least 1s"));
         assert_eq!(Settings::load(None, &env(&[("SLIPWAY_RATE_LIMIT", "0")]), &[]).unwrap().rate_limit, 0);
         assert!(Settings::load(None, &env(&[("SLIPWAY_WORKERS", "many")]), &[]).is_err());
         assert!(Settings::load(None, &env(&[("SLIPWAY_ALLOW_USER_CREDENTIALS", "true")]), &[]).unwrap().allow_user_credentials);

@@ -8,6 +8,7 @@
 //!
 //! The map: [`http`] parses requests into [`domain`] types and commits them to the [`store`] with a job;
 //! a [`worker`] claims the job and lets the [`engine`] walk the graph of [`resources`], which call [`aws`].
+//! An [`export`] says what is there in the terms of other tools.
 
 pub mod aws;
 pub mod cli;
@@ -15,6 +16,7 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod engine;
+pub mod export;
 pub mod http;
 pub mod resources;
 pub mod service;

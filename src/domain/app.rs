@@ -7,6 +7,7 @@ use strum::{Display, EnumString};
 use ulid::Ulid;
 use utoipa::ToSchema;
 
+use super::drift::DriftSummary;
 use super::job::{JobKind, JobState, StepState, Trouble};
 use super::spec::AppSpec;
 use super::task::{Removal, Retained};
@@ -79,6 +80,8 @@ pub struct AppSummary {
     pub account: String,
     /// What its last job left.
     pub state: AppState,
+    /// What the last look for drift found, if there was one.
+    pub drift: Option<DriftSummary>,
     /// The job that works on it now.
     #[schema(value_type = Option<String>)]
     pub active_job: Option<Ulid>,

@@ -175,6 +175,8 @@ pub enum TroubleCode {
     CredentialInDoubt,
     /// A key is in use, and is not switched off unless that is forced.
     KeyInUse,
+    /// An image that carries a protected tag would expire, and nobody has accepted that.
+    WouldExpire,
     /// AWS was throttling, failing or out of reach until the deadline.
     Unavailable,
     /// The deadline passed.

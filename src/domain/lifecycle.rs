@@ -15,8 +15,10 @@ use std::ops::RangeInclusive;
 use serde::de::{self, DeserializeOwned, IntoDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::fields::{self, FieldError, Fields};
+use super::protected_tag::is_protected;
 
 /// One problem in a caller's document, at a JSON pointer that begins at the document's root, as
 /// `/rules/3/selection/countType`.
@@ -170,7 +172,8 @@ impl LifecyclePolicy {
     /// images that another rule expires, and an image that a rule selects cannot be expired by a
     /// rule after it ("Lifecycle policy evaluation rules").
     ///
-    /// Manifest lists are not seen: ECR spares an image that one refers to until the list is gone.
+    /// What images refer to is not seen: ECR spares an image in a manifest list until the list is gone,
+    /// and what refers to an image, as a signature does, goes with it.
     pub fn evaluate(&self, images: &[Image], now_ms: i64) -> Vec<Verdict> {
         let mut verdicts = vec![Verdict { outcome: Outcome::Unmatched, findings: Vec::new() }; images.len()];
         for rule in &self.rules {
@@ -179,6 +182,11 @@ impl LifecyclePolicy {
             }
         }
         verdicts
+    }
+
+    /// The images that ECR will delete, of those given, in their order.
+    pub fn expiring<'a>(&self, images: &'a [Image], now_ms: i64) -> Vec<&'a Image> {
+        images.iter().zip(self.evaluate(images, now_ms)).filter(|(_, verdict)| verdict.expires()).map(|(image, _)| image).collect()
     }
 }
 
@@ -211,6 +219,11 @@ pub struct Image {
 }
 
 impl Image {
+    /// Whether one of its tags is protected.
+    pub fn is_protected(&self) -> bool {
+        self.tags.iter().any(|tag| is_protected(tag))
+    }
+
     fn storage(&self) -> Storage {
         if self.archived_at_ms.is_some() { Storage::Archive } else { Storage::Standard }
     }
@@ -295,7 +308,7 @@ impl Outcome {
 }
 
 /// What one rule has to do with one image. Its text is a sentence for people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Finding {
     /// The rule's priority.
     pub rule_priority: u32,
@@ -305,7 +318,7 @@ pub struct Finding {
 }
 
 /// Why a rule acts on an image or does not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub enum Reason {
     /// The rule acts on it.
@@ -810,8 +823,7 @@ mod tests {
     }
 
     fn expired(policy: &LifecyclePolicy, images: &[Image]) -> Vec<String> {
-        let verdicts = policy.evaluate(images, NOW);
-        images.iter().zip(&verdicts).filter(|(_, verdict)| verdict.expires()).map(|(image, _)| image.digest.clone()).collect()
+        policy.expiring(images, NOW).into_iter().map(|image| image.digest.clone()).collect()
     }
 
     #[test]
@@ -873,6 +885,31 @@ mod tests {
         assert!(verdict.findings.contains(&claimed));
         assert_eq!(claimed.to_string(), "rule 12 would apply, but rule 1 comes first");
         assert_eq!(verdict.findings.len(), 27);
+    }
+
+    /// A rule, images by their tags and days, and which of them expire.
+    type Example = (Value, &'static [(&'static str, i64)], &'static [&'static str]);
+
+    /// The single filters of "Examples of lifecycle policies" and the wildcards of "Lifecycle policy evaluation rules".
+    #[test]
+    fn aws_examples_on_single_filters() {
+        let table: [Example; 6] = [
+            (patterns(1, &["prod*"], pushed(14)), &[("prod", 15), ("prod1", 14), ("production-team1", 30), ("dev", 30)], &["0", "2"]),
+            (tagged(1, "tagPrefixList", &["prod"], pushed(14)), &[("prod", 15), ("repo-production", 15)], &["0"]),
+            (status(1, "untagged", more_than(1)), &[("", 3), ("", 2), ("", 1), ("v1", 9)], &["0", "1"]),
+            (patterns(1, &["*prod*"], more_than(1)), &[("repo-production", 3), ("prod-team", 2), ("prod", 1), ("pro", 9)], &["0", "1"]),
+            (
+                patterns(1, &["*test*1*2*3"], pushed(1)),
+                &[("a-test-123", 2), ("test1x2y3", 2), ("test123z", 2), ("test321", 2)],
+                &["0", "1"],
+            ),
+            (status(1, "any", pushed(1)), &[("prod", 2), ("", 2), ("prod", 1)], &["0", "1"]),
+        ];
+        for (rule, given, expected) in table {
+            let tags = |tag: &'static str| Some(tag).filter(|tag| !tag.is_empty()).into_iter().collect::<Vec<_>>();
+            let images: Vec<Image> = given.iter().enumerate().map(|(n, (tag, days))| image(&n.to_string(), &tags(tag), *days)).collect();
+            assert_eq!(expired(&policy(std::slice::from_ref(&rule)), &images), expected, "{rule}");
+        }
     }
 
     #[test]
@@ -1280,12 +1317,19 @@ mod tests {
 
         #[test]
         fn a_release_never_expires_under_protected(
-            release in prop::sample::select(vec!["latest", "main", "master", "v2", "release-1", "prod", "stable", "1.2.3"]),
+            release in "(latest|main|master|(release|prod|stable|v[0-9]|[0-9]{1,4}[.][0-9]{1,2}[.][0-9])[a-z0-9._-]{0,9})",
             images in any_images(),
         ) {
             let mut images = images;
+            prop_assert!(is_protected(&release));
             images.iter_mut().for_each(|image| image.tags.push(release.to_owned()));
             prop_assert_eq!(expired(&LifecyclePolicy::protected(), &images), [""; 0]);
+        }
+
+        #[test]
+        fn what_is_protected_is_kept_by_the_profile(tag in "[a-z0-9.]{1,3}[a-z0-9._-]{0,12}") {
+            let images = [image("i", &[&tag, "0a1b2c3"], 30)];
+            prop_assert!(!images[0].is_protected() || expired(&LifecyclePolicy::protected(), &images).is_empty());
         }
 
         #[test]

@@ -5,7 +5,9 @@
 //! - Nothing here knows HTTP, SQL or the AWS SDK.
 
 pub mod app;
+pub mod audit;
 pub mod credential;
+pub mod drift;
 pub mod event;
 pub mod fields;
 pub mod job;
@@ -13,7 +15,9 @@ pub mod lifecycle;
 pub mod names;
 pub mod plan;
 pub mod policy;
+pub mod protected_tag;
 pub mod role;
 pub mod rotation;
+pub mod simulation;
 pub mod spec;
 pub mod task;

@@ -128,7 +128,7 @@ pub struct AppSpec {
     #[serde(default)]
     pub drift: DriftMode,
     /// The age at which its access key is rotated by itself.
-    #[serde(default, with = "humantime_serde")]
+    #[serde(default, with = "humantime_serde", skip_serializing_if = "Option::is_none")]
     pub rotate_after: Option<Duration>,
 }
 
@@ -426,7 +426,8 @@ fn parse_age(text: &str) -> Result<Duration, &'static str> {
     age.ok_or("must be an age such as 90d, from 1h to 3650d")
 }
 
-fn region_in(place: &Place<'_>, text: &str) -> Result<Region, NameError> {
+/// A region of the partition that specs are filled in for.
+pub(super) fn region_in(place: &Place<'_>, text: &str) -> Result<Region, NameError> {
     let region = Region::parse(text)?;
     let partition = match text {
         _ if text.starts_with("cn-") => "aws-cn",
@@ -531,7 +532,7 @@ mod tests {
                 "buckets": [{"name": "acme-shop-media-123456789012", "region": "us-west-2",
                              "upload_origins": ["https://acme-shop.herokuapp.com"]}],
                 "repositories": [{"name": "acme-shop", "region": "us-west-2", "lifecycle": "guide"}],
-                "access_key": true, "on_existing": "fail", "tags": {}
+                "access_key": true, "on_existing": "fail", "tags": {}, "protected": false, "drift": "report"
             })
         );
     }
@@ -539,7 +540,8 @@ mod tests {
     #[test]
     fn a_spec_written_out_parses_back() {
         let spec = parse(json!({"name": "a1", "media_access": "scoped", "tags": {"team": "shop"}, "access_key": false,
-            "on_existing": "adopt", "repositories": [{"region": "eu-west-1", "lifecycle": "protected"}],
+            "on_existing": "adopt", "protected": true, "drift": "repair", "rotate_after": "90d",
+            "repositories": [{"region": "eu-west-1", "lifecycle": "protected"}],
             "buckets": [{"name": "one-bucket", "upload_origins": []}, {"name": "two-bucket", "region": "us-east-1"}]}))
         .unwrap();
         assert_eq!(parse(serde_json::to_value(&spec).unwrap()).unwrap(), spec);

@@ -111,6 +111,15 @@ impl Task {
         }
     }
 
+    /// The same, by which images with protected tags may expire.
+    #[must_use]
+    pub fn accepting_expiry(mut self) -> Self {
+        if let Self::Onboard { accept_expiry } | Self::Update { accept_expiry, .. } | Self::Repair { accept_expiry, .. } = &mut self {
+            *accept_expiry = true;
+        }
+        self
+    }
+
     /// Keys of tags that it takes off.
     pub fn dropped_tags(&self) -> BTreeSet<String> {
         match self {
@@ -199,13 +208,5 @@ impl Removal {
         stays.buckets.retain(|bucket| !self.buckets.contains(bucket.name.as_str()));
         stays.repositories.retain(|repository| !self.repositories.contains(&repository.place()));
         stays
-    }
-
-    /// What of them goes.
-    pub fn going(&self, spec: &AppSpec, before: &Retained) -> Retained {
-        let mut goes = before.after(spec, &Retained::default().as_spec(spec));
-        goes.buckets.retain(|bucket| self.buckets.contains(bucket.name.as_str()));
-        goes.repositories.retain(|repository| self.repositories.contains(&repository.place()));
-        goes
     }
 }

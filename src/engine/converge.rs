@@ -105,19 +105,24 @@ async fn apply_all<R: Resource>(
 ) -> Result<Applied, Fault> {
     for change in changes {
         stop_if_interrupted(report)?;
-        let applied = resource.apply(cx, change).await?;
+        let applied = resource.apply(cx, change).await;
         let calls = cx.calls.take();
         match applied {
-            Applied::MetExisting => return Ok(Applied::MetExisting),
-            Applied::Done if change.action() == Action::None => {}
-            Applied::Done => {
+            Ok(Applied::Done) if change.action() != Action::None => {
                 turn.changes.push(change.to_string());
                 report.tell(Happening::ChangeApplied { resource: resource.id(), change: change.to_string(), calls });
             }
-            Applied::More => {
-                report.tell(Happening::StepProgress { resource: resource.id(), message: change.to_string(), calls });
-                return Ok(Applied::More);
+            Ok(Applied::More) => report.tell(Happening::StepProgress { resource: resource.id(), message: change.to_string(), calls }),
+            // What was called is told of also where the change is not done by it.
+            _ if !calls.is_empty() => {
+                let message = format!("{change}: not finished");
+                report.tell(Happening::StepProgress { resource: resource.id(), message, calls });
             }
+            _ => {}
+        }
+        match applied? {
+            Applied::Done => {}
+            not_done => return Ok(not_done),
         }
     }
     Ok(Applied::Done)

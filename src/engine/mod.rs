@@ -9,8 +9,11 @@
 mod backoff;
 mod converge;
 pub mod credentials;
+mod drift;
 mod preview;
+pub mod repositories;
 pub mod rotation;
+mod survey;
 mod tasks;
 mod walk;
 
@@ -20,10 +23,13 @@ use futures::future::BoxFuture;
 
 use crate::domain::event::Happening;
 use crate::domain::job::Trouble;
+use crate::export::shell::Command;
 use crate::resources::{Conventions, Cx, Fault, Resource, ResourceId, Want};
 
 pub use backoff::full_jitter;
+pub use drift::look;
 pub use preview::{Preview, plan};
+pub use survey::{Portable, Survey};
 pub use tasks::nodes;
 pub use walk::{Verdict, walk};
 
@@ -74,6 +80,13 @@ pub trait Node: Send + Sync {
     fn converge<'a>(&'a self, cx: &'a Cx, deadline: crate::clock::Timestamp, report: &'a dyn Report) -> BoxFuture<'a, Outcome>;
     /// Says what would be changed.
     fn preview<'a>(&'a self, cx: &'a Cx) -> BoxFuture<'a, Preview>;
+    /// Looks at it, for an export.
+    fn survey<'a>(&'a self, cx: &'a Cx) -> BoxFuture<'a, Result<Survey, Fault>>;
+    /// The commands that would make it where nothing is.
+    ///
+    /// # Errors
+    /// When it could never be made.
+    fn commands(&self) -> Result<Vec<Command>, Fault>;
 }
 
 /// A resource of a known kind, as a node.
@@ -107,5 +120,13 @@ impl<R: Resource> Node for Typed<R> {
 
     fn preview<'a>(&'a self, cx: &'a Cx) -> BoxFuture<'a, Preview> {
         Box::pin(async move { preview::preview(&self.resource, &cx.wanting(self.want)).await })
+    }
+
+    fn survey<'a>(&'a self, cx: &'a Cx) -> BoxFuture<'a, Result<Survey, Fault>> {
+        Box::pin(survey::survey(&self.resource, cx))
+    }
+
+    fn commands(&self) -> Result<Vec<Command>, Fault> {
+        survey::commands(&self.resource)
     }
 }

@@ -51,10 +51,13 @@ pub async fn preview<R: Resource>(resource: &R, cx: &Cx) -> Preview {
 
 async fn changes<R: Resource>(resource: &R, cx: &Cx) -> Result<Preview, Fault> {
     let seen = look(resource, cx).await?;
-    let planned = planned(resource, cx, seen.as_ref())?;
-    let mut warnings = planned.warnings;
-    warnings.extend(resource.foresee(cx, &planned.changes).await?);
+    let foreseen = resource.foresee(cx, seen.as_ref()).await?;
     let id = resource.id();
+    let planned = match planned(resource, cx, seen.as_ref()) {
+        Ok(planned) => planned,
+        Err(fault) => return Ok(Preview { changes: vec![stands_in_the_way(&id, &fault)], warnings: foreseen }),
+    };
+    let warnings = planned.warnings.into_iter().chain(foreseen).collect();
     let mut changes: Vec<PlannedChange> = planned.changes.iter().map(|change| planned_change(&id, change)).collect();
     if changes.is_empty() {
         let detail = match cx.want {

@@ -2,18 +2,21 @@
 //!
 //! Invariant: a job and its plan walk the same nodes.
 
+use std::collections::BTreeSet;
+
 use super::{Node, Typed};
 use crate::domain::app::App;
-use crate::domain::spec::AppSpec;
-use crate::domain::task::{Removal, Task};
+use crate::domain::spec::{AppSpec, MediaAccess};
+use crate::domain::task::{Removal, Retained, Task};
 use crate::resources::access_key::{AccessKey, KeyGoal};
 use crate::resources::attachment::Attachment;
-use crate::resources::{Conventions, Want, graph};
+use crate::resources::{Conventions, ResourceId, Want, graph, stray};
 
 /// What a task of an app walks, given the app's record: `spec` is what it is to have.
 pub fn nodes(task: &Task, app: Option<&App>, spec: &AppSpec, c: &Conventions) -> Vec<Box<dyn Node>> {
     match task {
-        Task::Onboard { .. } | Task::Repair { .. } => graph(spec, c, Want::Present),
+        Task::Onboard { .. } => graph(spec, c, Want::Present),
+        Task::Repair { remove, .. } => of_repair(remove, spec, c),
         Task::Update { remove, .. } => of_update(*remove, app, spec, c),
         Task::Rotate { known_keys, replace, force, .. } => {
             key(spec, KeyGoal::Another { known_keys: known_keys.clone(), replace: replace.clone(), force: *force })
@@ -25,6 +28,13 @@ pub fn nodes(task: &Task, app: Option<&App>, spec: &AppSpec, c: &Conventions) ->
         Task::Restore => of_restore(app.and_then(|app| app.removal.as_ref()), spec, c),
         Task::Remove => of_removal(app, spec, c),
     }
+}
+
+/// What the spec asks for; then what was asked to be removed goes.
+fn of_repair(remove: &BTreeSet<String>, spec: &AppSpec, c: &Conventions) -> Vec<Box<dyn Node>> {
+    let mut nodes = graph(spec, c, Want::Present);
+    nodes.extend(remove.iter().filter_map(|id| stray::node(id, spec, c)));
+    nodes
 }
 
 fn key(spec: &AppSpec, goal: KeyGoal) -> Vec<Box<dyn Node>> {
@@ -45,17 +55,22 @@ fn of_update(remove: bool, app: Option<&App>, spec: &AppSpec, c: &Conventions) -
     let mut nodes = graph(spec, c, Want::Present);
     nodes.extend(Attachment::of_other_mode(spec, c).map(absent));
     if let (true, Some(app)) = (remove, app) {
-        let retained = app.retained.after(&app.spec, spec);
-        let before = AppSpec { access_key: true, ..retained.as_spec(spec) };
-        let other_mode = AppSpec { media_access: spec.media_access.other(), ..before.clone() };
-        let gone = graph(&before, c, Want::Absent).into_iter().chain(graph(&other_mode, c, Want::Absent));
-        for node in gone {
+        let mut before = app.retained.after(&app.spec, spec).as_spec(spec);
+        before.buckets.extend(spec.buckets.iter().cloned());
+        add_absent(&mut nodes, &AppSpec { access_key: true, ..before }, c);
+    }
+    nodes
+}
+
+/// What an app with this spec has, by either media policy, is to go, but for what is in the graph already.
+fn add_absent(nodes: &mut Vec<Box<dyn Node>>, spec: &AppSpec, c: &Conventions) {
+    for media_access in [spec.media_access, spec.media_access.other()] {
+        for node in graph(&AppSpec { media_access, ..spec.clone() }, c, Want::Absent) {
             if !nodes.iter().any(|there| there.id() == node.id()) {
                 nodes.push(node);
             }
         }
     }
-    nodes
 }
 
 /// What the spec asks for, with the keys on that were switched off for the removal.
@@ -69,13 +84,15 @@ fn of_restore(removal: Option<&Removal>, spec: &AppSpec, c: &Conventions) -> Vec
 
 /// Everything of the app's but the buckets and repositories that are retained.
 fn of_removal(app: Option<&App>, spec: &AppSpec, c: &Conventions) -> Vec<Box<dyn Node>> {
-    let going = app.and_then(|app| Some(app.removal.as_ref()?.going(&app.spec, &app.retained))).unwrap_or_default();
-    let own = AppSpec { access_key: true, ..going.as_spec(spec) };
-    let mut nodes = graph(&own, c, Want::Absent);
-    for node in graph(&AppSpec { media_access: spec.media_access.other(), ..own }, c, Want::Absent) {
-        if !nodes.iter().any(|there| there.id() == node.id()) {
-            nodes.push(node);
-        }
-    }
+    let Some((app, removal)) = app.and_then(|app| Some((app, app.removal.as_ref()?))) else { return Vec::new() };
+    let all = app.retained.after(&app.spec, &Retained::default().as_spec(spec));
+    let mut nodes = Vec::new();
+    add_absent(&mut nodes, &AppSpec { access_key: true, ..all.as_spec(spec) }, c);
+    let ids = |data: &Retained| -> BTreeSet<ResourceId> {
+        let spec = AppSpec { media_access: MediaAccess::Shared, ..data.as_spec(spec) };
+        graph(&spec, c, Want::Absent).iter().map(|node| node.id()).collect()
+    };
+    let (stays, without_data) = (ids(&removal.retained(&app.spec, &app.retained)), ids(&Retained::default()));
+    nodes.retain(|node| !stays.contains(&node.id()) || without_data.contains(&node.id()));
     nodes
 }

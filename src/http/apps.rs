@@ -7,16 +7,16 @@ use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use ulid::Ulid;
 
 use super::answer;
 use super::auth::{Operator, Viewer};
 use super::body::{AppPath, Id, IdempotencyText, JsonBody, Params, idempotency_key};
 use super::change::{parse_change, plan_of_change};
+use super::drift::parse_repair;
 use super::page::{Cursor, Page};
 use super::problem::{ApiError, Problem};
-use crate::aws::account::PATIENCE;
 use crate::domain::app::{App, AppState, AppSummary};
+use crate::domain::drift::RepairRequest;
 use crate::domain::fields::FieldError;
 use crate::domain::job::Job;
 use crate::domain::names::{AccountName, AppName};
@@ -24,11 +24,10 @@ use crate::domain::plan::Plan;
 use crate::domain::spec::{AppRequest, AppSpec};
 use crate::domain::task::Task;
 use crate::engine::{self, Node};
-use crate::resources::access_key::KeyRecords;
-use crate::resources::{Cx, Timing, Want};
+use crate::resources::Cx;
 use crate::service::Service;
 use crate::store::{AppFilter, Ask, NewApp, Refusal, fingerprint};
-use crate::worker::RecordsOnly;
+use crate::worker;
 
 /// Onboards an app: user, access key, media policy, buckets, repositories.
 ///
@@ -92,6 +91,7 @@ async fn dry_run_of(service: &Service, task: &Task, body: &serde_json::Value) ->
         ("cursor" = Option<Id>, Query, description = "The next_cursor of the page before"),
         ("account" = Option<AccountName>, Query, description = "Apps of this account"),
         ("state" = Option<AppState>, Query, description = "Apps in this state"),
+        ("drifted" = Option<bool>, Query, description = "Apps whose last look for drift found some, or found none"),
         ("q" = Option<String>, Query, description = "Apps with this text in their name", max_length = 64, pattern = "^[^\\x00]*$"),
     ),
     responses(
@@ -105,10 +105,11 @@ pub async fn list(State(service): State<Arc<Service>>, _: Viewer, mut params: Pa
     let cursor = Cursor::of(&mut params);
     let account = params.take("account", AccountName::parse).map(|name| name.to_string());
     let state = params.take("state", |text| text.parse::<AppState>().map_err(|_| "is not a state of an app"));
+    let drifted = params.take("drifted", |text| text.parse::<bool>().map_err(|_| "must be true or false"));
     let query =
         params.take("q", |text| if text.chars().count() <= 64 { Ok(text.to_owned()) } else { Err("must be at most 64 characters") });
     params.finish()?;
-    let filter = AppFilter { account, state, query, after: cursor.from, limit: cursor.probe() };
+    let filter = AppFilter { account, state, drifted, query, after: cursor.from, limit: cursor.probe() };
     let found = service.store.apps(&filter).await?;
     Ok(Json(cursor.page(found, |app| app.id, |app| app.summary)))
 }
@@ -202,16 +203,19 @@ pub async fn plan(
     params(
         ("app" = AppName, Path, description = "The app's name"),
         ("accept_expiry" = Option<bool>, Query, description = "Let images with protected tags expire by the lifecycle policy"),
-        ("Idempotency-Key" = Option<IdempotencyText>, Header, description = "The same key gives the same answer for 24 hours"),
+        ("Idempotency-Key" = Option<IdempotencyText>, Header, description = "The same key and body give the same answer for 24 hours"),
     ),
+    request_body(content = Option<RepairRequest>, description = "Absent: nothing is removed"),
     responses(
         (status = 202, description = "The job", body = Job, headers(("Location" = String, description = "The job's address"), ("Retry-After" = u32, description = "Seconds"))),
-        (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "Not JSON, or wrong parameters", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "Takes the role operator", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such app", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "A job is at work on the app", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "A reused Idempotency-Key", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "More than 64 KiB", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "Not application/json", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Fields that will not do, or a reused Idempotency-Key", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -222,14 +226,24 @@ pub async fn repair(
     mut params: Params,
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
+    body: JsonBody,
 ) -> Result<Response, ApiError> {
     let accept_expiry = params.flag("accept_expiry");
     params.finish()?;
     let app = live(&service, &name).await?;
-    let key = idempotency_key(&headers, &caller, format!("POST {}", uri.path()), &[uri.query().unwrap_or_default().as_bytes()])?;
-    let task = Task::Repair { remove: BTreeSet::new(), accept_expiry };
+    let query = uri.query().unwrap_or_default().as_bytes();
+    let parts: &[&[u8]] = if body.value.is_some() { &[query, &body.bytes] } else { &[query] };
+    let key = idempotency_key(&headers, &caller, format!("POST {}", uri.path()), parts)?;
+    let task = Task::Repair { remove: removed_by(&service, &app, &body)?, accept_expiry };
     let steps = steps_of(&service, &task, Some(&app), &app.spec)?;
     answer::accepted(service.store.ask(Ask::new(app.spec.name, task, steps, caller.name), key).await??)
+}
+
+/// What a repair with this body removes from the app's user.
+fn removed_by(service: &Service, app: &App, body: &JsonBody) -> Result<BTreeSet<String>, ApiError> {
+    let Some(body) = &body.value else { return Ok(BTreeSet::new()) };
+    let account = service.account(&app.spec.account).ok_or(ApiError::NoSuch("such account"))?;
+    parse_repair(body, &app.spec, &service.conventions(&account))
 }
 
 /// The spec that a body asks for, in an account that is registered.
@@ -254,34 +268,18 @@ fn left_out(app: Option<&App>, walked: &[Box<dyn Node>]) -> Vec<String> {
     left.map(|id| format!("{id} is not in this spec; it stays in AWS as it is.")).collect()
 }
 
+/// What looks at an app's things work with: nothing is written, and nothing remembered is believed.
+pub(super) async fn looking(service: &Service, spec: &AppSpec, app: Option<&App>) -> Result<Cx, ApiError> {
+    let account = service.account(&spec.account).ok_or(ApiError::NoSuch("such account"))?;
+    let task = Task::Repair { remove: BTreeSet::new(), accept_expiry: false };
+    Ok(worker::looking(service, account, &task, spec, app).await?)
+}
+
 /// What a job with this task would do now.
 pub(super) async fn plan_of(service: &Service, task: &Task, spec: &AppSpec, app: Option<&App>) -> Result<Plan, ApiError> {
     let account = service.account(&spec.account).ok_or(ApiError::NoSuch("such account"))?;
-    let (records, recorded) = match app {
-        Some(app) => (service.store.key_records(app.id).await?, service.store.made_by(app.id).await?),
-        None => (KeyRecords::default(), BTreeSet::new()),
-    };
-    // A plan looks afresh: what is remembered of shared things could be wrong by now.
-    account.forget();
     let nodes = engine::nodes(task, app, spec, &service.conventions(&account));
-    let cx = Cx {
-        account,
-        app: spec.name.clone(),
-        job: Ulid::nil(),
-        accepted_at: service.clock.now(),
-        on_existing: spec.on_existing,
-        untouched: false,
-        interrupted: Arc::default(),
-        recorded: Arc::new(recorded),
-        keys: Arc::new(RecordsOnly(records)),
-        clock: service.clock.clone(),
-        timing: Timing { turn: PATIENCE, ..service.timing },
-        made: Arc::default(),
-        want: Want::Present,
-        remove_adopted: app.and_then(|app| app.removal.as_ref()).is_some_and(|removal| removal.adopted),
-        dropped_tags: Arc::new(task.dropped_tags()),
-        calls: Arc::default(),
-    };
+    let cx = worker::looking(service, account, task, spec, app).await?;
     let mut plan = engine::plan(spec, &nodes, &cx).await;
     plan.warnings.extend(left_out(app, &nodes));
     Ok(plan)

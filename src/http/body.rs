@@ -131,6 +131,12 @@ impl Params {
         parse(&text).map_err(|why| self.errors.push(FieldError::new(name, why))).ok()
     }
 
+    /// The parameter parsed into `T`; one that is absent is an error, in the words of an empty one.
+    pub fn required<T, E: Display>(&mut self, name: &str, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
+        self.given.entry(name.into()).or_default();
+        self.take(name, parse)
+    }
+
     /// A yes or no; no when it is absent.
     pub fn flag(&mut self, name: &str) -> bool {
         self.take(name, |text| match text {

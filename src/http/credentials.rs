@@ -28,6 +28,7 @@ use crate::domain::rotation::{Rotation, RotationEvent};
 use crate::domain::task::{KeyTarget, Task};
 use crate::engine::credentials::{SeenKey, look};
 use crate::engine::rotation::{NoStart, is_in_use, start, told};
+use crate::export::dotenv::{Environment, Secret};
 use crate::service::Service;
 use crate::store::{Accepted, AppChange, Ask, ClaimAnswer, CredentialRow, IdempotencyKey, Refusal, RotationChange, UNCLAIMED, fingerprint};
 use crate::worker::rotation::{about_key, beginning, switching};
@@ -428,21 +429,15 @@ fn claim_of(service: &Service, app: &App, row: &CredentialRow, secret: SecretStr
 impl Claim {
     /// The lines of an environment file.
     fn dotenv(&self) -> String {
-        let mut lines = vec![
-            format!("AWS_ACCESS_KEY_ID={}", self.access_key_id),
-            format!("AWS_SECRET_ACCESS_KEY={}", self.secret.expose_secret()),
-            format!("AWS_REGION={}", self.region),
-        ];
-        lines.extend(self.bucket.iter().map(|bucket| format!("S3_BUCKET={bucket}")));
-        if self.buckets.len() > 1 {
-            lines.push(format!("S3_BUCKETS={}", self.buckets.join(",")));
-        }
-        lines.extend(self.repository.iter().map(|uri| format!("ECR_REPOSITORY={uri}")));
-        if self.repositories.len() > 1 {
-            let uris: Vec<&str> = self.repositories.iter().map(|repository| repository.uri.as_str()).collect();
-            lines.push(format!("ECR_REPOSITORIES={}", uris.join(",")));
-        }
-        lines.join("\n") + "\n"
+        let repositories: Vec<String> = self.repositories.iter().map(|repository| repository.uri.clone()).collect();
+        let environment = Environment {
+            access_key_id: Some(&self.access_key_id),
+            secret: Secret::Shown(&self.secret),
+            region: &self.region,
+            buckets: &self.buckets,
+            repositories: &repositories,
+        };
+        environment.dotenv()
     }
 }
 

@@ -12,6 +12,7 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::body::{Id, IdempotencyText};
 use crate::domain::names::AccessKeyId;
+use crate::export::Format;
 
 /// The head of the API's document; routes add themselves.
 #[derive(OpenApi)]
@@ -25,11 +26,13 @@ use crate::domain::names::AccessKeyId;
     security(("token" = [])),
     modifiers(&Bearer),
     // Only parameters are of these, and parameters do not bring theirs along.
-    components(schemas(Id, IdempotencyText, AccessKeyId)),
+    components(schemas(Id, IdempotencyText, AccessKeyId, Format)),
     tags(
         (name = "apps", description = "Apps and what they should have in AWS"),
         (name = "jobs", description = "Asked-for changes, as they go on"),
+        (name = "history", description = "Who did what"),
         (name = "credentials", description = "Access keys, and their secrets once"),
+        (name = "ecr", description = "Image repositories and when their images expire"),
         (name = "tokens", description = "Who may call the API"),
         (name = "service", description = "The service itself"),
     ),

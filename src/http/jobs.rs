@@ -203,7 +203,10 @@ pub async fn cancel(
 /// Lets a job that has ended without success go on from what is there.
 #[utoipa::path(
     post, path = "/v1/jobs/{id}/retry", tag = "jobs", operation_id = "retryJob",
-    params(("id" = Id, Path, description = "The job's id")),
+    params(
+        ("id" = Id, Path, description = "The job's id"),
+        ("accept_expiry" = Option<bool>, Query, description = "Let images with protected tags expire by the lifecycle policy"),
+    ),
     responses(
         (status = 202, description = "The job", body = Job, headers(("Location" = String, description = "The job's address"), ("Retry-After" = u32, description = "Seconds"))),
         (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
@@ -218,10 +221,11 @@ pub async fn retry(
     State(service): State<Arc<Service>>,
     Operator(caller): Operator,
     IdPath(id): IdPath,
-    params: Params,
+    mut params: Params,
 ) -> Result<Response, ApiError> {
+    let accept_expiry = params.flag("accept_expiry");
     params.finish()?;
-    let job = service.store.retry(id, caller.name).await??;
+    let job = service.store.retry(id, caller.name, accept_expiry).await??;
     Ok(with_job(StatusCode::ACCEPTED, &job))
 }
 

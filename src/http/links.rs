@@ -15,18 +15,21 @@ type Parameters = &'static [(&'static str, &'static str)];
 type Target = (&'static str, Parameters);
 
 /// Every link: from each of these answers to each of those operations.
-const LINKS: [(&[From], &[Target]); 8] = [
+const LINKS: [(&[From], &[Target]); 10] = [
     (
         &[
             ("onboardApp", "202"),
+            ("changeApp", "202"),
+            ("removeApp", "202"),
+            ("restoreApp", "202"),
             ("repairApp", "202"),
-            ("cancelJob", "202"),
-            ("retryJob", "202"),
             ("rotateCredentials", "202"),
             ("rollbackRotation", "202"),
             ("activateCredential", "202"),
             ("deactivateCredential", "202"),
             ("deleteCredential", "202"),
+            ("cancelJob", "202"),
+            ("retryJob", "202"),
             ("getJob", "200"),
         ],
         &OF_JOB,
@@ -40,27 +43,26 @@ const LINKS: [(&[From], &[Target]); 8] = [
     (&[("listJobs", "200")], &[("getJob", &[("id", "$response.body#/items/0/id")]), ("listJobs", &NEXT)]),
     (
         &[("listCredentials", "200")],
-        &[
-            ("claimCredential", &KEY),
-            ("activateCredential", &KEY),
-            ("deactivateCredential", &KEY),
-            ("deleteCredential", &KEY),
-            ("rotateCredentials", &[("app", "$request.path.app")]),
-            ("rollbackRotation", &[("app", "$request.path.app")]),
-        ],
+        &[("claimCredential", &OF_KEY), ("deactivateCredential", &OF_KEY), ("activateCredential", &OF_KEY), ("deleteCredential", &OF_KEY)],
+    ),
+    (&[("getHistory", "200")], &[("getHistory", &[("app", "$request.path.app"), ("cursor", "$response.body#/next_cursor")])]),
+    (
+        &[("listAudit", "200")],
+        &[("getHistory", &[("app", "$response.body#/items/0/app"), ("job", "$response.body#/items/0/job")]), ("listAudit", &NEXT)],
     ),
     (&[("createToken", "201")], &[("revokeToken", &[("id", "$response.body#/id")])]),
     (&[("listTokens", "200")], &[("revokeToken", &[("id", "$response.body#/items/0/id")])]),
 ];
 
-const KEY: [(&str, &str); 2] = [("app", "$request.path.app"), ("access_key_id", "$response.body#/items/0/access_key_id")];
 const NEXT: [(&str, &str); 1] = [("cursor", "$response.body#/next_cursor")];
 const ID: [(&str, &str); 1] = [("id", "$response.body#/id")];
 const APP: [(&str, &str); 1] = [("app", "$response.body#/app")];
 const NAME: [(&str, &str); 1] = [("app", "$response.body#/name")];
 
+const OF_KEY: [(&str, &str); 2] = [("app", "$request.path.app"), ("access_key_id", "$response.body#/items/0/access_key_id")];
+
 /// What can be asked with a job.
-const OF_JOB: [Target; 8] = [
+const OF_JOB: [Target; 10] = [
     ("getJob", &[("id", "$response.body#/id"), ("wait", "10s")]),
     ("followJob", &ID),
     ("cancelJob", &ID),
@@ -68,10 +70,25 @@ const OF_JOB: [Target; 8] = [
     ("getApp", &APP),
     ("planApp", &APP),
     ("repairApp", &APP),
+    ("restoreApp", &APP),
     ("listCredentials", &APP),
+    ("getHistory", &[("app", "$response.body#/app"), ("job", "$response.body#/id")]),
 ];
 /// What can be asked with an app.
-const OF_APP: [Target; 3] = [("planApp", &NAME), ("repairApp", &NAME), ("listCredentials", &NAME)];
+const OF_APP: [Target; 12] = [
+    ("planApp", &NAME),
+    ("changeApp", &NAME),
+    ("repairApp", &NAME),
+    ("removeApp", &NAME),
+    ("restoreApp", &NAME),
+    ("lookForDrift", &NAME),
+    ("getDrift", &NAME),
+    ("listCredentials", &NAME),
+    ("rotateCredentials", &NAME),
+    ("rollbackRotation", &NAME),
+    ("getHistory", &NAME),
+    ("exportApp", &[("app", "$response.body#/name"), ("format", "terraform")]),
+];
 
 /// Writes the links into the document.
 pub fn add(api: &mut OpenApi) {

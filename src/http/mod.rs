@@ -13,8 +13,12 @@ mod body;
 mod change;
 mod credentials;
 mod docs;
+mod drift;
+mod ecr;
+mod export;
 mod following;
 mod health;
+mod history;
 mod identity;
 mod jobs;
 mod limits;
@@ -60,7 +64,11 @@ fn calls() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(apps::get, change::change, removal::remove))
         .routes(routes!(apps::plan))
         .routes(routes!(apps::repair))
+        .routes(routes!(drift::get, drift::look))
+        .routes(routes!(history::of_app))
+        .routes(routes!(history::audit))
         .routes(routes!(removal::restore))
+        .routes(routes!(export::export))
         .routes(routes!(credentials::list))
         .routes(routes!(credentials::rotate))
         .routes(routes!(credentials::rollback))
@@ -73,6 +81,7 @@ fn calls() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(jobs::events))
         .routes(routes!(jobs::cancel))
         .routes(routes!(jobs::retry))
+        .routes(routes!(ecr::simulate))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::delete))
         .routes(routes!(identity::get))
@@ -116,7 +125,14 @@ fn cors(service: &Service) -> CorsLayer {
         origins => AllowOrigin::list(origins.iter().filter_map(|origin| origin.parse().ok())),
     };
     let named = HeaderName::from_static;
-    let exposed = [header::LOCATION, header::ETAG, header::RETRY_AFTER, named("x-request-id"), named("idempotent-replayed")];
+    let exposed = [
+        header::LOCATION,
+        header::ETAG,
+        header::RETRY_AFTER,
+        header::CONTENT_DISPOSITION,
+        named("x-request-id"),
+        named("idempotent-replayed"),
+    ];
     let conditions = [header::IF_MATCH, header::IF_NONE_MATCH];
     let sent = [header::AUTHORIZATION, header::CONTENT_TYPE, named("idempotency-key"), named("last-event-id"), named("x-request-id")];
     CorsLayer::new()

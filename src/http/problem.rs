@@ -18,6 +18,7 @@ use crate::domain::fields::FieldError;
 use crate::domain::job::AwsRefusal;
 use crate::domain::names::AppName;
 use crate::domain::role::Role;
+use crate::export::Unseen;
 use crate::resources::Fault;
 use crate::store::{Refusal, StoreError};
 use crate::vault::VaultError;
@@ -126,6 +127,9 @@ pub enum ApiError {
     /// A key is in use, and that was not to be overlooked.
     #[error("the access key is in use: {0}")]
     KeyInUse(String),
+    /// Nobody has looked for drift yet.
+    #[error("nobody has looked at {0} for drift yet")]
+    NoReport(AppName),
     /// A secret that was shown before.
     #[error("the secret of this key was claimed before; it is shown once")]
     AlreadyClaimed,
@@ -135,6 +139,9 @@ pub enum ApiError {
     /// AWS refused.
     #[error(transparent)]
     Aws(#[from] AwsError),
+    /// Something of an app's could not be looked at.
+    #[error(transparent)]
+    Unseen(#[from] Unseen),
     /// The database is in trouble.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -190,6 +197,8 @@ impl ApiError {
             Self::Unconfirmed(_) => {
                 plain(StatusCode::CONFLICT, "confirmation_required").remedy("Ask again with confirm and the app's name, if that is meant.")
             }
+            Self::NoReport(app) => plain(StatusCode::NOT_FOUND, "no_report")
+                .remedy(&format!("POST /v1/apps/{app}/drift looks now; by itself the service looks every SLIPWAY_DRIFT_EVERY.")),
             Self::NoKeySlot(_) => plain(StatusCode::CONFLICT, "no_key_slot")
                 .remedy("Ask again with replace= and the id of the one that nobody uses: it is deleted, and the new key takes its place."),
             Self::KeyInUse(_) => plain(StatusCode::CONFLICT, "key_in_use")
@@ -197,6 +206,7 @@ impl ApiError {
             Self::AlreadyClaimed => plain(StatusCode::GONE, "already_claimed").remedy(ROTATE),
             Self::ClaimExpired => plain(StatusCode::GONE, "claim_expired").remedy(ROTATE),
             Self::Aws(error) => of_aws(error),
+            Self::Unseen(unseen) => of_unseen(unseen),
             Self::Store(_) => plain_internal(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", "the database does not answer")
                 .retryable()
                 .remedy("Try again in a while, with the same Idempotency-Key: a request that was accepted after all is not done twice."),
@@ -275,6 +285,19 @@ fn of_aws(error: &AwsError) -> Problem {
     if let Some(trouble) = fault.trouble() {
         problem.remedy.clone_from(&trouble.remedy);
         problem.retryable = trouble.retryable;
+    }
+    problem
+}
+
+fn of_unseen(unseen: &Unseen) -> Problem {
+    let mut problem = Problem::new(StatusCode::BAD_GATEWAY, "aws_refused", unseen.to_string());
+    match unseen.fault.trouble() {
+        Some(trouble) => {
+            problem.aws.clone_from(&trouble.aws);
+            problem.remedy.clone_from(&trouble.remedy);
+            problem.retryable = trouble.retryable;
+        }
+        None => problem.retryable = true,
     }
     problem
 }

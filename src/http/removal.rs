@@ -66,8 +66,8 @@ pub async fn remove(
     let confirm = params.take("confirm", |text| if text == name.as_str() { Ok(()) } else { Err("must be the app's name") });
     let (adopted, dry_run) = (params.flag("adopted"), params.flag("dry_run"));
     params.finish()?;
-    let app = live(&service, &name).await?;
     let caller = if dry_run { viewer.0 } else { viewer.operator()? };
+    let app = live(&service, &name).await?;
     let now = service.clock.now();
     let removal = Removal {
         buckets,

@@ -120,9 +120,14 @@ pub async fn create(
         (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn delete(State(service): State<Arc<Service>>, _: Admin, IdPath(id): IdPath, params: Params) -> Result<StatusCode, ApiError> {
+pub async fn delete(
+    State(service): State<Arc<Service>>,
+    Admin(caller): Admin,
+    IdPath(id): IdPath,
+    params: Params,
+) -> Result<StatusCode, ApiError> {
     params.finish()?;
-    if service.store.delete_token(id).await? { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::NoSuch("such token")) }
+    if service.store.delete_token(id, &caller.name).await? { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::NoSuch("such token")) }
 }
 
 /// A token's name.

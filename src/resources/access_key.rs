@@ -37,6 +37,7 @@ use crate::domain::names::AppName;
 use crate::domain::plan::Action;
 use crate::domain::spec::{AppSpec, OnExisting};
 use crate::domain::task::KeyTarget;
+use crate::export::{Labels, cloudformation, terraform};
 
 /// Keys that a user can have (IAM quotas); inactive ones count.
 const SLOTS: usize = 2;
@@ -285,6 +286,10 @@ impl Change for AccessKeyChange {
             Self::Create { user, .. } => format!("aws iam create-access-key --user-name {}", aws_cli::word(user.as_str())),
         }
     }
+
+    fn shows_secret(&self) -> bool {
+        matches!(self, Self::Create { .. })
+    }
 }
 
 fn status(active: bool) -> StatusType {
@@ -404,6 +409,14 @@ impl Resource for AccessKey {
             }
         }
         Ok(Applied::Done)
+    }
+
+    fn terraform(&self, seen: &SeenKeys, _labels: &Labels) -> Vec<terraform::Piece> {
+        vec![terraform::Piece::Note(self.told_of(seen))]
+    }
+
+    fn cloudformation(&self, seen: &SeenKeys, _labels: &Labels) -> Vec<cloudformation::Entry> {
+        vec![cloudformation::Entry::Note(self.told_of(seen))]
     }
 }
 
@@ -792,6 +805,15 @@ fn unreadable_answer() -> Fault {
         retryable: true,
         aws: None,
     })
+}
+
+impl AccessKey {
+    /// A key is not exported: without its secret there is nothing that another tool could manage.
+    fn told_of(&self, seen: &SeenKeys) -> String {
+        let ids: Vec<&str> = seen.listed.iter().map(|key| key.id.as_str()).collect();
+        let ids = if ids.is_empty() { "none".to_owned() } else { ids.join(", ") };
+        format!("Access keys are left out, since no secret is exported. The user {} has: {ids}.", self.user)
+    }
 }
 
 #[cfg(test)]

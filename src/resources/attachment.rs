@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use serde_json::json;
+
 use super::permission::Condition;
 use super::{
     Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, aws_cli, policy, user,
@@ -12,6 +14,7 @@ use crate::aws::{Meaning, Service};
 use crate::domain::names::AppName;
 use crate::domain::plan::Action;
 use crate::domain::spec::AppSpec;
+use crate::export::{Labels, cloudformation, terraform};
 
 /// A policy's attachment to a user.
 #[derive(Debug, Clone)]
@@ -111,8 +114,9 @@ impl Resource for Attachment {
                 let named = |p: &aws_sdk_iam::types::AttachedPolicy| {
                     p.policy_name().is_some_and(|name| name.eq_ignore_ascii_case(self.policy.name()))
                 };
-                let attached = answer.attached_policies().iter().find(|policy| named(policy)).and_then(|policy| policy.policy_arn());
-                Ok(attached.map_or(Observation::Absent, |arn| Observation::Ours(arn.to_owned())))
+                let attached = answer.attached_policies().iter().find(|p| named(p));
+                let arn = |p: &aws_sdk_iam::types::AttachedPolicy| p.policy_arn().unwrap_or(&self.default_arn).to_owned();
+                Ok(attached.map_or(Observation::Absent, |p| Observation::Ours(arn(p))))
             }
             Err(error) if error.meaning == Meaning::NotFound => Ok(Observation::Absent),
             Err(error) => Err(error.into()),
@@ -143,6 +147,24 @@ impl Resource for Attachment {
                 Applied::gone(cx.call(Service::Iam, "DetachUserPolicy", call).await)
             }
         }
+    }
+
+    fn terraform(&self, arn: &String, labels: &Labels) -> Vec<terraform::Piece> {
+        let user = terraform::reference(labels, &user::id(&self.user), "aws_iam_user", "name", self.user.as_str());
+        let policy = match self.policy.is_shared() {
+            true => arn.as_str().into(),
+            false => terraform::reference(labels, &self.policy.id(), "aws_iam_policy", "arn", arn),
+        };
+        let attachment = terraform::Thing::new("aws_iam_user_policy_attachment", format!("{}/{arn}", self.user));
+        vec![attachment.set("user", user).set("policy_arn", policy).into()]
+    }
+
+    fn cloudformation(&self, arn: &String, labels: &Labels) -> Vec<cloudformation::Entry> {
+        let policy = match self.policy.is_shared() {
+            true => json!(arn),
+            false => cloudformation::reference(labels, &self.policy.id(), arn),
+        };
+        vec![cloudformation::Entry::Extends { of: user::id(&self.user), property: "ManagedPolicyArns", value: json!([policy]) }]
     }
 }
 

@@ -26,6 +26,7 @@ use crate::domain::job::{Trouble, TroubleCode};
 use crate::domain::names::{BucketName, Region};
 use crate::domain::plan::Action;
 use crate::domain::spec::{AppSpec, BucketSpec};
+use crate::export::{Labels, cloudformation, terraform};
 
 /// How long a browser may keep the answer to a preflight request, in seconds: the guide's.
 const MAX_AGE_SECONDS: i32 = 3000;
@@ -60,7 +61,11 @@ pub struct SeenBucket {
     tags: Tags,
     made_by_us: bool,
     blocked: bool,
+    /// The same, setting by setting.
+    block: Value,
     owner_enforced: bool,
+    /// The same, in S3's words.
+    ownership: Value,
     cors: Vec<Cors>,
     /// Tags that the spec does not name any more.
     dropped: Vec<String>,
@@ -84,12 +89,19 @@ pub struct Contents {
 pub enum BucketChange {
     /// `CreateBucket`, with ownership and tags in the call.
     Create(BucketName, Region, Tags),
-    /// `PutBucketOwnershipControls`: no ACL counts any more.
-    EnforceOwnership(BucketName),
-    /// `PutPublicAccessBlock`, all four.
-    BlockPublicAccess(BucketName),
-    /// `PutBucketTagging`, which replaces all tags: these are all.
-    Tag(BucketName, Tags),
+    /// `PutBucketOwnershipControls`: no ACL counts any more. With what is set now.
+    EnforceOwnership(BucketName, Value),
+    /// `PutPublicAccessBlock`, all four. With what is set now.
+    BlockPublicAccess(BucketName, Value),
+    /// `PutBucketTagging`, which replaces all tags.
+    Tag {
+        /// The bucket.
+        bucket: BucketName,
+        /// The tags that are there.
+        before: Tags,
+        /// All that will be.
+        after: Tags,
+    },
     /// `DeleteObjects`: versions of objects and delete markers, a thousand at most.
     DeleteObjects {
         /// The bucket.
@@ -125,9 +137,9 @@ impl fmt::Display for BucketChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Create(name, region, _) => write!(f, "create bucket {name} in {region}"),
-            Self::EnforceOwnership(name) => write!(f, "disable ACLs on bucket {name}"),
-            Self::BlockPublicAccess(name) => write!(f, "block public access to bucket {name}"),
-            Self::Tag(name, _) => write!(f, "tag bucket {name}"),
+            Self::EnforceOwnership(name, _) => write!(f, "disable ACLs on bucket {name}"),
+            Self::BlockPublicAccess(name, _) => write!(f, "block public access to bucket {name}"),
+            Self::Tag { bucket, .. } => write!(f, "tag bucket {bucket}"),
             Self::SetCors { bucket, .. } => write!(f, "set CORS of bucket {bucket}"),
             Self::DeleteObjects { bucket, versions, more } => {
                 let more = if *more { ", and there is more" } else { "" };
@@ -144,13 +156,15 @@ impl Change for BucketChange {
         match self {
             Self::Create(..) => Action::Create,
             Self::DeleteObjects { .. } | Self::AbortUpload { .. } | Self::Delete(_) => Action::Delete,
-            Self::EnforceOwnership(_) | Self::BlockPublicAccess(_) | Self::Tag(..) | Self::SetCors { .. } => Action::Update,
+            Self::EnforceOwnership(..) | Self::BlockPublicAccess(..) | Self::Tag { .. } | Self::SetCors { .. } => Action::Update,
         }
     }
 
     fn before(&self) -> Option<Value> {
         match self {
             Self::SetCors { before, .. } if !before.is_empty() => Some(cors_document(before)),
+            Self::Tag { before, .. } => Some(json!({"tags": before})),
+            Self::EnforceOwnership(_, before) | Self::BlockPublicAccess(_, before) if !before.is_null() => Some(before.clone()),
             _ => None,
         }
     }
@@ -160,9 +174,9 @@ impl Change for BucketChange {
             Self::Create(name, region, tags) => {
                 json!({"name": name, "region": region, "object_ownership": "BucketOwnerEnforced", "tags": tags})
             }
-            Self::EnforceOwnership(_) => json!({"object_ownership": "BucketOwnerEnforced"}),
-            Self::BlockPublicAccess(_) => public_access_block_document(),
-            Self::Tag(_, tags) => json!({"tags": tags}),
+            Self::EnforceOwnership(..) => json!({"object_ownership": "BucketOwnerEnforced"}),
+            Self::BlockPublicAccess(..) => public_access_block_document([true; 4]),
+            Self::Tag { after, .. } => json!({"tags": after}),
             Self::SetCors { after, .. } => cors_document(after),
             Self::DeleteObjects { .. } | Self::AbortUpload { .. } | Self::Delete(_) => return None,
         })
@@ -187,18 +201,18 @@ impl Change for BucketChange {
                 aws_cli::word(upload)
             ),
             Self::Delete(name) => format!("aws s3api delete-bucket --bucket {name}"),
-            Self::EnforceOwnership(name) => {
+            Self::EnforceOwnership(name, _) => {
                 format!(
                     "aws s3api put-bucket-ownership-controls --bucket {name} --ownership-controls 'Rules=[{{ObjectOwnership=BucketOwnerEnforced}}]'"
                 )
             }
-            Self::BlockPublicAccess(name) => format!(
+            Self::BlockPublicAccess(name, _) => format!(
                 "aws s3api put-public-access-block --bucket {name} --public-access-block-configuration \
                  BlockPublicAcls=true,IgnorePublicAcls=true,BlockPublicPolicy=true,RestrictPublicBuckets=true"
             ),
-            Self::Tag(name, tags) => {
-                let set: Vec<Value> = tags.iter().map(|(k, v)| json!({"Key": k, "Value": v})).collect();
-                format!("aws s3api put-bucket-tagging --bucket {name} --tagging {}", aws_cli::document(&json!({"TagSet": set})))
+            Self::Tag { bucket, after, .. } => {
+                let set: Vec<Value> = after.iter().map(|(k, v)| json!({"Key": k, "Value": v})).collect();
+                format!("aws s3api put-bucket-tagging --bucket {bucket} --tagging {}", aws_cli::document(&json!({"TagSet": set})))
             }
             Self::SetCors { bucket, after, .. } => {
                 format!("aws s3api put-bucket-cors --bucket {bucket} --cors-configuration {}", aws_cli::document(&cors_document(after)))
@@ -273,15 +287,25 @@ impl Resource for Bucket {
         if cx.want == Want::Absent {
             return self.see_to_delete(cx, region).await;
         }
-        let (tags, blocked, owner_enforced, cors) =
+        let (tags, block, ownership, cors) =
             tokio::try_join!(self.see_tags(cx), self.see_block(cx), self.see_ownership(cx), self.see_cors(cx))?;
         if tags.is_empty() && self.is_from_this_job(cx).await? {
             cx.note_made_by_us(&self.id());
         }
         let made_by_us = ownership::is_made_by_us(cx, &self.id(), &tags);
         let dropped = ownership::dropped(cx, &tags);
-        let seen =
-            SeenBucket { region, tags: tags.clone(), made_by_us, blocked, owner_enforced, cors, dropped, contents: Contents::default() };
+        let seen = SeenBucket {
+            region,
+            tags: tags.clone(),
+            made_by_us,
+            blocked: block == [true; 4],
+            block: public_access_block_document(block),
+            owner_enforced: ownership == ObjectOwnership::BucketOwnerEnforced,
+            ownership: json!({"object_ownership": ownership.as_str()}),
+            cors,
+            dropped,
+            contents: Contents::default(),
+        };
         Ok(ownership::sort(cx, &self.id(), &tags, seen))
     }
 
@@ -290,23 +314,23 @@ impl Resource for Bucket {
         let Some(seen) = seen else {
             return Ok(Changes::of(vec![
                 BucketChange::Create(name.clone(), self.spec.region.clone(), self.tags.clone()),
-                BucketChange::BlockPublicAccess(name.clone()),
+                BucketChange::BlockPublicAccess(name.clone(), Value::Null),
                 BucketChange::SetCors { bucket: name, before: Vec::new(), after: self.wanted_cors() },
             ]));
         };
         let mut changes = Vec::new();
         if !seen.blocked {
-            changes.push(BucketChange::BlockPublicAccess(name.clone()));
+            changes.push(BucketChange::BlockPublicAccess(name.clone(), seen.block.clone()));
         }
         if !seen.owner_enforced {
-            changes.push(BucketChange::EnforceOwnership(name.clone()));
+            changes.push(BucketChange::EnforceOwnership(name.clone(), seen.ownership.clone()));
         }
         let missing = ownership::missing(&self.tags, &seen.tags, seen.made_by_us);
         if !missing.is_empty() || !seen.dropped.is_empty() {
             let mut tags = seen.tags.clone();
             tags.extend(missing);
             tags.retain(|key, _| !seen.dropped.contains(key));
-            changes.push(BucketChange::Tag(name.clone(), tags));
+            changes.push(BucketChange::Tag { bucket: name.clone(), before: seen.tags.clone(), after: tags });
         }
         let after = self.cors_over(seen);
         if !same_cors(&after, &seen.cors) {
@@ -337,15 +361,15 @@ impl Resource for Bucket {
             BucketChange::AbortUpload { key, upload, .. } => self.abort_upload(cx, key, upload).await,
             BucketChange::Delete(_) => self.delete(cx).await,
             BucketChange::Create(_, region, tags) => self.create(cx, region, &ownership::on_creation(cx, tags)).await,
-            BucketChange::EnforceOwnership(_) => self.enforce_ownership(cx).await,
-            BucketChange::BlockPublicAccess(_) => self.block_public_access(cx).await,
-            BucketChange::Tag(_, tags) => self.put_tags(cx, tags).await,
+            BucketChange::EnforceOwnership(..) => self.enforce_ownership(cx).await,
+            BucketChange::BlockPublicAccess(..) => self.block_public_access(cx).await,
+            BucketChange::Tag { after, .. } => self.put_tags(cx, after).await,
             BucketChange::SetCors { after, .. } => self.put_cors(cx, after).await,
         }
     }
 
-    async fn foresee(&self, cx: &Cx, changes: &[BucketChange]) -> Result<Vec<String>, Fault> {
-        if !changes.iter().any(|change| matches!(change, BucketChange::Delete(_))) {
+    async fn foresee(&self, cx: &Cx, seen: Option<&SeenBucket>) -> Result<Vec<String>, Fault> {
+        if cx.want == Want::Present || seen.is_none() {
             return Ok(Vec::new());
         }
         let (versions, bytes, all) = self.count(cx).await?;
@@ -355,6 +379,44 @@ impl Resource for Bucket {
 
     fn arn(&self, _conventions: &Conventions) -> Option<String> {
         Some(format!("arn:{}:s3:::{}", self.partition, self.spec.name))
+    }
+
+    fn terraform(&self, seen: &SeenBucket, labels: &Labels) -> Vec<terraform::Piece> {
+        let bucket = terraform::reference(labels, &self.id(), "aws_s3_bucket", "id", self.name());
+        let thing = |kind| terraform::Thing::new(kind, self.name()).at(&self.spec.region);
+        let setting = |kind| thing(kind).set("bucket", bucket.clone());
+        let mut pieces: Vec<terraform::Piece> = vec![thing("aws_s3_bucket").set("bucket", self.name()).tags(&seen.tags).into()];
+        if seen.blocked {
+            let block = setting("aws_s3_bucket_public_access_block").set("block_public_acls", true).set("ignore_public_acls", true);
+            pieces.push(block.set("block_public_policy", true).set("restrict_public_buckets", true).into());
+        }
+        if seen.owner_enforced {
+            let rule = hcl::Block::builder("rule").add_attribute(("object_ownership", "BucketOwnerEnforced")).build();
+            pieces.push(setting("aws_s3_bucket_ownership_controls").block(rule).into());
+        }
+        if !seen.cors.is_empty() {
+            let rules = seen.cors.iter().map(Cors::hcl);
+            pieces.push(rules.fold(setting("aws_s3_bucket_cors_configuration"), terraform::Thing::block).into());
+        }
+        pieces.extend(self.told_openings(seen).map(terraform::Piece::Note));
+        pieces
+    }
+
+    fn cloudformation(&self, seen: &SeenBucket, _labels: &Labels) -> Vec<cloudformation::Entry> {
+        let mut bucket = cloudformation::Thing::new("AWS::S3::Bucket", "BucketName", self.name()).at(&self.spec.region);
+        bucket = bucket.set("BucketName", self.name()).tags(&seen.tags);
+        if seen.blocked {
+            bucket = bucket.set("PublicAccessBlockConfiguration", public_access_block_document([true; 4]));
+        }
+        if seen.owner_enforced {
+            bucket = bucket.set("OwnershipControls", json!({"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}));
+        }
+        if !seen.cors.is_empty() {
+            let rules: Vec<Value> = seen.cors.iter().map(Cors::template).collect();
+            bucket = bucket.set("CorsConfiguration", json!({"CorsRules": rules}));
+        }
+        let notes = self.told_openings(seen).map(cloudformation::Entry::Note);
+        std::iter::once(cloudformation::Entry::Thing(bucket)).chain(notes).collect()
     }
 }
 
@@ -484,24 +546,24 @@ impl Bucket {
         Ok(answer.map(|a| a.tag_set.into_iter().map(|tag| (tag.key, tag.value)).collect()).unwrap_or_default())
     }
 
-    async fn see_block(&self, cx: &Cx) -> Result<bool, Fault> {
+    /// The four settings, in the order of their document; none is set where there is no configuration.
+    async fn see_block(&self, cx: &Cx) -> Result<[bool; 4], Fault> {
         let s3 = cx.account.s3(&self.spec.region);
         let call = s3.get_public_access_block().bucket(self.name()).expected_bucket_owner(&self.account_id).send();
         let answer = found(cx.call(Service::S3, "GetPublicAccessBlock", call).await)?;
-        let all = |c: PublicAccessBlockConfiguration| {
-            [c.block_public_acls, c.ignore_public_acls, c.block_public_policy, c.restrict_public_buckets]
-                .iter()
-                .all(|set| *set == Some(true))
+        let settings = |c: PublicAccessBlockConfiguration| {
+            [c.block_public_acls, c.ignore_public_acls, c.block_public_policy, c.restrict_public_buckets].map(|set| set == Some(true))
         };
-        Ok(answer.and_then(|a| a.public_access_block_configuration).is_some_and(all))
+        Ok(answer.and_then(|a| a.public_access_block_configuration).map(settings).unwrap_or_default())
     }
 
-    async fn see_ownership(&self, cx: &Cx) -> Result<bool, Fault> {
+    /// Without controls the writer of an object owns it (Amazon S3 User Guide, "Controlling ownership of objects").
+    async fn see_ownership(&self, cx: &Cx) -> Result<ObjectOwnership, Fault> {
         let s3 = cx.account.s3(&self.spec.region);
         let call = s3.get_bucket_ownership_controls().bucket(self.name()).expected_bucket_owner(&self.account_id).send();
         let answer = found(cx.call(Service::S3, "GetBucketOwnershipControls", call).await)?;
-        let enforced = |rule: &OwnershipControlsRule| rule.object_ownership == ObjectOwnership::BucketOwnerEnforced;
-        Ok(answer.and_then(|a| a.ownership_controls).is_some_and(|controls| controls.rules.iter().all(enforced)))
+        let rule = answer.and_then(|a| a.ownership_controls).and_then(|controls| controls.rules.into_iter().next());
+        Ok(rule.map_or(ObjectOwnership::ObjectWriter, |rule| rule.object_ownership))
     }
 
     async fn see_cors(&self, cx: &Cx) -> Result<Vec<Cors>, Fault> {
@@ -698,8 +760,8 @@ fn sdk_tags(tags: &Tags) -> Result<Vec<Tag>, Fault> {
     tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect::<Result<_, _>>().map_err(Fault::of_sdk)
 }
 
-fn public_access_block_document() -> Value {
-    json!({"BlockPublicAcls": true, "IgnorePublicAcls": true, "BlockPublicPolicy": true, "RestrictPublicBuckets": true})
+fn public_access_block_document([acls, ignore, policy, restrict]: [bool; 4]) -> Value {
+    json!({"BlockPublicAcls": acls, "IgnorePublicAcls": ignore, "BlockPublicPolicy": policy, "RestrictPublicBuckets": restrict})
 }
 
 fn cors_document(rules: &[Cors]) -> Value {
@@ -720,6 +782,50 @@ fn cors_document(rules: &[Cors]) -> Value {
         document
     };
     json!({"CORSRules": rules.iter().map(rule).collect::<Vec<_>>()})
+}
+
+impl Bucket {
+    /// What a person should know of a bucket that somebody has opened.
+    fn told_openings(&self, seen: &SeenBucket) -> impl Iterator<Item = String> {
+        let name = self.name();
+        let open = (!seen.blocked).then(|| format!("Public access to the bucket {name} is not blocked: a repair of the app blocks it."));
+        let acls = (!seen.owner_enforced).then(|| format!("ACLs count on the bucket {name}: a repair of the app disables them."));
+        open.into_iter().chain(acls)
+    }
+}
+
+impl Cors {
+    /// The rule as a block of `aws_s3_bucket_cors_configuration`.
+    fn hcl(&self) -> hcl::Block {
+        let lists = [
+            ("allowed_origins", &self.origins),
+            ("allowed_methods", &self.methods),
+            ("allowed_headers", &self.headers),
+            ("expose_headers", &self.exposed),
+        ];
+        let mut block = hcl::Block::builder("cors_rule");
+        for (name, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
+            block = block.add_attribute((name, list.clone()));
+        }
+        if let Some(seconds) = self.max_age {
+            block = block.add_attribute(("max_age_seconds", seconds));
+        }
+        if let Some(id) = &self.id {
+            block = block.add_attribute(("id", id.as_str()));
+        }
+        block.build()
+    }
+
+    /// The rule as CloudFormation has it, whose names are not those of S3.
+    fn template(&self) -> Value {
+        let lists = [("AllowedOrigins", &self.origins), ("AllowedMethods", &self.methods)];
+        let optional = [("AllowedHeaders", &self.headers), ("ExposedHeaders", &self.exposed)];
+        let mut rule: serde_json::Map<String, Value> = lists.map(|(name, list)| (name.to_owned(), json!(list))).into_iter().collect();
+        rule.extend(optional.into_iter().filter(|(_, list)| !list.is_empty()).map(|(name, list)| (name.to_owned(), json!(list))));
+        rule.extend(self.max_age.map(|seconds| ("MaxAge".to_owned(), json!(seconds))));
+        rule.extend(self.id.as_ref().map(|id| ("Id".to_owned(), json!(id))));
+        Value::Object(rule)
+    }
 }
 
 #[cfg(test)]
@@ -751,9 +857,9 @@ mod tests {
                     bucket.made_by_us = true;
                     bucket.owner_enforced = true;
                 }
-                BucketChange::EnforceOwnership(_) => bucket.owner_enforced = true,
-                BucketChange::BlockPublicAccess(_) => bucket.blocked = true,
-                BucketChange::Tag(_, tags) => bucket.tags = tags.clone(),
+                BucketChange::EnforceOwnership(..) => bucket.owner_enforced = true,
+                BucketChange::BlockPublicAccess(..) => bucket.blocked = true,
+                BucketChange::Tag { after, .. } => bucket.tags = after.clone(),
                 BucketChange::SetCors { after, .. } => bucket.cors = after.clone(),
                 BucketChange::DeleteObjects { .. } | BucketChange::AbortUpload { .. } | BucketChange::Delete(_) => {
                     panic!("{change}: nothing is removed on the way to what is wanted")
@@ -809,7 +915,7 @@ mod tests {
         fn the_public_is_locked_out_before_anything_opens(seen in seen()) {
             let changes = bucket(&["https://acme.example"]).plan(seen.as_ref()).unwrap().changes;
             let at = |wanted: fn(&BucketChange) -> bool| changes.iter().position(wanted);
-            if let (Some(block), Some(cors)) = (at(|c| matches!(c, BucketChange::BlockPublicAccess(_))), at(|c| matches!(c, BucketChange::SetCors { .. }))) {
+            if let (Some(block), Some(cors)) = (at(|c| matches!(c, BucketChange::BlockPublicAccess(..))), at(|c| matches!(c, BucketChange::SetCors { .. }))) {
                 prop_assert!(block < cors);
             }
         }

@@ -77,6 +77,8 @@ pub struct Cx {
     pub accepted_at: Timestamp,
     /// What to do about foreign things.
     pub on_existing: OnExisting,
+    /// Whether images that carry protected tags may expire.
+    pub accept_expiry: bool,
     /// Whether no job has looked at the app's things yet, so that creates may be tried first.
     pub untouched: bool,
     /// What an earlier attempt was at when it was interrupted, and since when: it may have made these.

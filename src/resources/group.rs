@@ -12,6 +12,7 @@ use crate::aws::{Meaning, Service};
 use crate::domain::names::GroupName;
 use crate::domain::plan::Action;
 use crate::domain::spec::AppSpec;
+use crate::export::{Labels, cloudformation, terraform};
 
 /// The group that marks app users.
 #[derive(Debug, Clone)]
@@ -111,5 +112,23 @@ impl Resource for Group {
 
     fn arn(&self, c: &Conventions) -> Option<String> {
         Some(format!("arn:{}:iam::{}:group/{}", c.partition, c.account_id, self.name))
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn terraform(&self, _seen: &(), _labels: &Labels) -> Vec<terraform::Piece> {
+        vec![terraform::Piece::Note(self.told_whose())]
+    }
+
+    fn cloudformation(&self, _seen: &(), _labels: &Labels) -> Vec<cloudformation::Entry> {
+        vec![cloudformation::Entry::Note(self.told_whose())]
+    }
+}
+
+impl Group {
+    fn told_whose(&self) -> String {
+        format!("The group {} is the account's, for all apps: it is named here and not owned.", self.name)
     }
 }

@@ -4,19 +4,24 @@
 //! - Policies are compared by meaning: ECR gives them back in another form, and a policy that says
 //!   the same is not written again.
 //! - A plan that sets a policy on a repository with images says which would expire.
+//! - No policy is set under which an image that carries a protected tag expires, unless that was accepted;
+//!   plans and jobs decide it alike, by our own evaluation.
 
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::images::Registry;
 use super::{Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, aws_cli, repository};
-use crate::aws::{Meaning, Service};
+use crate::aws::Service;
+use crate::domain::job::{Trouble, TroubleCode};
 use crate::domain::lifecycle::{Image, LifecyclePolicy};
 use crate::domain::names::{Region, RepositoryName};
 use crate::domain::plan::Action;
 use crate::domain::spec::{AppSpec, RepositorySpec};
+use crate::export::{Labels, cloudformation, terraform};
 
-/// How many expiring images a plan names.
+/// How many expiring images are named.
 const NAMED: usize = 20;
 
 /// A repository's lifecycle policy.
@@ -27,11 +32,28 @@ pub struct RepositoryLifecycle {
     policy: LifecyclePolicy,
 }
 
-/// A lifecycle policy as it is: parsed, or as text that does not parse.
+/// A repository's lifecycle policy as it is, and what becomes of its images under the wanted one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SeenLifecycle {
-    document: Value,
-    policy: Option<LifecyclePolicy>,
+    /// The policy that is there, as ECR gave it.
+    document: Option<Value>,
+    outlook: Outlook,
+}
+
+/// What becomes of a repository's images.
+#[derive(Debug, Clone, PartialEq)]
+enum Outlook {
+    /// Nothing else: the policy that is there says the same.
+    AsBefore,
+    /// Our evaluation of the wanted policy.
+    Evaluated {
+        /// How many images there are.
+        images: usize,
+        /// Those that expire.
+        expiring: Vec<Image>,
+        /// Whether images that carry protected tags may be among them.
+        accepted: bool,
+    },
 }
 
 /// What changes a lifecycle policy.
@@ -90,6 +112,8 @@ impl Resource for RepositoryLifecycle {
         Permission::new(Service::Ecr, "GetLifecyclePolicy", &["ecr:GetLifecyclePolicy"], Scope::Repositories),
         Permission::new(Service::Ecr, "PutLifecyclePolicy", &["ecr:PutLifecyclePolicy"], Scope::Repositories),
         Permission::new(Service::Ecr, "DescribeImages", &["ecr:DescribeImages"], Scope::Repositories),
+        Permission::new(Service::Ecr, "StartLifecyclePolicyPreview", &["ecr:StartLifecyclePolicyPreview"], Scope::Repositories),
+        Permission::new(Service::Ecr, "GetLifecyclePolicyPreview", &["ecr:GetLifecyclePolicyPreview"], Scope::Repositories),
     ];
 
     fn wanted(spec: &AppSpec, _conventions: &Conventions) -> Vec<Self> {
@@ -113,26 +137,27 @@ impl Resource for RepositoryLifecycle {
     }
 
     async fn observe(&self, cx: &Cx) -> Result<Observation<SeenLifecycle>, Fault> {
-        let call = cx.account.ecr(&self.region).get_lifecycle_policy().repository_name(self.repository.as_str()).send();
-        let text = match cx.call(Service::Ecr, "GetLifecyclePolicy", call).await {
-            Ok(answer) => answer.lifecycle_policy_text.unwrap_or_default(),
-            Err(error) if error.meaning == Meaning::NotFound => return Ok(Observation::Absent),
-            Err(error) => return Err(error.into()),
-        };
-        let document: Value = serde_json::from_str(&text).unwrap_or(Value::String(text));
-        let policy = LifecyclePolicy::parse(&document).ok();
-        Ok(Observation::Ours(SeenLifecycle { document, policy }))
+        let registry = Registry::new(&cx.account, &self.region, cx.timing);
+        let document = registry.policy(&self.repository).await?;
+        if document.as_ref().is_some_and(|document| self.says_the_same(document)) {
+            return Ok(Observation::Ours(SeenLifecycle { document, outlook: Outlook::AsBefore }));
+        }
+        let Some(images) = registry.images(&self.repository, usize::MAX).await? else { return Ok(Observation::Absent) };
+        let expiring = self.policy.expiring(&images, cx.clock.now().millis()).into_iter().cloned().collect();
+        let outlook = Outlook::Evaluated { images: images.len(), expiring, accepted: cx.accept_expiry };
+        Ok(Observation::Ours(SeenLifecycle { document, outlook }))
     }
 
     fn plan(&self, seen: Option<&SeenLifecycle>) -> Result<Changes<LifecycleChange>, Fault> {
-        let same = seen.and_then(|seen| seen.policy.as_ref()).is_some_and(|policy| policy.same_meaning(&self.policy));
-        if same {
-            return Ok(Changes::of(Vec::new()));
+        match seen.map(|seen| &seen.outlook) {
+            Some(Outlook::AsBefore) => return Ok(Changes::of(Vec::new())),
+            Some(Outlook::Evaluated { expiring, accepted: false, .. }) => self.refuse_to_expire(expiring)?,
+            Some(Outlook::Evaluated { accepted: true, .. }) | None => {}
         }
         Ok(Changes::of(vec![LifecycleChange::Put {
             repository: self.repository.clone(),
             region: self.region.clone(),
-            before: seen.map(|seen| seen.document.clone()),
+            before: seen.and_then(|seen| seen.document.clone()),
             after: self.policy.clone(),
         }]))
     }
@@ -149,27 +174,41 @@ impl Resource for RepositoryLifecycle {
         answer.map(|_| Applied::Done).map_err(|error| cx.missing_after_create(&self.repository_id(), error))
     }
 
-    async fn foresee(&self, cx: &Cx, changes: &[LifecycleChange]) -> Result<Vec<String>, Fault> {
-        if changes.is_empty() {
+    async fn foresee(&self, cx: &Cx, seen: Option<&SeenLifecycle>) -> Result<Vec<String>, Fault> {
+        let Some(Outlook::Evaluated { images: images @ 1.., expiring, .. }) = seen.map(|seen| &seen.outlook) else {
             return Ok(Vec::new());
-        }
-        let images = self.images(cx).await?;
-        let verdicts = self.policy.evaluate(&images, cx.clock.now().millis());
-        let expiring: Vec<String> =
-            images.iter().zip(&verdicts).filter(|(_, verdict)| verdict.expires()).map(|(image, _)| named(image)).collect();
+        };
+        let preview = Registry::new(&cx.account, &self.region, cx.timing).preview(&self.repository, &self.policy).await;
+        let (by, expiring) = match preview {
+            Ok(expiring) => ("by AWS's own preview".to_owned(), expiring),
+            Err(why) => (format!("by Slipway's evaluation ({why})"), expiring.clone()),
+        };
         if expiring.is_empty() {
             return Ok(Vec::new());
         }
-        let more = expiring.len().saturating_sub(NAMED);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let first = expiring.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+        let protected = expiring.iter().filter(|image| image.is_protected()).count();
+        let protected = if protected > 0 { format!(" {protected} of these carry protected tags.") } else { String::new() };
+        let (repository, region) = (&self.repository, &self.region);
         Ok(vec![format!(
-            "Within 24 hours this policy expires {} of the {} images in {} in {}: {first}{more}. The profile \"protected\" keeps release tags.",
+            "Within 24 hours this policy expires {} of the {images} images in {repository} in {region}, {by}: {}.{protected} \
+             The profile \"protected\" keeps release tags.",
             expiring.len(),
-            images.len(),
-            self.repository,
-            self.region
+            names(&expiring.iter().collect::<Vec<_>>()),
         )])
+    }
+
+    fn terraform(&self, seen: &SeenLifecycle, labels: &Labels) -> Vec<terraform::Piece> {
+        let Some(document) = &seen.document else { return Vec::new() };
+        let name = self.repository.as_str();
+        let repository = terraform::reference(labels, &self.repository_id(), "aws_ecr_repository", "name", name);
+        let policy = terraform::Thing::new("aws_ecr_lifecycle_policy", name).at(&self.region).set("repository", repository);
+        vec![policy.document("policy", document).into()]
+    }
+
+    fn cloudformation(&self, seen: &SeenLifecycle, _labels: &Labels) -> Vec<cloudformation::Entry> {
+        let Some(document) = &seen.document else { return Vec::new() };
+        let value = json!({"LifecyclePolicyText": document.to_string()});
+        vec![cloudformation::Entry::Extends { of: self.repository_id(), property: "LifecyclePolicy", value }]
     }
 }
 
@@ -178,30 +217,38 @@ impl RepositoryLifecycle {
         repository::id(&self.region, &self.repository)
     }
 
-    async fn images(&self, cx: &Cx) -> Result<Vec<Image>, Fault> {
-        let mut images = Vec::new();
-        let mut token = None;
-        loop {
-            let call =
-                cx.account.ecr(&self.region).describe_images().repository_name(self.repository.as_str()).set_next_token(token).send();
-            let page = match cx.call(Service::Ecr, "DescribeImages", call).await {
-                Ok(page) => page,
-                Err(error) if error.meaning == Meaning::NotFound => return Ok(images),
-                Err(error) => return Err(error.into()),
-            };
-            images.extend(page.image_details.unwrap_or_default().into_iter().map(|detail| Image {
-                digest: detail.image_digest.unwrap_or_default(),
-                tags: detail.image_tags.unwrap_or_default(),
-                pushed_at_ms: detail.image_pushed_at.and_then(|at| at.to_millis().ok()).unwrap_or_default(),
-                last_pulled_at_ms: detail.last_recorded_pull_time.and_then(|at| at.to_millis().ok()),
-                ..Image::default()
-            }));
-            token = page.next_token;
-            if token.is_none() {
-                return Ok(images);
-            }
-        }
+    fn says_the_same(&self, document: &Value) -> bool {
+        LifecyclePolicy::parse(document).is_ok_and(|policy| policy.same_meaning(&self.policy))
     }
+
+    /// A person decides about images that carry protected tags.
+    fn refuse_to_expire(&self, expiring: &[Image]) -> Result<(), Fault> {
+        let protected: Vec<&Image> = expiring.iter().filter(|image| image.is_protected()).collect();
+        if protected.is_empty() {
+            return Ok(());
+        }
+        let (repository, region, count) = (&self.repository, &self.region, protected.len());
+        let remedy = "If they may go, ask again with accept_expiry=true. If not, use the lifecycle profile \"protected\", which keeps them, \
+                      or a policy of your own; POST /v1/ecr/lifecycle/simulate says what a policy does.";
+        Err(Fault::Blocked(Trouble {
+            code: TroubleCode::WouldExpire,
+            detail: format!(
+                "the lifecycle policy would expire {count} of the images in {repository} in {region} that carry protected tags: {}",
+                names(&protected)
+            ),
+            remedy: Some(remedy.into()),
+            retryable: false,
+            aws: None,
+        }))
+    }
+}
+
+/// The images by name, as many as a person reads.
+fn names(images: &[&Image]) -> String {
+    let first: Vec<String> = images.iter().take(NAMED).map(|image| named(image)).collect();
+    let more = images.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    first.join(", ") + &more
 }
 
 /// An image by its tags, or by its digest where it has none.
@@ -212,19 +259,47 @@ fn named(image: &Image) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
-    #[test]
-    fn a_policy_that_says_the_same_is_not_written_again() {
+    fn lifecycle() -> RepositoryLifecycle {
         let repository = RepositoryName::parse("acme").unwrap();
         let region = Region::parse("us-west-2").unwrap();
-        let lifecycle = RepositoryLifecycle { repository, region, policy: LifecyclePolicy::guide() };
+        RepositoryLifecycle { repository, region, policy: LifecyclePolicy::guide() }
+    }
+
+    #[test]
+    fn a_policy_that_says_the_same_is_the_same() {
         let mut document = LifecyclePolicy::guide().to_value();
         document["rules"].as_array_mut().unwrap().reverse();
-        let seen = |document: Value| SeenLifecycle { policy: LifecyclePolicy::parse(&document).ok(), document };
-        assert!(lifecycle.plan(Some(&seen(document.clone()))).unwrap().changes.is_empty());
+        assert!(lifecycle().says_the_same(&document));
         document["rules"][0]["selection"]["countNumber"] = json!(4);
-        assert_eq!(lifecycle.plan(Some(&seen(document))).unwrap().changes[0].action(), Action::Update);
-        assert_eq!(lifecycle.plan(Some(&seen(json!("{")))).unwrap().changes.len(), 1, "what cannot be read differs");
+        assert!(!lifecycle().says_the_same(&document));
+        assert!(!lifecycle().says_the_same(&json!("{")), "what cannot be read differs");
+    }
+
+    #[test]
+    fn what_says_the_same_is_not_written_again_and_what_differs_is() {
+        let changes = |document: Option<Value>, outlook| lifecycle().plan(Some(&SeenLifecycle { document, outlook })).unwrap().changes;
+        let evaluated = || Outlook::Evaluated { images: 0, expiring: Vec::new(), accepted: false };
+        assert!(changes(Some(json!("same")), Outlook::AsBefore).is_empty());
+        assert_eq!(changes(Some(json!("another")), evaluated())[0].action(), Action::Update);
+        assert_eq!(changes(None, evaluated())[0].action(), Action::Create);
+        assert_eq!(lifecycle().plan(None).unwrap().changes[0].action(), Action::Create);
+    }
+
+    #[test]
+    fn an_image_with_a_protected_tag_expires_only_if_that_is_accepted() {
+        let image = |tag: &str| Image { tags: vec![tag.to_owned(), "0a1b2c3".to_owned()], ..Image::default() };
+        let plan = |expiring: Vec<Image>, accepted| {
+            let outlook = Outlook::Evaluated { images: expiring.len(), expiring, accepted };
+            lifecycle().plan(Some(&SeenLifecycle { document: None, outlook }))
+        };
+        assert!(plan(vec![image("develop")], false).is_ok());
+        assert!(plan(vec![image("develop"), image("latest")], true).is_ok());
+        let many: Vec<Image> = (0..25).map(|n| image(&format!("1.2.{n}"))).chain([image("develop")]).collect();
+        let Err(Fault::Blocked(trouble)) = plan(many, false) else { panic!("a person decides") };
+        assert_eq!(trouble.code, TroubleCode::WouldExpire);
+        assert!(trouble.detail.contains("would expire 25 of") && trouble.detail.contains("1.2.0+0a1b2c3, "), "{}", trouble.detail);
+        assert!(trouble.detail.ends_with("1.2.19+0a1b2c3 and 5 more"), "{}", trouble.detail);
+        assert!(trouble.remedy.unwrap().contains("accept_expiry=true"));
     }
 }

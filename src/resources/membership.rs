@@ -4,11 +4,14 @@
 
 use std::fmt;
 
+use serde_json::json;
+
 use super::{Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, aws_cli, group, user};
 use crate::aws::{Meaning, Service};
 use crate::domain::names::{AppName, GroupName};
 use crate::domain::plan::Action;
 use crate::domain::spec::AppSpec;
+use crate::export::{Labels, cloudformation, terraform};
 
 /// A user's membership of a group.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,7 +64,7 @@ impl Resource for Membership {
     const PERMISSIONS: &'static [Permission] = &[
         Permission::new(Service::Iam, "ListGroupsForUser", &["iam:ListGroupsForUser"], Scope::AnyUser),
         Permission::new(Service::Iam, "AddUserToGroup", &["iam:AddUserToGroup"], Scope::Group),
-        Permission::new(Service::Iam, "RemoveUserFromGroup", &["iam:RemoveUserFromGroup"], Scope::Group),
+        Permission::new(Service::Iam, "RemoveUserFromGroup", &["iam:RemoveUserFromGroup"], Scope::AnyGroup),
     ];
 
     fn wanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Self> {
@@ -111,5 +114,15 @@ impl Resource for Membership {
                 Applied::gone(cx.call(Service::Iam, "RemoveUserFromGroup", call).await)
             }
         }
+    }
+
+    fn terraform(&self, _seen: &(), labels: &Labels) -> Vec<terraform::Piece> {
+        let user = terraform::reference(labels, &user::id(&self.user), "aws_iam_user", "name", self.user.as_str());
+        let membership = terraform::Thing::new("aws_iam_user_group_membership", format!("{}/{}", self.user, self.group));
+        vec![membership.set("user", user).set("groups", vec![self.group.as_str()]).into()]
+    }
+
+    fn cloudformation(&self, _seen: &(), _labels: &Labels) -> Vec<cloudformation::Entry> {
+        vec![cloudformation::Entry::Extends { of: user::id(&self.user), property: "Groups", value: json!([self.group]) }]
     }
 }

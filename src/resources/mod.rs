@@ -17,21 +17,24 @@ use crate::aws::{AwsError, Meaning};
 use crate::domain::names::{GroupName, IamPath, PolicyName};
 use crate::domain::plan::Action;
 use crate::domain::spec::{AppSpec, Defaults};
+use crate::export::{Labels, cloudformation, terraform};
 
 pub mod access_key;
 pub mod attachment;
-mod aws_cli;
+pub mod aws_cli;
 mod belongings;
 pub mod bucket;
 pub mod context;
 mod fault;
 pub mod group;
+pub mod images;
 pub mod lifecycle;
 pub mod membership;
 mod ownership;
 pub mod permission;
 pub mod policy;
 pub mod repository;
+pub mod stray;
 pub mod user;
 
 pub use context::{Cx, Timing};
@@ -122,6 +125,10 @@ pub trait Change: Display + Clone + Send + Sync {
     }
     /// The command a person would type for it, as the guide does it.
     fn aws_cli(&self) -> String;
+    /// Whether the command's answer shows a secret, so that no script should run it.
+    fn shows_secret(&self) -> bool {
+        false
+    }
 }
 
 /// The organisation's names that resources are built from.
@@ -199,8 +206,9 @@ pub trait Resource: Send + Sync + Clone + 'static {
     /// Makes one change.
     fn apply(&self, cx: &Cx, change: &Self::Change) -> impl Future<Output = Result<Applied, Fault>> + Send;
 
-    /// What a person should know before the changes are made, from a closer look. Only for plans.
-    fn foresee(&self, _cx: &Cx, _changes: &[Self::Change]) -> impl Future<Output = Result<Vec<String>, Fault>> + Send {
+    /// What a person should know before anything is changed, from a closer look at what was seen. Only for
+    /// plans, also for those that something stands in the way of.
+    fn foresee(&self, _cx: &Cx, _seen: Option<&Self::Observed>) -> impl Future<Output = Result<Vec<String>, Fault>> + Send {
         async { Ok(Vec::new()) }
     }
 
@@ -208,6 +216,17 @@ pub trait Resource: Send + Sync + Clone + 'static {
     fn arn(&self, _conventions: &Conventions) -> Option<String> {
         None
     }
+
+    /// Whether it is the account's, for all apps.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// What Terraform would have for it, given what is there.
+    fn terraform(&self, seen: &Self::Observed, labels: &Labels) -> Vec<terraform::Piece>;
+
+    /// What a CloudFormation template would have for it, given what is there.
+    fn cloudformation(&self, seen: &Self::Observed, labels: &Labels) -> Vec<cloudformation::Entry>;
 }
 
 /// Enumerates the kinds: what follows calls the given macro once with all of them.

@@ -52,6 +52,13 @@ pub fn missing(wanted: &Tags, seen: &Tags, made_by_us: bool) -> Tags {
     missing
 }
 
+/// The tags that are there once `tags` are set over them.
+pub fn over(before: &Tags, tags: &Tags) -> Tags {
+    let mut all = before.clone();
+    all.extend(tags.clone());
+    all
+}
+
 /// The tags to take off what is there: those that the spec does not name any more.
 pub fn dropped(cx: &Cx, seen: &Tags) -> Vec<String> {
     seen.keys().filter(|key| cx.dropped_tags.contains(*key)).cloned().collect()

@@ -15,6 +15,8 @@ pub enum Scope {
     Everything,
     /// The group that marks app users.
     Group,
+    /// Any group: an app's user may have been put into one by hand.
+    AnyGroup,
     /// Users under the configured path.
     Users,
     /// Users under any path, to look at: IAM names a user that is not there without its path.
@@ -112,6 +114,7 @@ impl Scope {
         match self {
             Self::Everything => json!("*"),
             Self::Group => json!(format!("{iam}:group/{}", c.group)),
+            Self::AnyGroup => json!(format!("{iam}:group/*")),
             Self::Users => json!(format!("{iam}:user{}*", c.iam_path)),
             Self::AnyUser => json!(format!("{iam}:user/*")),
             // The shared one may sit under a path.

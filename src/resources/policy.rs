@@ -19,6 +19,7 @@ use crate::domain::job::{Trouble, TroubleCode};
 use crate::domain::plan::Action;
 use crate::domain::policy::PolicyDocument;
 use crate::domain::spec::{AppSpec, MediaAccess};
+use crate::export::{Labels, cloudformation, terraform};
 
 /// The description that the guide gives the policy.
 const DESCRIPTION: &str = "Grants access to S3 buckets and objects";
@@ -39,6 +40,7 @@ pub struct Policy {
 #[derive(Debug, Clone, PartialEq)]
 pub struct SeenPolicy {
     arn: String,
+    description: Option<String>,
     /// Its default version's document; `None` if it cannot be read as one.
     document: Option<PolicyDocument>,
     tags: Tags,
@@ -95,6 +97,8 @@ pub enum PolicyChange {
         arn: String,
         /// The tags to set.
         tags: Tags,
+        /// The tags that are there.
+        before: Tags,
     },
 }
 
@@ -106,7 +110,7 @@ impl fmt::Display for PolicyChange {
             Self::Rewrite { arn, .. } => write!(f, "set a new default version of {arn}"),
             Self::Delete { arn } => write!(f, "delete policy {arn}"),
             Self::Untag { arn, keys } => write!(f, "untag {arn}: {}", keys.join(", ")),
-            Self::Tag { arn, tags } => write!(f, "tag {arn} with {}", tags.keys().cloned().collect::<Vec<_>>().join(", ")),
+            Self::Tag { arn, tags, .. } => write!(f, "tag {arn} with {}", tags.keys().cloned().collect::<Vec<_>>().join(", ")),
         }
     }
 }
@@ -123,6 +127,7 @@ impl Change for PolicyChange {
     fn before(&self) -> Option<Value> {
         match self {
             Self::Rewrite { before, .. } => before.as_ref().map(|document| json!(document)),
+            Self::Tag { before, .. } => Some(json!({"tags": before})),
             _ => None,
         }
     }
@@ -131,7 +136,7 @@ impl Change for PolicyChange {
         match self {
             Self::Create { document, .. } => Some(json!(document)),
             Self::Rewrite { after, .. } => Some(json!(after)),
-            Self::Tag { tags, .. } => Some(json!({"tags": tags})),
+            Self::Tag { tags, before, .. } => Some(json!({"tags": ownership::over(before, tags)})),
             Self::Prune { .. } | Self::Delete { .. } | Self::Untag { .. } => None,
         }
     }
@@ -159,7 +164,7 @@ impl Change for PolicyChange {
                 aws_cli::word(arn),
                 aws_cli::document(after)
             ),
-            Self::Tag { arn, tags } => {
+            Self::Tag { arn, tags, .. } => {
                 format!("aws iam tag-policy --policy-arn {} --tags {}", aws_cli::word(arn), ownership::shorthand(tags))
             }
         }
@@ -208,13 +213,15 @@ impl Resource for Policy {
 
     async fn observe(&self, cx: &Cx) -> Result<Observation<SeenPolicy>, Fault> {
         if let Some(arn) = cx.account.remembers(&self.id_as_wanted()).filter(|_| self.tags.is_none()) {
-            let document = Some(self.document.clone());
+            let (document, description) = (Some(self.document.clone()), None);
+            let (tags, old_versions) = (Tags::new(), Vec::new());
             return Ok(Observation::Ours(SeenPolicy {
                 arn,
+                description,
                 document,
-                tags: Tags::new(),
+                tags,
                 made_by_us: false,
-                old_versions: Vec::new(),
+                old_versions,
                 dropped: Vec::new(),
             }));
         }
@@ -247,7 +254,7 @@ impl Resource for Policy {
         let mut changes = Vec::new();
         let missing = ownership::missing(tags, &seen.tags, seen.made_by_us);
         if !missing.is_empty() {
-            changes.push(PolicyChange::Tag { arn: seen.arn.clone(), tags: missing });
+            changes.push(PolicyChange::Tag { arn: seen.arn.clone(), tags: missing, before: seen.tags.clone() });
         }
         if !seen.dropped.is_empty() {
             changes.push(PolicyChange::Untag { arn: seen.arn.clone(), keys: seen.dropped.clone() });
@@ -305,7 +312,7 @@ impl Resource for Policy {
                 let call = iam.untag_policy().policy_arn(arn).set_tag_keys(Some(keys.clone())).send();
                 cx.call(Service::Iam, "UntagPolicy", call).await?;
             }
-            PolicyChange::Tag { arn, tags } => {
+            PolicyChange::Tag { arn, tags, .. } => {
                 let call = iam.tag_policy().policy_arn(arn).set_tags(Some(user::sdk_tags(tags)?)).send();
                 cx.call(Service::Iam, "TagPolicy", call).await?;
             }
@@ -315,6 +322,37 @@ impl Resource for Policy {
 
     fn arn(&self, _conventions: &Conventions) -> Option<String> {
         Some(self.default_arn.clone())
+    }
+
+    fn is_shared(&self) -> bool {
+        self.tags.is_none()
+    }
+
+    fn terraform(&self, seen: &SeenPolicy, _labels: &Labels) -> Vec<terraform::Piece> {
+        if self.is_shared() {
+            return vec![terraform::Piece::Note(self.told_whose(seen))];
+        }
+        let document = seen.document.as_ref().unwrap_or(&self.document);
+        let policy = terraform::Thing::new("aws_iam_policy", &seen.arn).set("name", seen.name()).set("path", seen.path());
+        let policy = match &seen.description {
+            Some(description) => policy.set("description", description.as_str()),
+            None => policy,
+        };
+        vec![policy.document("policy", document).tags(&seen.tags).into()]
+    }
+
+    fn cloudformation(&self, seen: &SeenPolicy, _labels: &Labels) -> Vec<cloudformation::Entry> {
+        if self.is_shared() {
+            return vec![cloudformation::Entry::Note(self.told_whose(seen))];
+        }
+        let document = seen.document.as_ref().unwrap_or(&self.document);
+        let policy = cloudformation::Thing::new("AWS::IAM::ManagedPolicy", "PolicyArn", &seen.arn);
+        let policy = policy.set("ManagedPolicyName", seen.name()).set("Path", seen.path()).set("PolicyDocument", json!(document));
+        let policy = match &seen.description {
+            Some(description) => policy.set("Description", description.as_str()),
+            None => policy,
+        };
+        vec![cloudformation::Entry::Thing(policy)]
     }
 }
 
@@ -372,7 +410,8 @@ impl Policy {
         let document = self.document_of(cx, &arn, policy.default_version_id().unwrap_or("v1")).await?;
         let old_versions = if self.tags.is_some() { old_versions(cx, &arn).await? } else { Vec::new() };
         let dropped = ownership::dropped(cx, &tags);
-        Ok(Some(SeenPolicy { arn, document, tags, made_by_us, old_versions, dropped }))
+        let description = policy.description().filter(|text| !text.is_empty()).map(ToOwned::to_owned);
+        Ok(Some(SeenPolicy { arn, description, document, tags, made_by_us, old_versions, dropped }))
     }
 
     async fn find_elsewhere(&self, cx: &Cx) -> Result<Option<aws_sdk_iam::types::Policy>, Fault> {
@@ -442,4 +481,26 @@ async fn old_versions(cx: &Cx, arn: &str) -> Result<Vec<String>, Fault> {
     let mut old: Vec<_> = answer.versions().iter().filter(|version| !version.is_default_version()).collect();
     old.sort_by_key(|version| version.create_date().map(aws_smithy_types::DateTime::secs));
     Ok(old.into_iter().filter_map(|version| version.version_id.clone()).collect())
+}
+
+impl Policy {
+    fn told_whose(&self, seen: &SeenPolicy) -> String {
+        format!("The policy {} is the account's, for all apps: it is named here and not owned.", seen.arn)
+    }
+}
+
+impl SeenPolicy {
+    /// Its path and name, as its ARN has them after the word `policy`.
+    fn path_and_name(&self) -> (&str, &str) {
+        let path_and_name = self.arn.find(":policy/").map_or("/", |at| &self.arn[at + ":policy".len()..]);
+        path_and_name.split_at(path_and_name.rfind('/').map_or(0, |at| at + 1))
+    }
+
+    fn path(&self) -> &str {
+        self.path_and_name().0
+    }
+
+    fn name(&self) -> &str {
+        self.path_and_name().1
+    }
 }

@@ -16,6 +16,7 @@ use crate::aws::{Meaning, Service};
 use crate::domain::names::{Region, RepositoryName};
 use crate::domain::plan::Action;
 use crate::domain::spec::{AppSpec, RepositorySpec};
+use crate::export::{Labels, cloudformation, terraform};
 
 /// A repository for the app's images.
 #[derive(Debug, Clone)]
@@ -50,6 +51,8 @@ pub enum RepositoryChange {
         region: Region,
         /// The tags to set.
         tags: Tags,
+        /// The tags that are there.
+        before: Tags,
     },
     /// `UntagResource`.
     Untag {
@@ -94,6 +97,7 @@ impl Change for RepositoryChange {
     fn before(&self) -> Option<Value> {
         match self {
             Self::Delete { images, .. } => Some(json!({"images": images})),
+            Self::Tag { before, .. } => Some(json!({"tags": before})),
             _ => None,
         }
     }
@@ -101,7 +105,7 @@ impl Change for RepositoryChange {
     fn after(&self) -> Option<Value> {
         match self {
             Self::Create(name, region, tags) => Some(json!({"name": name, "region": region, "tags": tags})),
-            Self::Tag { tags, .. } => Some(json!({"tags": tags})),
+            Self::Tag { tags, before, .. } => Some(json!({"tags": ownership::over(before, tags)})),
             Self::Untag { .. } | Self::Delete { .. } => None,
         }
     }
@@ -112,7 +116,7 @@ impl Change for RepositoryChange {
                 let tags = ownership::shorthand(tags);
                 format!("aws ecr create-repository --repository-name {name} --region {region} --tags {tags}")
             }
-            Self::Tag { arn, region, tags } => {
+            Self::Tag { arn, region, tags, .. } => {
                 format!("aws ecr tag-resource --resource-arn {arn} --region {region} --tags {}", ownership::shorthand(tags))
             }
             Self::Untag { arn, region, keys } => {
@@ -196,7 +200,7 @@ impl Resource for Repository {
         }
         // The role may tag only what it tags as ours, so the mark goes with every change of tags.
         tags.extend(self.tags.get_key_value(&ownership::app_key()).map(|(k, v)| (k.clone(), v.clone())));
-        changes.insert(0, RepositoryChange::Tag { arn: self.arn.clone(), region: self.region.clone(), tags });
+        changes.insert(0, RepositoryChange::Tag { arn: self.arn.clone(), region: self.region.clone(), tags, before: seen.tags.clone() });
         Ok(Changes::of(changes))
     }
 
@@ -220,7 +224,7 @@ impl Resource for Repository {
                     Err(error) => Err(error.into()),
                 }
             }
-            RepositoryChange::Tag { arn, region, tags } => {
+            RepositoryChange::Tag { arn, region, tags, .. } => {
                 let call = cx.account.ecr(region).tag_resource().resource_arn(arn).set_tags(Some(sdk_tags(tags)?)).send();
                 cx.call(Service::Ecr, "TagResource", call).await?;
                 Ok(Applied::Done)
@@ -237,19 +241,25 @@ impl Resource for Repository {
         }
     }
 
-    async fn foresee(&self, _: &Cx, changes: &[RepositoryChange]) -> Result<Vec<String>, Fault> {
-        let told = changes.iter().filter_map(|change| match change {
-            RepositoryChange::Delete { name, region, images } => {
-                let plural = if *images == 1 { "" } else { "s" };
-                Some(format!("The repository {name} in {region} goes with {images} image{plural} in it."))
-            }
-            _ => None,
-        });
-        Ok(told.collect())
+    async fn foresee(&self, cx: &Cx, seen: Option<&SeenRepository>) -> Result<Vec<String>, Fault> {
+        let Some(seen) = seen.filter(|_| cx.want == Want::Absent) else { return Ok(Vec::new()) };
+        let plural = if seen.images == 1 { "" } else { "s" };
+        Ok(vec![format!("The repository {} in {} goes with {} image{plural} in it.", self.name, self.region, seen.images)])
     }
 
     fn arn(&self, _conventions: &Conventions) -> Option<String> {
         Some(self.arn.clone())
+    }
+
+    fn terraform(&self, seen: &SeenRepository, _labels: &Labels) -> Vec<terraform::Piece> {
+        let repository = terraform::Thing::new("aws_ecr_repository", self.name.as_str()).at(&self.region);
+        let repository = repository.set("name", self.name.as_str()).tags(&seen.tags);
+        vec![repository.leaving(&["encryption_configuration", "image_scanning_configuration", "image_tag_mutability"]).into()]
+    }
+
+    fn cloudformation(&self, seen: &SeenRepository, _labels: &Labels) -> Vec<cloudformation::Entry> {
+        let repository = cloudformation::Thing::new("AWS::ECR::Repository", "RepositoryName", self.name.as_str()).at(&self.region);
+        vec![cloudformation::Entry::Thing(repository.set("RepositoryName", self.name.as_str()).tags(&seen.tags))]
     }
 }
 

@@ -19,6 +19,7 @@ use crate::domain::job::{Trouble, TroubleCode};
 use crate::domain::names::{AppName, IamPath};
 use crate::domain::plan::Action;
 use crate::domain::spec::AppSpec;
+use crate::export::{Labels, cloudformation, terraform};
 
 /// The app's IAM user.
 #[derive(Debug, Clone)]
@@ -33,6 +34,8 @@ pub struct User {
 pub struct SeenUser {
     /// Its name, with the case that it was made with.
     pub name: String,
+    /// Its path.
+    pub path: String,
     /// Its tags.
     pub tags: Tags,
     /// Whether a job of this app has made it.
@@ -116,11 +119,7 @@ impl Change for UserChange {
     fn after(&self) -> Option<Value> {
         match self {
             Self::Create { name, path, tags } => Some(json!({"name": name, "path": path, "tags": tags})),
-            Self::Tag { tags, before, .. } => {
-                let mut after = before.clone();
-                after.extend(tags.clone());
-                Some(json!({"tags": after}))
-            }
+            Self::Tag { tags, before, .. } => Some(json!({"tags": ownership::over(before, tags)})),
             _ => None,
         }
     }
@@ -264,6 +263,17 @@ impl Resource for User {
     fn arn(&self, c: &Conventions) -> Option<String> {
         Some(format!("arn:{}:iam::{}:user{}{}", c.partition, c.account_id, self.path, self.name))
     }
+
+    fn terraform(&self, seen: &SeenUser, _labels: &Labels) -> Vec<terraform::Piece> {
+        let user = terraform::Thing::new("aws_iam_user", &seen.name).set("name", seen.name.as_str()).set("path", seen.path.as_str());
+        vec![user.tags(&seen.tags).leaving(&["permissions_boundary"]).into()]
+    }
+
+    fn cloudformation(&self, seen: &SeenUser, _labels: &Labels) -> Vec<cloudformation::Entry> {
+        let user = cloudformation::Thing::new("AWS::IAM::User", "UserName", &seen.name);
+        let user = user.set("UserName", seen.name.as_str()).set("Path", seen.path.as_str()).tags(&seen.tags);
+        vec![cloudformation::Entry::Thing(user)]
+    }
 }
 
 /// The app's user as it is, whosever it is.
@@ -277,7 +287,8 @@ pub(super) async fn look(cx: &Cx, name: &AppName) -> Result<Observation<SeenUser
     cx.note_arn(id(name), user.arn());
     let made_by_us = ownership::is_made_by_us(cx, &id(name), &tags);
     let dropped = ownership::dropped(cx, &tags);
-    let seen = SeenUser { name: user.user_name().to_owned(), tags: tags.clone(), made_by_us, dropped, belongings: Vec::new() };
+    let (name_there, path) = (user.user_name().to_owned(), user.path().to_owned());
+    let seen = SeenUser { name: name_there, path, tags: tags.clone(), made_by_us, dropped, belongings: Vec::new() };
     Ok(ownership::sort(cx, &id(name), &tags, seen))
 }
 
@@ -309,7 +320,14 @@ mod tests {
 
     #[test]
     fn a_name_that_differs_by_case_is_a_conflict() {
-        let seen = SeenUser { name: "ACME".into(), tags: user().tags, made_by_us: true, dropped: Vec::new(), belongings: Vec::new() };
+        let seen = SeenUser {
+            name: "ACME".into(),
+            path: "/apps/".into(),
+            tags: user().tags,
+            made_by_us: true,
+            dropped: Vec::new(),
+            belongings: Vec::new(),
+        };
         let fault = user().plan(Some(&seen)).unwrap_err();
         assert_eq!(fault.trouble().unwrap().code, TroubleCode::Conflict);
     }
@@ -317,7 +335,8 @@ mod tests {
     #[test]
     fn tags_made_by_hand_are_kept_and_lost_ones_set_again() {
         let tags = Tags::from([("slipway:app".into(), "acme".into()), ("own".into(), "1".into())]);
-        let seen = SeenUser { name: "acme".into(), tags, made_by_us: true, dropped: Vec::new(), belongings: Vec::new() };
+        let seen =
+            SeenUser { name: "acme".into(), path: "/apps/".into(), tags, made_by_us: true, dropped: Vec::new(), belongings: Vec::new() };
         let changes = user().plan(Some(&seen)).unwrap().changes;
         assert_eq!(changes[0].to_string(), "tag user acme with team");
         assert_eq!(changes[0].after().unwrap()["tags"], json!({"own": "1", "slipway:app": "acme", "team": "shop"}));

@@ -11,6 +11,7 @@ use super::sql::{Sql, for_update};
 use super::{Lease, Store, StoreError};
 use crate::clock::Timestamp;
 use crate::domain::app::{App, AppResource, AppState, AppSummary};
+use crate::domain::drift::DriftSummary;
 use crate::domain::job::{Trouble, TroubleCode};
 use crate::domain::names::AppName;
 use crate::domain::spec::AppSpec;
@@ -18,7 +19,8 @@ use crate::domain::task::{Removal, Retained, Task};
 
 const COLUMNS: &str = "SELECT a.id, a.name, a.account, a.spec, a.state, a.version, a.created_at, a.updated_at, a.retained, a.removal, \
     (SELECT j.id FROM jobs j WHERE j.app_id = a.id AND j.state IN ('queued', 'running', 'waiting')) AS active_job, \
-    (SELECT MAX(j.id) FROM jobs j WHERE j.app_id = a.id) AS last_job FROM apps a";
+    (SELECT MAX(j.id) FROM jobs j WHERE j.app_id = a.id) AS last_job, r.looked_at, r.drifted FROM apps a \
+    LEFT JOIN drift_reports r ON r.app_id = a.id AND r.looked_at >= a.created_at";
 
 /// Which apps to list.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +29,8 @@ pub struct AppFilter {
     pub account: Option<String>,
     /// In this state; in any but `removed` when absent.
     pub state: Option<AppState>,
+    /// Whether they had drifted when they were last looked at.
+    pub drifted: Option<bool>,
     /// With this text in the name.
     pub query: Option<String>,
     /// After this id.
@@ -63,6 +67,9 @@ impl Store {
             Some(state) => sql.push(" AND a.state = ").bind(state.to_string())?,
             None => sql.push(" AND a.state <> 'removed'"),
         };
+        if let Some(drifted) = filter.drifted {
+            sql.push(" AND r.drifted = ").bind(i64::from(drifted))?;
+        }
         if let Some(text) = &filter.query {
             let pattern = text.to_ascii_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
             sql.push(" AND a.name_key LIKE ").bind(format!("%{pattern}%"))?.push(" ESCAPE '\\'");
@@ -211,11 +218,14 @@ fn read_app(row: &AnyRow) -> Result<App, StoreError> {
         let text: Option<String> = row.plain(column)?;
         text.map(|_| row.id(column)).transpose()
     };
+    let drifted: Option<i64> = row.plain("drifted")?;
+    let drift = row.moment_or_null("looked_at")?.map(|looked_at| DriftSummary { looked_at, drifted: drifted == Some(1) });
     Ok(App {
         summary: AppSummary {
             name: row.plain("name")?,
             account: row.plain("account")?,
             state: row.parsed("state")?,
+            drift,
             active_job: id_or_null("active_job")?,
             created_at: row.moment("created_at")?,
             updated_at: row.moment("updated_at")?,

@@ -6,11 +6,13 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Executor as _};
 use ulid::Ulid;
 
+use super::audit::{self, Of};
 use super::jobs::hold;
 use super::rows::{Reader, to_json};
 use super::sql::{Sql, for_update};
 use super::{Lease, Signal, Store, StoreError, rotations};
 use crate::clock::Timestamp;
+use crate::domain::audit::Deed;
 use crate::domain::credential::{Readiness, SecretState};
 use crate::domain::role::Caller;
 use crate::resources::access_key::{Intent, KeyRecords};
@@ -374,7 +376,10 @@ async fn claim_secret(
     sql.query().execute(&mut *db).await?;
     let answer = claimable(db, app, &access_key_id, &caller, claim_key.as_deref(), now).await?;
     let ClaimAnswer::Sealed(credential, sealed) = answer else { return Ok(answer) };
-    if credential.secret == SecretState::Claimed {
+    let again = credential.secret == SecretState::Claimed;
+    let deed = Deed::SecretClaimed { access_key_id: credential.access_key_id.clone(), again };
+    audit::note(db, Of::App(app), Some(&caller.name), &[(now, deed)]).await?;
+    if again {
         return Ok(ClaimAnswer::Sealed(credential, sealed));
     }
     let update = "UPDATE credentials SET secret = 'claimed', claimed_at = $1, claimed_by = $2, claim_key = $3, \

@@ -3,6 +3,7 @@
 //! Invariants:
 //! - What explains the present stays: an app's newest job, and the jobs that last touched its resources,
 //!   made its keys or have an open intent.
+//! - The audit's entries go by their own age.
 //! - History goes in small commits, between which others write.
 
 use std::path::Path;
@@ -17,6 +18,9 @@ use super::{Store, StoreError, sqlite};
 
 /// Jobs in one commit.
 const BATCH: i64 = 100;
+
+/// Entries of the audit in one commit.
+const ENTRIES: i64 = 1000;
 
 /// Jobs that are over and explain nothing that is there.
 const OVER: &str = "SELECT j.id FROM jobs j WHERE j.id <> (SELECT MAX(n.id) FROM jobs n WHERE n.app_id = j.app_id) \
@@ -34,6 +38,18 @@ impl Store {
     pub async fn prune_history(&self, age: Duration) -> Result<u64, StoreError> {
         let oldest = self.clock.now().before(age).millis();
         self.writer.write(move |db| Box::pin(async move { prune(db, oldest).await })).await
+    }
+
+    /// Removes some of the audit's entries that are older than `age`. Answers how many; none means that there
+    /// are no more.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn prune_audit(&self, age: Duration) -> Result<u64, StoreError> {
+        let oldest = self.clock.now().before(age).millis();
+        let delete = "DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE at <= $1 ORDER BY at LIMIT $2)";
+        let delete = sqlx::query(delete).bind(oldest).bind(ENTRIES);
+        self.writer.write(move |db| Box::pin(async move { Ok(delete.execute(db).await?.rows_affected()) })).await
     }
 }
 

@@ -7,6 +7,7 @@ use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 use ulid::Ulid;
 
+use super::audit::{self, Of};
 use super::idempotency::{self, Answer, Earlier, IdempotencyKey};
 use super::rotations::{self, RotationChange};
 use super::rows::{Reader, to_json};
@@ -14,6 +15,7 @@ use super::sql::{Sql, for_update, is_postgres, skip_locked};
 use super::{Signal, Store, StoreError, apps, progress};
 use crate::clock::{Timestamp, new_id};
 use crate::domain::app::{App, AppState};
+use crate::domain::audit::Deed;
 use crate::domain::event::{Event, Happening};
 use crate::domain::job::{IllegalTransition, Job, JobEvent, JobKind, JobResult, JobState, Step, StepState, Trouble, TroubleCode};
 use crate::domain::names::{AccountName, AppName, NameError};
@@ -352,13 +354,14 @@ impl Store {
         Ok(job)
     }
 
-    /// Lets a job that has ended without success go on from what is there.
+    /// Lets a job that has ended without success go on from what is there; with `accept_expiry` also where images
+    /// with protected tags expire by it.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn retry(&self, id: Ulid, by: String) -> Result<Result<Job, Refusal>, StoreError> {
+    pub async fn retry(&self, id: Ulid, by: String, accept_expiry: bool) -> Result<Result<Job, Refusal>, StoreError> {
         let now = self.clock.now();
-        let job = self.writer.write(move |db| Box::pin(async move { retry(db, id, by, now).await })).await?;
+        let job = self.writer.write(move |db| Box::pin(async move { retry(db, id, by, accept_expiry, now).await })).await?;
         self.signal(Signal::Queued);
         self.signal(Signal::Progress(id));
         Ok(job)
@@ -605,6 +608,8 @@ async fn insert_job(db: &mut AnyConnection, app: Ulid, job: &Job, key: Option<Id
     insert_steps(db, &id, &job.steps).await?;
     let queued = Happening::JobQueued { kind: job.kind, requested_by: job.requested_by.clone() };
     insert_event(db, job.id, &queued, now).await?;
+    let requested = Deed::JobRequested { task: job.task.clone() };
+    audit::note(db, Of::Job(job.id), Some(&job.requested_by), &[(now, requested)]).await?;
     if let Some(key) = key {
         let location = Some(format!("/v1/jobs/{}", job.id));
         idempotency::record(db, &key, &Answer { status: 202, location, body: to_json(job)? }, now).await?;
@@ -771,6 +776,7 @@ async fn cancel(db: &mut AnyConnection, id: Ulid, by: String, now: Timestamp) ->
             return Ok(Err(refusal));
         }
     }
+    audit::note(db, Of::Job(id), Some(&by), &[(now, Deed::CancelRequested)]).await?;
     insert_event(db, id, &Happening::CancelRequested { by }, now).await?;
     if job.state == JobState::Running {
         sqlx::query("UPDATE jobs SET cancel_requested = 1 WHERE id = $1").bind(id.to_string()).execute(&mut *db).await?;
@@ -809,7 +815,13 @@ async fn later_job(db: &mut AnyConnection, id: Ulid, app: Ulid) -> Result<Option
     Ok(Some(if active { Refusal::Active(newest_id) } else { Refusal::Superseded(newest_id) }))
 }
 
-async fn retry(db: &mut AnyConnection, id: Ulid, by: String, now: Timestamp) -> Result<Result<Job, Refusal>, StoreError> {
+async fn retry(
+    db: &mut AnyConnection,
+    id: Ulid,
+    by: String,
+    accept_expiry: bool,
+    now: Timestamp,
+) -> Result<Result<Job, Refusal>, StoreError> {
     let Some((job, app)) = lock(db, id).await? else { return Ok(Err(Refusal::NoJob)) };
     let state = match job.state.on(JobEvent::RetryAsked) {
         Ok(state) => state,
@@ -820,8 +832,10 @@ async fn retry(db: &mut AnyConnection, id: Ulid, by: String, now: Timestamp) -> 
         return Ok(Err(refusal));
     }
     let update = "UPDATE jobs SET state = $1, error = NULL, reason = NULL, finished_at = NULL, next_attempt_at = NULL, deadline_at = NULL, \
-                  cancel_requested = 0 WHERE id = $2";
-    sqlx::query(update).bind(state.to_string()).bind(id.to_string()).execute(&mut *db).await?;
+                  cancel_requested = 0, task = $2 WHERE id = $3";
+    let task = if accept_expiry { job.task.accepting_expiry() } else { job.task };
+    sqlx::query(update).bind(state.to_string()).bind(to_json(&task)?).bind(id.to_string()).execute(&mut *db).await?;
+    audit::note(db, Of::Job(id), Some(&by), &[(now, Deed::RetryRequested)]).await?;
     insert_event(db, id, &Happening::RetryRequested { by }, now).await?;
     Ok(job_by_id(db, id).await?.ok_or(Refusal::NoJob))
 }
@@ -843,8 +857,9 @@ async fn leave_app(db: &mut AnyConnection, app: Ulid, job: Ulid, ended: JobState
 
 async fn insert_event(db: &mut AnyConnection, job: Ulid, happening: &Happening, now: Timestamp) -> Result<(), StoreError> {
     let insert = sqlx::query("INSERT INTO events (job_id, at, data) VALUES ($1, $2, $3)");
-    insert.bind(job.to_string()).bind(now.millis()).bind(to_json(happening)?).execute(db).await?;
-    Ok(())
+    insert.bind(job.to_string()).bind(now.millis()).bind(to_json(happening)?).execute(&mut *db).await?;
+    let deeds: Vec<_> = Deed::of(happening).into_iter().map(|deed| (now, deed)).collect();
+    audit::note(db, Of::Job(job), None, &deeds).await
 }
 
 async fn job_by_id(db: &mut AnyConnection, id: Ulid) -> Result<Option<Job>, StoreError> {

@@ -1,6 +1,7 @@
 //! The database: what was asked, who may work on it, and what people are told.
 //!
 //! Invariants:
+//! - What the audit tells of is committed together with its entry.
 //! - A job's row, its app's row, its idempotency record and its first event are one commit.
 //! - Every write of a worker names its lease's token and changes nothing once the lease is lost.
 //! - A row that cannot be read as a domain value is an error that names table, column and row.
@@ -8,7 +9,9 @@
 //! - One SQL text serves both databases; what differs is in `sqlite`, `postgres` and `sql`.
 
 mod apps;
+mod audit;
 mod credentials;
+mod drift;
 mod history;
 mod idempotency;
 mod jobs;
@@ -34,6 +37,7 @@ use crate::clock::Clock;
 use crate::shutdown::Tasks;
 
 pub use apps::AppFilter;
+pub use audit::{AuditCursor, AuditFilter};
 pub use credentials::{ClaimAnswer, CredentialRow, NewCredential, REPEATABLE, UNCLAIMED};
 pub use history::backup;
 pub use idempotency::{Answer, IDEMPOTENCY_AGE, IdempotencyKey, fingerprint};

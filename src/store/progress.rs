@@ -12,11 +12,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use sqlx::AnyConnection;
 use ulid::Ulid;
 
+use super::audit::{self, Of};
 use super::jobs::{Lease, StepRecord, hold};
 use super::rows::to_json;
 use super::sql::Sql;
 use super::{Signal, Store, StoreError};
 use crate::clock::Timestamp;
+use crate::domain::audit::Deed;
 use crate::domain::event::Happening;
 use crate::domain::job::Step;
 
@@ -187,7 +189,9 @@ pub(super) async fn insert(db: &mut AnyConnection, lease: Lease, told: Vec<Told>
         sql.bind(app.to_string())?.push(" AND resource IN (").list(gone.iter().map(|latest| &latest.step.resource))?.push(")");
         sql.query().execute(&mut *db).await?;
     }
-    insert_events(db, lease.job, &told).await
+    insert_events(db, lease.job, &told).await?;
+    let deeds: Vec<_> = told.iter().flat_map(|told| Deed::of(&told.happening).into_iter().map(|deed| (told.at, deed))).collect();
+    audit::note(db, Of::Job(lease.job), None, &deeds).await
 }
 
 async fn update_step(db: &mut AnyConnection, job: Ulid, step: &Step) -> Result<(), StoreError> {

@@ -4,9 +4,11 @@ use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 use utoipa::ToSchema;
 
+use super::audit::{self, Of};
 use super::rows::Reader;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
+use crate::domain::audit::Deed;
 use crate::domain::role::{Caller, Role};
 
 /// A token, without the token.
@@ -44,9 +46,10 @@ impl Store {
                         .bind(hash)
                         .bind(&row.created_by)
                         .bind(row.created_at.millis())
-                        .execute(db)
+                        .execute(&mut *db)
                         .await?;
-                    Ok(())
+                    let deed = Deed::TokenCreated { token_id: row.id, name: row.name, role: row.role };
+                    audit::note(db, Of::Service, Some(&row.created_by), &[(row.created_at, deed)]).await
                 })
             })
             .await?;
@@ -92,12 +95,17 @@ impl Store {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn delete_token(&self, id: Ulid) -> Result<bool, StoreError> {
+    pub async fn delete_token(&self, id: Ulid, by: &str) -> Result<bool, StoreError> {
+        let (now, by) = (self.clock.now(), by.to_owned());
         self.writer
             .write(move |db| {
                 Box::pin(async move {
-                    let done = sqlx::query("DELETE FROM tokens WHERE id = $1").bind(id.to_string()).execute(db).await?;
-                    Ok(done.rows_affected() > 0)
+                    let delete = sqlx::query("DELETE FROM tokens WHERE id = $1 RETURNING id, name, role").bind(id.to_string());
+                    let Some(row) = delete.fetch_optional(&mut *db).await? else { return Ok(false) };
+                    let row = Reader { row: &row, table: "tokens", key: "id" };
+                    let deed = Deed::TokenRevoked { token_id: id, name: row.plain("name")?, role: row.parsed("role")? };
+                    audit::note(db, Of::Service, Some(&by), &[(now, deed)]).await?;
+                    Ok(true)
                 })
             })
             .await

@@ -15,7 +15,7 @@ use ulid::Ulid;
 use super::reseal::{Resealed, reseal};
 use crate::domain::spec::default_account;
 use crate::service::Service;
-use crate::store::{CredentialRow, Signal};
+use crate::store::{CredentialRow, Signal, StoreError};
 
 /// Successes in a row that make a key ready.
 const IN_A_ROW: u32 = 3;
@@ -63,10 +63,12 @@ pub async fn keep(service: Arc<Service>) {
 /// Removes history that is over, until the service stops.
 pub async fn forget(service: Arc<Service>) {
     loop {
-        let pause = match service.store.prune_history(service.settings.history).await {
-            Ok(0) => HISTORY_ROUND,
-            Ok(jobs) => {
-                tracing::debug!(jobs, "jobs that ended long ago are removed");
+        let age = service.settings.history;
+        let pruned = async { Ok::<_, StoreError>((service.store.prune_history(age).await?, service.store.prune_audit(age).await?)) };
+        let pause = match pruned.await {
+            Ok((0, 0)) => HISTORY_ROUND,
+            Ok((jobs, entries)) => {
+                tracing::debug!(jobs, entries, "jobs that ended long ago and old entries of the audit are removed");
                 BREATH
             }
             Err(error) => {

@@ -8,6 +8,7 @@
 //! Rejected: a queue crate. Those measured restart a job from its start, leave the jobs of a killed
 //! worker for minutes, or lose retries.
 
+mod drift;
 mod keeper;
 mod ledger;
 mod removal;
@@ -22,22 +23,25 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
 
+use crate::domain::spec::default_account;
 use crate::service::Service;
 use crate::store::{Claimed, Signal, StoreError};
 
+pub use drift::{look, looking};
 pub use ledger::RecordsOnly;
 pub use reseal::{Resealed, reseal};
 
 /// The longest sleep between two looks for a job.
 const POLL: Duration = Duration::from_secs(1);
 
-/// Starts taking jobs, and keeping secrets no longer than they may be kept.
+/// Starts taking jobs, keeping secrets no longer than they may be kept, and looking for drift.
 pub fn start(service: &Arc<Service>) {
     service.tasks.spawn(dispatch(service.clone()));
     service.tasks.spawn(keeper::keep(service.clone()));
     service.tasks.spawn(keeper::forget(service.clone()));
     service.tasks.spawn(removal::run(service.clone()));
     service.tasks.spawn(rotation::run(service.clone()));
+    service.tasks.spawn(drift::watch(service.clone(), default_account()));
 }
 
 async fn dispatch(service: Arc<Service>) {

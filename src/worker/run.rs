@@ -77,6 +77,7 @@ async fn attempt(service: &Arc<Service>, claimed: Claimed, signals: Receiver<Sig
         job: claimed.lease.job,
         accepted_at: claimed.job.created_at,
         on_existing: claimed.app.spec.on_existing,
+        accept_expiry: claimed.job.task.accepts_expiry(),
         untouched: claimed.job.kind == JobKind::Onboard && claimed.job.attempt == 1 && recorded.is_empty(),
         interrupted: Arc::new(interrupted),
         recorded: Arc::new(recorded),

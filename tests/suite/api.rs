@@ -49,7 +49,7 @@ pub async fn ask(request: RequestBuilder) -> Answer {
 
 impl Answer {
     /// A header's text, empty when it is not there.
-    fn header(&self, name: &str) -> &str {
+    pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("text"))
     }
 
@@ -153,7 +153,7 @@ async fn wait_for_state(server: &Server, job: &str, state: &str) -> Value {
 // ---- roles
 
 /// Every route with the role that it takes; `None` takes no token.
-const ROUTES: [(&str, &str, Option<Role>); 23] = [
+const ROUTES: [(&str, &str, Option<Role>); 37] = [
     ("get", "/healthz", None),
     ("get", "/readyz", None),
     ("get", "/metrics", None),
@@ -163,6 +163,19 @@ const ROUTES: [(&str, &str, Option<Role>); 23] = [
     ("get", "/v1/apps/{app}", Some(Role::Viewer)),
     ("post", "/v1/apps/{app}/plan", Some(Role::Viewer)),
     ("post", "/v1/apps/{app}/repair", Some(Role::Operator)),
+    ("get", "/v1/apps/{app}/export", Some(Role::Viewer)),
+    ("put", "/v1/apps/{app}", Some(Role::Operator)),
+    ("delete", "/v1/apps/{app}", Some(Role::Operator)),
+    ("post", "/v1/apps/{app}/restore", Some(Role::Operator)),
+    ("get", "/v1/apps/{app}/drift", Some(Role::Viewer)),
+    ("post", "/v1/apps/{app}/drift", Some(Role::Operator)),
+    ("get", "/v1/apps/{app}/history", Some(Role::Viewer)),
+    ("get", "/v1/audit", Some(Role::Admin)),
+    ("post", "/v1/apps/{app}/credentials/rotate", Some(Role::Operator)),
+    ("post", "/v1/apps/{app}/credentials/rollback", Some(Role::Operator)),
+    ("post", "/v1/apps/{app}/credentials/{access_key_id}/activate", Some(Role::Operator)),
+    ("post", "/v1/apps/{app}/credentials/{access_key_id}/deactivate", Some(Role::Operator)),
+    ("post", "/v1/apps/{app}/credentials/{access_key_id}/delete", Some(Role::Operator)),
     ("get", "/v1/apps/{app}/credentials", Some(Role::Viewer)),
     ("post", "/v1/apps/{app}/credentials/{access_key_id}/claim", Some(Role::Operator)),
     ("get", "/v1/jobs", Some(Role::Viewer)),
@@ -170,6 +183,7 @@ const ROUTES: [(&str, &str, Option<Role>); 23] = [
     ("get", "/v1/jobs/{id}/events", Some(Role::Viewer)),
     ("post", "/v1/jobs/{id}/cancel", Some(Role::Operator)),
     ("post", "/v1/jobs/{id}/retry", Some(Role::Operator)),
+    ("post", "/v1/ecr/lifecycle/simulate", Some(Role::Viewer)),
     ("get", "/v1/tokens", Some(Role::Admin)),
     ("post", "/v1/tokens", Some(Role::Admin)),
     ("delete", "/v1/tokens/{id}", Some(Role::Admin)),
@@ -1274,7 +1288,7 @@ async fn what_aws_refuses_is_502_and_names_the_call_and_the_action() {
     setup.wire.script(|call| (call.name() == "iam:ListAccessKeys").then(|| Scripted::Now(403, refusal_body("iam", "AccessDenied"))));
     let path = format!("/v1/apps/{name}/credentials");
     let problem = get(&server, &path).await.problem(502, "aws_refused");
-    assert_eq!(problem["aws"], json!({"service": "iam", "operation": "ListAccessKeys", "code": "AccessDenied", "request_id": null}));
+    assert_eq!(problem["aws"], json!({"service": "iam", "operation": "ListAccessKeys", "code": "AccessDenied", "request_id": "r"}));
     assert!(problem["remedy"].as_str().unwrap().contains("iam:ListAccessKeys"), "{problem}");
     assert_eq!(problem["retryable"], false);
     setup.wire.script(|call| (call.name() == "iam:ListAccessKeys").then(|| Scripted::Now(500, refusal_body("iam", "ServiceFailure"))));

@@ -12,8 +12,11 @@ use crate::support::wire::Fault;
 use crate::support::{eyes, unique};
 
 /// Actions whose absence the emulator does not notice, and why they are in the policy all the same.
-const NOT_ENFORCED: [(&str, &str); 1] =
-    [("s3:TagResource", "CreateBucket with tags takes it (Amazon S3 API Reference, CreateBucket); the emulator does not ask for it")];
+const NOT_ENFORCED: [(&str, &str); 3] = [
+    ("ecr:GetLifecyclePolicyPreview", "plans do with our own evaluation where AWS does not preview; the emulator has no preview"),
+    ("ecr:StartLifecyclePolicyPreview", "plans do with our own evaluation where AWS does not preview; the emulator has no preview"),
+    ("s3:TagResource", "CreateBucket with tags takes it (Amazon S3 API Reference, CreateBucket); the emulator does not ask for it"),
+];
 
 /// A new account in the emulator that enforces policies, and a session of a role with this policy.
 fn place_with(policy: impl Fn(&str) -> Value) -> Place {

@@ -4,9 +4,12 @@
 mod api;
 mod change;
 mod e2e;
+mod export;
+mod history;
 mod identity;
 mod keys;
 mod least_privilege;
+mod lifecycle;
 mod openapi;
 mod overload;
 mod process;

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use serde_json::{Value, json};
+use strum::IntoEnumIterator as _;
 
 use crate::support::aws::Place;
 use crate::support::process::{Launch, Running, enforced_place};
@@ -322,6 +323,8 @@ async fn answers(server: &Running, app: &str, job: &Value) -> Vec<(String, Vec<u
         format!("/v1/apps/{app}"),
         format!("/v1/apps/{app}/credentials"),
     ]);
+    let formats = slipway::export::Format::iter().map(|format| format!("/v1/apps/{app}/export?format={format}"));
+    paths.extend(formats);
     let mut answers = Vec::new();
     for path in paths {
         let body = server.text(server.request(Method::GET, &path)).await;

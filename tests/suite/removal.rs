@@ -93,7 +93,7 @@ async fn after_it_the_user_is_taken_apart_and_data_stays() {
         assert!(job["result"]["warnings"].to_string().contains(&bucket), "what stays is said: {job:#}");
         assert!(!is_there(&setup, "iam", "get_user", json!({"UserName": name})));
         let policy = format!("arn:aws:iam::{}:policy/MediaManagement-{name}", setup.place.account);
-        assert!(!is_there(&setup, "iam", "get_policy", json!({"PolicyArn": policy})));
+        assert!(!is_there(&setup, "iam", "get_policy", json!({"PolicyArn": policy})), "{job:#}");
         assert!(is_there(&setup, "iam", "get_group", json!({"GroupName": "Apps"})), "the group is the account's");
         assert!(is_there(&setup, "s3", "head_bucket", json!({"Bucket": bucket})));
         assert!(is_there(&setup, "ecr", "describe_repositories", json!({"repositoryNames": [name]})));

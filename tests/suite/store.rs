@@ -7,8 +7,9 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use slipway::clock::{Clock, Timestamp};
 use slipway::domain::app::{App, AppState};
+use slipway::domain::audit::{Action, AuditEntry, Deed};
 use slipway::domain::credential::{Readiness, SecretState};
-use slipway::domain::event::Happening;
+use slipway::domain::event::{AwsCall, Happening};
 use slipway::domain::job::{Job, JobKind, JobResult, JobState, Step, StepState, Trouble, TroubleCode};
 use slipway::domain::names::{AppName, BucketName, Region};
 use slipway::domain::role::{Caller, Role};
@@ -17,10 +18,11 @@ use slipway::domain::spec::{AppSpec, BucketSpec, Defaults, Place};
 use slipway::domain::task::{KeyTarget, Removal, Task};
 use slipway::shutdown::Tasks;
 use slipway::store::{
-    Accepted, Answer, AppChange, AppFilter, Ask, ClaimAnswer, Claimed, Ended, IDEMPOTENCY_AGE, IdempotencyKey, JobFilter, Lease, NewApp,
-    NewCredential, REPEATABLE, Refusal, RotationChange, Signal, StepRecord, Store, StoreError, UNCLAIMED,
+    Accepted, Answer, AppChange, AppFilter, Ask, AuditCursor, AuditFilter, ClaimAnswer, Claimed, Ended, IDEMPOTENCY_AGE, IdempotencyKey,
+    JobFilter, Lease, NewApp, NewCredential, REPEATABLE, Refusal, RotationChange, Signal, StepRecord, Store, StoreError, UNCLAIMED,
 };
 use sqlx::Connection as _;
+use strum::IntoEnumIterator as _;
 use ulid::Ulid;
 
 use crate::support::database::new_database;
@@ -736,7 +738,7 @@ async fn the_worker_of_a_canceled_job_hears_of_it_when_it_renews_its_lease() {
         assert!(t.store.renew(lease, LEASE).await.unwrap());
         t.end(lease, Ended::Canceled).await;
         assert_eq!(t.job(lease.job).await.state, JobState::Canceled);
-        t.store.retry(lease.job, "ben".into()).await.unwrap().unwrap();
+        t.store.retry(lease.job, "ben".into(), false).await.unwrap().unwrap();
         let lease = t.claim().await.unwrap().lease;
         assert!(!t.store.renew(lease, LEASE).await.unwrap(), "the cancel was for the attempt before");
     })
@@ -756,7 +758,7 @@ async fn a_job_that_ended_without_success_can_be_retried() {
             (JobState::Succeeded, false),
         ] {
             let id = t.job_in(state, &format!("acme-{state}")).await;
-            let answer = t.store.retry(id, "ben".into()).await.unwrap();
+            let answer = t.store.retry(id, "ben".into(), false).await.unwrap();
             if allowed {
                 let job = answer.unwrap();
                 assert_eq!((job.state, job.error, job.reason, job.finished_at), (JobState::Queued, None, None, None), "{state}");
@@ -766,7 +768,7 @@ async fn a_job_that_ended_without_success_can_be_retried() {
             }
             t.raw(&format!("DELETE FROM events; DELETE FROM steps; DELETE FROM jobs WHERE id = '{id}'")).await;
         }
-        assert_eq!(t.store.retry(Ulid::generate(), "ben".into()).await.unwrap(), Err(Refusal::NoJob));
+        assert_eq!(t.store.retry(Ulid::generate(), "ben".into(), false).await.unwrap(), Err(Refusal::NoJob));
     })
     .await;
 }
@@ -777,7 +779,7 @@ async fn a_retried_job_gets_a_new_deadline() {
         let first = t.at_work("acme").await;
         t.end(first.lease, Ended::Failed(trouble())).await;
         t.clock.advance(DEADLINE * 2);
-        t.store.retry(first.lease.job, "ben".into()).await.unwrap().unwrap();
+        t.store.retry(first.lease.job, "ben".into(), false).await.unwrap().unwrap();
         let second = t.claim().await.unwrap();
         assert!(second.deadline > t.clock.now());
         assert_eq!(second.job.started_at, first.job.started_at);
@@ -790,7 +792,7 @@ async fn a_retry_is_refused_while_another_job_of_the_app_is_active() {
     each(async |t| {
         let failed = t.job_in(JobState::Failed, "acme").await;
         let active = fresh(t.repair("acme", None).await);
-        assert_eq!(t.store.retry(failed, "ben".into()).await.unwrap(), Err(Refusal::Active(active.id)));
+        assert_eq!(t.store.retry(failed, "ben".into(), false).await.unwrap(), Err(Refusal::Active(active.id)));
         assert_eq!(t.job(failed).await.state, JobState::Failed);
     })
     .await;
@@ -1217,8 +1219,8 @@ async fn a_token_is_known_by_its_hash_until_it_is_revoked() {
         assert_eq!(t.store.caller_by_token_hash("hash").await.unwrap(), None);
         assert_eq!(t.store.tokens().await.unwrap(), [token.clone(), other.clone()]);
         assert!(t.store.create_token("copy", Role::Admin, "hash-1".into(), "admin").await.is_err());
-        assert!(t.store.delete_token(token.id).await.unwrap());
-        assert!(!t.store.delete_token(token.id).await.unwrap());
+        assert!(t.store.delete_token(token.id, "admin").await.unwrap());
+        assert!(!t.store.delete_token(token.id, "admin").await.unwrap());
         assert_eq!(t.store.caller_by_token_hash("hash-1").await.unwrap(), None);
         assert_eq!(t.store.tokens().await.unwrap(), [other]);
     })
@@ -1323,6 +1325,7 @@ async fn read_all(t: &Bench, app: Ulid, job: Ulid) -> Vec<StoreError> {
         t.store.credentials(app).await.err(),
         t.store.tokens().await.err(),
         t.store.caller_by_token_hash("hash").await.err(),
+        t.store.audit(&AuditFilter { limit: 10, ..AuditFilter::default() }).await.err(),
     ];
     errors.into_iter().flatten().collect()
 }
@@ -1350,6 +1353,7 @@ async fn a_row_that_cannot_be_read_is_named() {
         ("credentials", "created_at", "'soon'"),
         ("tokens", "role", "'king'"),
         ("tokens", "created_at", "'soon'"),
+        ("audit", "detail", "'{\"action\": \"danced\"}'"),
     ] {
         each(async |t| {
             if t.backend == Backend::Postgres && column.ends_with("_at") {
@@ -1497,7 +1501,7 @@ async fn of_many_requests_for_one_app_at_many_replicas_one_wins() {
         let claimed = stores[0].claim("a worker", LEASE, DEADLINE).await.unwrap().unwrap();
         stores[0].end(claimed.lease, Ended::Failed(trouble())).await.unwrap();
         let ask = |i: usize| stores[i % 4].ask(a_repair(&app), None);
-        let retry = |i: usize| stores[i % 4].retry(claimed.lease.job, "ann".into());
+        let retry = |i: usize| stores[i % 4].retry(claimed.lease.job, "ann".into(), false);
         let (asked, retried) = tokio::join!(join_all((0..4).map(ask)), join_all((0..4).map(retry)));
         let won = asked.into_iter().map(Result::unwrap).filter(Result::is_ok).count()
             + retried.into_iter().map(Result::unwrap).filter(Result::is_ok).count();
@@ -1609,6 +1613,308 @@ async fn the_job_that_made_a_key_is_kept_as_long_as_the_key_is_known() {
         assert_eq!(prune_all(&t, YEAR / 2).await, 0, "{} and {} stay", made.lease.job, later.id);
     })
     .await;
+}
+
+async fn audit(t: &Bench, filter: AuditFilter) -> Vec<AuditEntry> {
+    t.store.audit(&AuditFilter { limit: 1000, ..filter }).await.unwrap()
+}
+
+/// What the audit tells, oldest first: action, who, resource or what else distinguishes it.
+async fn told(t: &Bench) -> Vec<String> {
+    let show = |entry: AuditEntry| {
+        let of = entry.deed.resource().map(str::to_owned).or(entry.app).unwrap_or_default();
+        format!("{} {} {of}", entry.deed.action(), entry.actor)
+    };
+    audit(t, AuditFilter::default()).await.into_iter().rev().map(show).collect()
+}
+
+fn applied(resource: &str, operations: &[&str]) -> Happening {
+    let call =
+        |operation: &&str| AwsCall { service: "iam".into(), operation: (*operation).into(), request_id: Some(format!("r-{operation}")) };
+    Happening::ChangeApplied { resource: resource.into(), change: format!("make {resource}"), calls: operations.iter().map(call).collect() }
+}
+
+#[tokio::test]
+async fn what_is_done_is_in_the_audit() {
+    each(async |t| {
+        let token = t.store.create_token("bot", Role::Operator, "hash".into(), "admin").await.unwrap();
+        let claimed = t.sealed("acme", "AKIAA").await;
+        t.store.record(claimed.lease, Some(done("iam:user/acme")), applied("iam:user/acme", &["CreateUser"]));
+        t.store.record(claimed.lease, None, applied("iam:policy/acme", &["DeletePolicyVersion", "CreatePolicyVersion"]));
+        t.store.record(claimed.lease, None, Happening::StepFailed { resource: "iam:group/Apps".into(), error: trouble() });
+        t.end(claimed.lease, Ended::NeedsAttention(trouble())).await;
+        let id = claimed.lease.job;
+        t.store.cancel(id, "bob".into()).await.unwrap().unwrap();
+        t.store.retry(id, "cy".into(), false).await.unwrap().unwrap();
+        let again = t.claim().await.unwrap();
+        t.end(again.lease, succeeded()).await;
+        for _ in 0..2 {
+            assert!(matches!(t.claim_secret(claimed.app.id, "AKIAA", "dan", Some("hash-of-a-key")).await, ClaimAnswer::Sealed(..)));
+        }
+        assert!(t.store.delete_token(token.id, "eve").await.unwrap());
+        let expected = [
+            "token_created admin ",
+            "job_requested ann acme",
+            "change_applied ann iam:user/acme",
+            "change_applied ann iam:policy/acme",
+            "change_applied ann iam:policy/acme",
+            "step_failed ann iam:group/Apps",
+            "job_ended ann acme",
+            "cancel_requested bob acme",
+            "job_ended ann acme",
+            "retry_requested cy acme",
+            "job_ended ann acme",
+            "secret_claimed dan acme",
+            "secret_claimed dan acme",
+            "token_revoked eve ",
+        ];
+        assert_eq!(told(&t).await, expected);
+        let all = audit(&t, AuditFilter::default()).await;
+        assert!(all.windows(2).all(|two| two[0].seq > two[1].seq && two[0].at >= two[1].at));
+        let text = serde_json::to_string(&all).unwrap();
+        for secret in ["sealed", "hash-of-a-key", "\"hash\""] {
+            assert!(!text.contains(secret), "{secret}: {text}");
+        }
+        let Deed::SecretClaimed { again, .. } = &all[1].deed else { panic!("{:?}", all[1]) };
+        assert!(again, "the second time");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_to_the_audit_is_not_done() {
+    each(async |t| {
+        let claimed = t.sealed("acme", "AKIAA").await;
+        t.end(claimed.lease, Ended::Failed(trouble())).await;
+        let id = claimed.lease.job;
+        let token = t.store.create_token("bot", Role::Operator, "hash".into(), "admin").await.unwrap();
+        t.refuse_inserts("audit").await;
+        assert!(t.store.onboard(new_app("other"), None).await.is_err());
+        assert!(t.store.retry(id, "ann".into(), false).await.is_err());
+        assert!(t.store.create_token("copy", Role::Viewer, "hash-2".into(), "admin").await.is_err());
+        assert!(t.store.delete_token(token.id, "admin").await.is_err());
+        assert!(t.store.claim_secret(claimed.app.id, "AKIAA", &bearer("ann"), None).await.is_err());
+        t.allow_inserts("audit").await;
+        assert_eq!(t.store.app(&name("other")).await.unwrap(), None);
+        assert_eq!(t.job(id).await.state, JobState::Failed);
+        assert_eq!(t.store.tokens().await.unwrap(), [token]);
+        assert_eq!(t.secret_of(claimed.app.id).await, SecretState::Unclaimed);
+        let before = t.number("SELECT COUNT(*) FROM audit").await;
+        let lost = Lease { token: claimed.lease.token - 1, ..claimed.lease };
+        t.store.record(lost, None, applied("iam:user/acme", &["CreateUser"]));
+        t.store.check().await.unwrap();
+        assert_eq!(t.number("SELECT COUNT(*) FROM audit").await, before, "nothing under a lost lease");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_table_takes_the_actions_that_there_are_and_no_other() {
+    each(async |t| {
+        let mut db = t.connect().await;
+        let insert = "INSERT INTO audit (at, actor, action, detail) VALUES (1, 'ann', $1, '{}')";
+        for action in Action::iter() {
+            sqlx::query(insert).bind(action.to_string()).execute(&mut db).await.unwrap();
+        }
+        assert!(sqlx::query(insert).bind("danced").execute(&mut db).await.is_err());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn entries_are_found_by_each_filter_and_by_all_together_in_whole_pages() {
+    each(async |t| {
+        for app in ["one", "two"] {
+            let claimed = t.at_work(app).await;
+            t.store.record(claimed.lease, None, applied(&format!("iam:user/{app}"), &["CreateUser"]));
+            t.store.record(claimed.lease, None, applied(&format!("iam:user_{app}"), &["TagUser"]));
+            t.end(claimed.lease, succeeded()).await;
+            next_millisecond().await;
+        }
+        t.store.create_token("bot", Role::Operator, "hash".into(), "admin").await.unwrap();
+        let all = audit(&t, AuditFilter::default()).await;
+        assert_eq!(all.len(), 9);
+        let job = all.last().unwrap().job;
+        let middle = all[4].at;
+        let some = |text: &str| Some(text.to_owned());
+        let base = AuditFilter::default;
+        let filters = [
+            (AuditFilter { app: Some(name("ONE")), ..base() }, 4),
+            (AuditFilter { actor: some("ann"), ..base() }, 8),
+            (AuditFilter { action: Some(Action::ChangeApplied), ..base() }, 4),
+            (AuditFilter { job, ..base() }, 4),
+            (AuditFilter { resource: some("iam:user/"), ..base() }, 2),
+            (AuditFilter { resource: some("iam:user_"), ..base() }, 2),
+            (AuditFilter { resource: some("iam:"), ..base() }, 4),
+            (AuditFilter { service: some("iam"), ..base() }, 4),
+            (AuditFilter { operation: some("TagUser"), ..base() }, 2),
+            (AuditFilter { since: Some(middle), ..base() }, all.iter().filter(|it| it.at >= middle).count()),
+            (AuditFilter { until: Some(middle), ..base() }, all.iter().filter(|it| it.at < middle).count()),
+            (
+                AuditFilter {
+                    app: Some(name("one")),
+                    actor: some("ann"),
+                    action: Some(Action::ChangeApplied),
+                    job,
+                    resource: some("iam:user/one"),
+                    service: some("iam"),
+                    operation: some("CreateUser"),
+                    since: Some(Timestamp::from_millis(0)),
+                    until: Some(t.clock.now().after(MINUTE)),
+                    ..base()
+                },
+                1,
+            ),
+        ];
+        for (filter, expected) in filters {
+            let found = audit(&t, filter.clone()).await;
+            assert_eq!(found.len(), expected, "{filter:?}: {found:#?}");
+            let (mut paged, mut before) = (Vec::new(), None);
+            loop {
+                let page = t.store.audit(&AuditFilter { before, limit: 2, ..filter.clone() }).await.unwrap();
+                let Some(last) = page.last() else { break };
+                before = Some(AuditCursor::of(last));
+                paged.extend(page);
+            }
+            assert_eq!(paged, found, "{filter:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_audit_outlives_jobs_and_goes_by_its_own_age() {
+    each(async |t| {
+        t.ready("acme").await;
+        t.clock.advance(YEAR);
+        next_millisecond().await;
+        fresh(t.repair("acme", None).await);
+        t.end(t.claim().await.unwrap().lease, succeeded()).await;
+        let old = audit(&t, AuditFilter::default()).await.into_iter().map(|entry| entry.at).min().unwrap();
+        t.raw("DELETE FROM events; DELETE FROM steps; DELETE FROM resources; DELETE FROM jobs").await;
+        assert_eq!(audit(&t, AuditFilter { app: Some(name("acme")), ..Default::default() }).await.len(), 4);
+        assert_eq!(t.store.prune_audit(YEAR * 2).await.unwrap(), 0, "not so old yet");
+        assert_eq!(t.store.prune_audit(YEAR / 2).await.unwrap(), 2);
+        let left = audit(&t, AuditFilter::default()).await;
+        assert_eq!(left.len(), 2);
+        assert!(left.iter().all(|entry| entry.at > old));
+        t.raw(&format!("INSERT INTO audit (at, actor, action, detail) SELECT 1, 'ann', 'retry_requested', '{{}}' FROM {NUMBERS}")).await;
+        assert_eq!(t.store.prune_audit(YEAR / 2).await.unwrap(), 1000, "so many in a commit");
+        assert_eq!(t.store.prune_audit(YEAR / 2).await.unwrap(), 500);
+    })
+    .await;
+}
+
+/// 1500 rows, in the SQL of both.
+const NUMBERS: &str = "(WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1500) SELECT i FROM n) numbers";
+
+#[tokio::test]
+async fn of_one_job_the_numbers_of_entries_rise_as_they_are_committed_at_many_replicas_too() {
+    let stores = replicas::<4>().await;
+    let each_asks = |i: usize| stores[i % 4].onboard(new_app(&format!("acme-{i}")), None);
+    join_all((0..40).map(each_asks)).await;
+    let work = async |store: &Store| {
+        while let Some(claimed) = store.claim("a worker", LEASE, DEADLINE).await.unwrap() {
+            for number in 0..5 {
+                store.record(claimed.lease, None, applied(&format!("iam:user/{number}"), &["CreateUser"]));
+                tokio::task::yield_now().await;
+            }
+            store.end(claimed.lease, succeeded()).await.unwrap();
+        }
+    };
+    join_all(stores.iter().map(work)).await;
+    let mut entries = stores[0].audit(&AuditFilter { limit: 1000, ..Default::default() }).await.unwrap();
+    assert_eq!(entries.len(), 40 * 7);
+    let places: BTreeSet<String> = entries.iter().map(|entry| AuditCursor::of(entry).to_string()).collect();
+    assert_eq!(places.len(), entries.len(), "no two share a place");
+    entries.sort_by_key(|entry| (entry.job, entry.seq));
+    for of_job in entries.chunk_by(|a, b| a.job == b.job) {
+        let told: Vec<_> = of_job
+            .iter()
+            .map(|entry| entry.deed.resource().unwrap_or(if entry.seq == of_job[0].seq { "asked" } else { "ended" }))
+            .collect();
+        assert_eq!(told, ["asked", "iam:user/0", "iam:user/1", "iam:user/2", "iam:user/3", "iam:user/4", "ended"]);
+    }
+}
+
+/// A database as it was before there was an audit.
+async fn before_the_audit(backend: Backend, url: &str) -> sqlx::AnyConnection {
+    sqlx::any::install_default_drivers();
+    if backend == Backend::Sqlite {
+        std::fs::File::create(url.strip_prefix("sqlite://").unwrap()).unwrap();
+    }
+    let mut db = sqlx::AnyConnection::connect(url).await.unwrap();
+    match backend {
+        Backend::Sqlite => sqlx::migrate!("migrations/sqlite").run_to(3, &mut db).await.unwrap(),
+        Backend::Postgres => sqlx::migrate!("migrations/postgres").run_to(3, &mut db).await.unwrap(),
+    }
+    db
+}
+
+#[tokio::test]
+async fn the_audit_begins_with_what_the_database_knows_already() {
+    let refused = json!({"service": "iam", "operation": "CreateUser", "code": "AccessDenied", "request_id": "r-2"});
+    let denied = json!({"code": "access_denied", "detail": "it may not", "remedy": null, "retryable": false, "aws": refused});
+    let call = json!({"service": "iam", "operation": "CreateUser", "request_id": "r-1"});
+    let unanswered = json!({"code": "conflict", "detail": "it is another's", "remedy": null, "retryable": false, "aws": null});
+    let events = [
+        json!({"event": "job_queued", "kind": "onboard", "requested_by": "ann"}),
+        json!({"event": "job_started", "attempt": 1}),
+        json!({"event": "change_applied", "resource": "iam:user/acme", "change": "create user acme", "calls": [call]}),
+        json!({"event": "change_applied", "resource": "iam:group/Apps", "change": "create group Apps"}),
+        json!({"event": "step_progress", "resource": "s3:bucket/acme", "message": "delete some", "calls": []}),
+        json!({"event": "step_failed", "resource": "iam:user/acme", "error": denied}),
+        json!({"event": "step_failed", "resource": "s3:bucket/acme", "error": unanswered}),
+        json!({"event": "job_needs_attention", "error": denied}),
+        json!({"event": "cancel_requested", "by": "bob"}),
+        json!({"event": "job_canceled"}),
+        json!({"event": "retry_requested", "by": "it's \"cy\""}),
+        json!({"event": "job_failed", "error": unanswered}),
+        json!({"event": "job_succeeded"}),
+    ];
+    for backend in BACKENDS {
+        let folder = tempfile::tempdir().unwrap();
+        let url = match backend {
+            Backend::Sqlite => format!("sqlite://{}", folder.path().join("slipway.db").display()),
+            Backend::Postgres => new_database().await,
+        };
+        let mut db = before_the_audit(backend, &url).await;
+        let (app, job, key) = (Ulid::from_parts(1, 1), Ulid::from_parts(2, 1), Ulid::from_parts(3, 1));
+        let (spec, result) = (serde_json::to_string(&new_app("acme").spec).unwrap(), serde_json::to_string(&JobResult::default()).unwrap());
+        let rows = format!(
+            "INSERT INTO apps (id, name, name_key, account, spec, state, version, created_by, created_at, updated_at, retained) \
+             VALUES ('{app}', 'Acme', 'acme', 'default', '{spec}', 'ready', 1, 'ann', 1, 1, '{{}}'); \
+             INSERT INTO jobs (id, app_id, kind, task, state, attempt, requested_by, cancel_requested, created_at, result, lease_token, finished_at) \
+             VALUES ('{job}', '{app}', 'onboard', '{{\"kind\":\"onboard\"}}', 'succeeded', 1, 'ann', 0, 10, '{result}', 1, 30); \
+             INSERT INTO credentials (id, app_id, job_id, access_key_id, seal_key, secret, readiness, created_at, claimed_at, claimed_by, claim_key) \
+             VALUES ('{key}', '{app}', '{job}', 'AKIAA', 'k', 'claimed', 'ready', 20, 40, 'dan', 'the-claim-key'); \
+             INSERT INTO tokens (id, name, role, hash, created_by, created_at) VALUES ('{key}', 'bot', 'viewer', 'the-hash', 'admin', 5)"
+        );
+        sqlx::raw_sql(sqlx::AssertSqlSafe(rows)).execute(&mut db).await.unwrap();
+        for (at, event) in (10_i64..).zip(&events) {
+            let insert = sqlx::query("INSERT INTO events (job_id, at, data) VALUES ($1, $2, $3)");
+            insert.bind(job.to_string()).bind(at).bind(event.to_string()).execute(&mut db).await.unwrap();
+        }
+        db.close().await.unwrap();
+
+        let clock = Clock::default();
+        let store = Store::open(&url, clock.clone(), &Tasks::default()).await.unwrap();
+        let t = Bench { store, clock, url, backend, folder };
+        let entries: Vec<AuditEntry> = audit(&t, AuditFilter::default()).await.into_iter().rev().collect();
+        let shown: Vec<String> = entries
+            .iter()
+            .map(|entry| format!("{} {} {}", entry.at.millis(), entry.actor, serde_json::to_string(&entry.deed).unwrap()))
+            .collect();
+        insta::allow_duplicates! { insta::assert_snapshot!(shown.join("\n"), @""); }
+        let of_app = |entry: &&AuditEntry| (entry.app.as_deref(), entry.account.as_deref()) == (Some("Acme"), Some("default"));
+        assert_eq!(entries.iter().filter(of_app).count(), entries.len() - 1, "all but the token's");
+        let job_of = |entry: &&AuditEntry| entry.job == Some(job);
+        assert_eq!(entries.iter().filter(job_of).count(), entries.len() - 2, "all but the token's and the claim");
+        let called = audit(&t, AuditFilter { operation: Some("CreateUser".into()), ..Default::default() }).await;
+        assert_eq!(called.len(), 2, "{called:#?}");
+        t.ready("other").await;
+        assert_eq!(told(&t).await.last().unwrap(), "job_ended ann other", "and it goes on");
+    }
 }
 
 #[tokio::test]
@@ -1793,6 +2099,12 @@ async fn a_database_of_the_release_before_goes_on_with_its_jobs_in_flight() {
         let clock = Clock::default();
         let store = Store::open(&url, clock.clone(), &Tasks::default()).await.unwrap();
         let t = Bench { store, clock, url, backend, folder };
+        for table in ["apps", "jobs", "steps", "events"] {
+            assert_eq!(t.number(&format!("SELECT COUNT(*) FROM {table}")).await, 4, "{table}");
+        }
+        if backend == Backend::Sqlite {
+            assert_eq!(t.number("SELECT COUNT(*) FROM pragma_foreign_key_check").await, 0, "what refers to a table made anew still does");
+        }
         assert_eq!(t.store.jobs(&JobFilter { limit: 10, ..Default::default() }).await.unwrap().len(), 4);
         let mut went_on = BTreeSet::new();
         while let Some(claimed) = t.claim().await {

@@ -1,11 +1,12 @@
 //! One run of a scenario in an account of its own, and what must hold after it.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use slipway::domain::job::JobKind;
 
-use super::scenarios::{Scenario, made};
+use super::scenarios::{Asked, Leaves, Scenario, made};
 use crate::support::api::Api;
 use crate::support::aws::Place;
 use crate::support::proxy::Proxy;
@@ -43,21 +44,30 @@ impl<'a> Case<'a> {
 
     /// Brings about what the job starts from, plans what goes wrong in it, and asks for it; its id.
     pub async fn begin(&self, api: &Api, proxy: &Proxy) -> String {
+        let mut key = String::new();
         if let Some(later) = &self.scenario.later {
-            api.onboard(&(self.scenario.body)(&self.name)).await;
+            let job = api.onboard(&(self.scenario.body)(&self.name)).await;
+            key = job["result"]["access_key_id"].as_str().unwrap_or_default().to_owned();
+            if let Some(first) = later.first {
+                let id = accepted(first(api, &self.name)).await["id"].as_str().unwrap().to_owned();
+                assert_eq!(api.wait(&id).await["state"], "succeeded");
+            }
             (later.damage)(&self.place, &self.name);
         }
         proxy.break_calls(self.scenario.always.iter().copied().chain(self.more));
-        let response = self.scenario.request(api, &self.name).send().await.unwrap();
-        assert_eq!(response.status(), 202);
-        let job: Value = response.json().await.unwrap();
-        assert_eq!(job["kind"], self.scenario.kind().to_string());
+        let job = accepted(self.scenario.request(api, &Asked { name: &self.name, key: &key })).await;
+        let kind = if self.scenario.kind() == JobKind::Remove { JobKind::Offboard } else { self.scenario.kind() };
+        assert_eq!(job["kind"], kind.to_string());
         job["id"].as_str().unwrap().to_owned()
     }
 
     /// Waits for the job's end, and checks everything that must hold then.
     pub async fn end(&self, api: &Api, proxy: &Proxy, id: &str) -> Left {
-        let job = self.ended_well(api, proxy, id).await;
+        let mut job = self.ended_well(api, proxy, id).await;
+        if self.scenario.kind() == JobKind::Remove {
+            // The quarantine is over at once: the app is taken apart by a job that nobody has to ask for.
+            job = self.ended_well(api, proxy, &self.removal(api).await).await;
+        }
         assert!(proxy.all_met(), "the fault was met");
         let calls = proxy.take_log();
         self.nothing_foreign_is_touched(&calls);
@@ -66,6 +76,17 @@ impl<'a> Case<'a> {
         let resources = job["steps"].as_array().unwrap().iter().map(|step| step["resource"].as_str().unwrap().to_owned()).collect();
         let of_the_job = calls.iter().filter(|call| call.service != "sts");
         Left { seen, calls: of_the_job.map(|call| (call.name(), call.nth)).collect(), resources }
+    }
+
+    /// The job that takes the app apart.
+    async fn removal(&self, api: &Api) -> String {
+        loop {
+            let jobs = api.json(&format!("/v1/jobs?app={}&kind=remove", self.name)).await;
+            if let Some(id) = jobs["items"][0]["id"].as_str() {
+                return id.to_owned();
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// The job succeeds by itself; while a call is denied it waits for a person, says why, and goes on when asked to.
@@ -117,23 +138,38 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// What is in AWS after the job, and that a repair has nothing left to change.
+    /// What is in AWS after the job, and that nothing is left to change.
     async fn left_behind(&self, api: &Api, proxy: &Proxy) -> Value {
         let app = api.json(&format!("/v1/apps/{}", self.name)).await;
         let mut seen = eyes::look(&self.place, &app["spec"]);
-        let listed = seen["access_keys"].as_array().unwrap().iter().map(|key| key["id"].as_str().unwrap().to_owned());
-        let keys: Vec<String> = listed.filter(|key| !self.foreign_keys.contains(key)).collect();
-        assert_eq!(keys.len(), usize::from(app["spec"]["access_key"] == true), "exactly one key that was not there before, if any");
-        for key in &keys {
-            self.assert_claimed_works(api, key, &seen["user"]["arn"]).await;
+        let listed = seen["access_keys"].as_array().unwrap().clone();
+        let ours: Vec<&Value> = listed.iter().filter(|key| !self.foreign_keys.iter().any(|it| key["id"] == **it)).collect();
+        match self.scenario.leaves {
+            Leaves::App { keys } => {
+                assert_eq!(ours.len(), keys, "exactly those keys that there should be");
+                for key in &ours {
+                    assert_eq!(key["status"], "Active");
+                    self.assert_claimed_works(api, key["id"].as_str().unwrap(), &seen["user"]["arn"]).await;
+                }
+                self.assert_converged(api, proxy).await;
+            }
+            Leaves::Asleep => assert!(!ours.is_empty() && ours.iter().all(|key| key["status"] == "Inactive"), "{ours:?}"),
+            Leaves::Gone => {
+                assert!(ours.is_empty(), "{ours:?}");
+                assert_eq!(app["state"], "removed");
+            }
         }
+        seen["access_keys"] = json!(ours.len());
+        self.plain(&seen)
+    }
+
+    /// A repair makes no change.
+    async fn assert_converged(&self, api: &Api, proxy: &Proxy) {
         proxy.break_calls([]);
         let again = api.run(&format!("/v1/apps/{}/repair", self.name), None).await;
         assert_eq!(again["state"], "succeeded", "{again:#}");
         let changing: Vec<String> = proxy.take_log().iter().filter(|call| call.mutates()).map(Call::name).collect();
         assert_eq!(changing, Vec::<String>::new(), "nothing is left to change");
-        seen["access_keys"] = json!(keys.len());
-        self.plain(&seen)
     }
 
     /// The key's secret is known, and works.
@@ -167,6 +203,14 @@ impl<'a> Case<'a> {
         }
         seen
     }
+}
+
+/// The job that a request is answered with.
+async fn accepted(request: reqwest::RequestBuilder) -> Value {
+    let response = request.send().await.unwrap();
+    let (status, job): (_, Value) = (response.status(), response.json().await.unwrap());
+    assert_eq!(status, 202, "{job:#}");
+    job
 }
 
 fn keys_of(place: &Place, name: &str) -> Vec<String> {

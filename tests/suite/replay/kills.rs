@@ -26,6 +26,7 @@ fn run(scenario: &Scenario, more: More) -> Left {
         let case = Case::new(scenario, more);
         let proxy = Proxy::before(&case.place.endpoint);
         let launch = Launch::new(&case.place).with("AWS_ENDPOINT_URL", &proxy.endpoint).with("AWS_REGION", scenario.region);
+        let launch = if scenario.kind() == JobKind::Remove { launch.with("SLIPWAY_QUARANTINE", "0s") } else { launch };
         let mut process = launch.serve().await;
         let id = case.begin(&process.api, &proxy).await;
         if more.is_some() {

@@ -4,6 +4,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use slipway::domain::job::JobKind;
 
+use crate::removal::hang_things_on;
 use crate::support::api::Api;
 use crate::support::aws::{Emulator, Place};
 use crate::support::eyes;
@@ -21,14 +22,35 @@ pub struct Scenario {
     /// The job, where it is another than the onboarding.
     pub later: Option<Later>,
     pub always: &'static [(&'static str, usize, Fault)],
+    pub leaves: Leaves,
+}
+
+/// What of the app there is after the job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leaves {
+    /// All of it, with so many keys of ours, each of which works.
+    App { keys: usize },
+    /// All of it, with its keys switched off.
+    Asleep,
+    /// Nothing but what is retained, and what was adopted.
+    Gone,
 }
 
 /// A job of an app that was onboarded.
 pub struct Later {
     pub kind: JobKind,
+    /// A job that comes before it.
+    pub first: Option<fn(&Api, &str) -> RequestBuilder>,
     /// What is done to the app's place by hand before the job.
     pub damage: fn(&Place, &str),
-    pub request: fn(&Api, &str) -> RequestBuilder,
+    pub request: fn(&Api, &Asked) -> RequestBuilder,
+}
+
+/// What a request is made of.
+pub struct Asked<'a> {
+    pub name: &'a str,
+    /// The id of the app's access key.
+    pub key: &'a str,
 }
 
 impl Scenario {
@@ -37,17 +59,17 @@ impl Scenario {
     }
 
     /// The request for its job.
-    pub fn request(&self, api: &Api, name: &str) -> RequestBuilder {
+    pub fn request(&self, api: &Api, asked: &Asked) -> RequestBuilder {
         match &self.later {
-            None => api.request(Method::POST, "/v1/apps").json(&(self.body)(name)),
-            Some(later) => (later.request)(api, name),
+            None => api.request(Method::POST, "/v1/apps").json(&(self.body)(asked.name)),
+            Some(later) => (later.request)(api, asked),
         }
     }
 }
 
 fn nothing(_: &Place, _: &str) {}
 
-pub static SCENARIOS: [Scenario; 6] = [
+pub static SCENARIOS: [Scenario; 13] = [
     Scenario {
         title: "a new app with shared access",
         emulator: Emulator::Moto,
@@ -56,6 +78,7 @@ pub static SCENARIOS: [Scenario; 6] = [
         before: nothing,
         later: None,
         always: &[],
+        leaves: Leaves::App { keys: 1 },
     },
     Scenario {
         title: "a new app with scoped access in us-east-1",
@@ -65,6 +88,7 @@ pub static SCENARIOS: [Scenario; 6] = [
         before: nothing,
         later: None,
         always: &[],
+        leaves: Leaves::App { keys: 1 },
     },
     Scenario {
         title: "adoption of what is there",
@@ -74,6 +98,7 @@ pub static SCENARIOS: [Scenario; 6] = [
         before: things_made_by_hand,
         later: None,
         always: &[],
+        leaves: Leaves::App { keys: 1 },
     },
     Scenario {
         title: "repair of what was changed by hand",
@@ -83,10 +108,12 @@ pub static SCENARIOS: [Scenario; 6] = [
         before: nothing,
         later: Some(Later {
             kind: JobKind::Repair,
+            first: None,
             damage: undo_most,
-            request: |api, name| api.request(Method::POST, &format!("/v1/apps/{name}/repair")),
+            request: |api, asked| api.request(Method::POST, &format!("/v1/apps/{}/repair", asked.name)),
         }),
         always: &[],
+        leaves: Leaves::App { keys: 1 },
     },
     Scenario {
         title: "recovery of an access key whose answer was lost",
@@ -96,6 +123,7 @@ pub static SCENARIOS: [Scenario; 6] = [
         before: nothing,
         later: None,
         always: &[("iam:CreateAccessKey", 0, Fault::ResetAfter)],
+        leaves: Leaves::App { keys: 1 },
     },
     Scenario {
         title: "recovery of a bucket whose answer was lost where tags do not come with it",
@@ -105,8 +133,149 @@ pub static SCENARIOS: [Scenario; 6] = [
         before: nothing,
         later: None,
         always: &[("s3:CreateBucket", 0, Fault::ResetAfter)],
+        leaves: Leaves::App { keys: 0 },
+    },
+    Scenario {
+        title: "a change of everything, with what is dropped removed",
+        emulator: Emulator::Moto,
+        region: "us-west-2",
+        body: |name| {
+            let repositories = json!([{"name": name}, {"name": format!("{name}-old")}]);
+            json!({"name": name, "buckets": [{"name": format!("{name}-media")}, {"name": format!("{name}-old")}],
+                "repositories": repositories, "media_access": "scoped", "tags": {"team": "shop", "cost": "1"}})
+        },
+        before: nothing,
+        later: Some(Later {
+            kind: JobKind::Update,
+            first: None,
+            damage: fill,
+            request: |api, asked| {
+                let name = asked.name;
+                let buckets =
+                    json!([{"name": format!("{name}-media"), "upload_origins": ["https://new.example"]}, {"name": format!("{name}-new")}]);
+                let body = json!({"name": name, "buckets": buckets, "repositories": [{"name": name, "lifecycle": "protected"}],
+                    "tags": {"team": "web"}});
+                api.request(Method::PUT, &format!("/v1/apps/{name}?remove=true")).json(&body)
+            },
+        }),
+        always: &[],
+        leaves: Leaves::App { keys: 1 },
+    },
+    Scenario {
+        title: "rotation of the access key",
+        emulator: Emulator::Moto,
+        region: "us-west-2",
+        body: |name| json!({"name": name, "buckets": [], "repositories": []}),
+        before: nothing,
+        later: Some(Later {
+            kind: JobKind::Rotate,
+            first: None,
+            damage: nothing,
+            request: |api, asked| api.request(Method::POST, &format!("/v1/apps/{}/credentials/rotate", asked.name)),
+        }),
+        always: &[],
+        leaves: Leaves::App { keys: 2 },
+    },
+    Scenario {
+        title: "an access key switched off",
+        emulator: Emulator::Ministack,
+        region: "us-west-2",
+        body: |name| json!({"name": name, "buckets": [], "repositories": []}),
+        before: nothing,
+        later: Some(Later {
+            kind: JobKind::SwitchKey,
+            first: None,
+            damage: nothing,
+            request: |api, asked| api.request(Method::POST, &format!("/v1/apps/{}/credentials/{}/deactivate", asked.name, asked.key)),
+        }),
+        always: &[],
+        leaves: Leaves::Asleep,
+    },
+    Scenario {
+        title: "the begin of a removal",
+        emulator: Emulator::Ministack,
+        region: "us-west-2",
+        body: |name| json!({"name": name, "buckets": [], "repositories": []}),
+        before: nothing,
+        later: Some(Later {
+            kind: JobKind::Offboard,
+            first: None,
+            damage: nothing,
+            request: |api, asked| api.request(Method::DELETE, &format!("/v1/apps/{}", asked.name)),
+        }),
+        always: &[],
+        leaves: Leaves::Asleep,
+    },
+    Scenario {
+        title: "the end of a quarantine",
+        emulator: Emulator::Ministack,
+        region: "us-west-2",
+        body: |name| json!({"name": name, "buckets": [], "repositories": []}),
+        before: nothing,
+        later: Some(Later {
+            kind: JobKind::Restore,
+            first: Some(|api, name| api.request(Method::DELETE, &format!("/v1/apps/{name}"))),
+            damage: nothing,
+            request: |api, asked| api.request(Method::POST, &format!("/v1/apps/{}/restore", asked.name)),
+        }),
+        always: &[],
+        leaves: Leaves::App { keys: 1 },
+    },
+    Scenario {
+        title: "a removal with data, of a user on which much hangs",
+        emulator: Emulator::Moto,
+        region: "us-west-2",
+        body: |name| json!({"name": name, "media_access": "scoped", "buckets": [{"name": format!("{name}-media")}, {"name": format!("{name}-old")}]}),
+        before: nothing,
+        later: Some(Later {
+            kind: JobKind::Remove,
+            first: None,
+            damage: |place, name| {
+                fill(place, name);
+                hang_things_on(place, name);
+            },
+            request: |api, asked| {
+                let name = asked.name;
+                api.request(Method::DELETE, &format!("/v1/apps/{name}?buckets={name}-old&repositories={name}&confirm={name}"))
+            },
+        }),
+        always: &[],
+        leaves: Leaves::Gone,
+    },
+    Scenario {
+        title: "a removal that gives back what was adopted",
+        emulator: Emulator::Ministack,
+        region: "us-west-2",
+        body: |name| {
+            json!({"name": name, "on_existing": "adopt", "media_access": "scoped", "repositories": [],
+                "buckets": [{"name": format!("{name}-media")}]})
+        },
+        before: |place, name| {
+            made(place, "iam", "create_user", json!({"UserName": name}));
+            let document = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]});
+            let policy = json!({"PolicyName": format!("MediaManagement-{name}"), "PolicyDocument": document.to_string()});
+            made(place, "iam", "create_policy", policy);
+        },
+        later: Some(Later {
+            kind: JobKind::Remove,
+            first: None,
+            damage: nothing,
+            request: |api, asked| api.request(Method::DELETE, &format!("/v1/apps/{}", asked.name)),
+        }),
+        always: &[],
+        leaves: Leaves::Gone,
     },
 ];
+
+/// Puts something into what is to be deleted: objects in versions, an upload that was not finished, an image.
+fn fill(place: &Place, name: &str) {
+    let bucket = format!("{name}-old");
+    made(place, "s3", "put_bucket_versioning", json!({"Bucket": bucket, "VersioningConfiguration": {"Status": "Enabled"}}));
+    for _ in 0..2 {
+        made(place, "s3", "put_object", json!({"Bucket": bucket, "Key": "left.txt", "Body": {"base64": "aGk="}}));
+    }
+    made(place, "s3", "create_multipart_upload", json!({"Bucket": bucket, "Key": "half.txt"}));
+}
 
 pub fn made(place: &Place, service: &str, method: &str, args: Value) -> Value {
     eyes::call(place, service, method, args).unwrap_or_else(|error| panic!("{service} {method}: {error}"))

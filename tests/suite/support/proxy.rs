@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::server::conn::http1;
@@ -202,8 +202,8 @@ async fn answer(inner: Arc<Inner>, request: Request<Incoming>, reset: Arc<Atomic
         (None, None) => inner.pass(&call, request).await,
         (None, Some(fault)) => inner.go_wrong(fault, &call, request, &reset).await,
     };
-    if answer.is_ok() {
-        inner.answered(&call);
+    if let Ok(answer) = &answer {
+        inner.answered(&call, answer);
     }
     answer
 }
@@ -225,10 +225,13 @@ impl Inner {
         (call, fault, answer)
     }
 
-    fn answered(&self, call: &Call) {
+    fn answered(&self, call: &Call, answer: &Response<Full<Bytes>>) {
+        let request_id = ["x-amzn-requestid", "x-amz-request-id"].iter().find_map(|name| answer.headers().get(*name));
         let mut plan = self.plan.lock().unwrap();
         if let Some(logged) = plan.log.iter_mut().find(|logged| logged.began == call.began && logged.uri == call.uri) {
             logged.ended = Some(Instant::now());
+            logged.status = Some(answer.status().as_u16());
+            logged.request_id = request_id.and_then(|id| Some(id.to_str().ok()?.to_owned()));
         }
     }
 
@@ -303,5 +306,6 @@ impl Inner {
 fn response(status: u16, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = StatusCode::from_u16(status).expect("a status");
+    response.headers_mut().insert("x-amzn-requestid", HeaderValue::from_static("r"));
     response
 }

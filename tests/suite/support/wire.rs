@@ -84,6 +84,10 @@ pub struct Call {
     pub began: Instant,
     /// When its answer was passed on; `None` if none was.
     pub ended: Option<Instant>,
+    /// The answer's status, once it was passed on.
+    pub status: Option<u16>,
+    /// The id that the answer gives the call.
+    pub request_id: Option<String>,
 }
 
 impl Call {
@@ -100,7 +104,7 @@ impl Call {
             (None, Some(action)) => (if body.contains("Version=2011-06-15") { "sts" } else { "iam" }, action.to_owned()),
             (None, None) => ("s3", s3_operation(&head.method, &uri)),
         };
-        Self { service, operation, uri, body, headers, nth: 0, began: Instant::now(), ended: None }
+        Self { service, operation, uri, body, headers, nth: 0, began: Instant::now(), ended: None, status: None, request_id: None }
     }
 
     /// Whether it changes something in AWS.
@@ -179,7 +183,17 @@ fn s3_operation(method: &Method, uri: &str) -> String {
     ]
     .iter()
     .find(|(name, _)| has(name));
+    let contents = [
+        (&Method::GET, "versions", "ListObjectVersions"),
+        (&Method::GET, "uploads", "ListMultipartUploads"),
+        (&Method::POST, "delete", "DeleteObjects"),
+        (&Method::DELETE, "uploadId", "AbortMultipartUpload"),
+    ];
+    if let Some((.., operation)) = contents.iter().find(|(verb, name, _)| *verb == method && has(name)) {
+        return (*operation).to_owned();
+    }
     match (method.as_str(), thing) {
+        ("DELETE", None) => "DeleteBucket".into(),
         ("PUT", Some((_, thing))) => format!("Put{thing}"),
         ("GET", Some((_, thing))) => format!("Get{thing}"),
         ("PUT", None) => "CreateBucket".into(),

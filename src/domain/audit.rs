@@ -1,0 +1,309 @@
+//! Who did what: the entries of the audit.
+//!
+//! Invariants:
+//! - An entry is written in the same commit as what it tells of, and is never changed.
+//! - An entry tells of calls of one AWS operation at most, so that an operation finds all of its calls.
+//! - No entry carries a secret, a token or a claim's Idempotency-Key.
+
+use serde::{Deserialize, Serialize};
+use strum::{Display, EnumIter, EnumString};
+use ulid::Ulid;
+use utoipa::ToSchema;
+
+use super::event::{AwsCall, Happening};
+use super::job::{AwsRefusal, JobState, Trouble};
+use super::role::Role;
+use super::task::Task;
+use crate::clock::Timestamp;
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum Deed {
+    /// A job was asked for.
+    JobRequested {
+        /// What it is to do.
+        task: Task,
+    },
+    /// Somebody asked to end a job.
+    CancelRequested,
+    /// Somebody asked that a job goes on.
+    RetryRequested,
+    /// A job changed something in AWS.
+    ChangeApplied {
+        /// The resource's id.
+        #[schema(example = "iam:user/acme-shop")]
+        resource: String,
+        /// What was changed, such as `create user acme-shop`.
+        change: String,
+        /// The AWS calls that did it, all of one operation.
+        calls: Vec<AwsCall>,
+    },
+    /// A resource of a job could not be made so.
+    StepFailed {
+        /// The resource's id.
+        resource: String,
+        /// Why.
+        reason: String,
+        /// The AWS call that was refused, if one was.
+        refused: Option<AwsRefusal>,
+    },
+    /// A job ended.
+    JobEnded {
+        /// How.
+        state: JobState,
+        /// Why, if not with success.
+        reason: Option<String>,
+        /// The AWS call that was refused, if one was.
+        refused: Option<AwsRefusal>,
+    },
+    /// The secret of an access key was handed out.
+    SecretClaimed {
+        /// The key.
+        #[schema(example = "AKIAIOSFODNN7EXAMPLE")]
+        access_key_id: String,
+        /// Whether it was handed out before: the same claim came again within its ten minutes.
+        again: bool,
+    },
+    /// An API token was made.
+    TokenCreated {
+        /// The token's id.
+        #[schema(value_type = String)]
+        token_id: Ulid,
+        /// Who or what carries it.
+        name: String,
+        /// What it allows.
+        role: Role,
+    },
+    /// An API token was revoked.
+    TokenRevoked {
+        /// The token's id.
+        #[schema(value_type = String)]
+        token_id: Ulid,
+        /// Who or what carried it.
+        name: String,
+        /// What it allowed.
+        role: Role,
+    },
+}
+
+/// What was done, by its name alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, EnumIter, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Action {
+    /// A job was asked for.
+    JobRequested,
+    /// Somebody asked to end a job.
+    CancelRequested,
+    /// Somebody asked that a job goes on.
+    RetryRequested,
+    /// A job changed something in AWS.
+    ChangeApplied,
+    /// A resource of a job could not be made so.
+    StepFailed,
+    /// A job ended.
+    JobEnded,
+    /// The secret of an access key was handed out.
+    SecretClaimed,
+    /// An API token was made.
+    TokenCreated,
+    /// An API token was revoked.
+    TokenRevoked,
+}
+
+impl Deed {
+    /// What of a job's happenings is kept: changes in AWS, one entry for each operation; failures; the end.
+    pub fn of(happening: &Happening) -> Vec<Self> {
+        match happening {
+            Happening::ChangeApplied { resource, change: text, calls } | Happening::StepProgress { resource, message: text, calls } => {
+                let entry = |calls: Vec<AwsCall>| Self::ChangeApplied { resource: resource.clone(), change: text.clone(), calls };
+                by_operation(calls).into_iter().map(entry).collect()
+            }
+            Happening::StepFailed { resource, error } => {
+                let (reason, refused) = (error.detail.clone(), error.aws.clone());
+                vec![Self::StepFailed { resource: resource.clone(), reason, refused }]
+            }
+            Happening::JobSucceeded => vec![Self::ended(JobState::Succeeded, None)],
+            Happening::JobFailed { error } => vec![Self::ended(JobState::Failed, Some(error))],
+            Happening::JobNeedsAttention { error } => vec![Self::ended(JobState::NeedsAttention, Some(error))],
+            Happening::JobCanceled => vec![Self::ended(JobState::Canceled, None)],
+            // Requests are noted with who asked; the others change nothing.
+            Happening::JobQueued { .. }
+            | Happening::CancelRequested { .. }
+            | Happening::RetryRequested { .. }
+            | Happening::JobStarted { .. }
+            | Happening::StepStarted { .. }
+            | Happening::StepGone { .. }
+            | Happening::StepWaiting { .. }
+            | Happening::StepDone { .. }
+            | Happening::StepSkipped { .. }
+            | Happening::Warning { .. }
+            | Happening::JobWaiting { .. }
+            | Happening::JobReleased { .. } => Vec::new(),
+        }
+    }
+
+    fn ended(state: JobState, error: Option<&Trouble>) -> Self {
+        let refused = error.and_then(|error| error.aws.clone());
+        Self::JobEnded { state, reason: error.map(|error| error.detail.clone()), refused }
+    }
+
+    /// Its name.
+    pub fn action(&self) -> Action {
+        match self {
+            Self::JobRequested { .. } => Action::JobRequested,
+            Self::CancelRequested => Action::CancelRequested,
+            Self::RetryRequested => Action::RetryRequested,
+            Self::ChangeApplied { .. } => Action::ChangeApplied,
+            Self::StepFailed { .. } => Action::StepFailed,
+            Self::JobEnded { .. } => Action::JobEnded,
+            Self::SecretClaimed { .. } => Action::SecretClaimed,
+            Self::TokenCreated { .. } => Action::TokenCreated,
+            Self::TokenRevoked { .. } => Action::TokenRevoked,
+        }
+    }
+
+    /// The resource that it is about.
+    pub fn resource(&self) -> Option<&str> {
+        match self {
+            Self::ChangeApplied { resource, .. } | Self::StepFailed { resource, .. } => Some(resource),
+            _ => None,
+        }
+    }
+
+    /// The AWS operation that it is about: service and name.
+    pub fn operation(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::ChangeApplied { calls, .. } => calls.first().map(|call| (call.service.as_str(), call.operation.as_str())),
+            Self::StepFailed { refused, .. } => refused.as_ref().map(|call| (call.service.as_str(), call.operation.as_str())),
+            _ => None,
+        }
+    }
+}
+
+/// Calls by their operation, in the order of each one's first; one empty list where there are no calls.
+fn by_operation(calls: &[AwsCall]) -> Vec<Vec<AwsCall>> {
+    let mut groups: Vec<Vec<AwsCall>> = Vec::new();
+    for call in calls {
+        let same = |group: &&mut Vec<AwsCall>| group.iter().any(|of| (&of.service, &of.operation) == (&call.service, &call.operation));
+        match groups.iter_mut().find(same) {
+            Some(group) => group.push(call.clone()),
+            None => groups.push(vec![call.clone()]),
+        }
+    }
+    if groups.is_empty() { vec![Vec::new()] } else { groups }
+}
+
+/// An entry of the audit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AuditEntry {
+    /// Its number. No two entries have the same.
+    pub seq: i64,
+    /// When it was done.
+    pub at: Timestamp,
+    /// The name of the token that it was done by; of what a job did, the one that asked for the job.
+    #[schema(example = "deploy-bot")]
+    pub actor: String,
+    /// The app's name, as it was then.
+    #[schema(example = "acme-shop")]
+    pub app: Option<String>,
+    /// The account that the app lived in.
+    #[schema(example = "default")]
+    pub account: Option<String>,
+    /// The job. It may be gone already: jobs are kept as long as the audit, from their end on.
+    #[schema(value_type = Option<String>)]
+    pub job: Option<Ulid>,
+    /// What was done.
+    #[serde(flatten)]
+    pub deed: Deed,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use strum::IntoEnumIterator as _;
+
+    use super::*;
+
+    fn call(operation: &str, request_id: &str) -> AwsCall {
+        AwsCall { service: "iam".into(), operation: operation.into(), request_id: Some(request_id.into()) }
+    }
+
+    fn one_of_each() -> Vec<Deed> {
+        let refused =
+            Some(AwsRefusal { service: "iam".into(), operation: "CreateUser".into(), code: "AccessDenied".into(), request_id: None });
+        vec![
+            Deed::JobRequested { task: Task::Onboard { accept_expiry: true } },
+            Deed::CancelRequested,
+            Deed::RetryRequested,
+            Deed::ChangeApplied { resource: "iam:user/a".into(), change: "create user a".into(), calls: vec![call("CreateUser", "r-1")] },
+            Deed::StepFailed { resource: "iam:user/a".into(), reason: "denied".into(), refused: refused.clone() },
+            Deed::JobEnded { state: JobState::Failed, reason: Some("denied".into()), refused },
+            Deed::SecretClaimed { access_key_id: "AKIAIOSFODNN7EXAMPLE".into(), again: false },
+            Deed::TokenCreated { token_id: Ulid::nil(), name: "bot".into(), role: Role::Viewer },
+            Deed::TokenRevoked { token_id: Ulid::nil(), name: "bot".into(), role: Role::Viewer },
+        ]
+    }
+
+    #[test]
+    fn every_deed_is_written_under_its_name_and_read_back() {
+        let deeds = one_of_each();
+        assert_eq!(deeds.iter().map(Deed::action).collect::<Vec<_>>(), Action::iter().collect::<Vec<_>>());
+        for (seq, deed) in (0..).zip(deeds) {
+            let action = deed.action();
+            let entry = AuditEntry {
+                seq,
+                at: Timestamp::from_millis(1),
+                actor: "ann".into(),
+                app: None,
+                account: None,
+                job: Some(Ulid::nil()),
+                deed,
+            };
+            let written = serde_json::to_value(&entry).unwrap();
+            assert_eq!(written["action"], action.to_string());
+            assert_eq!(written["action"].as_str().unwrap().parse::<Action>().unwrap(), action);
+            assert_eq!(serde_json::from_value::<AuditEntry>(written).unwrap(), entry);
+        }
+    }
+
+    #[test]
+    fn what_every_deed_tells_is_this_and_no_secret() {
+        let fields = |deed: &Deed| {
+            let Value::Object(fields) = serde_json::to_value(deed).unwrap() else { panic!("{deed:?} is no object") };
+            format!("{}: {}", deed.action(), fields.keys().filter(|key| *key != "action").cloned().collect::<Vec<_>>().join(" "))
+        };
+        insta::assert_snapshot!(one_of_each().iter().map(fields).collect::<Vec<_>>().join("\n"), @r"
+        job_requested: task
+        cancel_requested: 
+        retry_requested: 
+        change_applied: calls change resource
+        step_failed: reason refused resource
+        job_ended: reason refused state
+        secret_claimed: access_key_id again
+        token_created: name role token_id
+        token_revoked: name role token_id
+        ");
+    }
+
+    #[test]
+    fn a_change_by_several_operations_is_an_entry_for_each() {
+        let calls = vec![call("DeletePolicyVersion", "r-1"), call("CreatePolicyVersion", "r-2"), call("DeletePolicyVersion", "r-3")];
+        let (resource, change) = ("iam:policy/P".to_owned(), "put a new version".to_owned());
+        let told = Happening::ChangeApplied { resource: resource.clone(), change: change.clone(), calls: calls.clone() };
+        let deeds = Deed::of(&told);
+        let noted: Vec<_> =
+            deeds.iter().map(|deed| (deed.operation().unwrap().1, serde_json::to_value(deed).unwrap()["calls"].clone())).collect();
+        let ids = |ids: &[&str], operation: &str| {
+            json!(ids.iter().map(|id| json!({"service": "iam", "operation": operation, "request_id": id})).collect::<Vec<_>>())
+        };
+        let expected = [
+            ("DeletePolicyVersion", ids(&["r-1", "r-3"], "DeletePolicyVersion")),
+            ("CreatePolicyVersion", ids(&["r-2"], "CreatePolicyVersion")),
+        ];
+        assert_eq!(noted, expected);
+        let without = Deed::of(&Happening::ChangeApplied { resource: resource.clone(), change: change.clone(), calls: Vec::new() });
+        assert_eq!(without, [Deed::ChangeApplied { resource, change, calls: Vec::new() }], "a change is told of also without its calls");
+    }
+}

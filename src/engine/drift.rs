@@ -1,0 +1,68 @@
+//! A look for drift: the plan of a repair, with what it would leave.
+
+use std::collections::BTreeSet;
+
+use super::{Node, plan};
+use crate::domain::app::App;
+use crate::domain::drift::{DriftReport, RepairRequest, Unexpected, is_difference, keeps_from_looking};
+use crate::domain::job::Trouble;
+use crate::domain::plan::{Action, PlannedChange};
+use crate::resources::stray::{self, Extra};
+use crate::resources::{Conventions, Cx, Fault, user};
+
+/// What a look at an app finds, given the nodes that a repair would walk. Changes nothing.
+pub async fn look(app: &App, nodes: &[Box<dyn Node>], conventions: &Conventions, cx: &Cx) -> DriftReport {
+    let looked_at = cx.clock.now();
+    let plan = plan(&app.spec, nodes, cx).await;
+    let changes: Vec<PlannedChange> = plan.changes.into_iter().filter(|change| change.action != Action::None).collect();
+    let troubles = changes.iter().filter(|change| change.action == Action::Blocked).filter_map(|change| change.error.as_ref());
+    let mut error = troubles.filter(|trouble| keeps_from_looking(trouble)).map(|trouble| of_a_look(trouble.clone())).next();
+    let mut unexpected = Vec::new();
+    if has_its_user(app, &changes) {
+        match stray::extras(&app.spec, conventions, cx).await {
+            Ok(extras) => unexpected.extend(extras.into_iter().map(|extra| told(extra, app, cx))),
+            Err(fault) => error = error.or_else(|| Some(trouble_of(&fault))),
+        }
+    }
+    let drifted = changes.iter().any(is_difference) || unexpected.iter().any(|it| !it.adopted);
+    DriftReport { app: app.spec.name.clone(), looked_at, drifted, changes, unexpected, warnings: plan.warnings, error, repair: None }
+}
+
+/// Whether the user is there and this app's: what hangs on another's is nobody's business here.
+fn has_its_user(app: &App, changes: &[PlannedChange]) -> bool {
+    let id = user::id(&app.spec.name);
+    let stands = |change: &PlannedChange| !matches!(change.action, Action::Create | Action::Conflict | Action::Blocked);
+    changes.iter().filter(|change| change.resource == id).all(stands)
+}
+
+/// An adopted user may have had it before. Of a key AWS tells when it was made.
+fn told(extra: Extra, app: &App, cx: &Cx) -> Unexpected {
+    let made_user = cx.is_made_by_us(&user::id(&app.spec.name));
+    let adopted = !made_user && extra.since.is_none_or(|since| since <= app.summary.created_at);
+    let detail = match adopted {
+        true => format!("{}; it was not made by Slipway, and may be older than the app: its user was adopted", extra.detail),
+        false => format!("{}; it was not made by Slipway", extra.detail),
+    };
+    let remove = BTreeSet::from([extra.resource.clone()]);
+    Unexpected { resource: extra.resource, detail, since: extra.since, adopted, remove_with: RepairRequest { remove } }
+}
+
+fn trouble_of(fault: &Fault) -> Trouble {
+    let waiting = || Trouble {
+        code: crate::domain::job::TroubleCode::Unavailable,
+        detail: "AWS could not be looked at now".into(),
+        remedy: None,
+        retryable: true,
+        aws: None,
+    };
+    of_a_look(fault.trouble().cloned().unwrap_or_else(waiting))
+}
+
+/// A trouble that was met in a look, which is no job that could be retried.
+fn of_a_look(trouble: Trouble) -> Trouble {
+    let remedy = match &trouble.remedy {
+        Some(remedy) => remedy.replace("retry the job", "look again"),
+        None => "Look again in a while (POST /v1/apps/{app}/drift); a scheduled look does so by itself.".into(),
+    };
+    Trouble { remedy: Some(remedy), ..trouble }
+}

@@ -1,0 +1,60 @@
+//! What is there of a thing, for exports: a look, and no plan.
+
+use crate::domain::job::TroubleCode;
+use crate::export::shell::Command;
+use crate::export::{Labels, cloudformation, terraform};
+use crate::resources::{Change as _, Cx, Fault, Observation, Resource};
+
+/// What a look has shown.
+pub enum Survey {
+    /// Nothing.
+    Absent,
+    /// Something that is not this app's, and why not.
+    NotOurs(String),
+    /// The thing as it is.
+    Seen(Box<dyn Portable>),
+}
+
+/// A thing as it is, which says how other tools would have it.
+pub trait Portable: Send + Sync {
+    /// In Terraform's terms.
+    fn terraform(&self, labels: &Labels) -> Vec<terraform::Piece>;
+    /// In CloudFormation's terms.
+    fn cloudformation(&self, labels: &Labels) -> Vec<cloudformation::Entry>;
+}
+
+struct Seen<R: Resource>(R, R::Observed);
+
+impl<R: Resource> Portable for Seen<R> {
+    fn terraform(&self, labels: &Labels) -> Vec<terraform::Piece> {
+        self.0.terraform(&self.1, labels)
+    }
+
+    fn cloudformation(&self, labels: &Labels) -> Vec<cloudformation::Entry> {
+        self.0.cloudformation(&self.1, labels)
+    }
+}
+
+/// Looks at `resource`.
+pub async fn survey<R: Resource>(resource: &R, cx: &Cx) -> Result<Survey, Fault> {
+    match resource.observe(cx).await {
+        Ok(Observation::Absent) => Ok(Survey::Absent),
+        Ok(Observation::Ours(seen)) => Ok(Survey::Seen(Box::new(Seen(resource.clone(), seen)))),
+        Ok(Observation::Foreign { owner: Some(owner), .. }) => Ok(Survey::NotOurs(format!("it belongs to {owner}"))),
+        Ok(Observation::Foreign { owner: None, .. }) => Ok(Survey::NotOurs("it is there and was not made for this app".into())),
+        Err(Fault::Rejected(trouble)) if trouble.code == TroubleCode::Conflict => Ok(Survey::NotOurs(trouble.detail)),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// The commands that would make `resource` where nothing is.
+pub fn commands<R: Resource>(resource: &R) -> Result<Vec<Command>, Fault> {
+    let changes = resource.plan(None)?.changes;
+    let command = |change: &R::Change| Command {
+        detail: change.to_string(),
+        line: change.aws_cli(),
+        shared: resource.is_shared(),
+        shows_secret: change.shows_secret(),
+    };
+    Ok(changes.iter().map(command).collect())
+}

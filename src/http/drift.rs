@@ -1,0 +1,104 @@
+//! Drift: the last report, and a look now.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde_json::Value;
+
+use super::apps::live;
+use super::auth::{Operator, Viewer};
+use super::body::{AppPath, Params};
+use super::problem::{ApiError, Problem};
+use crate::domain::drift::DriftReport;
+use crate::domain::fields::{self, FieldError, Fields};
+use crate::domain::names::AppName;
+use crate::domain::spec::AppSpec;
+use crate::resources::{Conventions, stray};
+use crate::service::Service;
+use crate::store::Refusal;
+use crate::worker;
+
+/// Things that one repair removes at most.
+const MOST: usize = 50;
+
+/// Shows how AWS differed from the app's spec when it was last looked at.
+#[utoipa::path(
+    get, path = "/v1/apps/{app}/drift", tag = "apps", operation_id = "getDrift",
+    params(("app" = AppName, Path, description = "The app's name")),
+    responses(
+        (status = 200, description = "The report of the last look", body = DriftReport),
+        (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such app, or nobody has looked yet", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn get(
+    State(service): State<Arc<Service>>,
+    _: Viewer,
+    AppPath(name): AppPath,
+    params: Params,
+) -> Result<Json<DriftReport>, ApiError> {
+    params.finish()?;
+    let app = live(&service, &name).await?;
+    let report = service.store.drift_report(app.id).await?;
+    report.map(Json).ok_or(ApiError::NoReport(app.spec.name))
+}
+
+/// Looks now how AWS differs from the app's spec, and keeps the report. Changes nothing in AWS.
+#[utoipa::path(
+    post, path = "/v1/apps/{app}/drift", tag = "apps", operation_id = "lookForDrift",
+    params(("app" = AppName, Path, description = "The app's name")),
+    responses(
+        (status = 200, description = "The report", body = DriftReport),
+        (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Takes the role operator", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such app", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "A job is at work on the app, or it is being removed", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn look(
+    State(service): State<Arc<Service>>,
+    _: Operator,
+    AppPath(name): AppPath,
+    params: Params,
+) -> Result<Json<DriftReport>, ApiError> {
+    params.finish()?;
+    let app = live(&service, &name).await?;
+    if let Some(job) = app.summary.active_job {
+        return Err(Refusal::Active(job).into());
+    }
+    if app.removal.is_some() {
+        return Err(Refusal::BeingRemoved(app.spec.name).into());
+    }
+    Ok(Json(worker::look(&service, &app).await??))
+}
+
+/// The ids that the body of a repair asks to remove.
+///
+/// # Errors
+/// Every field's error: what is no stray of this app's user cannot be removed by a repair.
+pub(super) fn parse_repair(
+    body: &Value,
+    spec: &AppSpec,
+    conventions: &Conventions,
+) -> Result<std::collections::BTreeSet<String>, ApiError> {
+    let mut f = Fields::of(body, "");
+    let remove = f.list("remove", MOST, |item, at, errors| {
+        let id = fields::text(item, &at, errors)?;
+        if stray::node(id, spec, conventions).is_some() {
+            return Some(id.to_owned());
+        }
+        let why = match stray::is_asked_for(id, spec, conventions) {
+            true => "is what the spec asks for; change the spec, or remove the app",
+            false => "is nothing on this app's user that a repair could remove; a drift report names what there is (remove_with)",
+        };
+        errors.push(FieldError::new(at, why));
+        None
+    });
+    let errors = f.finish();
+    if errors.is_empty() { Ok(remove.unwrap_or_default().into_iter().collect()) } else { Err(ApiError::Fields(errors)) }
+}

@@ -1,0 +1,213 @@
+//! The audit: entries are noted within the commit of what they tell of, and read newest first.
+//!
+//! Invariants:
+//! - An entry is written once and never changed; it goes by its age alone.
+//! - Pages are in the order of time, and of number within a millisecond: no two entries share a place.
+
+use std::fmt;
+use std::str::FromStr;
+
+use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
+use ulid::Ulid;
+
+use super::rows::{Reader, to_json};
+use super::sql::Sql;
+use super::{Store, StoreError};
+use crate::clock::Timestamp;
+use crate::domain::audit::{Action, AuditEntry, Deed};
+use crate::domain::names::AppName;
+
+/// The place of an entry: its time and its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditCursor {
+    at: i64,
+    seq: i64,
+}
+
+impl AuditCursor {
+    /// The place of this entry.
+    pub fn of(entry: &AuditEntry) -> Self {
+        Self { at: entry.at.millis(), seq: entry.seq }
+    }
+}
+
+impl fmt::Display for AuditCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.at, self.seq)
+    }
+}
+
+impl FromStr for AuditCursor {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = |text: &str| text.parse::<i64>().ok().filter(|number| *number >= 0);
+        let parsed = text.split_once('-').and_then(|(at, seq)| Some(Self { at: number(at)?, seq: number(seq)? }));
+        parsed.filter(|cursor| cursor.to_string() == text).ok_or("must be a next_cursor of an earlier page")
+    }
+}
+
+/// Which entries to list.
+#[derive(Debug, Clone, Default)]
+pub struct AuditFilter {
+    /// Of this app.
+    pub app: Option<AppName>,
+    /// By this token's name.
+    pub actor: Option<String>,
+    /// Of this action.
+    pub action: Option<Action>,
+    /// Of this job.
+    pub job: Option<Ulid>,
+    /// Of resources whose ids begin with this.
+    pub resource: Option<String>,
+    /// Of calls to this AWS service.
+    pub service: Option<String>,
+    /// Of calls of this AWS operation.
+    pub operation: Option<String>,
+    /// Not before this.
+    pub since: Option<Timestamp>,
+    /// Before this.
+    pub until: Option<Timestamp>,
+    /// Before this entry, for the newest come first.
+    pub before: Option<AuditCursor>,
+    /// At most this many.
+    pub limit: u32,
+}
+
+/// What an entry is about.
+#[derive(Clone, Copy)]
+pub(super) enum Of {
+    /// A job, and so its app.
+    Job(Ulid),
+    /// An app.
+    App(Ulid),
+    /// Neither.
+    Service,
+}
+
+/// Notes what was done, by whom: by who asked for the job, unless it is said. One statement, in the commit of
+/// the rest.
+pub(super) async fn note(db: &mut AnyConnection, of: Of, by: Option<&str>, deeds: &[(Timestamp, Deed)]) -> Result<(), StoreError> {
+    if deeds.is_empty() {
+        return Ok(());
+    }
+    let mut sql = Sql::new("WITH whose AS (");
+    let job = match of {
+        Of::Job(job) => {
+            sql.push("SELECT j.requested_by, a.id, a.name, a.account FROM jobs j JOIN apps a ON a.id = j.app_id WHERE j.id = ");
+            sql.bind(job.to_string())?;
+            Some(job.to_string())
+        }
+        Of::App(app) => {
+            sql.push("SELECT created_by AS requested_by, id, name, account FROM apps WHERE id = ").bind(app.to_string())?;
+            None
+        }
+        Of::Service => {
+            sql.push("SELECT created_by AS requested_by, id, name, account FROM apps WHERE 1 = 0");
+            None
+        }
+    };
+    sql.push(") INSERT INTO audit (at, actor, action, app_id, app, account, job_id, resource, service, operation, detail) VALUES ");
+    for (position, (at, deed)) in deeds.iter().enumerate() {
+        let (service, operation) = deed.operation().unzip();
+        sql.push(if position == 0 { "(" } else { ", (" }).bind(at.millis())?.push(", ");
+        match by {
+            Some(by) => sql.bind(by)?,
+            None => sql.push("(SELECT requested_by FROM whose)"),
+        };
+        sql.push(", ").bind(deed.action().to_string())?;
+        sql.push(", (SELECT id FROM whose), (SELECT name FROM whose), (SELECT account FROM whose), ").bind(job.clone())?;
+        sql.push(", ").bind(deed.resource())?.push(", ").bind(service)?.push(", ").bind(operation)?;
+        sql.push(", ").bind(to_json(deed)?)?.push(")");
+    }
+    sql.query().execute(db).await?;
+    Ok(())
+}
+
+impl Store {
+    /// Entries of the audit, the newest first.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>, StoreError> {
+        let rows = select(filter)?.query().fetch_all(&mut *self.reader().await?).await?;
+        rows.iter().map(read).collect()
+    }
+}
+
+fn select(filter: &AuditFilter) -> Result<Sql, StoreError> {
+    let mut sql = Sql::new("SELECT CAST(seq AS TEXT) AS row, seq, at, actor, app, account, job_id, detail FROM audit WHERE 1 = 1");
+    let mut conditions = Conditions { sql: &mut sql, indexed: false };
+    conditions.equal("job_id", filter.job.map(|job| job.to_string()))?;
+    if let Some(app) = &filter.app {
+        conditions.equal_to("app_id", |sql| Ok(sql.push("(SELECT id FROM apps WHERE name_key = ").bind(app.key())?.push(")")))?;
+    }
+    conditions.begins("resource", filter.resource.as_deref())?;
+    conditions.equal("operation", filter.operation.clone())?;
+    conditions.equal("actor", filter.actor.clone())?;
+    conditions.equal("action", filter.action.map(|action| action.to_string()))?;
+    conditions.indexed = true;
+    conditions.equal("service", filter.service.clone())?;
+    if let Some(since) = filter.since {
+        sql.push(" AND at >= ").bind(since.millis())?;
+    }
+    if let Some(until) = filter.until {
+        sql.push(" AND at < ").bind(until.millis())?;
+    }
+    if let Some(AuditCursor { at, seq }) = filter.before {
+        sql.push(" AND (at, seq) < (").bind(at)?.push(", ").bind(seq)?.push(")");
+    }
+    sql.push(" ORDER BY at DESC, seq DESC LIMIT ").bind(i64::from(filter.limit))?;
+    Ok(sql)
+}
+
+/// Conditions in the order of how much they narrow. Only the first may use its index: without statistics SQLite
+/// takes any for as good as any other, and would go through all that one busy actor has done.
+struct Conditions<'s> {
+    sql: &'s mut Sql,
+    indexed: bool,
+}
+
+impl Conditions<'_> {
+    fn column(&mut self, column: &str) {
+        let indexed = std::mem::replace(&mut self.indexed, true);
+        let column = if indexed { format!("COALESCE({column}, '')") } else { column.to_owned() };
+        self.sql.push(" AND ").push(&column);
+    }
+
+    fn equal_to(&mut self, column: &str, value: impl FnOnce(&mut Sql) -> Result<&mut Sql, StoreError>) -> Result<(), StoreError> {
+        self.column(column);
+        value(self.sql.push(" = ")).map(drop)
+    }
+
+    fn equal(&mut self, column: &str, value: Option<String>) -> Result<(), StoreError> {
+        value.map_or(Ok(()), |value| self.equal_to(column, |sql| sql.bind(value)))
+    }
+
+    /// As a range, which an index knows: from the text itself to the text with the last of all characters after it.
+    fn begins(&mut self, column: &str, with: Option<&str>) -> Result<(), StoreError> {
+        let Some(with) = with else { return Ok(()) };
+        let indexed = self.indexed;
+        self.column(column);
+        self.sql.push(" >= ").bind(with)?;
+        self.indexed = indexed;
+        self.column(column);
+        self.sql.push(" < ").bind(format!("{with}{}", char::MAX))?;
+        Ok(())
+    }
+}
+
+fn read(row: &AnyRow) -> Result<AuditEntry, StoreError> {
+    let row = Reader { row, table: "audit", key: "row" };
+    let job = row.plain::<Option<String>>("job_id")?.map(|_| row.id("job_id")).transpose()?;
+    Ok(AuditEntry {
+        seq: row.plain("seq")?,
+        at: row.moment("at")?,
+        actor: row.plain("actor")?,
+        app: row.plain("app")?,
+        account: row.plain("account")?,
+        job,
+        deed: row.json("detail")?,
+    })
+}
