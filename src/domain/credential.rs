@@ -3,6 +3,8 @@
 //! Invariant: a secret is sealed, or claimed a moment ago and still repeatable, or destroyed; it is
 //! in exactly one of these, and only the first two have anything to open.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString};
 use utoipa::ToSchema;
@@ -46,6 +48,16 @@ pub enum KeyState {
     Deleted,
     /// AWS could not be asked.
     Unknown,
+}
+
+/// For so long after a key was made, its use with STS may be our own, to find out whether AWS accepts it.
+const OWN_CHECKS: Duration = Duration::from_secs(180);
+
+/// Whether a key's last use, with `service` at `at`, says that somebody uses it: within the time `quiet`, and not
+/// our own look at a key made at `made`.
+pub fn is_recent_use(at: Timestamp, service: &str, made: Option<Timestamp>, now: Timestamp, quiet: Duration) -> bool {
+    let own = service == "sts" && made.is_some_and(|made| at.since(made) <= OWN_CHECKS);
+    now.since(at) < quiet && !own
 }
 
 /// An access key of an app.

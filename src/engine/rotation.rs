@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::credentials::SeenKey;
 use crate::clock::Timestamp;
-use crate::domain::credential::KeyState;
+use crate::domain::credential::{KeyState, is_recent_use};
 use crate::domain::rotation::Rotation;
 
 /// Keys that a user can have (IAM quotas); inactive ones count.
@@ -101,7 +101,8 @@ pub fn watched(rotation: &Rotation, keys: &[SeenKey], now: Timestamp, quiet: Dur
 
 /// Whether a key works and was used within the time `quiet`.
 pub fn is_in_use(key: &SeenKey, now: Timestamp, quiet: Duration) -> bool {
-    key.state == KeyState::Active && key.last_used.as_ref().is_some_and(|(at, ..)| now.since(*at) < quiet)
+    let recent = |(at, service, _): &(Timestamp, String, String)| is_recent_use(*at, service, key.created_at, now, quiet);
+    key.state == KeyState::Active && key.last_used.as_ref().is_some_and(recent)
 }
 
 /// A key with its age and last use, for people.
@@ -179,6 +180,10 @@ mod tests {
         assert_eq!(look(false, &[new.clone(), key("OLD", None)]), Watched::Quiet);
         assert_eq!(look(false, &[new.clone(), key("OLD", Some(1))]), Watched::Quiet, "just long enough");
         assert_eq!(look(true, &[new.clone(), key("OLD", Some(0))]), Watched::Quiet, "forced");
+        let checked = (NOW, "sts".to_owned(), "us-west-2".to_owned());
+        let made = |before| SeenKey { last_used: Some(checked.clone()), created_at: Some(NOW.before(before)), ..key("OLD", None) };
+        assert_eq!(look(false, &[new.clone(), made(Duration::from_secs(100))]), Watched::Quiet, "that was our own look at it");
+        assert!(matches!(look(false, &[new.clone(), made(QUIET)]), Watched::Kept(..)));
         assert_eq!(look(false, &[new.clone(), off("OLD")]), Watched::Off);
         assert_eq!(look(false, std::slice::from_ref(&new)), Watched::Gone);
         assert_eq!(look(true, &[key("OLD", None)]), Watched::NewGone);

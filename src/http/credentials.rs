@@ -381,6 +381,9 @@ async fn keys_of(service: &Service, app: &App) -> Result<Vec<SeenKey>, ApiError>
 
 /// What stands in the way whatever keys there are.
 async fn refuse_what_is_under_way(service: &Service, app: &App) -> Result<(), ApiError> {
+    if app.removal.is_some() {
+        return Err(Refusal::BeingRemoved(app.spec.name.clone()).into());
+    }
     if let Some(active) = service.store.rotation(app.id).await?.filter(|rotation| !rotation.stage.has_ended()) {
         return Err(Refusal::RotationActive(active.id).into());
     }

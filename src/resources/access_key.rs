@@ -31,10 +31,11 @@ use super::permission::Condition;
 use super::{Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, Want, aws_cli, user};
 use crate::aws::{AwsError, Meaning, Service};
 use crate::clock::Timestamp;
+use crate::domain::credential::is_recent_use;
 use crate::domain::job::{Trouble, TroubleCode};
 use crate::domain::names::AppName;
 use crate::domain::plan::Action;
-use crate::domain::spec::AppSpec;
+use crate::domain::spec::{AppSpec, OnExisting};
 use crate::domain::task::KeyTarget;
 use crate::export::{Labels, cloudformation, terraform};
 
@@ -327,11 +328,17 @@ impl Resource for AccessKey {
 
     async fn observe(&self, cx: &Cx) -> Result<Observation<SeenKeys>, Fault> {
         let records = cx.keys.records().await?;
+        let whose = if self.goes_alone(cx) { Some(user::look(cx, &self.user).await?) } else { None };
+        if let Some(Observation::Foreign { owner, .. }) = &whose
+            && (owner.is_some() || cx.on_existing == OnExisting::Fail || cx.want == Want::Absent)
+        {
+            // Nothing is looked for on a user that nothing is done to.
+            return Ok(Observation::Foreign { owner: owner.clone(), seen: SeenKeys::default() });
+        }
         let open = records.open.as_ref().filter(|_| self.settles_intents(cx));
         if let Some(intent) = open {
             wait_for_the_list(cx, intent)?;
         }
-        let whose = if self.goes_alone(cx) { Some(user::look(cx, &self.user).await?) } else { None };
         let no_user = whose == Some(Observation::Absent);
         // A user that this attempt has made has no key but those of this attempt.
         let new_user = cx.has_made(&user::id(&self.user)) && records == KeyRecords::default();
@@ -562,7 +569,7 @@ impl AccessKey {
         };
         let keys = listed.len();
         for key in listed.iter_mut().filter(|key| cx.want == Want::Present && asked(key, keys)) {
-            key.used = self.last_use(cx, &key.id).await?;
+            key.used = self.last_use(cx, &key.id, key.created_at).await?;
         }
         Ok(())
     }
@@ -645,18 +652,18 @@ impl AccessKey {
         let candidates: Vec<ListedKey> = listed.iter().chain(unseen).filter(|key| !known(&key.id)).cloned().collect();
         let mut used = false;
         for key in &candidates {
-            used |= self.last_use(cx, &key.id).await?.is_some();
+            used |= self.last_use(cx, &key.id, None).await?.is_some();
         }
         let made_user = cx.is_made_by_us(&user::id(&self.user));
         Ok(Lost { latest: settled_at(cx, intent), intent: intent.clone(), candidates, used, made_user })
     }
 
-    async fn last_use(&self, cx: &Cx, access_key_id: &str) -> Result<Option<LastUse>, Fault> {
+    async fn last_use(&self, cx: &Cx, access_key_id: &str, made: Option<Timestamp>) -> Result<Option<LastUse>, Fault> {
         let call = cx.account.iam().get_access_key_last_used().access_key_id(access_key_id).send();
         let answer = cx.call(Service::Iam, "GetAccessKeyLastUsed", call).await?;
         Ok(answer.access_key_last_used.and_then(|used| {
             let at = Timestamp::from_millis(used.last_used_date?.to_millis().ok()?);
-            let recent = cx.clock.now().since(at) < cx.timing.quiet;
+            let recent = is_recent_use(at, &used.service_name, made, cx.clock.now(), cx.timing.quiet);
             Some(LastUse { at, service: used.service_name, region: used.region, recent })
         }))
     }

@@ -8,6 +8,7 @@ mod e2e;
 mod export;
 mod history;
 mod identity;
+mod keys;
 mod least_privilege;
 mod lifecycle;
 mod openapi;

@@ -14,12 +14,13 @@ use slipway::domain::event::{AwsCall, Happening};
 use slipway::domain::job::{Job, JobKind, JobResult, JobState, Step, StepState, Trouble, TroubleCode};
 use slipway::domain::names::{AccountName, AppName, BucketName, Region};
 use slipway::domain::role::{Caller, Role};
+use slipway::domain::rotation::{Rotation, RotationEvent, Stage};
 use slipway::domain::spec::{AppSpec, BucketSpec, Defaults, Place};
-use slipway::domain::task::{Removal, Task};
+use slipway::domain::task::{KeyTarget, Removal, Task};
 use slipway::shutdown::Tasks;
 use slipway::store::{
     Accepted, Answer, AppChange, AppFilter, Ask, AuditCursor, AuditFilter, ClaimAnswer, Claimed, Ended, IDEMPOTENCY_AGE, IdempotencyKey,
-    JobFilter, Lease, NewApp, NewCredential, REPEATABLE, Refusal, Signal, StepRecord, Store, StoreError, UNCLAIMED,
+    JobFilter, Lease, NewApp, NewCredential, REPEATABLE, Refusal, RotationChange, Signal, StepRecord, Store, StoreError, UNCLAIMED,
 };
 use sqlx::Connection as _;
 use strum::IntoEnumIterator as _;
@@ -2276,4 +2277,185 @@ async fn an_app_that_repairs_itself_is_looked_at_again_soon() {
         assert_eq!(t.next_look(day).await, None);
     })
     .await;
+}
+
+/// An app with a key, and the request for a rotation of it.
+async fn to_rotate(bench: &Bench, app: &str) -> (Ulid, Ask) {
+    let claimed = bench.sealed(app, "OLD").await;
+    bench.end(claimed.lease, succeeded()).await;
+    (claimed.app.id, a_rotation(app))
+}
+
+fn a_rotation(app: &str) -> Ask {
+    let task = Task::Rotate { rotation: slipway::clock::new_id(), known_keys: vec!["OLD".into()], replace: None, force: false };
+    let change = AppChange::Rotation(RotationChange::Begin { old_key: Some("OLD".into()), hold: MINUTE });
+    Ask { change: Some(change), ..Ask::new(name(app), task, resources(app), "ann") }
+}
+
+/// The request for a job of the rotation's next stage.
+fn moved(app: &str, rotation: &Rotation, event: RotationEvent, to: KeyTarget) -> Ask {
+    let task = Task::SwitchKey { access_key_id: "OLD".into(), to, force: false, rotation: Some(rotation.id) };
+    let change = AppChange::Rotation(RotationChange::Move(rotation.id, event));
+    Ask { change: Some(change), ..Ask::new(name(app), task, resources(app), "rotation") }
+}
+
+impl Bench {
+    async fn rotation(&self, app: Ulid) -> Rotation {
+        self.store.rotation(app).await.unwrap().unwrap()
+    }
+
+    /// A rotation whose new key is made.
+    async fn rotating(&self, app: &str) -> Ulid {
+        let (id, ask) = to_rotate(self, app).await;
+        fresh(self.store.ask(ask, None).await.unwrap());
+        let claimed = self.claim().await.unwrap();
+        let intent = self.store.intend_key(claimed.lease, vec!["OLD".into()]).await.unwrap();
+        self.store.seal_key(claimed.lease, intent.id, credential("NEW")).await.unwrap();
+        self.end(claimed.lease, succeeded()).await;
+        id
+    }
+
+    async fn due(&self) -> Vec<Stage> {
+        self.store.due_rotations().await.unwrap().into_iter().map(|due| due.rotation.stage).collect()
+    }
+}
+
+#[tokio::test]
+async fn a_rotation_goes_from_stage_to_stage_with_its_jobs() {
+    each(async |bench| {
+        let app = bench.rotating("acme").await;
+        let rotation = bench.rotation(app).await;
+        assert_eq!((rotation.stage, rotation.new_key.as_deref()), (Stage::Claiming, Some("NEW")));
+        assert_eq!(rotation.due_at, Some(rotation.since.after(UNCLAIMED)));
+        assert_eq!(bench.due().await, []);
+        bench.claim_secret(app, "OLD", "bob", None).await;
+        assert_eq!(bench.rotation(app).await.stage, Stage::Claiming, "another key");
+        bench.claim_secret(app, "NEW", "bob", None).await;
+        assert_eq!(bench.due().await, [Stage::Watching], "the claim is noted with the claim");
+
+        let seen = bench.rotation(app).await;
+        let off = || moved("acme", &seen, RotationEvent::Quiet, KeyTarget::Inactive);
+        let job = fresh(bench.store.ask(off(), None).await.unwrap());
+        let rotation = bench.rotation(app).await;
+        assert_eq!((rotation.stage, rotation.due_at, rotation.job), (Stage::SwitchingOff, None, Some(job.id)));
+        assert!(matches!(bench.store.ask(off(), None).await.unwrap(), Err(Refusal::Active(_))));
+        bench.run(succeeded()).await;
+        let rotation = bench.rotation(app).await;
+        assert_eq!((rotation.stage, rotation.due_at), (Stage::Holding, Some(rotation.since.after(MINUTE))));
+        assert!(matches!(bench.store.ask(off(), None).await.unwrap(), Err(Refusal::RotationStage(_))), "asked twice is done once");
+
+        bench.clock.advance(MINUTE);
+        assert_eq!(bench.due().await, [Stage::Holding]);
+        let gone = moved("acme", &rotation, RotationEvent::HoldOver, KeyTarget::Deleted);
+        fresh(bench.store.ask(gone, None).await.unwrap());
+        bench.run(succeeded()).await;
+        let rotation = bench.rotation(app).await;
+        assert!(rotation.stage == Stage::Done && rotation.ended_at.is_some() && rotation.due_at.is_none());
+        assert_eq!(bench.due().await, []);
+        fresh(bench.store.ask(a_rotation("acme"), None).await.unwrap());
+        assert_eq!(bench.rotation(app).await.stage, Stage::Making, "another can begin");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_app_has_one_rotation_at_a_time_and_none_while_it_is_removed() {
+    each(async |bench| {
+        let app = bench.rotating("acme").await;
+        let active = bench.rotation(app).await.id;
+        assert_eq!(bench.store.ask(a_rotation("acme"), None).await.unwrap(), Err(Refusal::RotationActive(active)));
+        assert_eq!(bench.number("SELECT COUNT(*) FROM rotations").await, 1);
+        let removal = Removal {
+            buckets: BTreeSet::new(),
+            repositories: BTreeSet::new(),
+            adopted: false,
+            requested_by: "ann".into(),
+            requested_at: bench.clock.now(),
+            remove_at: bench.clock.now().after(MINUTE),
+            switched_off: BTreeSet::new(),
+        };
+        let ask = Ask { change: Some(AppChange::Removal(removal)), ..Ask::new(name("acme"), Task::Offboard, resources("acme"), "ann") };
+        fresh(bench.store.ask(ask, None).await.unwrap());
+        let rotation = bench.rotation(app).await;
+        assert!(rotation.stage == Stage::Stopped && rotation.reason.unwrap().contains("being removed"));
+        bench.run(succeeded()).await;
+        assert!(matches!(bench.store.ask(a_rotation("acme"), None).await.unwrap(), Err(Refusal::BeingRemoved(_))));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rotation_whose_job_does_not_succeed_waits_longer_each_time() {
+    each(async |bench| {
+        let (app, ask) = to_rotate(&bench, "acme").await;
+        let task = ask.task.clone();
+        fresh(bench.store.ask(ask, None).await.unwrap());
+        for minutes in [1, 2, 4] {
+            bench.run(Ended::Failed(trouble())).await;
+            let rotation = bench.rotation(app).await;
+            assert_eq!((rotation.stage, rotation.error), (Stage::Making, Some(trouble())));
+            assert_eq!(bench.due().await, []);
+            bench.clock.advance(MINUTE * minutes);
+            assert_eq!(bench.due().await, [Stage::Making], "{minutes}");
+            let change = AppChange::Rotation(RotationChange::Move(rotation.id, RotationEvent::AskedAgain));
+            let again = Ask { change: Some(change), ..Ask::new(name("acme"), task.clone(), resources("acme"), "rotation") };
+            fresh(bench.store.ask(again, None).await.unwrap());
+            assert_eq!(bench.due().await, [], "its job is at work");
+        }
+        bench.run(Ended::Canceled).await;
+        let rotation = bench.rotation(app).await;
+        assert!(rotation.stage == Stage::Stopped && rotation.reason.unwrap().contains("canceled"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_in_use_after_all_is_watched_again() {
+    each(async |bench| {
+        let app = bench.rotating("acme").await;
+        bench.claim_secret(app, "NEW", "bob", None).await;
+        let off = moved("acme", &bench.rotation(app).await, RotationEvent::Quiet, KeyTarget::Inactive);
+        fresh(bench.store.ask(off, None).await.unwrap());
+        bench.run(Ended::NeedsAttention(Trouble { code: TroubleCode::KeyInUse, ..trouble() })).await;
+        let rotation = bench.rotation(app).await;
+        assert_eq!((rotation.stage, rotation.reason), (Stage::Watching, Some(trouble().detail)));
+        assert_eq!(bench.due().await, []);
+        bench.clock.advance(MINUTE);
+        assert_eq!(bench.due().await, [Stage::Watching]);
+        let seen = bench.rotation(app).await;
+        bench.store.keep_rotation(&seen, bench.clock.now().after(MINUTE), Some("it is in use".into())).await.unwrap();
+        assert_eq!(bench.due().await, []);
+        assert!(bench.store.move_rotation(&seen, RotationEvent::Off, None).await.unwrap());
+        assert!(!bench.store.move_rotation(&seen, RotationEvent::Off, None).await.unwrap(), "it is there already");
+        let back = moved("acme", &seen, RotationEvent::RollbackAsked, KeyTarget::Active);
+        fresh(bench.store.ask(back, None).await.unwrap());
+        bench.run(succeeded()).await;
+        assert_eq!(bench.rotation(app).await.stage, Stage::RolledBack);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn keys_that_are_too_old_are_found() {
+    each(async |bench| {
+        let (app, _) = to_rotate(&bench, "acme").await;
+        to_find(&bench, app, "2h").await;
+        assert_eq!(bench.store.apps_to_rotate().await.unwrap(), []);
+        bench.clock.advance(MINUTE * 120);
+        assert_eq!(bench.store.apps_to_rotate().await.unwrap().len(), 1);
+        fresh(bench.store.ask(a_rotation("acme"), None).await.unwrap());
+        assert_eq!(bench.store.apps_to_rotate().await.unwrap(), [], "it is under way");
+        bench.run(Ended::Canceled).await;
+        assert_eq!(bench.store.apps_to_rotate().await.unwrap(), [], "a person has just said no");
+        bench.clock.advance(MINUTE * 60 * 25);
+        assert_eq!(bench.store.apps_to_rotate().await.unwrap().len(), 1);
+    })
+    .await;
+}
+
+async fn to_find(bench: &Bench, app: Ulid, age: &str) {
+    let spec = format!(
+        "UPDATE apps SET spec = REPLACE(spec, '\"protected\":false', '\"protected\":false,\"rotate_after\":\"{age}\"') WHERE id = '{app}'"
+    );
+    bench.raw(&spec).await;
 }
