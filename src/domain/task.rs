@@ -162,8 +162,8 @@ impl Retained {
 
     /// What people are told of it.
     pub fn told(&self) -> Vec<String> {
-        let buckets = self.buckets.iter().map(|bucket| format!("the bucket {} in {}", bucket.name, bucket.region));
-        let repositories = self.repositories.iter().map(|it| format!("the repository {} in {}", it.name, it.region));
+        let buckets = self.buckets.iter().map(|bucket| format!("The bucket {} in {}", bucket.name, bucket.region));
+        let repositories = self.repositories.iter().map(|it| format!("The repository {} in {}", it.name, it.region));
         buckets
             .chain(repositories)
             .map(|thing| format!("The spec does not name {thing} any more; it stays in AWS with all that is in it."))

@@ -10,7 +10,7 @@ use crate::domain::spec::{AppSpec, MediaAccess};
 use crate::domain::task::{Removal, Retained, Task};
 use crate::resources::access_key::{AccessKey, KeyGoal};
 use crate::resources::attachment::Attachment;
-use crate::resources::{Conventions, ResourceId, Want, graph, stray};
+use crate::resources::{Conventions, KINDS, ResourceId, Want, graph, stray};
 
 /// What a task of an app walks, given the app's record: `spec` is what it is to have.
 pub fn nodes(task: &Task, app: Option<&App>, spec: &AppSpec, c: &Conventions) -> Vec<Box<dyn Node>> {
@@ -62,15 +62,21 @@ fn of_update(remove: bool, app: Option<&App>, spec: &AppSpec, c: &Conventions) -
     nodes
 }
 
-/// What an app with this spec has, by either media policy, is to go, but for what is in the graph already.
+/// What an app with this spec has, by either media policy, is to go, but for what is in the graph already; in the
+/// reverse of the order in which it was made.
 fn add_absent(nodes: &mut Vec<Box<dyn Node>>, spec: &AppSpec, c: &Conventions) {
-    for media_access in [spec.media_access, spec.media_access.other()] {
-        for node in graph(&AppSpec { media_access, ..spec.clone() }, c, Want::Absent) {
-            if !nodes.iter().any(|there| there.id() == node.id()) {
-                nodes.push(node);
-            }
+    let (by_one, by_other) = (spec.clone(), AppSpec { media_access: spec.media_access.other(), ..spec.clone() });
+    let gone = graph(&by_one, c, Want::Absent).into_iter().chain(graph(&by_other, c, Want::Absent));
+    let mut added: Vec<Box<dyn Node>> = Vec::new();
+    for node in gone {
+        if !nodes.iter().chain(&added).any(|there| there.id() == node.id()) {
+            added.push(node);
         }
     }
+    // What is made last hangs on what was made first.
+    let place = |node: &dyn Node| KINDS.iter().position(|kind| node.id().split('/').next() == Some(*kind));
+    added.sort_by_key(|node| std::cmp::Reverse(place(node.as_ref())));
+    nodes.extend(added);
 }
 
 /// What the spec asks for, with the keys on that were switched off for the removal.

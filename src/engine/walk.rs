@@ -78,8 +78,9 @@ pub(super) fn before(node: &dyn Node, nodes: &[Box<dyn Node>]) -> Vec<ResourceId
     match node.want() {
         Want::Present => node.needs(),
         Want::Absent => {
-            let first = |other: &&Box<dyn Node>| other.want() == Want::Present || other.needs().contains(&node.id());
-            nodes.iter().filter(first).map(|other| other.id()).collect()
+            let id = node.id();
+            let first = |other: &dyn Node| other.want() == Want::Present || other.needs().contains(&id);
+            nodes.iter().map(AsRef::as_ref).filter(|other| first(*other)).map(Node::id).collect()
         }
     }
 }

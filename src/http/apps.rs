@@ -281,6 +281,8 @@ pub(super) async fn plan_of(service: &Service, task: &Task, spec: &AppSpec, app:
     let nodes = engine::nodes(task, app, spec, &service.conventions(&account));
     let cx = worker::looking(service, account, task, spec, app).await?;
     let mut plan = engine::plan(spec, &nodes, &cx).await;
-    plan.warnings.extend(left_out(app, &nodes));
+    if *task != Task::Remove {
+        plan.warnings.extend(left_out(app, &nodes));
+    }
     Ok(plan)
 }

@@ -87,7 +87,7 @@ pub async fn remove(
     }
     let deletes_data = !removal.buckets.is_empty() || !removal.repositories.is_empty();
     if deletes_data && confirm.is_none() {
-        return Err(ApiError::Unconfirmed(plan(&service, &app, removal).await?.warnings));
+        return Err(ApiError::Unconfirmed(plan_of(&service, &Task::Remove, &app.spec, Some(&with(&app, removal))).await?.warnings));
     }
     let key = idempotency_key(&headers, &caller, format!("DELETE {}", uri.path()), &[uri.query().unwrap_or_default().as_bytes()])?;
     let steps = steps_of(&service, &Task::Offboard, Some(&app), &app.spec)?;
@@ -156,9 +156,14 @@ fn refuse_unknown(app: &App, removal: &Removal, repositories: &BTreeSet<String>)
     if errors.is_empty() { Ok(()) } else { Err(ApiError::Parameters(errors)) }
 }
 
+/// The app as it is when it is being removed.
+fn with(app: &App, removal: Removal) -> App {
+    App { removal: Some(removal), ..app.clone() }
+}
+
 /// What the removal would take apart, and what it leaves.
 async fn plan(service: &Service, app: &App, removal: Removal) -> Result<Plan, ApiError> {
-    let app = App { removal: Some(removal.clone()), ..app.clone() };
+    let app = with(app, removal.clone());
     let mut plan = plan_of(service, &Task::Remove, &app.spec, Some(&app)).await?;
     let quarantine = humantime::format_duration(service.settings.quarantine);
     plan.warnings.insert(

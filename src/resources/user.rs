@@ -27,6 +27,9 @@ pub struct User {
     name: AppName,
     path: IamPath,
     tags: Tags,
+    group: String,
+    /// The names of the media policies of both modes.
+    policies: [String; 2],
 }
 
 /// A user as it is.
@@ -177,7 +180,9 @@ impl Resource for User {
 
     fn wanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Self> {
         let tags = ownership::wanted(&spec.name, &spec.tags);
-        vec![Self { name: spec.name.clone(), path: conventions.iam_path.clone(), tags }]
+        let policies = [conventions.policy.to_string(), format!("{}-{}", conventions.policy, spec.name)];
+        let (name, path, group) = (spec.name.clone(), conventions.iam_path.clone(), conventions.group.to_string());
+        vec![Self { name, path, tags, group, policies }]
     }
 
     fn id(&self) -> ResourceId {
@@ -194,6 +199,10 @@ impl Resource for User {
             && !ownership::is_left(cx, user.made_by_us)
         {
             user.belongings = belongings::of(cx, &self.name).await?;
+            if !cx.is_held(&self.id()) {
+                // The app's own go before it, each as a thing of its own.
+                user.belongings.retain(|it| !self.is_own(it));
+            }
         }
         Ok(seen)
     }
@@ -276,6 +285,18 @@ impl Resource for User {
     }
 }
 
+impl User {
+    /// Whether something that hangs on it is a resource of the app's: its keys, its place in the group, its policy.
+    fn is_own(&self, it: &Belonging) -> bool {
+        match it {
+            Belonging::AccessKey(_) => true,
+            Belonging::Group(name) => *name == self.group,
+            Belonging::Attachment(arn) => arn.rsplit('/').next().is_some_and(|name| self.policies.iter().any(|own| own == name)),
+            _ => false,
+        }
+    }
+}
+
 /// The app's user as it is, whosever it is.
 ///
 /// # Errors
@@ -315,7 +336,7 @@ mod tests {
     fn user() -> User {
         let name = AppName::parse("acme").unwrap();
         let tags = ownership::wanted(&name, &Tags::from([("team".to_owned(), "shop".to_owned())]));
-        User { name, path: IamPath::parse("/apps/").unwrap(), tags }
+        User { name, path: IamPath::parse("/apps/").unwrap(), tags, group: "Apps".into(), policies: Default::default() }
     }
 
     #[test]

@@ -117,7 +117,7 @@ pub fn hang_things_on(place: &Place, name: &str) {
     made("iam", "create_access_key", json!({"UserName": name}));
     made("iam", "create_login_profile", json!({"UserName": name, "Password": "a-Long-1-password"}));
     let document = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]});
-    made("iam", "put_user_policy", json!({"UserName": name, "PolicyName": "by-hand", "PolicyDocument": document.to_string()}));
+    made("iam", "put_user_policy", json!({"UserName": name, "PolicyName": format!("{name}-hand"), "PolicyDocument": document.to_string()}));
     made("iam", "create_group", json!({"GroupName": format!("{name}-hand")}));
     made("iam", "add_user_to_group", json!({"UserName": name, "GroupName": format!("{name}-hand")}));
     let policy = made("iam", "create_policy", json!({"PolicyName": format!("{name}-hand"), "PolicyDocument": document.to_string()}));
