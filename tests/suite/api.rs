@@ -330,7 +330,7 @@ async fn parameters_that_will_not_do_are_named() {
         ("/v1/apps?limit=201", &["limit"]),
         ("/v1/apps?limit=-1&cursor=x&state=gone&account=No&q=x&p=y", &["account", "cursor", "limit", "p", "state"]),
         (&format!("/v1/apps?q={}", "x".repeat(65)), &["q"]),
-        ("/v1/jobs?app=no%20name&state=ready&kind=offboard&limit=many&cursor=1", &["app", "cursor", "kind", "limit", "state"]),
+        ("/v1/jobs?app=no%20name&state=ready&kind=abandon&limit=many&cursor=1", &["app", "cursor", "kind", "limit", "state"]),
         (&format!("{job}?wait=61s"), &["wait"]),
         (&format!("{job}?wait=soon"), &["wait"]),
         (&format!("{job}?wait=-1s"), &["wait"]),
@@ -379,7 +379,8 @@ async fn an_unknown_parameter_is_refused_by_every_route_that_takes_a_token() {
         }
         let id = if path.contains("tokens") { id(&token) } else { id(&app) };
         let path = path.replace("{app}", &name).replace("{id}", id).replace("{access_key_id}", "AKIANOBODY0123456789");
-        let mut request = server.request(method.to_uppercase().parse().unwrap(), &format!("{path}?dryrun=true"));
+        let needed = if path.ends_with("/export") { "&format=terraform" } else { "" };
+        let mut request = server.request(method.to_uppercase().parse().unwrap(), &format!("{path}?dryrun=true{needed}"));
         match path.as_str() {
             "/v1/apps" if method == "post" => request = request.json(&light(&unique("acme"))),
             "/v1/tokens" if method == "post" => request = request.json(&json!({"name": "other", "role": "viewer"})),
@@ -641,6 +642,7 @@ async fn a_dry_run_answers_the_plan_and_writes_nothing() {
             "name": name, "account": "default", "region": "us-west-2", "media_access": "shared", "access_key": true,
             "buckets": [{"name": format!("{name}-media-{account}"), "region": "us-west-2", "upload_origins": [format!("https://{name}.herokuapp.com")]}],
             "repositories": [{"name": name, "region": "us-west-2", "lifecycle": "guide"}], "on_existing": "fail", "tags": {},
+            "protected": false, "drift": "report",
         })
     );
     let changes = plan["changes"].as_array().unwrap();
