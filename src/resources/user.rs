@@ -8,6 +8,7 @@ use std::fmt;
 use aws_sdk_iam::types::Tag;
 use serde_json::{Value, json};
 
+use super::access_key::KeyRecords;
 use super::belongings::{self, Belonging};
 use super::fault::found;
 use super::permission::Condition;
@@ -201,7 +202,8 @@ impl Resource for User {
             user.belongings = belongings::of(cx, &self.name).await?;
             if !cx.is_held(&self.id()) {
                 // The app's own go before it, each as a thing of its own.
-                user.belongings.retain(|it| !self.is_own(it));
+                let records = cx.keys.records().await?;
+                user.belongings.retain(|it| !self.is_own(it, &records));
             }
         }
         Ok(seen)
@@ -286,10 +288,10 @@ impl Resource for User {
 }
 
 impl User {
-    /// Whether something that hangs on it is a resource of the app's: its keys, its place in the group, its policy.
-    fn is_own(&self, it: &Belonging) -> bool {
+    /// Whether something that hangs on it is a resource of the app's: a key of ours, its place in the group, its policy.
+    fn is_own(&self, it: &Belonging, records: &KeyRecords) -> bool {
         match it {
-            Belonging::AccessKey(_) => true,
+            Belonging::AccessKey(id) => records.keys.iter().any(|(ours, _)| ours == id),
             Belonging::Group(name) => *name == self.group,
             Belonging::Attachment(arn) => arn.rsplit('/').next().is_some_and(|name| self.policies.iter().any(|own| own == name)),
             _ => false,
