@@ -53,6 +53,7 @@ fn whole_policy(account: &str) -> Value {
             "iam:GetAccessKeyLastUsed",
             "ecr:DescribeRepositories",
             "ecr:TagResource",
+            "ecr:UntagResource",
         ];
         if statement["Action"].as_array().unwrap().iter().any(|action| unseen.contains(&action.as_str().unwrap())) {
             statement["Resource"] = json!("*");
