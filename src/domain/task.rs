@@ -164,10 +164,7 @@ impl Retained {
     pub fn told(&self) -> Vec<String> {
         let buckets = self.buckets.iter().map(|bucket| format!("The bucket {} in {}", bucket.name, bucket.region));
         let repositories = self.repositories.iter().map(|it| format!("The repository {} in {}", it.name, it.region));
-        buckets
-            .chain(repositories)
-            .map(|thing| format!("The spec does not name {thing} any more; it stays in AWS with all that is in it."))
-            .collect()
+        buckets.chain(repositories).map(|thing| format!("{thing} stays in AWS with all that is in it.")).collect()
     }
 
     /// Whether there is nothing.

@@ -169,7 +169,7 @@ async fn plan(service: &Service, app: &App, removal: Removal) -> Result<Plan, Ap
     plan.warnings.insert(
         0,
         format!(
-            "First the app's keys are switched off; what is listed here follows after {quarantine}, until when the app can be restored."
+            "First the app's keys are switched off; what is listed here follows after a quarantine of {quarantine}, in which the app can be restored."
         ),
     );
     plan.warnings.extend(removal.retained(&app.spec, &app.retained).told());
