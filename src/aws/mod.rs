@@ -13,4 +13,4 @@ mod throttles;
 
 pub use account::Account;
 pub use identity::Identity;
-pub use refusal::{AwsError, Meaning, Service};
+pub use refusal::{AwsError, Meaning, Service, meaning};

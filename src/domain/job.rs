@@ -173,6 +173,8 @@ pub enum TroubleCode {
     Rejected,
     /// A key may be live whose secret nobody knows.
     CredentialInDoubt,
+    /// What is to go holds data, and nobody has confirmed that.
+    WouldDeleteData,
     /// A key is in use, and is not switched off unless that is forced.
     KeyInUse,
     /// An image that carries a protected tag would expire, and nobody has accepted that.

@@ -31,6 +31,12 @@ pub enum Task {
         remove: bool,
         /// Keys of tags that the spec does not name any more.
         dropped_tags: BTreeSet<String>,
+        /// Whether the access key goes: the spec before asked for one, this one does not, and it is to be removed.
+        #[serde(default)]
+        drop_key: bool,
+        /// Whether what is in buckets and repositories may be deleted with them.
+        #[serde(default)]
+        confirmed: bool,
         /// Whether images with protected tags may expire by it.
         accept_expiry: bool,
     },
@@ -70,9 +76,25 @@ pub enum Task {
     /// Switch the app's keys off, and begin its quarantine.
     Offboard,
     /// End the quarantine: switch the keys on again, and bring AWS back to the spec.
-    Restore,
+    Restore {
+        /// Whether images with protected tags may expire by it.
+        #[serde(default)]
+        accept_expiry: bool,
+    },
     /// Take apart what the app has in AWS, but for what is retained.
     Remove,
+}
+
+/// What a task may do to what is in buckets and repositories that go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Data {
+    /// Nothing: they go only where they are empty.
+    #[default]
+    Kept,
+    /// It goes with them.
+    Confirmed,
+    /// The same, and they were named one by one: also those go that were there before the app.
+    Named,
 }
 
 /// What a key is to be.
@@ -98,7 +120,7 @@ impl Task {
             Self::Rotate { .. } => JobKind::Rotate,
             Self::SwitchKey { .. } => JobKind::SwitchKey,
             Self::Offboard => JobKind::Offboard,
-            Self::Restore => JobKind::Restore,
+            Self::Restore { .. } => JobKind::Restore,
             Self::Remove => JobKind::Remove,
         }
     }
@@ -106,15 +128,22 @@ impl Task {
     /// Whether images with protected tags may expire by it.
     pub fn accepts_expiry(&self) -> bool {
         match self {
-            Self::Onboard { accept_expiry } | Self::Update { accept_expiry, .. } | Self::Repair { accept_expiry, .. } => *accept_expiry,
-            Self::Rotate { .. } | Self::SwitchKey { .. } | Self::Offboard | Self::Restore | Self::Remove => false,
+            Self::Onboard { accept_expiry }
+            | Self::Update { accept_expiry, .. }
+            | Self::Repair { accept_expiry, .. }
+            | Self::Restore { accept_expiry } => *accept_expiry,
+            Self::Rotate { .. } | Self::SwitchKey { .. } | Self::Offboard | Self::Remove => false,
         }
     }
 
     /// The same, by which images with protected tags may expire.
     #[must_use]
     pub fn accepting_expiry(mut self) -> Self {
-        if let Self::Onboard { accept_expiry } | Self::Update { accept_expiry, .. } | Self::Repair { accept_expiry, .. } = &mut self {
+        if let Self::Onboard { accept_expiry }
+        | Self::Update { accept_expiry, .. }
+        | Self::Repair { accept_expiry, .. }
+        | Self::Restore { accept_expiry } = &mut self
+        {
             *accept_expiry = true;
         }
         self
@@ -128,9 +157,18 @@ impl Task {
         }
     }
 
+    /// What may be done to data: the buckets and repositories of a removal were named and confirmed.
+    pub fn data(&self) -> Data {
+        match self {
+            Self::Remove => Data::Named,
+            Self::Update { confirmed: true, .. } => Data::Confirmed,
+            _ => Data::Kept,
+        }
+    }
+
     /// Whether an app that is being removed takes it.
     pub fn is_of_removal(&self) -> bool {
-        matches!(self, Self::Offboard | Self::Restore | Self::Remove)
+        matches!(self, Self::Offboard | Self::Restore { .. } | Self::Remove)
     }
 }
 

@@ -60,7 +60,7 @@ pub async fn converge<R: Resource>(resource: &R, cx: &Cx, deadline: Timestamp, r
         let after_ms = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
         report.tell(Happening::StepWaiting { resource: id.clone(), reason: reason.clone(), after_ms });
         turn.waited += after;
-        if turn.waited > cx.timing.hold || cx.clock.now().after(after) >= deadline {
+        if turn.waited > cx.timing.hold || cx.clock.now().after(after) >= cx.deadline(deadline) {
             return Outcome::Later { reason, after, trouble };
         }
         tokio::time::sleep(after).await;
@@ -79,7 +79,7 @@ async fn try_once<R: Resource>(resource: &R, cx: &Cx, report: &dyn Report, turn:
             Applied::Done => return Ok(planned.warnings),
             Applied::MetExisting => looks += 1,
             // Each part is progress: it is not done until nothing is left.
-            Applied::More => {}
+            Applied::More => cx.note_progress(),
         }
         look_first = true;
     }

@@ -17,7 +17,7 @@ pub fn nodes(task: &Task, app: Option<&App>, spec: &AppSpec, c: &Conventions) ->
     match task {
         Task::Onboard { .. } => graph(spec, c, Want::Present),
         Task::Repair { remove, .. } => of_repair(remove, spec, c),
-        Task::Update { remove, .. } => of_update(*remove, app, spec, c),
+        Task::Update { remove, drop_key, .. } => of_update(*remove, *drop_key, app, spec, c),
         Task::Rotate { known_keys, replace, force, .. } => {
             key(spec, KeyGoal::Another { known_keys: known_keys.clone(), replace: replace.clone(), force: *force })
         }
@@ -25,7 +25,7 @@ pub fn nodes(task: &Task, app: Option<&App>, spec: &AppSpec, c: &Conventions) ->
             key(spec, KeyGoal::Switched { access_key_id: access_key_id.clone(), to: *to, force: *force })
         }
         Task::Offboard => key(spec, KeyGoal::Off),
-        Task::Restore => of_restore(app.and_then(|app| app.removal.as_ref()), spec, c),
+        Task::Restore { .. } => of_restore(app.and_then(|app| app.removal.as_ref()), spec, c),
         Task::Remove => of_removal(app, spec, c),
     }
 }
@@ -51,13 +51,13 @@ fn absent<R: crate::resources::Resource>(resource: R) -> Box<dyn Node> {
 
 /// What the spec asks for; then the attachment of the other media policy goes, and what else the spec does not
 /// ask for any more, if that is to be removed.
-fn of_update(remove: bool, app: Option<&App>, spec: &AppSpec, c: &Conventions) -> Vec<Box<dyn Node>> {
+fn of_update(remove: bool, drop_key: bool, app: Option<&App>, spec: &AppSpec, c: &Conventions) -> Vec<Box<dyn Node>> {
     let mut nodes = graph(spec, c, Want::Present);
     nodes.extend(Attachment::of_other_mode(spec, c).map(absent));
     if let (true, Some(app)) = (remove, app) {
         let mut before = app.retained.after(&app.spec, spec).as_spec(spec);
         before.buckets.extend(spec.buckets.iter().cloned());
-        add_absent(&mut nodes, &AppSpec { access_key: true, ..before }, c);
+        add_absent(&mut nodes, &AppSpec { access_key: drop_key, ..before }, c);
     }
     nodes
 }

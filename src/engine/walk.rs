@@ -122,7 +122,7 @@ fn verdict(outcomes: Vec<Outcome>, cx: &Cx, deadline: Timestamp) -> Verdict {
         _ => None,
     });
     if let Some((after, reason, trouble)) = later.min_by_key(|(after, ..)| **after) {
-        if cx.clock.now().after(*after) >= deadline {
+        if cx.clock.now().after(*after) >= cx.deadline(deadline) {
             return Verdict::Failed(deadline_passed(reason, trouble.as_ref()));
         }
         return Verdict::Later { reason: reason.clone(), after: *after };

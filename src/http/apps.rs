@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use super::answer;
 use super::auth::{Operator, Viewer};
 use super::body::{AppPath, Id, IdempotencyText, JsonBody, Params, idempotency_key};
-use super::change::{parse_change, plan_of_change};
+use super::change::{Options, parse_change, plan_of_change};
 use super::drift::parse_repair;
 use super::page::{Cursor, Page};
 use super::problem::{ApiError, Problem};
@@ -167,6 +167,7 @@ pub(super) async fn live(service: &Service, name: &AppName) -> Result<App, ApiEr
     params(
         ("app" = AppName, Path, description = "The app's name"),
         ("remove" = Option<bool>, Query, description = "As a change that removes what the spec does not name any more"),
+        ("confirm" = Option<String>, Query, description = "The app's name: as one by which data may be deleted"),
         ("accept_expiry" = Option<bool>, Query, description = "As one by which images with protected tags may expire"),
     ),
     request_body(content = Option<AppRequest>, description = "Absent: the present spec"),
@@ -188,12 +189,15 @@ pub async fn plan(
     mut params: Params,
     body: JsonBody,
 ) -> Result<Json<Plan>, ApiError> {
-    let (remove, accept_expiry) = (params.flag("remove"), params.flag("accept_expiry"));
+    let options = Options::of(&mut params, &name);
     params.finish()?;
     let app = live(&service, &name).await?;
     Ok(Json(match &body.value {
-        None => plan_of(&service, &Task::Repair { remove: BTreeSet::new(), accept_expiry }, &app.spec, Some(&app)).await?,
-        Some(body) => plan_of_change(&service, &app, &parse_change(&service, &app, body)?, remove, accept_expiry).await?,
+        None => {
+            plan_of(&service, &Task::Repair { remove: BTreeSet::new(), accept_expiry: options.accept_expiry }, &app.spec, Some(&app))
+                .await?
+        }
+        Some(body) => plan_of_change(&service, &app, &parse_change(&service, &app, body)?, options).await?,
     }))
 }
 

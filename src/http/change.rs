@@ -17,7 +17,7 @@ use super::body::{AppPath, IdempotencyText, JsonBody, Params, idempotency_key};
 use super::problem::{ApiError, Problem};
 use crate::domain::app::App;
 use crate::domain::fields::FieldError;
-use crate::domain::job::Job;
+use crate::domain::job::{Job, TroubleCode};
 use crate::domain::names::AppName;
 use crate::domain::plan::Plan;
 use crate::domain::role::Caller;
@@ -27,13 +27,15 @@ use crate::service::Service;
 use crate::store::{Accepted, AppChange, Ask, IdempotencyKey, Refusal};
 
 /// How often a change is decided anew because the app has changed meanwhile.
-const TRIES: u32 = 5;
+pub(super) const TRIES: u32 = 5;
 
 /// What a request asks for besides the spec.
 #[derive(Clone, Copy)]
-struct Options {
+pub(super) struct Options {
     remove: bool,
-    accept_expiry: bool,
+    confirmed: bool,
+    /// Whether images with protected tags may expire.
+    pub(super) accept_expiry: bool,
 }
 
 /// Changes an app's spec: adds, alters and drops buckets, repositories, lifecycle policies, media access, tags.
@@ -44,7 +46,8 @@ struct Options {
     put, path = "/v1/apps/{app}", tag = "apps", operation_id = "changeApp",
     params(
         ("app" = AppName, Path, description = "The app's name"),
-        ("remove" = Option<bool>, Query, description = "Remove from AWS what the spec does not name any more, with all data in it"),
+        ("remove" = Option<bool>, Query, description = "Remove from AWS what the spec does not name any more"),
+        ("confirm" = Option<String>, Query, description = "The app's name, where what is removed holds data"),
         ("accept_expiry" = Option<bool>, Query, description = "Let images with protected tags expire by the new lifecycle policy"),
         ("dry_run" = Option<bool>, Query, description = "Answer the plan, write nothing"),
         ("If-Match" = Option<String>, Header, description = "The ETag of the app that the change was decided on", nullable = false),
@@ -58,7 +61,7 @@ struct Options {
         (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "Takes the role operator", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such app", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "A job is at work on the app, or it is being removed", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "A job is at work on the app, it is being removed, or data would go without confirm", body = Problem, content_type = "application/problem+json"),
         (status = 412, description = "The app has changed since the ETag of If-Match", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "More than 64 KiB", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "Not application/json", body = Problem, content_type = "application/problem+json"),
@@ -75,17 +78,20 @@ pub async fn change(
     headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    let options = Options { remove: params.flag("remove"), accept_expiry: params.flag("accept_expiry") };
+    let options = Options::of(&mut params, &name);
     let dry_run = params.flag("dry_run");
     params.finish()?;
     if dry_run {
         let app = live(&service, &name).await?;
         let spec = parse_change(&service, &app, body.required()?)?;
-        return Ok(Json(plan_of_change(&service, &app, &spec, options.remove, options.accept_expiry).await?).into_response());
+        return Ok(Json(plan_of_change(&service, &app, &spec, options).await?).into_response());
     }
     let caller = viewer.operator()?;
     let parts = [uri.query().unwrap_or_default().as_bytes(), &body.bytes];
     let key = idempotency_key(&headers, &caller, format!("PUT {}", uri.path()), &parts)?;
+    if service.store.replay(key.as_ref()).await?.is_none() {
+        refuse_unconfirmed(&service, &name, options, body.required()?).await?;
+    }
     accept(&service, &name, &caller, options, &headers, body.required()?, key).await
 }
 
@@ -120,7 +126,7 @@ async fn accept(
 
 fn ask_for(service: &Service, app: &App, caller: &Caller, options: Options, body: &serde_json::Value) -> Result<Ask, ApiError> {
     let spec = parse_change(service, app, body)?;
-    let task = task(app, &spec, options.remove, options.accept_expiry);
+    let task = task(app, &spec, options);
     let steps = steps_of(service, &task, Some(app), &spec)?;
     let retained = app.retained.after(&app.spec, &spec);
     Ok(Ask {
@@ -141,9 +147,30 @@ fn matches(headers: &HeaderMap, app: &App) -> Result<bool, ApiError> {
     Ok(all.into_iter().any(|given| given == "*" || given == tag))
 }
 
-fn task(app: &App, spec: &AppSpec, remove: bool, accept_expiry: bool) -> Task {
+impl Options {
+    /// Those of a request about an app by this name.
+    pub(super) fn of(params: &mut Params, app: &AppName) -> Self {
+        let confirm = params.take("confirm", |text| if text == app.as_str() { Ok(()) } else { Err("must be the app's name") });
+        Self { remove: params.flag("remove"), confirmed: confirm.is_some(), accept_expiry: params.flag("accept_expiry") }
+    }
+}
+
+/// Fails where what would be removed holds data, and nobody has confirmed that: with how much.
+async fn refuse_unconfirmed(service: &Service, name: &AppName, options: Options, body: &serde_json::Value) -> Result<(), ApiError> {
+    if !options.remove || options.confirmed {
+        return Ok(());
+    }
+    let app = live(service, name).await?;
+    let plan = plan_of_change(service, &app, &parse_change(service, &app, body)?, options).await?;
+    let data = plan.changes.into_iter().filter_map(|change| change.error).filter(|error| error.code == TroubleCode::WouldDeleteData);
+    let told: Vec<String> = data.map(|error| format!("{}.", error.detail)).collect();
+    if told.is_empty() { Ok(()) } else { Err(ApiError::Unconfirmed(told)) }
+}
+
+fn task(app: &App, spec: &AppSpec, Options { remove, confirmed, accept_expiry }: Options) -> Task {
     let dropped_tags: BTreeSet<String> = app.spec.tags.keys().filter(|key| !spec.tags.contains_key(*key)).cloned().collect();
-    Task::Update { remove, dropped_tags, accept_expiry }
+    let drop_key = remove && app.spec.access_key && !spec.access_key;
+    Task::Update { remove, dropped_tags, drop_key, confirmed, accept_expiry }
 }
 
 /// The spec that a body asks for in the place of the app's.
@@ -159,15 +186,9 @@ pub(super) fn parse_change(service: &Service, app: &App, body: &serde_json::Valu
 }
 
 /// What a change to `spec` would do now.
-pub(super) async fn plan_of_change(
-    service: &Service,
-    app: &App,
-    spec: &AppSpec,
-    remove: bool,
-    accept_expiry: bool,
-) -> Result<Plan, ApiError> {
-    let mut plan = plan_of(service, &task(app, spec, remove, accept_expiry), spec, Some(app)).await?;
-    if !remove {
+pub(super) async fn plan_of_change(service: &Service, app: &App, spec: &AppSpec, options: Options) -> Result<Plan, ApiError> {
+    let mut plan = plan_of(service, &task(app, spec, options), spec, Some(app)).await?;
+    if !options.remove {
         plan.warnings.extend(app.retained.after(&app.spec, spec).told());
     }
     Ok(plan)

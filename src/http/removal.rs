@@ -16,15 +16,17 @@ use super::answer;
 use super::apps::{live, plan_of, steps_of};
 use super::auth::{Operator, Viewer};
 use super::body::{AppPath, IdempotencyText, Params, idempotency_key};
+use super::change::TRIES;
 use super::problem::{ApiError, Problem};
 use crate::domain::app::App;
 use crate::domain::fields::FieldError;
 use crate::domain::job::Job;
 use crate::domain::names::AppName;
 use crate::domain::plan::Plan;
+use crate::domain::role::Caller;
 use crate::domain::task::{Removal, Retained, Task};
 use crate::service::Service;
-use crate::store::{AppChange, Ask};
+use crate::store::{Accepted, AppChange, Ask, Refusal};
 
 /// Removes an app: its keys are switched off at once, and after a quarantine its user is taken apart.
 ///
@@ -66,33 +68,68 @@ pub async fn remove(
     let confirm = params.take("confirm", |text| if text == name.as_str() { Ok(()) } else { Err("must be the app's name") });
     let (adopted, dry_run) = (params.flag("adopted"), params.flag("dry_run"));
     params.finish()?;
-    let caller = if dry_run { viewer.0 } else { viewer.operator()? };
-    let app = live(&service, &name).await?;
-    let now = service.clock.now();
-    let removal = Removal {
-        buckets,
-        repositories: places(&app, &repositories),
-        adopted,
-        requested_by: caller.name.clone(),
-        requested_at: now,
-        remove_at: now.after(service.settings.quarantine),
-        switched_off: app.removal.as_ref().map(|earlier| earlier.switched_off.clone()).unwrap_or_default(),
-    };
-    refuse_unknown(&app, &removal, &repositories)?;
+    let going = Going { buckets, repositories, adopted, confirmed: confirm.is_some() };
     if dry_run {
+        let app = live(&service, &name).await?;
+        let removal = going.removal(&service, &app, &viewer.0)?;
         return Ok(Json(plan(&service, &app, removal).await?).into_response());
     }
+    let caller = viewer.operator()?;
+    let key = idempotency_key(&headers, &caller, format!("DELETE {}", uri.path()), &[uri.query().unwrap_or_default().as_bytes()])?;
+    if let Some(answer) = service.store.replay(key.as_ref()).await? {
+        return answer::accepted(Accepted::Replay(answer));
+    }
+    let mut tries = 0;
+    loop {
+        let ask = ask_for(&service, &name, &caller, &going).await?;
+        tries += 1;
+        match service.store.ask(ask, key.clone()).await? {
+            // Decided anew: what is protected, what there is, and which keys are off already, may be other by now.
+            Err(Refusal::Changed) if tries < TRIES => {}
+            accepted => return answer::accepted(accepted?),
+        }
+    }
+}
+
+/// What a request for a removal names.
+struct Going {
+    buckets: BTreeSet<String>,
+    repositories: BTreeSet<String>,
+    adopted: bool,
+    confirmed: bool,
+}
+
+impl Going {
+    /// The removal of the app as it is.
+    fn removal(&self, service: &Service, app: &App, caller: &Caller) -> Result<Removal, ApiError> {
+        let now = service.clock.now();
+        let removal = Removal {
+            buckets: self.buckets.clone(),
+            repositories: places(app, &self.repositories),
+            adopted: self.adopted,
+            requested_by: caller.name.clone(),
+            requested_at: now,
+            remove_at: now.after(service.settings.quarantine),
+            switched_off: app.removal.as_ref().map(|earlier| earlier.switched_off.clone()).unwrap_or_default(),
+        };
+        refuse_unknown(app, &removal, &self.repositories)?;
+        Ok(removal)
+    }
+}
+
+async fn ask_for(service: &Service, name: &AppName, caller: &Caller, going: &Going) -> Result<Ask, ApiError> {
+    let app = live(service, name).await?;
+    let removal = going.removal(service, &app, caller)?;
     if app.spec.protected {
         return Err(ApiError::Protected(app.spec.name));
     }
     let deletes_data = !removal.buckets.is_empty() || !removal.repositories.is_empty();
-    if deletes_data && confirm.is_none() {
-        return Err(ApiError::Unconfirmed(plan_of(&service, &Task::Remove, &app.spec, Some(&with(&app, removal))).await?.warnings));
+    if deletes_data && !going.confirmed {
+        return Err(ApiError::Unconfirmed(plan_of(service, &Task::Remove, &app.spec, Some(&with(&app, removal))).await?.warnings));
     }
-    let key = idempotency_key(&headers, &caller, format!("DELETE {}", uri.path()), &[uri.query().unwrap_or_default().as_bytes()])?;
-    let steps = steps_of(&service, &Task::Offboard, Some(&app), &app.spec)?;
-    let ask = Ask { change: Some(AppChange::Removal(removal)), ..Ask::new(app.spec.name, Task::Offboard, steps, caller.name) };
-    answer::accepted(service.store.ask(ask, key).await??)
+    let steps = steps_of(service, &Task::Offboard, Some(&app), &app.spec)?;
+    let ask = Ask::new(app.spec.name, Task::Offboard, steps, &caller.name);
+    Ok(Ask { if_version: Some(app.version), change: Some(AppChange::Removal(removal)), ..ask })
 }
 
 /// Restores an app that is being removed: switches its keys on again and brings AWS back to its spec.
@@ -100,6 +137,7 @@ pub async fn remove(
     post, path = "/v1/apps/{app}/restore", tag = "apps", operation_id = "restoreApp",
     params(
         ("app" = AppName, Path, description = "The app's name"),
+        ("accept_expiry" = Option<bool>, Query, description = "Let images with protected tags expire by the lifecycle policy"),
         ("Idempotency-Key" = Option<IdempotencyText>, Header, description = "The same key gives the same answer for 24 hours"),
     ),
     responses(
@@ -117,15 +155,16 @@ pub async fn restore(
     State(service): State<Arc<Service>>,
     Operator(caller): Operator,
     AppPath(name): AppPath,
-    params: Params,
+    mut params: Params,
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
+    let task = Task::Restore { accept_expiry: params.flag("accept_expiry") };
     params.finish()?;
     let app = live(&service, &name).await?;
-    let key = idempotency_key(&headers, &caller, format!("POST {}", uri.path()), &[])?;
-    let steps = steps_of(&service, &Task::Restore, Some(&app), &app.spec)?;
-    answer::accepted(service.store.ask(Ask::new(app.spec.name, Task::Restore, steps, caller.name), key).await??)
+    let key = idempotency_key(&headers, &caller, format!("POST {}", uri.path()), &[uri.query().unwrap_or_default().as_bytes()])?;
+    let steps = steps_of(&service, &task, Some(&app), &app.spec)?;
+    answer::accepted(service.store.ask(Ask::new(app.spec.name, task, steps, caller.name), key).await??)
 }
 
 fn names(text: &str) -> Result<BTreeSet<String>, &'static str> {

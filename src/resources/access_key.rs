@@ -332,6 +332,10 @@ impl Resource for AccessKey {
         if let Some(Observation::Foreign { owner, .. }) = &whose
             && (owner.is_some() || cx.on_existing == OnExisting::Fail || cx.want == Want::Absent)
         {
+            // A removal leaves it alone, and goes on with what is the app's.
+            if self.goal == KeyGoal::Off {
+                return Ok(Observation::Absent);
+            }
             // Nothing is looked for on a user that nothing is done to.
             return Ok(Observation::Foreign { owner: owner.clone(), seen: SeenKeys::default() });
         }

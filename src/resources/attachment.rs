@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::permission::Condition;
 use super::{
-    Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, aws_cli, policy, user,
+    Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, Want, aws_cli, policy, user,
 };
 use crate::aws::{Meaning, Service};
 use crate::domain::names::AppName;
@@ -22,6 +22,8 @@ pub struct Attachment {
     user: AppName,
     policy: policy::Policy,
     default_arn: String,
+    /// The id of the attachment that takes its place when the app's media access changes.
+    successor: ResourceId,
 }
 
 /// What changes an attachment.
@@ -73,6 +75,10 @@ impl Change for AttachmentChange {
     }
 }
 
+fn id(policy: &str, user: &AppName) -> ResourceId {
+    format!("{}/{policy}/{user}", Attachment::KIND)
+}
+
 impl Resource for Attachment {
     /// The attached policy's ARN.
     type Observed = String;
@@ -86,15 +92,17 @@ impl Resource for Attachment {
     ];
 
     fn wanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Self> {
+        let other = AppSpec { media_access: spec.media_access.other(), ..spec.clone() };
+        let successor = policy::Policy::wanted(&other, conventions).first().map(|policy| id(policy.name(), &spec.name)).unwrap_or_default();
         let attach = |policy: policy::Policy| {
             let default_arn = policy.default_arn().to_owned();
-            Self { user: spec.name.clone(), policy, default_arn }
+            Self { user: spec.name.clone(), policy, default_arn, successor: successor.clone() }
         };
         policy::Policy::wanted(spec, conventions).into_iter().map(attach).collect()
     }
 
     fn id(&self) -> ResourceId {
-        format!("{}/{}/{}", Self::KIND, self.policy.name(), self.user)
+        id(self.policy.name(), &self.user)
     }
 
     fn needs(&self) -> Vec<ResourceId> {
@@ -106,6 +114,9 @@ impl Resource for Attachment {
     }
 
     async fn observe(&self, cx: &Cx) -> Result<Observation<String>, Fault> {
+        if cx.want == Want::Absent && !user::may_take_from(cx, &self.user, &self.id()).await? {
+            return Ok(Observation::Absent);
+        }
         // A user has ten managed policies by default and twenty at most (IAM quotas), so there is one page.
         let call = cx.account.iam().list_attached_user_policies().user_name(self.user.as_str()).send();
         match cx.call(Service::Iam, "ListAttachedUserPolicies", call).await {
@@ -140,9 +151,12 @@ impl Resource for Attachment {
                 let call = cx.account.iam().attach_user_policy().user_name(user.as_str()).policy_arn(self.arn_of_policy(cx)).send();
                 let answer = cx.call(Service::Iam, "AttachUserPolicy", call).await;
                 let young = if cx.has_made(&self.policy.id()) { self.policy.id() } else { user::id(&self.user) };
-                answer.map(|_| Applied::Done).map_err(|error| cx.missing_after_create(&young, error))
+                answer.map_err(|error| cx.missing_after_create(&young, error))?;
+                cx.note_made(self.id());
+                Ok(Applied::Done)
             }
             AttachmentChange::Detach { user, arn, .. } => {
+                self.wait_for_successor(cx)?;
                 let call = cx.account.iam().detach_user_policy().user_name(user.as_str()).policy_arn(arn).send();
                 Applied::gone(cx.call(Service::Iam, "DetachUserPolicy", call).await)
             }
@@ -169,6 +183,14 @@ impl Resource for Attachment {
 }
 
 impl Attachment {
+    /// IAM is eventually consistent: where another media policy was attached just now in the place of this one, it gets
+    /// time to work everywhere first.
+    fn wait_for_successor(&self, cx: &Cx) -> Result<(), Fault> {
+        let young = cx.made_since(&self.successor).and_then(|age| cx.timing.attachment.checked_sub(age)).filter(|left| !left.is_zero());
+        let Some(after) = young else { return Ok(()) };
+        Err(Fault::Wait { why: format!("{} has just been attached and gets time to work everywhere", self.successor), after })
+    }
+
     /// The attachment of the media policy that the spec's mode does not attach.
     pub fn of_other_mode(spec: &AppSpec, conventions: &Conventions) -> impl Iterator<Item = Self> {
         let other = AppSpec { media_access: spec.media_access.other(), ..spec.clone() };

@@ -21,11 +21,12 @@ use super::fault::found;
 use super::{
     Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, Tags, Want, aws_cli, ownership,
 };
-use crate::aws::{AwsError, Meaning, Service};
+use crate::aws::{AwsError, Meaning, Service, meaning};
 use crate::domain::job::{Trouble, TroubleCode};
 use crate::domain::names::{BucketName, Region};
 use crate::domain::plan::Action;
-use crate::domain::spec::{AppSpec, BucketSpec};
+use crate::domain::spec::{AppSpec, BucketSpec, TAG_PREFIX};
+use crate::domain::task::Data;
 use crate::export::{Labels, cloudformation, terraform};
 
 /// How long a browser may keep the answer to a preflight request, in seconds: the guide's.
@@ -339,9 +340,20 @@ impl Resource for Bucket {
         Ok(Changes::of(changes))
     }
 
-    /// One that is to go was asked for by name, so it goes whoever made it. It is emptied part by part.
-    fn plan_absent(&self, _: &Cx, seen: &SeenBucket) -> Result<Changes<BucketChange>, Fault> {
+    /// It is emptied part by part. One that was there before the app is given back, unless it was asked for by name.
+    fn plan_absent(&self, cx: &Cx, seen: &SeenBucket) -> Result<Changes<BucketChange>, Fault> {
         let (bucket, contents) = (self.spec.name.clone(), &seen.contents);
+        if cx.data != Data::Named && ownership::is_left(cx, seen.made_by_us) {
+            let mut tags = seen.tags.clone();
+            tags.retain(|key, _| !key.starts_with(TAG_PREFIX));
+            let (before, after) = (seen.tags.clone(), tags);
+            return Ok(Changes::of(vec![BucketChange::Tag { bucket, before, after }]));
+        }
+        if cx.data == Data::Kept && *contents != Contents::default() {
+            let more = if contents.more { "more than " } else { "" };
+            let holds = format!("{more}{} object versions and {} unfinished uploads", contents.versions.len(), contents.uploads.len());
+            return Err(Fault::would_delete_data(&format!("bucket {bucket}"), &holds));
+        }
         let abort = |(key, upload): &(String, String)| {
             let (bucket, key, upload) = (bucket.clone(), key.clone(), upload.clone());
             BucketChange::AbortUpload { bucket, key, upload }
@@ -645,8 +657,15 @@ impl Bucket {
         let delete = Delete::builder().set_objects(Some(objects)).quiet(true).build().map_err(Fault::of_sdk)?;
         let call = cx.account.s3(&self.spec.region).delete_objects().bucket(self.name()).delete(delete);
         let answer = cx.call(Service::S3, "DeleteObjects", call.expected_bucket_owner(&self.account_id).send()).await?;
-        if let Some(error) = answer.errors().first() {
+        let passes = |error: &&aws_sdk_s3::types::Error| {
+            let code = error.code().unwrap_or_default();
+            matches!(meaning(Service::S3, "DeleteObjects", code, Some(400)), Meaning::Transient | Meaning::Throttled)
+        };
+        if let Some(error) = answer.errors().iter().find(|error| !passes(error)) {
             return Err(self.not_deleted(error));
+        }
+        if let Some(error) = answer.errors().first() {
+            return Err(Fault::Wait { why: format!("S3 is busy: {}", error.code().unwrap_or_default()), after: cx.timing.settle });
         }
         Ok(if more { Applied::More } else { Applied::Done })
     }

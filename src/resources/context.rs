@@ -21,6 +21,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::domain::event::AwsCall;
 use crate::domain::names::AppName;
 use crate::domain::spec::OnExisting;
+use crate::domain::task::Data;
 
 /// How long things take.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +44,8 @@ pub struct Timing {
     pub quiet: Duration,
     /// The longest wait for the turn of one call while AWS throttles the account.
     pub turn: Duration,
+    /// How long a new attachment of a policy gets to work everywhere before the one that it takes the place of goes.
+    pub attachment: Duration,
 }
 
 impl Default for Timing {
@@ -57,9 +60,13 @@ impl Default for Timing {
             hold: Duration::from_secs(5),
             quiet: Duration::from_secs(24 * 3600),
             turn: Duration::from_secs(15),
+            attachment: Duration::from_secs(10),
         }
     }
 }
+
+/// How long a long change is tried after its last part.
+const AFTER_PROGRESS: Duration = Duration::from_secs(15 * 60);
 
 /// What the names of operations begin with that change nothing.
 const LOOKS: [&str; 4] = ["Get", "List", "Head", "Describe"];
@@ -97,6 +104,8 @@ pub struct Cx {
     pub want: Want,
     /// Whether also what was adopted is removed, where it is not data.
     pub remove_adopted: bool,
+    /// What may be done to what is in buckets and repositories that go.
+    pub data: Data,
     /// Keys of tags that are taken off.
     pub dropped_tags: Arc<BTreeSet<String>>,
     /// The calls that have changed something since they were last taken.
@@ -127,6 +136,8 @@ pub struct Made {
     perhaps: Mutex<BTreeMap<ResourceId, Timestamp>>,
     by_tags: Mutex<BTreeSet<ResourceId>>,
     arns: Mutex<HashMap<ResourceId, String>>,
+    /// When the last part of a long change was made.
+    progress: Mutex<Option<Timestamp>>,
     /// What AWS did not delete because something hangs on it, and since when.
     held: Mutex<HashMap<ResourceId, Timestamp>>,
 }
@@ -229,6 +240,22 @@ impl Cx {
         let now_lost = self.made.perhaps.lock().unwrap_or_else(PoisonError::into_inner).get(id).copied();
         let at = now_lost.or_else(|| self.interrupted.get(id).copied())?;
         Some(self.accepted_at..=at.after(self.timing.propagation))
+    }
+
+    /// How long ago this attempt has made `id`.
+    pub fn made_since(&self, id: &str) -> Option<Duration> {
+        self.made.at(id).map(|at| self.clock.now().since(at))
+    }
+
+    /// Takes note that a part of a long change is made: trying begins anew.
+    pub fn note_progress(&self) {
+        *self.made.progress.lock().unwrap_or_else(PoisonError::into_inner) = Some(self.clock.now());
+    }
+
+    /// When trying ends, by the job's deadline and by the last part of a long change.
+    pub fn deadline(&self, deadline: Timestamp) -> Timestamp {
+        let progress = *self.made.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress.map_or(deadline, |at| deadline.max(at.after(AFTER_PROGRESS)))
     }
 
     /// Whether this attempt has made `id`.

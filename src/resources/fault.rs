@@ -66,6 +66,17 @@ impl Fault {
         })
     }
 
+    /// What goes is not empty, and nobody has confirmed that its data goes too.
+    pub fn would_delete_data(what: &str, holds: &str) -> Self {
+        Self::Blocked(Trouble {
+            code: TroubleCode::WouldDeleteData,
+            detail: format!("the {what} holds {holds}"),
+            remedy: Some("Empty it, or ask for the change again with confirm and the app's name: its data is deleted then.".into()),
+            retryable: false,
+            aws: None,
+        })
+    }
+
     /// A request could not even be built, which is a defect here.
     pub fn of_sdk(error: aws_smithy_types::error::operation::BuildError) -> Self {
         Self::Rejected(Trouble {

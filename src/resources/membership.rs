@@ -6,7 +6,9 @@ use std::fmt;
 
 use serde_json::json;
 
-use super::{Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, aws_cli, group, user};
+use super::{
+    Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, Want, aws_cli, group, user,
+};
 use crate::aws::{Meaning, Service};
 use crate::domain::names::{AppName, GroupName};
 use crate::domain::plan::Action;
@@ -84,6 +86,9 @@ impl Resource for Membership {
     }
 
     async fn observe(&self, cx: &Cx) -> Result<Observation<()>, Fault> {
+        if cx.want == Want::Absent && !user::may_take_from(cx, &self.user, &self.id()).await? {
+            return Ok(Observation::Absent);
+        }
         // A user is in ten groups at most (IAM quotas), so there is one page.
         let call = cx.account.iam().list_groups_for_user().user_name(self.user.as_str()).send();
         match cx.call(Service::Iam, "ListGroupsForUser", call).await {
@@ -107,7 +112,9 @@ impl Resource for Membership {
             MembershipChange::Add(it) => {
                 let call = cx.account.iam().add_user_to_group().group_name(it.group.as_str()).user_name(it.user.as_str()).send();
                 let answer = cx.call(Service::Iam, "AddUserToGroup", call).await;
-                answer.map(|_| Applied::Done).map_err(|error| cx.missing_after_create(&user::id(&self.user), error))
+                answer.map_err(|error| cx.missing_after_create(&user::id(&self.user), error))?;
+                cx.note_made(self.id());
+                Ok(Applied::Done)
             }
             MembershipChange::Remove(it) => {
                 let call = cx.account.iam().remove_user_from_group().group_name(it.group.as_str()).user_name(it.user.as_str()).send();

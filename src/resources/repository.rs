@@ -16,6 +16,7 @@ use crate::aws::{Meaning, Service};
 use crate::domain::names::{Region, RepositoryName};
 use crate::domain::plan::Action;
 use crate::domain::spec::{AppSpec, RepositorySpec};
+use crate::domain::task::Data;
 use crate::export::{Labels, cloudformation, terraform};
 
 /// A repository for the app's images.
@@ -204,9 +205,16 @@ impl Resource for Repository {
         Ok(Changes::of(changes))
     }
 
-    /// One that is to go was asked for by name, so it goes whoever made it.
-    fn plan_absent(&self, _: &Cx, seen: &SeenRepository) -> Result<Changes<RepositoryChange>, Fault> {
+    /// One that was there before the app is given back, unless it was asked for by name.
+    fn plan_absent(&self, cx: &Cx, seen: &SeenRepository) -> Result<Changes<RepositoryChange>, Fault> {
         let (name, region) = (self.name.clone(), self.region.clone());
+        if cx.data != Data::Named && ownership::is_left(cx, seen.made_by_us) {
+            let (arn, keys) = (self.arn.clone(), ownership::ours(&seen.tags));
+            return Ok(Changes::of(vec![RepositoryChange::Untag { arn, region, keys }]));
+        }
+        if cx.data == Data::Kept && seen.images > 0 {
+            return Err(Fault::would_delete_data(&format!("repository {name} in {region}"), &format!("{} images", seen.images)));
+        }
         Ok(Changes::of(vec![RepositoryChange::Delete { name, region, images: seen.images }]))
     }
 

@@ -315,6 +315,18 @@ pub(super) async fn look(cx: &Cx, name: &AppName) -> Result<Observation<SeenUser
     Ok(ownership::sort(cx, &id(name), &tags, seen))
 }
 
+/// Whether something that hangs on the app's user may be taken from it: not from somebody else's user, and from an adopted
+/// one only what a job of ours has put there, unless that is to go too.
+///
+/// # Errors
+/// What AWS refused.
+pub(super) async fn may_take_from(cx: &Cx, name: &AppName, what: &str) -> Result<bool, Fault> {
+    Ok(match look(cx, name).await? {
+        Observation::Ours(user) => !ownership::is_left(cx, user.made_by_us) || cx.is_made_by_us(what),
+        Observation::Absent | Observation::Foreign { .. } => false,
+    })
+}
+
 /// Tags in the SDK's form.
 pub(super) fn sdk_tags(tags: &Tags) -> Result<Vec<Tag>, Fault> {
     let build = |(key, value): (&String, &String)| Tag::builder().key(key).value(value).build();

@@ -197,10 +197,16 @@ pub(super) async fn set_removal(db: &mut AnyConnection, app: Ulid, removal: Opti
 }
 
 /// What follows for the app's record from a job that succeeded.
-pub(super) async fn follow(db: &mut AnyConnection, app: Ulid, task: &Task) -> Result<(), StoreError> {
+pub(super) async fn follow(db: &mut AnyConnection, app: Ulid, task: &Task, now: Timestamp) -> Result<(), StoreError> {
     match task {
         Task::Update { remove: true, .. } => set_retained(db, app, &Retained::default()).await,
-        Task::Restore => set_removal(db, app, None).await,
+        Task::Offboard => {
+            // The quarantine is what is left after the keys are off, however long that took.
+            let Some(mut removal) = app_by_id(db, app).await?.removal else { return Ok(()) };
+            removal.remove_at = now.after(removal.remove_at.since(removal.requested_at));
+            set_removal(db, app, Some(&removal)).await
+        }
+        Task::Restore { .. } => set_removal(db, app, None).await,
         Task::Remove => {
             let removed = app_by_id(db, app).await?;
             let retained = removed.removal.as_ref().map(|removal| removal.retained(&removed.spec, &removed.retained));

@@ -1,7 +1,7 @@
 //! What is over and old goes; copies of what is there.
 //!
 //! Invariants:
-//! - What explains the present stays: an app's newest job, and the jobs that last touched its resources,
+//! - What explains the present stays: an app's newest job, its newest one that succeeded, and the jobs that last touched its resources,
 //!   made its keys or have an open intent.
 //! - The audit's entries go by their own age.
 //! - History goes in small commits, between which others write.
@@ -24,6 +24,7 @@ const ENTRIES: i64 = 1000;
 
 /// Jobs that are over and explain nothing that is there.
 const OVER: &str = "SELECT j.id FROM jobs j WHERE j.id <> (SELECT MAX(n.id) FROM jobs n WHERE n.app_id = j.app_id) \
+    AND (j.state <> 'succeeded' OR EXISTS (SELECT 1 FROM jobs s WHERE s.app_id = j.app_id AND s.state = 'succeeded' AND s.id > j.id)) \
     AND NOT EXISTS (SELECT 1 FROM resources r WHERE r.job_id = j.id) \
     AND NOT EXISTS (SELECT 1 FROM credentials c WHERE c.job_id = j.id) \
     AND NOT EXISTS (SELECT 1 FROM key_intents i WHERE i.job_id = j.id AND i.closed_at IS NULL) \

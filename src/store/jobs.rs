@@ -494,7 +494,7 @@ async fn insert_app(db: &mut AnyConnection, new: &NewApp, now: Timestamp) -> Res
          ON CONFLICT (name_key) DO UPDATE SET name = excluded.name, spec = excluded.spec, account = excluded.account, state = 'pending', version = apps.version + 1, \
          created_by = CASE apps.state WHEN 'removed' THEN excluded.created_by ELSE apps.created_by END, \
          created_at = CASE apps.state WHEN 'removed' THEN excluded.created_at ELSE apps.created_at END, \
-         updated_at = excluded.updated_at WHERE (apps.name = excluded.name OR apps.state = 'removed') AND ",
+         removal = NULL, remove_at = NULL, updated_at = excluded.updated_at WHERE (apps.name = excluded.name OR apps.state = 'removed') AND ",
         can_be_asked_for_anew!(),
         " RETURNING id, retained"
     );
@@ -558,7 +558,7 @@ fn refused(app: &App, ask: &Ask) -> Option<Refusal> {
         return Some(Refusal::Active(active));
     }
     match (&app.removal, &ask.task) {
-        (None, Task::Restore | Task::Remove) => return Some(Refusal::NotBeingRemoved),
+        (None, Task::Restore { .. } | Task::Remove) => return Some(Refusal::NotBeingRemoved),
         (Some(_), task) if !task.is_of_removal() => return Some(Refusal::BeingRemoved(app.spec.name.clone())),
         _ => {}
     }
@@ -852,7 +852,7 @@ async fn leave_app(db: &mut AnyConnection, app: Ulid, job: Ulid, ended: JobState
     let update = sqlx::query("UPDATE apps SET state = COALESCE($1, state), version = version + 1, updated_at = $2 WHERE id = $3");
     update.bind(state).bind(now.millis()).bind(app.to_string()).execute(&mut *db).await?;
     rotations::follow(db, &task, ended, error, now).await?;
-    if ended == JobState::Succeeded { apps::follow(db, app, &task).await } else { Ok(()) }
+    if ended == JobState::Succeeded { apps::follow(db, app, &task, now).await } else { Ok(()) }
 }
 
 async fn insert_event(db: &mut AnyConnection, job: Ulid, happening: &Happening, now: Timestamp) -> Result<(), StoreError> {

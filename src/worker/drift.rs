@@ -61,6 +61,7 @@ pub async fn looking(service: &Service, account: Arc<Account>, task: &Task, spec
         want: Want::Present,
         remove_adopted: app.and_then(|app| app.removal.as_ref()).is_some_and(|removal| removal.adopted),
         dropped_tags: Arc::new(task.dropped_tags()),
+        data: task.data(),
         calls: Arc::default(),
     })
 }

@@ -88,6 +88,7 @@ async fn attempt(service: &Arc<Service>, claimed: Claimed, signals: Receiver<Sig
         want: Want::Present,
         remove_adopted: claimed.app.removal.as_ref().is_some_and(|removal| removal.adopted),
         dropped_tags: Arc::new(claimed.job.task.dropped_tags()),
+        data: claimed.job.task.data(),
         calls: Arc::default(),
     };
     let verdict = tokio::select! {

@@ -61,7 +61,13 @@ async fn what_is_dropped_stays_and_is_said_and_goes_when_that_is_asked_for() {
 
         let put_object = json!({"Bucket": old, "Key": "left.txt", "Body": {"base64": "aGk="}});
         eyes::call(&setup.place, "s3", "put_object", put_object).unwrap();
-        let job = put(&server, &name, "?remove=true", &json!({"name": name, "buckets": [{"name": new}], "repositories": []})).await;
+        let without = json!({"name": name, "buckets": [{"name": new}], "repositories": []});
+        let path = format!("/v1/apps/{name}?remove=true");
+        let refused: Value = server.request(Method::PUT, &path).json(&without).send().await.unwrap().json().await.unwrap();
+        assert_eq!(refused["code"], "confirmation_required", "{refused:#}");
+        assert!(refused["detail"].as_str().unwrap().contains("1 object versions"), "{refused:#}");
+        assert!(exists(&setup, &old), "nothing is done");
+        let job = put(&server, &name, &format!("?remove=true&confirm={name}"), &without).await;
         assert_eq!(job["state"], "succeeded", "{job:#}");
         assert!(!exists(&setup, &old) && exists(&setup, &new));
         let gone = eyes::call(&setup.place, "ecr", "describe_repositories", json!({"repositoryNames": [name]}));
@@ -74,6 +80,26 @@ async fn what_is_dropped_stays_and_is_said_and_goes_when_that_is_asked_for() {
         assert!(app["resources"].as_array().unwrap().iter().all(|it| !it["resource"].as_str().unwrap().ends_with(&old)), "{app:#}");
         server.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_adopted_is_given_back_when_it_is_dropped() {
+    let (setup, server, name) = start(Emulator::Ministack).await;
+    let bucket = format!("{name}-old");
+    let constraint = json!({"LocationConstraint": "us-west-2"});
+    eyes::call(&setup.place, "s3", "create_bucket", json!({"Bucket": bucket, "CreateBucketConfiguration": constraint})).unwrap();
+    eyes::call(&setup.place, "ecr", "create_repository", json!({"repositoryName": name})).unwrap();
+    server.onboard(&json!({"name": name, "on_existing": "adopt", "buckets": [{"name": bucket}]})).await;
+    let query = format!("?remove=true&confirm={name}");
+    let job = put(&server, &name, &query, &json!({"name": name, "buckets": [], "repositories": []})).await;
+    assert_eq!(job["state"], "succeeded", "{job:#}");
+    assert!(exists(&setup, &bucket));
+    let spec = json!({"name": name, "buckets": [{"name": bucket, "region": "us-west-2"}], "repositories": [{"name": name, "region": "us-west-2"}]});
+    let seen = eyes::look(&setup.place, &spec);
+    for thing in [&seen["buckets"][&bucket], &seen["repositories"][&name]] {
+        assert!(thing.is_object() && !thing["tags"].to_string().contains("slipway:"), "{seen:#}");
+    }
+    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,7 @@ use crate::support::wire::Fault;
 use crate::support::{eyes, unique};
 
 /// Actions whose absence the emulator does not notice, and why they are in the policy all the same.
-const NOT_ENFORCED: [(&str, &str); 9] = [
+const NOT_ENFORCED: [(&str, &str); 10] = [
     ("ecr:GetLifecyclePolicyPreview", "plans do with our own evaluation where AWS does not preview; the emulator has no preview"),
     ("ecr:StartLifecyclePolicyPreview", "plans do with our own evaluation where AWS does not preview; the emulator has no preview"),
     ("iam:DeleteSSHPublicKey", RARE),
@@ -24,6 +24,10 @@ const NOT_ENFORCED: [(&str, &str); 9] = [
     ("iam:ListSSHPublicKeys", RARE),
     ("iam:ListServiceSpecificCredentials", RARE),
     ("iam:ListSigningCertificates", RARE),
+    (
+        "s3:DeleteObjectVersion",
+        "DeleteObjects of versions takes it (Amazon S3 API Reference, DeleteObjects); the emulator asks for s3:DeleteObject",
+    ),
     ("s3:TagResource", "CreateBucket with tags takes it (Amazon S3 API Reference, CreateBucket); the emulator does not ask for it"),
 ];
 
@@ -139,7 +143,7 @@ async fn later_days(owner: &Place) -> Vec<Value> {
     let _ = eyes::call(owner, "s3", "create_multipart_upload", constraint);
     let changed = json!({"name": name, "media_access": "scoped", "buckets": [{"name": kept}], "repositories": [{"name": kept}]});
     let app = format!("/v1/apps/{name}");
-    troubles.extend(asked(&server, Method::PUT, &format!("{app}?remove=true"), Some(&changed)).await);
+    troubles.extend(asked(&server, Method::PUT, &format!("{app}?remove=true&confirm={name}"), Some(&changed)).await);
     let credentials = server.get(&format!("{app}/credentials")).await.json::<Value>().await.unwrap();
     if let Some(key) = credentials["items"][0]["access_key_id"].as_str() {
         troubles.extend(asked(&server, Method::POST, &format!("{app}/credentials/{key}/deactivate"), None).await);

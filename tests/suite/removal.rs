@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::aws::{Emulator, Place};
 use crate::support::server::{Server, Setup};
-use crate::support::wire::{Answer, refusal_body};
+use crate::support::wire::{Answer, Fault, refusal_body};
 use crate::support::{eyes, unique};
 
 /// A service with this quarantine.
@@ -190,6 +190,44 @@ async fn a_bucket_is_emptied_part_by_part_and_says_how_far_it_is() {
     server.stop().await;
 }
 
+/// However late the keys go off, there is time to restore the app.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_quarantine_begins_when_the_keys_are_off() {
+    let (setup, server, name) = start(Emulator::Moto, Duration::from_secs(2)).await;
+    server.onboard(&json!({"name": name, "buckets": [], "repositories": []})).await;
+    setup.wire.take_log();
+    setup.wire.break_calls([("iam:UpdateAccessKey", 0, Fault::Denied)]);
+    let job: Value = delete(&server, &name, "").await.json().await.unwrap();
+    let id = job["id"].as_str().unwrap();
+    assert_eq!(server.wait(id).await["state"], "needs_attention");
+    let asked_at = server.json(&format!("/v1/apps/{name}")).await["removal"]["remove_at"].clone();
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    setup.wire.mend();
+    server.post_empty(&format!("/v1/jobs/{id}/retry")).await;
+    assert_eq!(server.wait(id).await["state"], "succeeded");
+    let app = server.json(&format!("/v1/apps/{name}")).await;
+    let at = |value: &Value| value.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    assert!(at(&app["removal"]["remove_at"]) > at(&asked_at), "{app:#}");
+    assert_eq!(taken_apart(&server, &name).await["state"], "succeeded");
+    server.stop().await;
+}
+
+/// Somebody else's user stands in nobody's way, and is not touched.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_whose_user_is_somebody_elses_can_be_removed() {
+    let (setup, server, name) = start(Emulator::Moto, Duration::ZERO).await;
+    eyes::call(&setup.place, "iam", "create_user", json!({"UserName": name})).unwrap();
+    eyes::call(&setup.place, "iam", "create_access_key", json!({"UserName": name})).unwrap();
+    let bucket = format!("{name}-media");
+    let job = server.run("/v1/apps", Some(&json!({"name": name, "buckets": [{"name": bucket}], "repositories": []}))).await;
+    assert_eq!(job["error"]["code"], "conflict", "{job:#}");
+    offboard(&server, &name, &format!("?buckets={bucket}&confirm={name}")).await;
+    assert_eq!(taken_apart(&server, &name).await["state"], "succeeded");
+    assert!(!is_there(&setup, "s3", "head_bucket", json!({"Bucket": bucket})));
+    assert_eq!(keys(&setup, &name), ["Active"], "the user is as it was");
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_protected_app_is_not_removed() {
     let (_setup, server, name) = start(Emulator::Moto, Duration::ZERO).await;
@@ -210,6 +248,10 @@ async fn what_was_adopted_is_left_unless_told() {
     for adopted in [false, true] {
         let (setup, server, name) = start(Emulator::Ministack, Duration::ZERO).await;
         eyes::call(&setup.place, "iam", "create_user", json!({"UserName": name})).unwrap();
+        let document = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]});
+        let policy = json!({"PolicyName": "MediaManagement", "PolicyDocument": document.to_string()});
+        let policy = eyes::call(&setup.place, "iam", "create_policy", policy).unwrap();
+        eyes::call(&setup.place, "iam", "attach_user_policy", json!({"UserName": name, "PolicyArn": policy["Policy"]["Arn"]})).unwrap();
         let hand = eyes::call(&setup.place, "iam", "create_access_key", json!({"UserName": name})).unwrap();
         let hand = hand["AccessKey"]["AccessKeyId"].clone();
         server.onboard(&json!({"name": name, "on_existing": "adopt", "buckets": [], "repositories": []})).await;
@@ -223,6 +265,10 @@ async fn what_was_adopted_is_left_unless_told() {
             let listed = eyes::call(&setup.place, "iam", "list_access_keys", json!({"UserName": name})).unwrap();
             let left = listed["AccessKeyMetadata"].as_array().unwrap();
             assert_eq!((left.len(), &left[0]["AccessKeyId"], &left[0]["Status"]), (1, &hand, &json!("Active")), "its own key is untouched");
+            let attached = eyes::call(&setup.place, "iam", "list_attached_user_policies", json!({"UserName": name})).unwrap();
+            assert_eq!(attached["AttachedPolicies"].as_array().unwrap().len(), 1, "and it may do what it could before");
+            let groups = eyes::call(&setup.place, "iam", "list_groups_for_user", json!({"UserName": name})).unwrap();
+            assert_eq!(groups["Groups"], json!([]), "what we have added goes");
         }
         server.stop().await;
     }

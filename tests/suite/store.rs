@@ -2008,7 +2008,7 @@ fn spec_with(app: &str, buckets: &[&str]) -> AppSpec {
 
 fn a_change(app: &App, spec: AppSpec, remove: bool) -> Ask {
     let retained = app.retained.after(&app.spec, &spec);
-    let task = Task::Update { remove, dropped_tags: BTreeSet::new(), accept_expiry: false };
+    let task = Task::Update { remove, dropped_tags: BTreeSet::new(), drop_key: false, confirmed: false, accept_expiry: false };
     let ask = Ask::new(app.spec.name.clone(), task, resources(app.spec.name.as_str()), "ann");
     Ask { if_version: Some(app.version), change: Some(AppChange::Spec(Box::new(spec), retained)), ..ask }
 }
@@ -2047,7 +2047,7 @@ async fn a_removal_can_be_restored_until_it_is_done_and_leaves_a_name_that_can_b
     each(async |t| {
         t.ready("acme").await;
         let ask = |task: Task| Ask::new(name("acme"), task, resources("acme"), "ann");
-        assert_eq!(t.store.ask(ask(Task::Restore), None).await.unwrap(), Err(Refusal::NotBeingRemoved));
+        assert_eq!(t.store.ask(ask(Task::Restore { accept_expiry: false }), None).await.unwrap(), Err(Refusal::NotBeingRemoved));
         let removal = |at: Timestamp| Removal {
             buckets: BTreeSet::new(),
             repositories: BTreeSet::new(),
@@ -2067,7 +2067,7 @@ async fn a_removal_can_be_restored_until_it_is_done_and_leaves_a_name_that_can_b
         assert_eq!((app.summary.state, app.removal.unwrap().switched_off.len()), (AppState::Quarantined, 1));
         assert_eq!(t.store.ask(a_repair("acme"), None).await.unwrap(), Err(Refusal::BeingRemoved(name("acme"))));
         assert!(t.store.due_removals().await.unwrap().is_empty(), "its time has not come");
-        fresh(t.store.ask(ask(Task::Restore), None).await.unwrap());
+        fresh(t.store.ask(ask(Task::Restore { accept_expiry: false }), None).await.unwrap());
         t.run(succeeded()).await;
         let app = t.app("acme").await;
         assert_eq!((app.summary.state, app.removal), (AppState::Ready, None));

@@ -155,7 +155,7 @@ pub static SCENARIOS: [Scenario; 13] = [
                     json!([{"name": format!("{name}-media"), "upload_origins": ["https://new.example"]}, {"name": format!("{name}-new")}]);
                 let body = json!({"name": name, "buckets": buckets, "repositories": [{"name": name, "lifecycle": "protected"}],
                     "tags": {"team": "web"}});
-                api.request(Method::PUT, &format!("/v1/apps/{name}?remove=true")).json(&body)
+                api.request(Method::PUT, &format!("/v1/apps/{name}?remove=true&confirm={name}")).json(&body)
             },
         }),
         always: &[],
