@@ -2330,8 +2330,9 @@ impl Bench {
         self.store.rotation(app).await.unwrap().unwrap()
     }
 
-    /// A rotation whose new key is made.
+    /// A rotation whose new key is made. An earlier app's keys get other ids.
     async fn rotating(&self, app: &str) -> Ulid {
+        self.raw("UPDATE credentials SET access_key_id = access_key_id || id").await;
         let (id, ask) = to_rotate(self, app).await;
         fresh(self.store.ask(ask, None).await.unwrap());
         let claimed = self.claim().await.unwrap();
