@@ -12,7 +12,7 @@ use ulid::Ulid;
 
 use super::credentials::UNCLAIMED;
 use super::jobs::Refusal;
-use super::rows::{Reader, to_json};
+use super::rows::{Reader, readable, to_json};
 use super::sql::{Sql, for_update};
 use super::{Store, StoreError, apps};
 use crate::clock::Timestamp;
@@ -84,7 +84,7 @@ impl Store {
         Ok(row.map(|row| read(&row)).transpose()?.map(|row| row.rotation))
     }
 
-    /// Rotations that are to go on by now.
+    /// Rotations that are to go on by now, but for those whose record, or whose app's, cannot be read.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -94,8 +94,7 @@ impl Store {
         let mut db = self.reader().await?;
         let mut due = Vec::new();
         for row in sql.query().fetch_all(&mut *db).await? {
-            let Row { rotation, app, task, .. } = read(&row)?;
-            due.push(DueRotation { rotation, task, app: apps::app_by_id(&mut db, app).await? });
+            due.extend(readable(due_rotation(&mut db, &row).await)?);
         }
         Ok(due)
     }
@@ -137,7 +136,7 @@ impl Store {
     }
 
     /// Apps whose newest key of ours is older than their spec allows, that are not at work, not being removed, and
-    /// without a rotation that is under way or was begun within the last day.
+    /// without a rotation that is under way or was begun within the last day; but for those whose record cannot be read.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -153,15 +152,25 @@ impl Store {
         let mut db = self.reader().await?;
         let mut due = Vec::new();
         for row in sql.query().fetch_all(&mut *db).await? {
-            let row = Reader { row: &row, table: "apps", key: "id" };
-            let app = apps::app_by_id(&mut db, row.id("id")?).await?;
-            let age = now.since(row.moment("newest")?);
-            if app.spec.rotate_after.is_some_and(|most| age >= most) {
+            let Some((app, newest)) = readable(with_newest(&mut db, &row).await)? else { continue };
+            if app.spec.rotate_after.is_some_and(|most| now.since(newest) >= most) {
                 due.push(app);
             }
         }
         Ok(due)
     }
+}
+
+async fn due_rotation(db: &mut AnyConnection, row: &AnyRow) -> Result<DueRotation, StoreError> {
+    let Row { rotation, app, task, .. } = read(row)?;
+    Ok(DueRotation { rotation, task, app: apps::app_by_id(db, app).await? })
+}
+
+/// An app, and when its newest key was made.
+async fn with_newest(db: &mut AnyConnection, row: &AnyRow) -> Result<(App, Timestamp), StoreError> {
+    let row = Reader { row, table: "apps", key: "id" };
+    let newest = row.moment("newest")?;
+    Ok((apps::app_by_id(db, row.id("id")?).await?, newest))
 }
 
 /// Makes the change that comes with a request for `job`; or says why it is refused.
@@ -223,7 +232,8 @@ pub(super) async fn follow(
 ) -> Result<(), StoreError> {
     let (Task::Rotate { rotation, .. } | Task::SwitchKey { rotation: Some(rotation), .. }) = task else { return Ok(()) };
     let Some(row) = row_by_id(db, *rotation).await? else { return Ok(()) };
-    let in_use = error.as_ref().is_some_and(|trouble| trouble.code == TroubleCode::KeyInUse);
+    let is = |code| error.as_ref().is_some_and(|trouble| trouble.code == code);
+    let (in_use, rejected) = (is(TroubleCode::KeyInUse), is(TroubleCode::Rejected));
     let (event, with) = match (task, ended) {
         (Task::Rotate { known_keys, .. }, JobState::Succeeded) => {
             (RotationEvent::Made, With { new_key: newest_key(db, row.app, known_keys).await?, ..With::default() })
@@ -232,13 +242,35 @@ pub(super) async fn follow(
         (Task::Rotate { .. }, JobState::Canceled) => {
             (RotationEvent::Stopped, With { reason: Some("its first job was canceled".into()), ..With::default() })
         }
+        (Task::SwitchKey { to: KeyTarget::Active, .. }, JobState::Canceled) => {
+            (RotationEvent::Stopped, With { reason: Some("its rollback was canceled".into()), ..With::default() })
+        }
+        // The old key is gone: asking again brings it back as little.
+        (Task::SwitchKey { to: KeyTarget::Active, .. }, _) if rejected => {
+            (RotationEvent::Stopped, With { reason: error.map(|trouble| trouble.detail), ..With::default() })
+        }
         (Task::SwitchKey { .. }, _) if in_use => {
             (RotationEvent::InUse, With { reason: error.map(|trouble| trouble.detail), ..With::default() })
         }
         _ => return failed(db, &row, error, now).await,
     };
     // A job of an earlier stage that a person retried later changes nothing here.
-    if row.rotation.stage.on(event).is_ok() { step(db, &row, event, with, now).await.map(drop) } else { Ok(()) }
+    if row.rotation.stage.on(event).is_err() {
+        return Ok(());
+    }
+    let new_key = with.new_key.clone();
+    step(db, &row, event, with, now).await?;
+    match new_key {
+        Some(key) if is_claimed(db, row.app, &key).await? => claimed(db, row.app, &key, now).await,
+        _ => Ok(()),
+    }
+}
+
+/// Whether the key was claimed: that can be before the job that made it has ended.
+async fn is_claimed(db: &mut AnyConnection, app: Ulid, key: &str) -> Result<bool, StoreError> {
+    let claimed = "SELECT COUNT(*) FROM credentials WHERE app_id = $1 AND access_key_id = $2 AND claimed_at IS NOT NULL";
+    let claimed: i64 = sqlx::query_scalar(claimed).bind(app.to_string()).bind(key).fetch_one(db).await?;
+    Ok(claimed > 0)
 }
 
 fn of_target(to: KeyTarget) -> RotationEvent {

@@ -1433,6 +1433,32 @@ async fn an_app_that_cannot_be_read_does_not_hold_up_the_others() {
 }
 
 #[tokio::test]
+async fn an_app_that_cannot_be_read_holds_up_no_schedule() {
+    each(async |t| {
+        let day = Duration::from_secs(24 * 3600);
+        let (broken, acme) = (t.rotating("broken").await, t.rotating("acme").await);
+        assert_eq!(t.next_look(day).await, None);
+        t.clock.advance(day * 8);
+        t.raw("UPDATE apps SET drift_due_at = 1 WHERE name = 'broken'; UPDATE apps SET drift_due_at = 2 WHERE name = 'acme'").await;
+        t.raw(&format!("UPDATE apps SET spec = '{{\"rotate_after\":\"1h\"' WHERE id = '{broken}'")).await;
+        assert_eq!((t.next_look(day).await.as_deref(), t.next_look(day).await.as_deref()), (None, Some("acme")));
+        assert_eq!(t.due().await, [Stage::Claiming], "the rotation of the app that can be read");
+
+        t.raw(&format!("UPDATE rotations SET task = '{{' WHERE app_id = '{broken}'")).await;
+        assert_eq!(t.due().await, [Stage::Claiming]);
+
+        t.raw("UPDATE rotations SET stage = 'stopped', ended_at = 1, due_at = NULL").await;
+        to_find(&t, acme, "1h").await;
+        let found = |apps: Vec<App>| apps.into_iter().map(|app| app.id).collect::<Vec<_>>();
+        assert_eq!(found(t.store.apps_to_rotate().await.unwrap()), [acme]);
+
+        t.raw("UPDATE apps SET state = 'quarantined', remove_at = 1").await;
+        assert_eq!(found(t.store.due_removals().await.unwrap()), [acme]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_cancel_that_was_accepted_outlives_the_attempt() {
     each(async |t| {
         let ends = [waiting_until(t.clock.now().after(MINUTE)), Ended::Released { reason: "the service stops".into() }];
@@ -2304,8 +2330,9 @@ impl Bench {
         self.store.rotation(app).await.unwrap().unwrap()
     }
 
-    /// A rotation whose new key is made.
+    /// A rotation whose new key is made. An earlier app's keys get other ids.
     async fn rotating(&self, app: &str) -> Ulid {
+        self.raw("UPDATE credentials SET access_key_id = access_key_id || id").await;
         let (id, ask) = to_rotate(self, app).await;
         fresh(self.store.ask(ask, None).await.unwrap());
         let claimed = self.claim().await.unwrap();
@@ -2354,6 +2381,21 @@ async fn a_rotation_goes_from_stage_to_stage_with_its_jobs() {
         assert_eq!(bench.due().await, []);
         fresh(bench.store.ask(a_rotation("acme"), None).await.unwrap());
         assert_eq!(bench.rotation(app).await.stage, Stage::Making, "another can begin");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_claimed_before_its_job_ends_is_claimed() {
+    each(async |bench| {
+        let (app, ask) = to_rotate(&bench, "acme").await;
+        fresh(bench.store.ask(ask, None).await.unwrap());
+        let claimed = bench.claim().await.unwrap();
+        let intent = bench.store.intend_key(claimed.lease, vec!["OLD".into()]).await.unwrap();
+        bench.store.seal_key(claimed.lease, intent.id, credential("NEW")).await.unwrap();
+        bench.claim_secret(app, "NEW", "bob", None).await;
+        bench.end(claimed.lease, succeeded()).await;
+        assert_eq!(bench.rotation(app).await.stage, Stage::Watching);
     })
     .await;
 }
@@ -2431,6 +2473,31 @@ async fn a_key_that_is_in_use_after_all_is_watched_again() {
         fresh(bench.store.ask(back, None).await.unwrap());
         bench.run(succeeded()).await;
         assert_eq!(bench.rotation(app).await.stage, Stage::RolledBack);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rollback_that_cannot_be_ends_the_rotation() {
+    each(async |bench| {
+        let gone = Trouble { code: TroubleCode::Rejected, detail: "the key is gone".into(), ..trouble() };
+        for (app, ended, reason) in
+            [("gone", Ended::Failed(gone), "the key is gone"), ("canceled", Ended::Canceled, "its rollback was canceled")]
+        {
+            let id = bench.rotating(app).await;
+            let back = moved(app, &bench.rotation(id).await, RotationEvent::RollbackAsked, KeyTarget::Active);
+            fresh(bench.store.ask(back, None).await.unwrap());
+            bench.run(ended).await;
+            let rotation = bench.rotation(id).await;
+            assert_eq!((rotation.stage, rotation.reason.as_deref(), rotation.due_at), (Stage::Stopped, Some(reason), None));
+            fresh(bench.store.ask(a_rotation(app), None).await.unwrap());
+            bench.run(Ended::Canceled).await;
+        }
+        let id = bench.rotating("denied").await;
+        let back = moved("denied", &bench.rotation(id).await, RotationEvent::RollbackAsked, KeyTarget::Active);
+        fresh(bench.store.ask(back, None).await.unwrap());
+        bench.run(Ended::Failed(Trouble { code: TroubleCode::AccessDenied, ..trouble() })).await;
+        assert_eq!(bench.rotation(id).await.stage, Stage::RollingBack, "it is asked for again");
     })
     .await;
 }
