@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ulid::Ulid;
 
 use super::jobs::hold;
-use super::rows::{Reader, to_json};
+use super::rows::{Reader, readable, to_json};
 use super::sql::{Sql, for_update};
 use super::{Lease, Store, StoreError};
 use crate::clock::Timestamp;
@@ -124,7 +124,7 @@ impl Store {
             .await
     }
 
-    /// Apps in quarantine whose time is over.
+    /// Apps in quarantine whose time is over, but for those whose record cannot be read.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -133,7 +133,7 @@ impl Store {
         sql.push(" WHERE a.state = 'quarantined' AND a.remove_at <= ").bind(self.clock.now().millis())?;
         sql.push(" ORDER BY a.remove_at LIMIT 100");
         let rows = sql.query().fetch_all(&mut *self.reader().await?).await?;
-        rows.iter().map(read_app).collect()
+        rows.iter().filter_map(|row| readable(read_app(row)).transpose()).collect()
     }
 
     async fn resources(&self, app: Ulid) -> Result<Vec<AppResource>, StoreError> {

@@ -11,7 +11,7 @@ use sqlx::any::AnyRow;
 use ulid::Ulid;
 
 use super::apps::{app_by_id, lock};
-use super::rows::{Reader, to_json};
+use super::rows::{Reader, readable, to_json};
 use super::sql::{Sql, skip_locked};
 use super::{Refusal, Store, StoreError};
 use crate::clock::Timestamp;
@@ -65,7 +65,8 @@ impl Store {
             .await
     }
 
-    /// Takes the turn of an app of the account that is due to be looked at; its next turn is about `every` later.
+    /// Takes the turn of an app of the account that is due to be looked at; its next turn is about `every` later, also
+    /// where its record cannot be read: then this turn is nobody's.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -154,5 +155,5 @@ async fn take(db: &mut AnyConnection, account: &AccountName, now: Timestamp, eve
     let row: Option<AnyRow> = sql.query().fetch_optional(&mut *db).await?;
     let Some(row) = row else { return Ok(None) };
     let id = Reader { row: &row, table: "apps", key: "id" }.id("id")?;
-    app_by_id(db, id).await.map(Some)
+    readable(app_by_id(db, id).await)
 }

@@ -12,7 +12,7 @@ use ulid::Ulid;
 
 use super::credentials::UNCLAIMED;
 use super::jobs::Refusal;
-use super::rows::{Reader, to_json};
+use super::rows::{Reader, readable, to_json};
 use super::sql::{Sql, for_update};
 use super::{Store, StoreError, apps};
 use crate::clock::Timestamp;
@@ -84,7 +84,7 @@ impl Store {
         Ok(row.map(|row| read(&row)).transpose()?.map(|row| row.rotation))
     }
 
-    /// Rotations that are to go on by now.
+    /// Rotations that are to go on by now, but for those whose record, or whose app's, cannot be read.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -94,8 +94,7 @@ impl Store {
         let mut db = self.reader().await?;
         let mut due = Vec::new();
         for row in sql.query().fetch_all(&mut *db).await? {
-            let Row { rotation, app, task, .. } = read(&row)?;
-            due.push(DueRotation { rotation, task, app: apps::app_by_id(&mut db, app).await? });
+            due.extend(readable(due_rotation(&mut db, &row).await)?);
         }
         Ok(due)
     }
@@ -137,7 +136,7 @@ impl Store {
     }
 
     /// Apps whose newest key of ours is older than their spec allows, that are not at work, not being removed, and
-    /// without a rotation that is under way or was begun within the last day.
+    /// without a rotation that is under way or was begun within the last day; but for those whose record cannot be read.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -153,15 +152,25 @@ impl Store {
         let mut db = self.reader().await?;
         let mut due = Vec::new();
         for row in sql.query().fetch_all(&mut *db).await? {
-            let row = Reader { row: &row, table: "apps", key: "id" };
-            let app = apps::app_by_id(&mut db, row.id("id")?).await?;
-            let age = now.since(row.moment("newest")?);
-            if app.spec.rotate_after.is_some_and(|most| age >= most) {
+            let Some((app, newest)) = readable(with_newest(&mut db, &row).await)? else { continue };
+            if app.spec.rotate_after.is_some_and(|most| now.since(newest) >= most) {
                 due.push(app);
             }
         }
         Ok(due)
     }
+}
+
+async fn due_rotation(db: &mut AnyConnection, row: &AnyRow) -> Result<DueRotation, StoreError> {
+    let Row { rotation, app, task, .. } = read(row)?;
+    Ok(DueRotation { rotation, task, app: apps::app_by_id(db, app).await? })
+}
+
+/// An app, and when its newest key was made.
+async fn with_newest(db: &mut AnyConnection, row: &AnyRow) -> Result<(App, Timestamp), StoreError> {
+    let row = Reader { row, table: "apps", key: "id" };
+    let newest = row.moment("newest")?;
+    Ok((apps::app_by_id(db, row.id("id")?).await?, newest))
 }
 
 /// Makes the change that comes with a request for `job`; or says why it is refused.

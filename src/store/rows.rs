@@ -77,6 +77,18 @@ impl Reader<'_> {
     }
 }
 
+/// What was read, unless the row does not parse: that one is named in the log, and does not hold up the others.
+pub fn readable<T>(read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(error @ StoreError::Corrupt { .. }) => {
+            tracing::error!(%error, "a row that cannot be read is passed over");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// A value as JSON text for a column. Domain values always serialize.
 pub fn to_json(value: &impl serde::Serialize) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| StoreError::Unavailable(error.to_string()))

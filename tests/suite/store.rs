@@ -1433,6 +1433,32 @@ async fn an_app_that_cannot_be_read_does_not_hold_up_the_others() {
 }
 
 #[tokio::test]
+async fn an_app_that_cannot_be_read_holds_up_no_schedule() {
+    each(async |t| {
+        let day = Duration::from_secs(24 * 3600);
+        let (broken, acme) = (t.rotating("broken").await, t.rotating("acme").await);
+        assert_eq!(t.next_look(day).await, None);
+        t.clock.advance(day * 8);
+        t.raw("UPDATE apps SET drift_due_at = 1 WHERE name = 'broken'; UPDATE apps SET drift_due_at = 2 WHERE name = 'acme'").await;
+        t.raw(&format!("UPDATE apps SET spec = '{{\"rotate_after\":\"1h\"' WHERE id = '{broken}'")).await;
+        assert_eq!((t.next_look(day).await.as_deref(), t.next_look(day).await.as_deref()), (None, Some("acme")));
+        assert_eq!(t.due().await, [Stage::Claiming], "the rotation of the app that can be read");
+
+        t.raw(&format!("UPDATE rotations SET task = '{{' WHERE app_id = '{broken}'")).await;
+        assert_eq!(t.due().await, [Stage::Claiming]);
+
+        t.raw("UPDATE rotations SET stage = 'stopped', ended_at = 1, due_at = NULL").await;
+        to_find(&t, acme, "1h").await;
+        let found = |apps: Vec<App>| apps.into_iter().map(|app| app.id).collect::<Vec<_>>();
+        assert_eq!(found(t.store.apps_to_rotate().await.unwrap()), [acme]);
+
+        t.raw("UPDATE apps SET state = 'quarantined', remove_at = 1").await;
+        assert_eq!(found(t.store.due_removals().await.unwrap()), [acme]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_cancel_that_was_accepted_outlives_the_attempt() {
     each(async |t| {
         let ends = [waiting_until(t.clock.now().after(MINUTE)), Ended::Released { reason: "the service stops".into() }];
@@ -2304,8 +2330,9 @@ impl Bench {
         self.store.rotation(app).await.unwrap().unwrap()
     }
 
-    /// A rotation whose new key is made.
+    /// A rotation whose new key is made. An earlier app's keys get other ids.
     async fn rotating(&self, app: &str) -> Ulid {
+        self.raw("UPDATE credentials SET access_key_id = access_key_id || id").await;
         let (id, ask) = to_rotate(self, app).await;
         fresh(self.store.ask(ask, None).await.unwrap());
         let claimed = self.claim().await.unwrap();
