@@ -37,7 +37,7 @@ pub enum Stage {
     Done,
     /// The old key works again, beside the new one.
     RolledBack,
-    /// It ended before that: its app is removed, its first job was canceled, or the new key is gone.
+    /// It ended before that, as its `reason` says: its app is removed, its first job or its rollback was canceled, or a key is gone.
     Stopped,
 }
 

@@ -232,7 +232,8 @@ pub(super) async fn follow(
 ) -> Result<(), StoreError> {
     let (Task::Rotate { rotation, .. } | Task::SwitchKey { rotation: Some(rotation), .. }) = task else { return Ok(()) };
     let Some(row) = row_by_id(db, *rotation).await? else { return Ok(()) };
-    let in_use = error.as_ref().is_some_and(|trouble| trouble.code == TroubleCode::KeyInUse);
+    let is = |code| error.as_ref().is_some_and(|trouble| trouble.code == code);
+    let (in_use, rejected) = (is(TroubleCode::KeyInUse), is(TroubleCode::Rejected));
     let (event, with) = match (task, ended) {
         (Task::Rotate { known_keys, .. }, JobState::Succeeded) => {
             (RotationEvent::Made, With { new_key: newest_key(db, row.app, known_keys).await?, ..With::default() })
@@ -240,6 +241,13 @@ pub(super) async fn follow(
         (Task::SwitchKey { to, .. }, JobState::Succeeded) => (of_target(*to), With::default()),
         (Task::Rotate { .. }, JobState::Canceled) => {
             (RotationEvent::Stopped, With { reason: Some("its first job was canceled".into()), ..With::default() })
+        }
+        (Task::SwitchKey { to: KeyTarget::Active, .. }, JobState::Canceled) => {
+            (RotationEvent::Stopped, With { reason: Some("its rollback was canceled".into()), ..With::default() })
+        }
+        // The old key is gone: asking again brings it back as little.
+        (Task::SwitchKey { to: KeyTarget::Active, .. }, _) if rejected => {
+            (RotationEvent::Stopped, With { reason: error.map(|trouble| trouble.detail), ..With::default() })
         }
         (Task::SwitchKey { .. }, _) if in_use => {
             (RotationEvent::InUse, With { reason: error.map(|trouble| trouble.detail), ..With::default() })

@@ -2463,6 +2463,32 @@ async fn a_key_that_is_in_use_after_all_is_watched_again() {
 }
 
 #[tokio::test]
+async fn a_rollback_that_cannot_be_ends_the_rotation() {
+    each(async |bench| {
+        let gone = Trouble { code: TroubleCode::Rejected, detail: "the key is gone".into(), ..trouble() };
+        for (app, ended, reason) in [
+            ("gone", Ended::Failed(gone), "the key is gone"),
+            ("canceled", Ended::Canceled, "its rollback was canceled"),
+        ] {
+            let id = bench.rotating(app).await;
+            let back = moved(app, &bench.rotation(id).await, RotationEvent::RollbackAsked, KeyTarget::Active);
+            fresh(bench.store.ask(back, None).await.unwrap());
+            bench.run(ended).await;
+            let rotation = bench.rotation(id).await;
+            assert_eq!((rotation.stage, rotation.reason.as_deref(), rotation.due_at), (Stage::Stopped, Some(reason), None));
+            fresh(bench.store.ask(a_rotation(app), None).await.unwrap());
+            bench.run(Ended::Canceled).await;
+        }
+        let id = bench.rotating("denied").await;
+        let back = moved("denied", &bench.rotation(id).await, RotationEvent::RollbackAsked, KeyTarget::Active);
+        fresh(bench.store.ask(back, None).await.unwrap());
+        bench.run(Ended::Failed(Trouble { code: TroubleCode::AccessDenied, ..trouble() })).await;
+        assert_eq!(bench.rotation(id).await.stage, Stage::RollingBack, "it is asked for again");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn keys_that_are_too_old_are_found() {
     each(async |bench| {
         let (app, _) = to_rotate(&bench, "acme").await;
