@@ -37,7 +37,8 @@ pub enum Stage {
     Done,
     /// The old key works again, beside the new one.
     RolledBack,
-    /// It ended before that, as its `reason` says: its app is removed, its first job or its rollback was canceled, or a key is gone.
+    /// It ended before that, as its `reason` says: its app is removed, its first job or its rollback was canceled, a key
+    /// is gone, or nobody claimed the new key's secret.
     Stopped,
 }
 
@@ -49,7 +50,7 @@ pub enum RotationEvent {
     Made,
     /// Somebody claimed the new key.
     Claimed,
-    /// Nobody did, and the time is up.
+    /// Nobody did, the time is up, and the rotation was forced.
     Unclaimed,
     /// The old key is seen unused: it is to be switched off.
     Quiet,

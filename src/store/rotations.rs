@@ -255,7 +255,22 @@ pub(super) async fn follow(
         _ => return failed(db, &row, error, now).await,
     };
     // A job of an earlier stage that a person retried later changes nothing here.
-    if row.rotation.stage.on(event).is_ok() { step(db, &row, event, with, now).await.map(drop) } else { Ok(()) }
+    if row.rotation.stage.on(event).is_err() {
+        return Ok(());
+    }
+    let new_key = with.new_key.clone();
+    step(db, &row, event, with, now).await?;
+    match new_key {
+        Some(key) if is_claimed(db, row.app, &key).await? => claimed(db, row.app, &key, now).await,
+        _ => Ok(()),
+    }
+}
+
+/// Whether the key was claimed: that can be before the job that made it has ended.
+async fn is_claimed(db: &mut AnyConnection, app: Ulid, key: &str) -> Result<bool, StoreError> {
+    let claimed = "SELECT COUNT(*) FROM credentials WHERE app_id = $1 AND access_key_id = $2 AND claimed_at IS NOT NULL";
+    let claimed: i64 = sqlx::query_scalar(claimed).bind(app.to_string()).bind(key).fetch_one(db).await?;
+    Ok(claimed > 0)
 }
 
 fn of_target(to: KeyTarget) -> RotationEvent {

@@ -62,10 +62,7 @@ async fn go_on(service: &Service) -> Result<(), StoreError> {
         let id = due.rotation.id;
         match due.rotation.stage {
             Stage::Making => ask(service, &due, RotationEvent::AskedAgain, due.task.clone()).await?,
-            Stage::Claiming => {
-                let reason = Some("nobody claimed the new key in time".into());
-                service.store.move_rotation(&due.rotation, RotationEvent::Unclaimed, reason).await?;
-            }
+            Stage::Claiming => unclaimed(service, &due).await?,
             Stage::Watching => watch(service, &due).await?,
             Stage::SwitchingOff => switch(service, &due, RotationEvent::AskedAgain, KeyTarget::Inactive).await?,
             Stage::Holding => switch(service, &due, RotationEvent::HoldOver, KeyTarget::Deleted).await?,
@@ -75,6 +72,13 @@ async fn go_on(service: &Service) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+/// Nobody has the new key's secret, so the old key goes only if that was forced.
+async fn unclaimed(service: &Service, due: &DueRotation) -> Result<(), StoreError> {
+    let event = if due.rotation.forced { RotationEvent::Unclaimed } else { RotationEvent::Stopped };
+    let reason = Some("nobody claimed the new key's secret in time".into());
+    service.store.move_rotation(&due.rotation, event, reason).await.map(drop)
 }
 
 /// Looks whether the old key is unused.

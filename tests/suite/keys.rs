@@ -231,10 +231,24 @@ async fn a_key_that_is_too_old_is_rotated_by_the_schedule() {
     bench.setup.clock.advance(Duration::from_secs(2 * 3600));
     let rotation = bench.until("claiming").await;
     assert_eq!(rotation["requested_by"], "schedule");
-    // Nobody claims the new key; the old one, which nobody uses either, goes.
+    bench.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_key_that_nobody_claims_takes_over_only_if_that_is_forced() {
+    let bench = Bench::new(Emulator::Moto).await;
+    let new = bench.rotated("").await;
     bench.setup.clock.advance(WEEK);
-    let rotation = bench.until("holding").await;
-    assert_eq!(rotation["old_key"], json!(bench.old));
+    let ended = |rotation: &Value| ["stopped", "holding"].iter().any(|stage| rotation["stage"] == *stage);
+    let rotation = until(&bench.server, &bench.name, ended).await;
+    assert_eq!(rotation["stage"], "stopped", "{rotation:#}");
+    assert!(rotation["reason"].as_str().unwrap().contains("nobody claimed"), "{rotation:#}");
+    assert_eq!(bench.keys(), sorted([(&bench.old, true), (&new, true)]));
+
+    let next = bench.rotated(&format!("?replace={new}&force=true")).await;
+    bench.setup.clock.advance(WEEK);
+    bench.until("holding").await;
+    assert_eq!(bench.keys(), sorted([(&bench.old, false), (&next, true)]));
     bench.server.stop().await;
 }
 

@@ -2386,6 +2386,21 @@ async fn a_rotation_goes_from_stage_to_stage_with_its_jobs() {
 }
 
 #[tokio::test]
+async fn a_key_that_is_claimed_before_its_job_ends_is_claimed() {
+    each(async |bench| {
+        let (app, ask) = to_rotate(&bench, "acme").await;
+        fresh(bench.store.ask(ask, None).await.unwrap());
+        let claimed = bench.claim().await.unwrap();
+        let intent = bench.store.intend_key(claimed.lease, vec!["OLD".into()]).await.unwrap();
+        bench.store.seal_key(claimed.lease, intent.id, credential("NEW")).await.unwrap();
+        bench.claim_secret(app, "NEW", "bob", None).await;
+        bench.end(claimed.lease, succeeded()).await;
+        assert_eq!(bench.rotation(app).await.stage, Stage::Watching);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_app_has_one_rotation_at_a_time_and_none_while_it_is_removed() {
     each(async |bench| {
         let app = bench.rotating("acme").await;
