@@ -38,7 +38,7 @@ pub enum Stage {
     /// The old key works again, beside the new one.
     RolledBack,
     /// It ended before that, as its `reason` says: its app is removed, its first job or its rollback was canceled, a key
-    /// is gone, or nobody claimed the new key's secret.
+    /// is gone, nobody claimed the new key's secret, or somebody switched the old key on again.
     Stopped,
 }
 
@@ -54,7 +54,7 @@ pub enum RotationEvent {
     Unclaimed,
     /// The old key is seen unused: it is to be switched off.
     Quiet,
-    /// The old key is in use after all.
+    /// The old key is in use after all, or was switched on again by somebody.
     InUse,
     /// The old key is off.
     Off,
@@ -94,7 +94,8 @@ impl Stage {
             (S::Making, E::Made) => Ok(S::Claiming),
             (S::Claiming, E::Claimed | E::Unclaimed) => Ok(S::Watching),
             (S::Watching, E::Quiet) => Ok(S::SwitchingOff),
-            (S::SwitchingOff | S::Deleting, E::InUse) => Ok(S::Watching),
+            (S::SwitchingOff, E::InUse) => Ok(S::Watching),
+            (S::Deleting, E::InUse) => Ok(S::Stopped),
             (S::Watching | S::SwitchingOff, E::Off) => Ok(S::Holding),
             (S::Holding, E::HoldOver) => Ok(S::Deleting),
             (S::Watching | S::Deleting, E::Gone) => Ok(S::Done),
@@ -180,7 +181,7 @@ mod tests {
         holding hold_over deleting
         holding rollback_asked rolling_back
         holding stopped stopped
-        deleting in_use watching
+        deleting in_use stopped
         deleting gone done
         deleting asked_again deleting
         deleting rollback_asked rolling_back

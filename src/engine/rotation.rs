@@ -99,6 +99,34 @@ pub fn watched(rotation: &Rotation, keys: &[SeenKey], now: Timestamp, quiet: Dur
     Watched::Kept(again, format!("The old key is in use: {}. It is switched off once it has not been used for {rule}.", told(old, now)))
 }
 
+/// What a look at the keys means for a rotation whose old key is off and is to be deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Held {
+    /// The old key can go, or is gone.
+    Over,
+    /// It stays, and the rotation ends for this reason.
+    Stopped(String),
+    /// It is held until this moment, for this reason.
+    Kept(Timestamp, String),
+}
+
+/// What the keys on the user mean for `rotation` once the old key has been off for its time; forced or not.
+pub fn held(rotation: &Rotation, keys: &[SeenKey], now: Timestamp) -> Held {
+    let on_user = |id: &Option<String>| keys.iter().find(|key| Some(&key.access_key_id) == id.as_ref());
+    let Some(old) = on_user(&rotation.old_key) else { return Held::Over };
+    if old.state == KeyState::Active {
+        return Held::Stopped(format!("The old key {} was switched on again, so it stays.", old.access_key_id));
+    }
+    let Some(new) = on_user(&rotation.new_key) else {
+        return Held::Stopped(format!("The new key is gone, so the old one {} stays; it is switched off.", old.access_key_id));
+    };
+    if new.state != KeyState::Active {
+        let reason = format!("The new key {} is switched off, so the old one is not deleted.", new.access_key_id);
+        return Held::Kept(now.after(LOOK), reason);
+    }
+    Held::Over
+}
+
 /// Whether a key works and was used within the time `quiet`.
 pub fn is_in_use(key: &SeenKey, now: Timestamp, quiet: Duration) -> bool {
     let recent = |(at, service, _): &(Timestamp, String, String)| is_recent_use(*at, service, key.created_at, now, quiet);
@@ -158,9 +186,8 @@ mod tests {
         assert!(told[1].starts_with("B (active, made 100 days ago, last used 2 days ago"), "{told:?}");
     }
 
-    #[test]
-    fn what_a_look_means() {
-        let rotation = |forced| Rotation {
+    fn rotation(forced: bool) -> Rotation {
+        Rotation {
             id: ulid::Ulid::nil(),
             stage: Stage::Watching,
             new_key: Some("NEW".into()),
@@ -174,7 +201,24 @@ mod tests {
             error: None,
             job: None,
             ended_at: None,
-        };
+        }
+    }
+
+    #[test]
+    fn what_a_look_before_the_deletion_means() {
+        for forced in [false, true] {
+            let look = |keys: &[SeenKey]| held(&rotation(forced), keys, NOW);
+            let new = key("NEW", Some(0));
+            assert_eq!(look(&[new.clone(), off("OLD")]), Held::Over);
+            assert_eq!(look(std::slice::from_ref(&new)), Held::Over, "that is what was wanted");
+            assert!(matches!(look(&[new, key("OLD", None)]), Held::Stopped(why) if why.contains("switched on again")));
+            assert!(matches!(look(&[off("OLD")]), Held::Stopped(why) if why.contains("new key is gone")));
+            assert!(matches!(look(&[off("NEW"), off("OLD")]), Held::Kept(until, _) if until == NOW.after(LOOK)));
+        }
+    }
+
+    #[test]
+    fn what_a_look_means() {
         let new = key("NEW", Some(0));
         let look = |forced, keys: &[SeenKey]| watched(&rotation(forced), keys, NOW, QUIET);
         assert_eq!(look(false, &[new.clone(), key("OLD", None)]), Watched::Quiet);

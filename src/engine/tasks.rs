@@ -21,8 +21,8 @@ pub fn nodes(task: &Task, app: Option<&App>, spec: &AppSpec, c: &Conventions) ->
         Task::Rotate { known_keys, replace, force, .. } => {
             key(spec, KeyGoal::Another { known_keys: known_keys.clone(), replace: replace.clone(), force: *force })
         }
-        Task::SwitchKey { access_key_id, to, force, .. } => {
-            key(spec, KeyGoal::Switched { access_key_id: access_key_id.clone(), to: *to, force: *force })
+        Task::SwitchKey { access_key_id, to, force, rotation } => {
+            key(spec, KeyGoal::Switched { access_key_id: access_key_id.clone(), to: *to, force: *force, rotating: rotation.is_some() })
         }
         Task::Offboard => key(spec, KeyGoal::Off),
         Task::Restore => of_restore(app.and_then(|app| app.removal.as_ref()), spec, c),

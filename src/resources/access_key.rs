@@ -107,6 +107,8 @@ pub enum KeyGoal {
         to: KeyTarget,
         /// Whether that is done even if the key is in use.
         force: bool,
+        /// Whether a rotation asks for it, which deletes what is switched off and nothing else.
+        rotating: bool,
     },
     /// No key that works, for the app is removed.
     Off,
@@ -364,7 +366,10 @@ impl Resource for AccessKey {
         match &self.goal {
             KeyGoal::One => self.plan_one(seen, Vec::new()),
             KeyGoal::Another { known_keys, replace, force } => self.plan_another(seen, known_keys, replace.as_deref(), *force),
-            KeyGoal::Switched { access_key_id, to, force } => self.plan_switched(seen, access_key_id, *to, *force),
+            KeyGoal::Switched { access_key_id, to: KeyTarget::Deleted, rotating: true, .. } => {
+                self.plan_deleted_if_off(seen, access_key_id)
+            }
+            KeyGoal::Switched { access_key_id, to, force, .. } => self.plan_switched(seen, access_key_id, *to, *force),
             KeyGoal::Off => Ok(self.plan_off(seen)),
             KeyGoal::Restored { switched_off, one } => self.plan_restored(seen, switched_off, *one),
         }
@@ -517,6 +522,14 @@ impl AccessKey {
         Ok(Changes::of(change.into_iter().collect()))
     }
 
+    /// The end of a rotation: a key that somebody has switched on again stays, however the rotation was asked for.
+    fn plan_deleted_if_off(&self, seen: &SeenKeys, id: &str) -> Result<Changes<AccessKeyChange>, Fault> {
+        match seen.listed.iter().find(|key| key.id == id) {
+            Some(key) if key.active => Err(on_again(key)),
+            _ => self.plan_switched(seen, id, KeyTarget::Deleted, false),
+        }
+    }
+
     /// A key that is not there any more works for nobody, which is what is wanted, unless it is to work.
     fn plan_gone(&self, seen: &SeenKeys, id: &str, to: KeyTarget) -> Result<Changes<AccessKeyChange>, Fault> {
         if to == KeyTarget::Active {
@@ -564,7 +577,9 @@ impl AccessKey {
     async fn look_at_use(&self, cx: &Cx, listed: &mut [ListedKey]) -> Result<(), Fault> {
         let asked = |key: &ListedKey, keys: usize| match &self.goal {
             KeyGoal::Another { .. } => keys >= SLOTS,
-            KeyGoal::Switched { access_key_id, to, force } => *access_key_id == key.id && *to != KeyTarget::Active && !force && key.active,
+            KeyGoal::Switched { access_key_id, to, force, .. } => {
+                *access_key_id == key.id && *to != KeyTarget::Active && !force && key.active
+            }
             KeyGoal::One | KeyGoal::Off | KeyGoal::Restored { .. } => false,
         };
         let keys = listed.len();
@@ -744,6 +759,16 @@ fn spare_one_in_use(key: &ListedKey, force: bool) -> Result<(), Fault> {
     }
 }
 
+fn on_again(key: &ListedKey) -> Fault {
+    Fault::Blocked(Trouble {
+        code: TroubleCode::KeyInUse,
+        detail: format!("{key} was switched on again, so it stays"),
+        remedy: Some("Rotate again; or delete the key, if nobody needs it.".into()),
+        retryable: false,
+        aws: None,
+    })
+}
+
 fn both_taken(user: &AppName, keys: &[&ListedKey]) -> Fault {
     let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
     Fault::Blocked(Trouble {
@@ -855,7 +880,7 @@ mod tests {
     }
 
     fn switched(to: KeyTarget, force: bool) -> KeyGoal {
-        KeyGoal::Switched { access_key_id: "A".into(), to, force }
+        KeyGoal::Switched { access_key_id: "A".into(), to, force, rotating: false }
     }
 
     /// What is planned, in words; or the code of what stands in the way.
@@ -869,6 +894,7 @@ mod tests {
     #[test]
     fn every_goal_from_everything_that_can_be_there() {
         use KeyTarget::{Active, Deleted, Inactive};
+        let rotated_out = || KeyGoal::Switched { access_key_id: "A".into(), to: Deleted, force: true, rotating: true };
         let restored = |one| KeyGoal::Restored { switched_off: vec!["A".into(), "GONE".into()], one };
         let full = || keys(&["OLD"], vec![key("OLD", 0), key("HAND", 0)]);
         let busy = || keys(&["OLD"], vec![in_use("OLD", true), in_use("HAND", false)]);
@@ -904,6 +930,9 @@ mod tests {
             (switched(Deleted, false), keys(&["A"], vec![ListedKey { active: false, ..in_use("A", true) }]), "delete access key A"),
             (switched(Deleted, true), keys(&["A"], vec![in_use("A", true)]), "delete access key A"),
             (switched(Deleted, false), gone(&[]), ""),
+            (rotated_out(), keys(&["A"], vec![key("A", 0)]), "key_in_use"),
+            (rotated_out(), keys(&["A"], vec![inactive("A")]), "delete access key A"),
+            (rotated_out(), gone(&["A"]), "note that access key A is gone"),
             (KeyGoal::Off, keys(&["A"], vec![key("A", 0), key("HAND", 0)]), "switch off access key A"),
             (KeyGoal::Off, made(keys(&["A"], vec![key("A", 0), key("HAND", 0)])), "switch off access key A; switch off access key HAND"),
             (KeyGoal::Off, made(keys(&["A"], vec![inactive("A")])), ""),

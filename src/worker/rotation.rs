@@ -14,8 +14,8 @@ use crate::clock::{Timestamp, new_id};
 use crate::domain::app::App;
 use crate::domain::rotation::{RotationEvent, Stage};
 use crate::domain::task::{KeyTarget, Task};
-use crate::engine::credentials::look;
-use crate::engine::rotation::{Start, Watched, start, watched};
+use crate::engine::credentials::{SeenKey, look};
+use crate::engine::rotation::{Held, Start, Watched, held, start, watched};
 use crate::resources::access_key;
 use crate::service::Service;
 use crate::store::{AppChange, Ask, DueRotation, Refusal, RotationChange, StoreError};
@@ -65,8 +65,8 @@ async fn go_on(service: &Service) -> Result<(), StoreError> {
             Stage::Claiming => unclaimed(service, &due).await?,
             Stage::Watching => watch(service, &due).await?,
             Stage::SwitchingOff => switch(service, &due, RotationEvent::AskedAgain, KeyTarget::Inactive).await?,
-            Stage::Holding => switch(service, &due, RotationEvent::HoldOver, KeyTarget::Deleted).await?,
-            Stage::Deleting => switch(service, &due, RotationEvent::AskedAgain, KeyTarget::Deleted).await?,
+            Stage::Holding => delete(service, &due, RotationEvent::HoldOver).await?,
+            Stage::Deleting => delete(service, &due, RotationEvent::AskedAgain).await?,
             Stage::RollingBack => switch(service, &due, RotationEvent::AskedAgain, KeyTarget::Active).await?,
             Stage::Done | Stage::RolledBack | Stage::Stopped => tracing::error!(%id, "a rotation that has ended is due"),
         }
@@ -84,14 +84,7 @@ async fn unclaimed(service: &Service, due: &DueRotation) -> Result<(), StoreErro
 /// Looks whether the old key is unused.
 async fn watch(service: &Service, due: &DueRotation) -> Result<(), StoreError> {
     let (store, rotation, now) = (&service.store, &due.rotation, service.clock.now());
-    let Some(account) = service.account(&due.app.spec.account) else {
-        let reason = format!("no account is registered as {}", due.app.spec.account);
-        return store.keep_rotation(rotation, now.after(AGAIN), Some(reason)).await;
-    };
-    let keys = match look(&account, &due.app.spec.name).await {
-        Ok(keys) => keys,
-        Err(error) => return store.keep_rotation(rotation, now.after(AGAIN), Some(error.to_string())).await,
-    };
+    let Some(keys) = seen(service, due).await? else { return Ok(()) };
     match watched(rotation, &keys, now, service.timing.quiet) {
         Watched::Gone => store.move_rotation(rotation, RotationEvent::Gone, None).await.map(drop),
         Watched::Off => store.move_rotation(rotation, RotationEvent::Off, None).await.map(drop),
@@ -102,6 +95,30 @@ async fn watch(service: &Service, due: &DueRotation) -> Result<(), StoreError> {
         Watched::Quiet => switch(service, due, RotationEvent::Quiet, KeyTarget::Inactive).await,
         Watched::Kept(until, reason) => store.keep_rotation(rotation, until, Some(reason)).await,
     }
+}
+
+/// Looks once more before the old key is deleted: nothing brings it back.
+async fn delete(service: &Service, due: &DueRotation, event: RotationEvent) -> Result<(), StoreError> {
+    let Some(keys) = seen(service, due).await? else { return Ok(()) };
+    match held(&due.rotation, &keys, service.clock.now()) {
+        Held::Over => switch(service, due, event, KeyTarget::Deleted).await,
+        Held::Stopped(reason) => service.store.move_rotation(&due.rotation, RotationEvent::Stopped, Some(reason)).await.map(drop),
+        Held::Kept(until, reason) => service.store.keep_rotation(&due.rotation, until, Some(reason)).await,
+    }
+}
+
+/// The keys on the app's user; without them the rotation looks again soon.
+async fn seen(service: &Service, due: &DueRotation) -> Result<Option<Vec<SeenKey>>, StoreError> {
+    let why_not = match service.account(&due.app.spec.account) {
+        None => format!("no account is registered as {}", due.app.spec.account),
+        Some(account) => match look(&account, &due.app.spec.name).await {
+            Ok(keys) => return Ok(Some(keys)),
+            Err(error) => error.to_string(),
+        },
+    };
+    let until = service.clock.now().after(AGAIN);
+    service.store.keep_rotation(&due.rotation, until, Some(why_not)).await?;
+    Ok(None)
 }
 
 async fn switch(service: &Service, due: &DueRotation, event: RotationEvent, to: KeyTarget) -> Result<(), StoreError> {

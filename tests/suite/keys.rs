@@ -176,6 +176,41 @@ async fn a_forced_rotation_switches_off_what_is_in_use() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_old_key_that_is_switched_on_again_is_never_deleted() {
+    let bench = Bench::new(Emulator::Moto).await;
+    let new = bench.rotated("?force=true").await;
+    bench.claimed(&new).await;
+    bench.until("holding").await;
+    bench.done(&format!("/credentials/{}/activate", bench.old)).await;
+    bench.setup.clock.advance(HOLD);
+    let ended = |rotation: &Value| rotation["ended_at"].is_string();
+    let rotation = until(&bench.server, &bench.name, ended).await;
+    assert_eq!(rotation["stage"], "stopped", "{rotation:#}");
+    assert!(rotation["reason"].as_str().unwrap().contains("switched on again"), "{rotation:#}");
+    assert_eq!(bench.keys(), sorted([(&bench.old, true), (&new, true)]));
+    bench.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_key_is_not_deleted_while_the_new_one_is_off() {
+    let bench = Bench::new(Emulator::Moto).await;
+    let new = bench.rotated("?force=true").await;
+    bench.claimed(&new).await;
+    bench.until("holding").await;
+    bench.done(&format!("/credentials/{new}/deactivate")).await;
+    bench.setup.clock.advance(HOLD);
+    let told = |rotation: &Value| rotation["reason"].is_string() || rotation["ended_at"].is_string();
+    let rotation = until(&bench.server, &bench.name, told).await;
+    assert_eq!(rotation["stage"], "holding", "{rotation:#}");
+    bench.done(&format!("/credentials/{new}/delete")).await;
+    bench.setup.clock.advance(HOLD);
+    let rotation = bench.until("stopped").await;
+    assert!(rotation["reason"].as_str().unwrap().contains("new key is gone"), "{rotation:#}");
+    assert_eq!(bench.keys(), sorted([(&bench.old, false)]));
+    bench.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_is_rolled_back_until_the_old_key_is_deleted() {
     let bench = Bench::new(Emulator::Moto).await;
     assert_eq!(bench.refused("/credentials/rollback").await["code"], "no_rotation");

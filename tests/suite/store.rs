@@ -2481,10 +2481,9 @@ async fn a_key_that_is_in_use_after_all_is_watched_again() {
 async fn a_rollback_that_cannot_be_ends_the_rotation() {
     each(async |bench| {
         let gone = Trouble { code: TroubleCode::Rejected, detail: "the key is gone".into(), ..trouble() };
-        for (app, ended, reason) in [
-            ("gone", Ended::Failed(gone), "the key is gone"),
-            ("canceled", Ended::Canceled, "its rollback was canceled"),
-        ] {
+        for (app, ended, reason) in
+            [("gone", Ended::Failed(gone), "the key is gone"), ("canceled", Ended::Canceled, "its rollback was canceled")]
+        {
             let id = bench.rotating(app).await;
             let back = moved(app, &bench.rotation(id).await, RotationEvent::RollbackAsked, KeyTarget::Active);
             fresh(bench.store.ask(back, None).await.unwrap());
