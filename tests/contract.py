@@ -134,6 +134,8 @@ def ask(slipway, seed, phases, asked):
         # From a file: the operation that a document was fetched by is not asked again.
         document = directory / "openapi.yaml"
         document.write_text(slipway.request("GET", "/openapi.yaml")[2])
+        # The service closes a connection that is idle as long as schemathesis asks; the next call opens another.
+        slipway.connection.close()
         command = [
             sys.executable, "-m", "schemathesis.cli", "--config-file", str(HERE / "schemathesis.toml"),
             "run", str(document), "--url", slipway.url, "--checks", "all", "--phases", ",".join(phases),

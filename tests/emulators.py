@@ -30,9 +30,12 @@ MINISTACK = {
     "SFTP_ENABLED": "0",
 }
 
+# AWS tells a caller in any region that a repository is not there; moto fails where it does not know the region.
+MOTO = {"MOTO_ALLOW_NONEXISTENT_REGION": "true"}
+
 # Name: module to run, its arguments, its environment, a path that answers 200 when it is up.
 EMULATORS = {
-    "moto": ("moto.server", ["-H", "127.0.0.1", "-p", "{port}"], {}, "/moto-api/data.json"),
+    "moto": ("moto.server", ["-H", "127.0.0.1", "-p", "{port}"], MOTO, "/moto-api/data.json"),
     "ministack": ("ministack", [], {**MINISTACK, "GATEWAY_PORT": "{port}"}, "/_ministack/health"),
     "ministack-auth": (
         "ministack",

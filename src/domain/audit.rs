@@ -91,6 +91,7 @@ pub enum Deed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, EnumIter, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
+#[schema(as = AuditAction)]
 pub enum Action {
     /// A job was asked for.
     JobRequested,

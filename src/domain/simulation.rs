@@ -14,11 +14,13 @@ use utoipa::ToSchema;
 use super::fields::{self, FieldError, Fields};
 use super::lifecycle::{Finding, Image, Lifecycle, LifecyclePolicy, Outcome, Verdict};
 use super::names::{AccountName, Region, RepositoryName};
-use super::spec::{Place, default_account, region_in};
+use super::spec::{LifecycleRequest, Place, default_account, region_in};
 use crate::clock::Timestamp;
 
 /// Images of one simulation. Every image is answered with a finding for every rule.
 pub const MOST_IMAGES: usize = 5_000;
+/// Images that a body lists: no more of them fit into it.
+const MOST_LISTED: usize = 1_000;
 /// Tags on one image (Amazon ECR User Guide, "Amazon ECR service quotas").
 const MOST_TAGS: usize = 1_000;
 /// The oldest that an image can be said to be, in days.
@@ -57,7 +59,7 @@ impl SimulationRequest {
         let mut f = Fields::of(body, "");
         let mut errors = Vec::new();
         let policy = policy(&mut f, &mut errors);
-        let images = f.list("images", MOST_IMAGES, |item, at, errors| image(item, at, now, errors));
+        let images = f.list("images", MOST_LISTED, |item, at, errors| image(item, at, now, errors));
         let repository = f.get("repository").and_then(|value| repository(value, f.at("repository"), place, &mut errors));
         let has = |name| body.get(name).is_some();
         match (has("images"), has("repository")) {
@@ -156,10 +158,10 @@ fn moment(text: &str, now: Timestamp) -> Result<Timestamp, &'static str> {
 #[expect(dead_code, reason = "describes the body for the API's document")]
 pub struct SimulateRequest {
     /// `guide`, `protected`, or a whole ECR lifecycle policy. Absent with a repository: its present policy.
-    #[schema(value_type = Value, example = "protected", required = false, nullable = false)]
-    policy: Option<Value>,
+    #[schema(example = "protected", nullable = false)]
+    policy: Option<LifecycleRequest>,
     /// The images, or else a repository.
-    #[schema(max_items = 5000, nullable = false)]
+    #[schema(max_items = 1000, nullable = false)]
     images: Option<Vec<ImageRequest>>,
     /// A repository whose images are looked at, or else images.
     #[schema(nullable = false)]
@@ -173,7 +175,7 @@ pub struct SimulateRequest {
 pub struct ImageRequest {
     /// Its tags. Absent or empty: it is untagged.
     #[schema(max_items = 1000, nullable = false, example = json!(["1.2.3", "latest"]))]
-    tags: Option<Vec<String>>,
+    tags: Option<Vec<ImageTag>>,
     /// The digest of its manifest; tells images pushed at the same time apart.
     #[schema(min_length = 1, max_length = 255, pattern = "^[A-Za-z0-9_+.:-]*$", nullable = false)]
     digest: Option<String>,
@@ -193,6 +195,12 @@ pub struct ImageRequest {
     #[schema(nullable = false)]
     archived_at: Option<Timestamp>,
 }
+
+/// A tag of an image.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(value_type = String, example = "1.2.3", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
+#[expect(dead_code, reason = "describes the text for the API's document")]
+pub struct ImageTag(String);
 
 /// A repository that exists.
 #[derive(Debug, Deserialize, ToSchema)]

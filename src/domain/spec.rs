@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Value, json};
 use strum::{Display, EnumString};
 use utoipa::ToSchema;
@@ -128,7 +128,12 @@ pub struct AppSpec {
     #[serde(default)]
     pub drift: DriftMode,
     /// The age at which its access key is rotated by itself.
-    #[serde(default, with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        serialize_with = "write_age",
+        deserialize_with = "humantime_serde::deserialize",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub rotate_after: Option<Duration>,
 }
 
@@ -202,9 +207,40 @@ pub struct AppRequest {
     /// What is done about drift that a scheduled look finds.
     #[schema(nullable = false)]
     drift: Option<DriftMode>,
-    /// The age at which the access key is rotated by itself, such as `90d`; at least `1h`. Absent: never.
-    #[schema(value_type = Option<String>, example = "90d", pattern = "^[1-9][0-9]{0,4}[hdw]$", nullable = false)]
-    rotate_after: Option<String>,
+    /// The age at which the access key is rotated by itself. Absent: never.
+    #[schema(nullable = false)]
+    rotate_after: Option<RotateAfter>,
+}
+
+/// An age in hours, days or weeks, such as `90d`: from `1h` to `3650d`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(
+    value_type = String,
+    example = "90d",
+    pattern = "^(([1-9][0-9]{0,3}|[1-7][0-9]{4}|8[0-6][0-9]{3}|87[0-5][0-9]{2}|87600)h|([1-9][0-9]{0,2}|[12][0-9]{3}|3[0-5][0-9]{2}|36[0-4][0-9]|3650)d|([1-9][0-9]?|[1-4][0-9]{2}|5[01][0-9]|52[01])w)$"
+)]
+#[expect(dead_code, reason = "describes the text for the API's document")]
+pub struct RotateAfter(String);
+
+/// `guide`, `protected`, or a whole ECR lifecycle policy.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum LifecycleRequest {
+    /// A policy by its name.
+    Named(LifecycleName),
+    /// An ECR lifecycle policy document.
+    #[schema(value_type = Object)]
+    Document(serde_json::Map<String, Value>),
+}
+
+/// A lifecycle policy that has a name.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LifecycleName {
+    /// The guide's rules.
+    Guide,
+    /// Release tags kept, then the guide's rules.
+    Protected,
 }
 
 /// A bucket in a request; what is absent has a default.
@@ -235,8 +271,8 @@ pub struct RepositoryRequest {
     #[schema(nullable = false)]
     region: Option<Region>,
     /// `guide`, `protected`, or a whole ECR lifecycle policy.
-    #[schema(value_type = Value, example = "guide", required = false, nullable = false)]
-    lifecycle: Option<Value>,
+    #[schema(example = "guide", nullable = false)]
+    lifecycle: Option<LifecycleRequest>,
 }
 
 impl Default for Defaults {
@@ -419,11 +455,27 @@ fn one_of<T: std::str::FromStr>(choices: &'static str) -> impl Fn(&str) -> Resul
     move |text| text.parse().map_err(|_| format!("must be {choices}"))
 }
 
-/// An age such as `90d`, from an hour to some years.
+/// The units of an age, in hours.
+const UNITS: [(&str, u64); 3] = [("w", 7 * 24), ("d", 24), ("h", 1)];
+/// The longest age, in hours.
+const LONGEST_AGE: u64 = 3650 * 24;
+
+/// An age such as `90d`, from an hour to some years; what [`RotateAfter`] documents.
 fn parse_age(text: &str) -> Result<Duration, &'static str> {
-    let (least, most) = (Duration::from_secs(3600), Duration::from_secs(10 * 365 * 24 * 3600));
-    let age = humantime::parse_duration(text).ok().filter(|age| (least..=most).contains(age));
-    age.ok_or("must be an age such as 90d, from 1h to 3650d")
+    let number = |digits: &str| if digits.starts_with(|c: char| matches!(c, '1'..='9')) { digits.parse::<u64>().ok() } else { None };
+    let hours = UNITS.iter().find_map(|(unit, hours)| number(text.strip_suffix(unit)?)?.checked_mul(*hours));
+    let hours = hours.filter(|hours| *hours <= LONGEST_AGE).ok_or("must be an age such as 90d, from 1h to 3650d")?;
+    Ok(Duration::from_secs(hours * 3600))
+}
+
+/// Writes an age as [`parse_age`] reads it.
+#[expect(clippy::ref_option, reason = "the signature is serde's")]
+fn write_age<S: Serializer>(age: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+    let text = age.map(|age| match age.as_secs() / 3600 {
+        hours if hours % 24 == 0 => format!("{}d", hours / 24),
+        hours => format!("{hours}h"),
+    });
+    text.serialize(serializer)
 }
 
 /// A region of the partition that specs are filled in for.
@@ -545,6 +597,22 @@ mod tests {
             "buckets": [{"name": "one-bucket", "upload_origins": []}, {"name": "two-bucket", "region": "us-east-1"}]}))
         .unwrap();
         assert_eq!(parse(serde_json::to_value(&spec).unwrap()).unwrap(), spec);
+    }
+
+    #[test]
+    fn an_age_is_taken_as_documented_and_written_so() {
+        let age = |text: &str| parse(json!({"name": "a1", "rotate_after": text}));
+        for text in ["1h", "23h", "25h", "87599h", "1d", "90d", "3649d", "3650d"] {
+            let spec = age(text).unwrap();
+            let written = serde_json::to_value(&spec).unwrap();
+            assert_eq!(written["rotate_after"], text);
+            assert_eq!(serde_json::from_value::<AppSpec>(written).unwrap(), spec);
+        }
+        let same = [("24h", "1d"), ("87600h", "3650d"), ("1w", "7d"), ("521w", "3647d")];
+        assert!(same.into_iter().all(|(one, other)| age(one).unwrap() == age(other).unwrap()));
+        for text in ["", "h", "1", "0h", "01h", "+1h", "1 h", "1h 1h", "1H", "90m", "87601h", "3651d", "522w", "99999999999999999999w"] {
+            assert_eq!(pointers(json!({"name": "a1", "rotate_after": text})), ["/rotate_after"], "{text}");
+        }
     }
 
     #[test]

@@ -31,17 +31,23 @@ pub async fn look(account: &Account, user: &AppName) -> Result<Vec<SeenKey>, Aws
         Err(error) if error.meaning == Meaning::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    try_join_all(listed.into_iter().map(|key| look_at(account, key))).await
+    let seen = try_join_all(listed.into_iter().map(|key| look_at(account, key))).await?;
+    Ok(seen.into_iter().flatten().collect())
 }
 
-async fn look_at(account: &Account, key: aws_sdk_iam::types::AccessKeyMetadata) -> Result<SeenKey, AwsError> {
+/// A listed key, unless it is gone meanwhile.
+async fn look_at(account: &Account, key: aws_sdk_iam::types::AccessKeyMetadata) -> Result<Option<SeenKey>, AwsError> {
     let access_key_id = key.access_key_id.unwrap_or_default();
     let call = account.iam().get_access_key_last_used().access_key_id(&access_key_id).send();
-    let used = account.call(Service::Iam, "GetAccessKeyLastUsed", call).await?.access_key_last_used;
+    let used = match account.call(Service::Iam, "GetAccessKeyLastUsed", call).await {
+        Ok(answer) => answer.access_key_last_used,
+        Err(error) if error.meaning == Meaning::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
     let last_used = used.and_then(|used| Some((moment(used.last_used_date)?, used.service_name, used.region)));
     let active = key.status == Some(aws_sdk_iam::types::StatusType::Active);
     let state = if active { KeyState::Active } else { KeyState::Inactive };
-    Ok(SeenKey { access_key_id, state, created_at: moment(key.create_date), last_used })
+    Ok(Some(SeenKey { access_key_id, state, created_at: moment(key.create_date), last_used }))
 }
 
 fn moment(at: Option<aws_smithy_types::DateTime>) -> Option<Timestamp> {

@@ -11,6 +11,7 @@ use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::body::{Id, IdempotencyText};
+use crate::domain::audit::Action;
 use crate::domain::names::AccessKeyId;
 use crate::export::Format;
 
@@ -26,7 +27,7 @@ use crate::export::Format;
     security(("token" = [])),
     modifiers(&Bearer),
     // Only parameters are of these, and parameters do not bring theirs along.
-    components(schemas(Id, IdempotencyText, AccessKeyId, Format)),
+    components(schemas(Id, IdempotencyText, AccessKeyId, Format, Action)),
     tags(
         (name = "apps", description = "Apps and what they should have in AWS"),
         (name = "jobs", description = "Asked-for changes, as they go on"),
