@@ -11,7 +11,7 @@ use super::{enumerated, run_all};
 use crate::support::alone;
 use crate::support::process::Launch;
 use crate::support::proxy::Proxy;
-use crate::support::wire::Fault;
+use crate::support::wire::{Fault, mutates};
 
 /// Cases at once: a lost key's answer is waited for half a minute.
 const AT_ONCE: usize = 6;
@@ -45,6 +45,8 @@ fn killed_at_every_call_of_every_kind_of_job() {
     let _turn = futures::executor::block_on(alone());
     let first = |kind| SCENARIOS.iter().find(|scenario| scenario.kind() == kind).expect("a scenario");
     let clean: Vec<(&Scenario, Left)> = JobKind::iter().map(first).map(|scenario| (scenario, run(scenario, None))).collect();
-    let cases = enumerated(&clean, &BOUNDARIES);
+    let mut cases = enumerated(&clean, &BOUNDARIES);
+    // A look that AWS answers late changes nothing that the next process could meet.
+    cases.retain(|case| case.more.is_none_or(|(call, _, fault)| mutates(call) || !matches!(fault, Fault::LostBetween(_))));
     run_all(&cases, AT_ONCE, run);
 }

@@ -109,7 +109,7 @@ impl Call {
 
     /// Whether it changes something in AWS.
     pub fn mutates(&self) -> bool {
-        !["Get", "List", "Head", "Describe"].iter().any(|verb| self.operation.starts_with(verb))
+        mutates(&self.name())
     }
 
     pub fn name(&self) -> String {
@@ -127,6 +127,12 @@ impl Call {
             _ => self.body.split('&').filter_map(iam_thing).collect(),
         }
     }
+}
+
+/// Whether a call by this name changes something in AWS.
+pub fn mutates(name: &str) -> bool {
+    let operation = name.split(':').next_back().unwrap_or_default();
+    !["Get", "List", "Head", "Describe"].iter().any(|verb| operation.starts_with(verb))
 }
 
 /// The name in a field of an IAM request.
