@@ -37,6 +37,8 @@ fn run(scenario: &Scenario, more: More) -> Left {
     setup.timing.answer = Duration::from_millis(1500);
     if scenario.kind() == JobKind::Remove {
         setup.settings.quarantine = Duration::ZERO;
+        // A key that is gone and that nobody has noted as gone could be one that is too young to be listed.
+        setup.timing.propagation = Duration::from_secs(2);
     }
     let mut process = Process::start(&setup);
     let id = process.block_on(async |server| case.begin(server, &setup.wire).await);

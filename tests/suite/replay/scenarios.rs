@@ -225,7 +225,7 @@ pub static SCENARIOS: [Scenario; 13] = [
         title: "a removal with data, of a user on which much hangs",
         emulator: Emulator::Moto,
         region: "us-west-2",
-        body: |name| json!({"name": name, "media_access": "scoped", "buckets": [{"name": format!("{name}-media")}, {"name": format!("{name}-old")}]}),
+        body: |name| json!({"name": name, "media_access": "scoped", "access_key": false, "buckets": [{"name": format!("{name}-media")}, {"name": format!("{name}-old")}]}),
         before: nothing,
         later: Some(Later {
             kind: JobKind::Remove,
