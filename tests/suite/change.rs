@@ -1,5 +1,7 @@
 //! Change of an app by PUT: what is added, altered and dropped, and what stays.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -104,7 +106,9 @@ async fn what_was_adopted_is_given_back_when_it_is_dropped() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_of_media_access_leaves_no_moment_without_access() {
-    let (setup, server, name) = start(Emulator::Ministack).await;
+    let mut setup = Setup::new(Place::new(Emulator::Ministack));
+    setup.timing.attachment = Duration::from_millis(300);
+    let (server, name) = (setup.start().await, unique("acme"));
     server.onboard(&json!({"name": name, "repositories": []})).await;
     let scoped = format!("MediaManagement-{name}");
     for (mode, attached_then) in [("scoped", scoped.as_str()), ("shared", "MediaManagement")] {
@@ -114,7 +118,8 @@ async fn a_change_of_media_access_leaves_no_moment_without_access() {
         assert_eq!(attached(&setup, &name), [attached_then]);
         let log = setup.wire.take_log();
         let at = |operation: &str| log.iter().position(|call| call.operation == operation).expect(operation);
-        assert!(at("AttachUserPolicy") < at("DetachUserPolicy"));
+        let (attached, detached) = (&log[at("AttachUserPolicy")], &log[at("DetachUserPolicy")]);
+        assert!(detached.began.duration_since(attached.began) >= setup.timing.attachment, "IAM gets time to know the new one everywhere");
     }
     let arn = format!("arn:aws:iam::{}:policy/{scoped}", setup.place.account);
     assert!(eyes::call(&setup.place, "iam", "get_policy", json!({"PolicyArn": arn})).is_ok(), "the scoped policy stays");

@@ -55,10 +55,29 @@ impl<'a> Case<'a> {
             (later.damage)(&self.place, &self.name);
         }
         proxy.break_calls(self.scenario.always.iter().copied().chain(self.more));
-        let job = accepted(self.scenario.request(api, &Asked { name: &self.name, key: &key })).await;
+        let job = self.asked(api, proxy, &Asked { name: &self.name, key: &key }).await;
         let kind = if self.scenario.kind() == JobKind::Remove { JobKind::Offboard } else { self.scenario.kind() };
         assert_eq!(job["kind"], kind.to_string());
         job["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Asks for the job. Some requests look at AWS before they are accepted: what goes wrong with that look is told, nothing is
+    /// done, and asking again helps once it is over.
+    async fn asked(&self, api: &Api, proxy: &Proxy, asked: &Asked<'_>) -> Value {
+        for _ in 0..4 {
+            let response = self.scenario.request(api, asked).send().await.unwrap();
+            let (status, answer): (_, Value) = (response.status(), response.json().await.unwrap());
+            if status == 202 {
+                return answer;
+            }
+            assert!(self.more.is_some() && [502, 503].contains(&status.as_u16()), "{status}: {answer:#}");
+            assert!(answer["aws"]["operation"].is_string(), "{answer:#}");
+            if let Some((.., Fault::Denied)) = self.more {
+                assert!(answer["remedy"].is_string(), "{answer:#}");
+                proxy.mend();
+            }
+        }
+        panic!("the job was not accepted");
     }
 
     /// Waits for the job's end, and checks everything that must hold then.

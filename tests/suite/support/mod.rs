@@ -41,6 +41,6 @@ pub fn fast() -> Timing {
         hold: Duration::from_millis(200),
         quiet: Duration::from_secs(3600),
         turn: Duration::from_secs(15),
-        attachment: Duration::from_millis(50),
+        attachment: Duration::ZERO,
     }
 }
