@@ -167,7 +167,7 @@ pub(super) async fn live(service: &Service, name: &AppName) -> Result<App, ApiEr
     params(
         ("app" = AppName, Path, description = "The app's name"),
         ("remove" = Option<bool>, Query, description = "As a change that removes what the spec does not name any more"),
-        ("confirm" = Option<String>, Query, description = "The app's name: as one by which data may be deleted"),
+        ("confirm" = Option<AppName>, Query, description = "The app's name: as one by which data may be deleted"),
         ("accept_expiry" = Option<bool>, Query, description = "As one by which images with protected tags may expire"),
     ),
     request_body(content = Option<AppRequest>, description = "Absent: the present spec"),

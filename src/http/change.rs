@@ -47,7 +47,7 @@ pub(super) struct Options {
     params(
         ("app" = AppName, Path, description = "The app's name"),
         ("remove" = Option<bool>, Query, description = "Remove from AWS what the spec does not name any more"),
-        ("confirm" = Option<String>, Query, description = "The app's name, where what is removed holds data"),
+        ("confirm" = Option<AppName>, Query, description = "The app's name, where what is removed holds data"),
         ("accept_expiry" = Option<bool>, Query, description = "Let images with protected tags expire by the new lifecycle policy"),
         ("dry_run" = Option<bool>, Query, description = "Answer the plan, write nothing"),
         ("If-Match" = Option<String>, Header, description = "The ETag of the app that the change was decided on", nullable = false),
