@@ -193,8 +193,6 @@ impl Retained {
         after.buckets.retain(|bucket| !new.buckets.iter().any(|wanted| wanted.name == bucket.name));
         let same = |a: &RepositorySpec, b: &RepositorySpec| a.name == b.name && a.region == b.region;
         after.repositories.retain(|repository| !new.repositories.iter().any(|wanted| same(wanted, repository)));
-        after.buckets.dedup_by(|a, b| a.name == b.name);
-        after.repositories.dedup_by(|a, b| same(a, b));
         after
     }
 
