@@ -10,9 +10,11 @@ VENV := .venv/bin/python
 
 # These keep the whole machine busy, and would make others meet their time-outs.
 BUSY := replay:: replicas::
+# Most of the others wait most of the time.
+THREADS := $(shell expr 2 \* $$(nproc))
 
 test: venv postgresql lint
-	$(VENV) tests/emulators.py -- cargo test -- $(BUSY:%=--skip %)
+	$(VENV) tests/emulators.py -- cargo test -- --test-threads $(THREADS) $(BUSY:%=--skip %)
 	$(VENV) tests/emulators.py -- cargo test --test suite -- --test-threads 1 $(BUSY)
 	$(VENV) tests/emulators.py --only moto -- $(VENV) tests/contract.py
 

@@ -28,7 +28,7 @@ impl Followers {
     /// Listens until the service stops.
     pub fn start(service: &Arc<Service>) -> Self {
         let followers = Self::default();
-        let (listening, signals, tasks) = (followers.clone(), service.store.signals(), service.tasks.clone());
+        let (listening, signals, tasks) = (followers.clone(), service.store.progress_signals(), service.tasks.clone());
         service.tasks.spawn(async move {
             tokio::select! {
                 () = listening.listen(signals) => {}

@@ -12,7 +12,7 @@ use super::{Lease, Store, StoreError};
 use crate::clock::Timestamp;
 use crate::domain::app::{App, AppResource, AppState, AppSummary};
 use crate::domain::drift::DriftSummary;
-use crate::domain::job::{Trouble, TroubleCode};
+use crate::domain::job::{StepState, Trouble, TroubleCode};
 use crate::domain::names::AppName;
 use crate::domain::spec::AppSpec;
 use crate::domain::task::{Removal, Retained, Task};
@@ -37,6 +37,16 @@ pub struct AppFilter {
     pub after: Option<Ulid>,
     /// At most this many.
     pub limit: u32,
+}
+
+/// What is recorded of an app's resources.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Recorded {
+    /// What jobs of the app have created.
+    pub made: BTreeSet<String>,
+    /// What an attempt of the app's was at when it was interrupted, and since when: it may have made these
+    /// without having recorded it. A conflict is no such doubt: the thing was there before.
+    pub interrupted: BTreeMap<String, Timestamp>,
 }
 
 impl Store {
@@ -79,32 +89,26 @@ impl Store {
         rows.iter().map(read_app).collect()
     }
 
-    /// What jobs of the app have created, by our record.
+    /// What is recorded of the app's resources.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn made_by(&self, app: Ulid) -> Result<BTreeSet<String>, StoreError> {
-        let made = sqlx::query_scalar("SELECT resource FROM resources WHERE app_id = $1 AND made = 1");
-        let made: Vec<String> = made.bind(app.to_string()).fetch_all(&mut *self.reader().await?).await?;
-        Ok(made.into_iter().collect())
-    }
-
-    /// What an attempt of the app's was at when it was interrupted, and since when: it may have made these
-    /// without having recorded it. A conflict is no such doubt: the thing was there before.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn interrupted(&self, app: Ulid) -> Result<BTreeMap<String, Timestamp>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT resource, updated_at, error FROM resources WHERE app_id = $1 AND state IN ('running', 'waiting', 'failed')",
-        );
-        let rows = rows.bind(app.to_string()).fetch_all(&mut *self.reader().await?).await?;
-        let read = |row: &AnyRow| {
-            let row = Reader { row, table: "resources", key: "resource" };
+    pub async fn recorded(&self, app: Ulid) -> Result<Recorded, StoreError> {
+        let rows = sqlx::query("SELECT resource, made, state, updated_at, error FROM resources WHERE app_id = $1").bind(app.to_string());
+        let mut recorded = Recorded::default();
+        for row in rows.fetch_all(&mut *self.reader().await?).await? {
+            let row = Reader { row: &row, table: "resources", key: "resource" };
+            let resource: String = row.plain("resource")?;
+            let state = row.parsed("state")?;
             let conflict = row.json_or_null::<Trouble>("error")?.is_some_and(|trouble| trouble.code == TroubleCode::Conflict);
-            Ok((!conflict).then_some((row.plain("resource")?, row.moment("updated_at")?)))
-        };
-        rows.iter().filter_map(|row| read(row).transpose()).collect()
+            if matches!(state, StepState::Running | StepState::Waiting | StepState::Failed) && !conflict {
+                recorded.interrupted.insert(resource.clone(), row.moment("updated_at")?);
+            }
+            if row.plain::<i64>("made")? == 1 {
+                recorded.made.insert(resource);
+            }
+        }
+        Ok(recorded)
     }
 
     /// Takes note of keys that are about to be switched off because the app is removed: those a restore switches on again.
@@ -159,6 +163,13 @@ pub(super) async fn app_by_id(db: &mut AnyConnection, id: Ulid) -> Result<App, S
     let mut sql = Sql::new(COLUMNS);
     sql.push(" WHERE a.id = ").bind(id.to_string())?;
     read_app(&sql.query().fetch_one(db).await?)
+}
+
+/// The rows of apps by their ids, within a transaction, for [`read_app`].
+pub(super) async fn rows_by_id(db: &mut AnyConnection, ids: impl Iterator<Item = Ulid>) -> Result<Vec<AnyRow>, StoreError> {
+    let mut sql = Sql::new(COLUMNS);
+    sql.push(" WHERE a.id IN (").list(ids.map(|id| id.to_string()))?.push(")");
+    sql.run(db).await
 }
 
 /// The id of the app by this name, within a transaction.
@@ -217,7 +228,7 @@ pub(super) async fn follow(db: &mut AnyConnection, app: Ulid, task: &Task, now: 
     }
 }
 
-fn read_app(row: &AnyRow) -> Result<App, StoreError> {
+pub(super) fn read_app(row: &AnyRow) -> Result<App, StoreError> {
     let row = Reader { row, table: "apps", key: "id" };
     let spec: AppSpec = row.json("spec")?;
     let id_or_null = |column| -> Result<Option<Ulid>, StoreError> {

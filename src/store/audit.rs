@@ -7,11 +7,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::Serialize;
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 use ulid::Ulid;
 
-use super::rows::{Reader, to_json};
+use super::rows::Reader;
 use super::sql::Sql;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
@@ -86,42 +87,45 @@ pub(super) enum Of {
     Service,
 }
 
-/// Notes what was done, by whom: by who asked for the job, unless it is said. One statement, in the commit of
-/// the rest.
-pub(super) async fn note(db: &mut AnyConnection, of: Of, by: Option<&str>, deeds: &[(Timestamp, Deed)]) -> Result<(), StoreError> {
+/// An entry as a row is made of it.
+#[derive(Serialize)]
+struct EntryRow<'d> {
+    at: i64,
+    action: Action,
+    resource: Option<&'d str>,
+    service: Option<&'d str>,
+    operation: Option<&'d str>,
+    detail: &'d Deed,
+}
+
+impl<'d> EntryRow<'d> {
+    fn of((at, deed): &'d (Timestamp, Deed)) -> Self {
+        let (service, operation) = deed.operation().unzip();
+        Self { at: at.millis(), action: deed.action(), resource: deed.resource(), service, operation, detail: deed }
+    }
+}
+
+/// Goes on with the statement that notes what was done, by whom: by who asked for the job, unless it is said.
+pub(super) fn note(db: &AnyConnection, sql: &mut Sql, of: Of, by: Option<&str>, deeds: &[(Timestamp, Deed)]) -> Result<(), StoreError> {
     if deeds.is_empty() {
         return Ok(());
     }
-    let mut sql = Sql::new("WITH whose AS (");
-    let job = match of {
-        Of::Job(job) => {
-            sql.push("SELECT j.requested_by, a.id, a.name, a.account FROM jobs j JOIN apps a ON a.id = j.app_id WHERE j.id = ");
-            sql.bind(job.to_string())?;
-            Some(job.to_string())
-        }
-        Of::App(app) => {
-            sql.push("SELECT created_by AS requested_by, id, name, account FROM apps WHERE id = ").bind(app.to_string())?;
-            None
-        }
-        Of::Service => {
-            sql.push("SELECT created_by AS requested_by, id, name, account FROM apps WHERE 1 = 0");
-            None
-        }
+    let (job, app) = match of {
+        Of::Job(job) => (Some(job.to_string()), None),
+        Of::App(app) => (None, Some(app.to_string())),
+        Of::Service => (None, None),
     };
-    sql.push(") INSERT INTO audit (at, actor, action, app_id, app, account, job_id, resource, service, operation, detail) VALUES ");
-    for (position, (at, deed)) in deeds.iter().enumerate() {
-        let (service, operation) = deed.operation().unzip();
-        sql.push(if position == 0 { "(" } else { ", (" }).bind(at.millis())?.push(", ");
-        match by {
-            Some(by) => sql.bind(by)?,
-            None => sql.push("(SELECT requested_by FROM whose)"),
-        };
-        sql.push(", ").bind(deed.action().to_string())?;
-        sql.push(", (SELECT id FROM whose), (SELECT name FROM whose), (SELECT account FROM whose), ").bind(job.clone())?;
-        sql.push(", ").bind(deed.resource())?.push(", ").bind(service)?.push(", ").bind(operation)?;
-        sql.push(", ").bind(to_json(deed)?)?.push(")");
-    }
-    sql.query().execute(db).await?;
+    sql.then(
+        db,
+        "INSERT INTO audit (at, actor, action, app_id, app, account, job_id, resource, service, operation, detail) \
+         SELECT CAST(item.value ->> 'at' AS BIGINT), COALESCE(CAST(",
+    );
+    sql.bind(by)?.push(
+        " AS TEXT), j.requested_by, a.created_by), item.value ->> 'action', a.id, a.name, a.account, j.id, \
+         item.value ->> 'resource', item.value ->> 'service', item.value ->> 'operation', item.value ->> 'detail' FROM ",
+    );
+    sql.rows(db, &deeds.iter().map(EntryRow::of).collect::<Vec<_>>())?.push(" LEFT JOIN jobs j ON j.id = ").bind(job)?;
+    sql.push(" LEFT JOIN apps a ON a.id = COALESCE(j.app_id, CAST(").bind(app)?.push(" AS TEXT)) ORDER BY item.key");
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use sqlx::{AnyConnection, Executor as _};
 use ulid::Ulid;
 
 use super::audit::{self, Of};
-use super::jobs::hold;
+use super::jobs::{held, hold, run_held};
 use super::rows::{Reader, to_json};
 use super::sql::{Sql, for_update};
 use super::{Lease, Signal, Store, StoreError, rotations};
@@ -103,11 +103,11 @@ impl Store {
         self.writer
             .write_of(lease.job, move |db| {
                 Box::pin(async move {
-                    let app = hold(db, lease).await?;
-                    let insert = sqlx::query("INSERT INTO key_intents (id, app_id, job_id, known_keys, at) VALUES ($1, $2, $3, $4, $5)");
-                    let insert = insert.bind(row.id.to_string()).bind(app.to_string()).bind(lease.job.to_string());
-                    insert.bind(to_json(&row.known_keys)?).bind(row.at.millis()).execute(db).await?;
-                    Ok(())
+                    let mut sql = held(db, lease)?;
+                    sql.then(db, "INSERT INTO key_intents (id, known_keys, at, app_id, job_id) SELECT ").bind(row.id.to_string())?;
+                    sql.push(", ").bind(to_json(&row.known_keys)?)?.push(", ").bind(row.at.millis())?;
+                    sql.push(", app_id, id FROM jobs WHERE id = ").bind(lease.job.to_string())?;
+                    run_held(db, lease, sql).await.map(drop)
                 })
             })
             .await?;
@@ -123,8 +123,9 @@ impl Store {
         self.writer
             .write_of(lease.job, move |db| {
                 Box::pin(async move {
-                    hold(db, lease).await?;
-                    close(db, intent, now).await
+                    let mut sql = held(db, lease)?;
+                    close(db, &mut sql, intent, now)?;
+                    run_held(db, lease, sql).await.map(drop)
                 })
             })
             .await
@@ -139,14 +140,16 @@ impl Store {
         self.writer
             .write_of(lease.job, move |db| {
                 Box::pin(async move {
-                    let app = hold(db, lease).await?;
-                    let insert = sqlx::query(
-                        "INSERT INTO credentials (id, app_id, job_id, access_key_id, sealed, seal_key, secret, readiness, created_at) \
-                         VALUES ($1, $2, $3, $4, $5, $6, 'unclaimed', 'unverified', $7)",
+                    let mut sql = held(db, lease)?;
+                    sql.then(
+                        db,
+                        "INSERT INTO credentials (secret, readiness, id, access_key_id, seal_key, sealed, created_at, app_id, job_id) \
+                         SELECT 'unclaimed', 'unverified', ",
                     );
-                    let insert = insert.bind(new.id.to_string()).bind(app.to_string()).bind(lease.job.to_string()).bind(new.access_key_id);
-                    insert.bind(new.sealed).bind(new.seal_key).bind(now.millis()).execute(&mut *db).await?;
-                    close(db, intent, now).await
+                    sql.list([new.id.to_string(), new.access_key_id, new.seal_key])?.push(", ").bind(new.sealed)?;
+                    sql.push(", ").bind(now.millis())?.push(", app_id, id FROM jobs WHERE id = ").bind(lease.job.to_string())?;
+                    close(db, &mut sql, intent, now)?;
+                    run_held(db, lease, sql).await.map(drop)
                 })
             })
             .await?;
@@ -356,9 +359,11 @@ impl Store {
     }
 }
 
-async fn close(db: &mut AnyConnection, intent: Ulid, now: Timestamp) -> Result<(), StoreError> {
-    let update = sqlx::query("UPDATE key_intents SET closed_at = $1 WHERE id = $2 AND closed_at IS NULL");
-    update.bind(now.millis()).bind(intent.to_string()).execute(db).await?;
+fn close(db: &AnyConnection, sql: &mut Sql, intent: Ulid, now: Timestamp) -> Result<(), StoreError> {
+    sql.then(db, "UPDATE key_intents SET closed_at = ")
+        .bind(now.millis())?
+        .push(" WHERE closed_at IS NULL AND id = ")
+        .bind(intent.to_string())?;
     Ok(())
 }
 
@@ -378,7 +383,9 @@ async fn claim_secret(
     let ClaimAnswer::Sealed(credential, sealed) = answer else { return Ok(answer) };
     let again = credential.secret == SecretState::Claimed;
     let deed = Deed::SecretClaimed { access_key_id: credential.access_key_id.clone(), again };
-    audit::note(db, Of::App(app), Some(&caller.name), &[(now, deed)]).await?;
+    let mut sql = Sql::default();
+    audit::note(db, &mut sql, Of::App(app), Some(&caller.name), &[(now, deed)])?;
+    sql.run(db).await?;
     if again {
         return Ok(ClaimAnswer::Sealed(credential, sealed));
     }

@@ -8,7 +8,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use sqlx::AnyConnection;
 
 use super::rows::Reader;
-use super::sql::is_postgres;
+use super::sql::{Sql, is_postgres};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 
@@ -75,22 +75,14 @@ pub(super) async fn earlier(db: &mut AnyConnection, key: &IdempotencyKey, now: T
     Ok(Earlier::Same(Answer { status: row.count("status")?, location: row.plain("location")?, body: row.plain("body")? }))
 }
 
-pub(super) async fn record(db: &mut AnyConnection, key: &IdempotencyKey, answer: &Answer, now: Timestamp) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO idempotency (caller, route, key, fingerprint, status, location, body, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) \
-         ON CONFLICT (caller, route, key) DO UPDATE SET fingerprint = excluded.fingerprint, status = excluded.status, \
+/// Goes on with the statement that keeps an answer for its key.
+pub(super) fn record(db: &AnyConnection, sql: &mut Sql, key: &IdempotencyKey, answer: &Answer, now: Timestamp) -> Result<(), StoreError> {
+    sql.then(db, "INSERT INTO idempotency (caller, route, key, fingerprint, body, location, status, created_at) VALUES (");
+    sql.list([&key.caller, &key.route, &key.key, &key.fingerprint, &answer.body])?.push(", ").bind(answer.location.clone())?;
+    sql.push(", ").bind(i64::from(answer.status))?.push(", ").bind(now.millis())?.push(
+        ") ON CONFLICT (caller, route, key) DO UPDATE SET fingerprint = excluded.fingerprint, status = excluded.status, \
          location = excluded.location, body = excluded.body, created_at = excluded.created_at",
-    )
-    .bind(&key.caller)
-    .bind(&key.route)
-    .bind(&key.key)
-    .bind(&key.fingerprint)
-    .bind(i64::from(answer.status))
-    .bind(&answer.location)
-    .bind(&answer.body)
-    .bind(now.millis())
-    .execute(db)
-    .await?;
+    );
     Ok(())
 }
 

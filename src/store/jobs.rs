@@ -8,6 +8,7 @@ use sqlx::any::AnyRow;
 use ulid::Ulid;
 
 use super::audit::{self, Of};
+use super::events::insert_events;
 use super::idempotency::{self, Answer, Earlier, IdempotencyKey};
 use super::rotations::{self, RotationChange};
 use super::rows::{Reader, to_json};
@@ -16,15 +17,16 @@ use super::{Signal, Store, StoreError, apps, progress};
 use crate::clock::{Timestamp, new_id};
 use crate::domain::app::{App, AppState};
 use crate::domain::audit::Deed;
-use crate::domain::event::{Event, Happening};
-use crate::domain::job::{IllegalTransition, Job, JobEvent, JobKind, JobResult, JobState, Step, StepState, Trouble, TroubleCode};
+use crate::domain::event::Happening;
+use crate::domain::job::{IllegalTransition, Job, JobEvent, JobKind, JobResult, JobState, Step, Trouble, TroubleCode};
 use crate::domain::names::{AccountName, AppName, NameError};
 use crate::domain::rotation::IllegalStep;
 use crate::domain::spec::AppSpec;
 use crate::domain::task::{Removal, Retained, Task};
 
 const COLUMNS: &str = "SELECT j.id, j.kind, j.task, j.state, j.attempt, j.reason, j.next_attempt_at, j.result, j.error, j.requested_by, j.created_at, \
-    j.started_at, j.finished_at, a.name, a.account, a.id AS app_id FROM jobs j JOIN apps a ON a.id = j.app_id";
+    j.started_at, j.finished_at, a.name, a.account, a.id AS app_id, s.steps FROM jobs j \
+    JOIN apps a ON a.id = j.app_id LEFT JOIN steps s ON s.job_id = j.id";
 
 /// The condition on an app's row under which it can be asked for anew: it was removed, or its onboarding ended
 /// without success; and no key of it can be live.
@@ -37,7 +39,7 @@ macro_rules! can_be_asked_for_anew {
 }
 
 /// Jobs that are claimed in one commit at most: leases run while it lasts.
-const TOGETHER: usize = 32;
+pub const CLAIMED_TOGETHER: usize = 32;
 
 /// An app to be onboarded.
 #[derive(Debug, Clone)]
@@ -194,6 +196,8 @@ pub enum Ended {
 pub struct StepRecord {
     /// The step.
     pub step: Step,
+    /// All steps of the job as they are now.
+    pub steps: Vec<Step>,
     /// Its ARN.
     pub arn: Option<String>,
     /// Whether this job created it.
@@ -321,7 +325,7 @@ impl Store {
     pub async fn end(&self, lease: Lease, ended: Ended) -> Result<(), StoreError> {
         let now = self.clock.now();
         let again = matches!(ended, Ended::Released { .. });
-        let (load, carried) = self.progress.carry(lease, false);
+        let (load, carried) = self.progress.carry(lease);
         let written = self.writer.write_of(lease.job, move |db| {
             Box::pin(async move {
                 progress::insert(db, lease, load.take()).await?;
@@ -419,28 +423,7 @@ impl Store {
         }
         sql.push(" ORDER BY j.id DESC LIMIT ").bind(i64::from(filter.limit))?;
         let mut db = self.reader().await?;
-        let rows = sql.query().fetch_all(&mut *db).await?;
-        let mut jobs = rows.iter().map(read_job).collect::<Result<Vec<_>, _>>()?;
-        let ids: Vec<_> = jobs.iter().map(|job| job.id).collect();
-        let mut steps = steps(&mut db, &ids).await?;
-        for job in &mut jobs {
-            job.steps = steps.remove(&job.id).unwrap_or_default();
-        }
-        Ok(jobs)
-    }
-
-    /// A job's events after the number `after`, oldest first.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn events(&self, job: Ulid, after: i64, limit: u32) -> Result<Vec<Event>, StoreError> {
-        let rows = sqlx::query("SELECT seq, job_id, at, data FROM events WHERE job_id = $1 AND seq > $2 ORDER BY seq LIMIT $3");
-        let rows = rows.bind(job.to_string()).bind(after).bind(i64::from(limit)).fetch_all(&mut *self.reader().await?).await?;
-        let read = |row: &AnyRow| {
-            let row = Reader { row, table: "events", key: "job_id" };
-            Ok(Event { seq: row.plain("seq")?, at: row.moment("at")?, job_id: row.id("job_id")?, happening: row.json("data")? })
-        };
-        rows.iter().map(read).collect()
+        sql.query().fetch_all(&mut *db).await?.iter().map(read_job).collect()
     }
 
     /// How many jobs are active, by state.
@@ -601,32 +584,21 @@ fn new_job(spec: &AppSpec, task: Task, resources: &[String], requested_by: Strin
 
 async fn insert_job(db: &mut AnyConnection, app: Ulid, job: &Job, key: Option<IdempotencyKey>, now: Timestamp) -> Result<(), StoreError> {
     let id = job.id.to_string();
-    let insert = "INSERT INTO jobs (id, app_id, kind, task, state, attempt, requested_by, cancel_requested, created_at, lease_token) \
-                  VALUES ($1, $2, $3, $4, $5, 0, $6, 0, $7, 0)";
-    let insert = sqlx::query(insert).bind(&id).bind(app.to_string()).bind(job.kind.to_string()).bind(to_json(&job.task)?);
-    insert.bind(job.state.to_string()).bind(&job.requested_by).bind(now.millis()).execute(&mut *db).await?;
-    insert_steps(db, &id, &job.steps).await?;
+    let mut sql = Sql::new(
+        "INSERT INTO jobs (attempt, cancel_requested, lease_token, id, app_id, kind, task, state, requested_by, created_at) VALUES (0, 0, 0, ",
+    );
+    sql.list([&id, &app.to_string(), &job.kind.to_string(), &to_json(&job.task)?, &job.state.to_string(), &job.requested_by])?;
+    sql.push(", ").bind(now.millis())?.push(")");
+    sql.then(db, "INSERT INTO steps (job_id, steps) VALUES (").list([&id, &to_json(&job.steps)?])?.push(")");
     let queued = Happening::JobQueued { kind: job.kind, requested_by: job.requested_by.clone() };
-    insert_event(db, job.id, &queued, now).await?;
+    insert_events(db, &mut sql, &[(job.id, now, &queued)])?;
     let requested = Deed::JobRequested { task: job.task.clone() };
-    audit::note(db, Of::Job(job.id), Some(&job.requested_by), &[(now, requested)]).await?;
+    audit::note(db, &mut sql, Of::Job(job.id), Some(&job.requested_by), &[(now, requested)])?;
     if let Some(key) = key {
         let location = Some(format!("/v1/jobs/{}", job.id));
-        idempotency::record(db, &key, &Answer { status: 202, location, body: to_json(job)? }, now).await?;
+        idempotency::record(db, &mut sql, &key, &Answer { status: 202, location, body: to_json(job)? }, now)?;
     }
-    Ok(())
-}
-
-async fn insert_steps(db: &mut AnyConnection, job: &str, steps: &[Step]) -> Result<(), StoreError> {
-    let mut sql = Sql::new("INSERT INTO steps (job_id, position, resource, state, changes, attempts) VALUES ");
-    for (step, position) in steps.iter().zip(0_i64..) {
-        sql.push(if position == 0 { "(" } else { ", (" }).bind(job)?.push(", ").bind(position)?;
-        sql.push(", ").bind(&step.resource)?.push(", 'pending', '[]', 0)");
-    }
-    if !steps.is_empty() {
-        sql.query().execute(db).await?;
-    }
-    Ok(())
+    sql.run(db).await.map(drop)
 }
 
 async fn claim_up_to(
@@ -637,46 +609,81 @@ async fn claim_up_to(
     lease: Duration,
     deadline: Duration,
 ) -> Result<Vec<Claimed>, StoreError> {
-    let mut taken = Vec::new();
-    while taken.len() < most.min(TOGETHER) {
-        match claim(db, owner, now, lease, deadline).await? {
-            Claim::None => break,
-            Claim::Taken(claimed) => taken.push(*claimed),
-            Claim::Unreadable(error) => tracing::error!(%error, "a job is parked because its record cannot be read"),
+    let (most, mut claimed) = (most.min(CLAIMED_TOGETHER), Vec::new());
+    loop {
+        let taken = take_leases(db, most - claimed.len(), owner, now, lease, deadline).await?;
+        let readable = claimed.len() + taken.len();
+        if !taken.is_empty() {
+            claimed.extend(load(db, taken, now).await?);
+        }
+        if claimed.len() == readable {
+            return Ok(claimed);
         }
     }
-    Ok(taken)
 }
 
-async fn claim(db: &mut AnyConnection, owner: &str, now: Timestamp, lease: Duration, deadline: Duration) -> Result<Claim, StoreError> {
+/// A lease that was just taken.
+struct Taken {
+    lease: Lease,
+    app: Ulid,
+    attempt: u32,
+    deadline: Timestamp,
+}
+
+async fn take_leases(
+    db: &mut AnyConnection,
+    most: usize,
+    owner: &str,
+    now: Timestamp,
+    lease: Duration,
+    deadline: Duration,
+) -> Result<Vec<Taken>, StoreError> {
     let mut sql = Sql::new("UPDATE jobs SET state = 'running', attempt = attempt + 1, lease_owner = ");
     sql.bind(owner)?.push(", lease_token = lease_token + 1, lease_until = ").bind(now.after(lease).millis())?;
     sql.push(", started_at = COALESCE(started_at, ").bind(now.millis())?;
     sql.push("), deadline_at = COALESCE(deadline_at, ").bind(now.after(deadline).millis())?;
-    sql.push("), next_attempt_at = NULL, reason = NULL WHERE id = (SELECT id FROM jobs WHERE finished_at IS NULL ");
+    sql.push("), next_attempt_at = NULL, reason = NULL WHERE id IN (SELECT id FROM jobs WHERE finished_at IS NULL ");
     // A queued job has neither time, a waiting one the first, a running one the second.
     sql.push("AND COALESCE(next_attempt_at, lease_until, 0) <= ").bind(now.millis())?;
-    sql.push(" ORDER BY id LIMIT 1").push(skip_locked(db)).push(") RETURNING id, app_id, attempt, lease_token, deadline_at");
-    let row = sql.query().fetch_optional(&mut *db).await?;
-    let Some(row) = row else { return Ok(Claim::None) };
-    let row = Reader { row: &row, table: "jobs", key: "id" };
-    let lease = Lease { job: row.id("id")?, token: row.plain("lease_token")? };
-    let (app_id, deadline) = (row.id("app_id")?, row.moment("deadline_at")?);
-    insert_event(db, lease.job, &Happening::JobStarted { attempt: row.count("attempt")? }, now).await?;
-    match load(db, lease.job, app_id).await {
-        Ok((job, app)) => Ok(Claim::Taken(Box::new(Claimed { lease, job, app, deadline }))),
-        Err(error @ StoreError::Corrupt { .. }) => {
-            end(db, lease, &Ended::NeedsAttention(unreadable(&error)), now).await?;
-            Ok(Claim::Unreadable(error))
-        }
-        Err(error) => Err(error),
-    }
+    sql.push(" ORDER BY id LIMIT ").bind(most as i64)?.push(skip_locked(db));
+    sql.push(") RETURNING id, app_id, attempt, lease_token, deadline_at");
+    let read = |row: &AnyRow| {
+        let row = Reader { row, table: "jobs", key: "id" };
+        let lease = Lease { job: row.id("id")?, token: row.plain("lease_token")? };
+        Ok(Taken { lease, app: row.id("app_id")?, attempt: row.count("attempt")?, deadline: row.moment("deadline_at")? })
+    };
+    let taken = sql.query().fetch_all(db).await?;
+    let mut taken = taken.iter().map(read).collect::<Result<Vec<_>, StoreError>>()?;
+    taken.sort_by_key(|taken| taken.lease.job);
+    Ok(taken)
 }
 
-async fn load(db: &mut AnyConnection, job: Ulid, app: Ulid) -> Result<(Job, App), StoreError> {
-    let app = apps::app_by_id(db, app).await?;
-    let gone = || StoreError::Unavailable(format!("the job {job} is gone"));
-    Ok((job_by_id(db, job).await?.ok_or_else(gone)?, app))
+/// Tells that the jobs have started, and reads them and their apps. A job that cannot be read is parked.
+async fn load(db: &mut AnyConnection, taken: Vec<Taken>, now: Timestamp) -> Result<Vec<Claimed>, StoreError> {
+    let started: Vec<_> = taken.iter().map(|taken| (taken.lease.job, Happening::JobStarted { attempt: taken.attempt })).collect();
+    let mut sql = Sql::default();
+    insert_events(db, &mut sql, &started.iter().map(|(job, happening)| (*job, now, happening)).collect::<Vec<_>>())?;
+    sql.then(db, COLUMNS).push(" WHERE j.id IN (").list(taken.iter().map(|taken| taken.lease.job.to_string()))?.push(")");
+    let (jobs, apps) = (sql.run(db).await?, apps::rows_by_id(db, taken.iter().map(|taken| taken.app)).await?);
+    let (jobs, apps) = (by_id(&jobs, "jobs")?, by_id(&apps, "apps")?);
+    let mut claimed = Vec::new();
+    for Taken { lease, app, deadline, .. } in taken {
+        let gone = || StoreError::Unavailable(format!("the job {} is gone", lease.job));
+        let (job, app) = (jobs.get(&lease.job).ok_or_else(gone)?, apps.get(&app).ok_or_else(gone)?);
+        match read_job(job).and_then(|job| Ok((job, apps::read_app(app)?))) {
+            Ok((job, app)) => claimed.push(Claimed { lease, job, app, deadline }),
+            Err(error @ StoreError::Corrupt { .. }) => {
+                tracing::error!(%error, "a job is parked because its record cannot be read");
+                end(db, lease, &Ended::NeedsAttention(unreadable(&error)), now).await?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(claimed)
+}
+
+fn by_id<'r>(rows: &'r [AnyRow], table: &'static str) -> Result<HashMap<Ulid, &'r AnyRow>, StoreError> {
+    rows.iter().map(|row| Ok((Reader { row, table, key: "id" }.id("id")?, row))).collect()
 }
 
 /// A job that cannot be read must not hold up the others.
@@ -690,27 +697,36 @@ fn unreadable(error: &StoreError) -> Trouble {
     }
 }
 
-/// What a look for a job that is due found.
-enum Claim {
-    None,
-    Taken(Box<Claimed>),
-    Unreadable(StoreError),
+/// Statements that have no effect unless the lease is held: every write of a worker begins like this.
+pub(super) fn held(db: &AnyConnection, lease: Lease) -> Result<Sql, StoreError> {
+    let mut sql = Sql::new("SELECT app_id, id, task, cancel_requested FROM jobs WHERE state = 'running' AND id = ");
+    sql.bind(lease.job.to_string())?.push(" AND lease_token = ").bind(lease.token)?.push(for_update(db));
+    Ok(sql)
 }
 
-/// Fails unless the lease is held; to be called first in every write of a worker.
+/// Runs what [`held`] begins; the job's app. What ran without the lease is undone with the request that it is part of.
+pub(super) async fn run_held(db: &mut AnyConnection, lease: Lease, sql: Sql) -> Result<Ulid, StoreError> {
+    match sql.run_if_found(db).await {
+        Ok(found) => Reader { row: &found.ok_or(StoreError::LostLease)?, table: "jobs", key: "id" }.id("app_id"),
+        // Who has lost the lease may run into what its holder has written.
+        Err(error) if !is_postgres(db) => hold(db, lease).await.and(Err(error)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Fails unless the lease is held.
 pub(super) async fn hold(db: &mut AnyConnection, lease: Lease) -> Result<Ulid, StoreError> {
-    let mut sql = Sql::new("SELECT app_id, id FROM jobs WHERE state = 'running' AND id = ");
-    sql.bind(lease.job.to_string())?.push(" AND lease_token = ").bind(lease.token)?.push(for_update(db));
-    let row = sql.query().fetch_optional(db).await?;
-    let row = row.ok_or(StoreError::LostLease)?;
-    Reader { row: &row, table: "jobs", key: "id" }.id("app_id")
+    let found = held(db, lease)?.run_if_found(db).await?;
+    Reader { row: &found.ok_or(StoreError::LostLease)?, table: "jobs", key: "id" }.id("app_id")
 }
 
 async fn end(db: &mut AnyConnection, lease: Lease, ended: &Ended, now: Timestamp) -> Result<(), StoreError> {
-    let app = hold(db, lease).await?;
+    let row = held(db, lease)?.run_if_found(db).await?.ok_or(StoreError::LostLease)?;
+    let row = Reader { row: &row, table: "jobs", key: "id" };
+    let (app, task, cancel_requested) = (row.id("app_id")?, row.json::<Task>("task")?, row.plain::<i64>("cancel_requested")? == 1);
     let goes_on = matches!(ended, Ended::Waiting { .. } | Ended::Released { .. });
     // A cancel that was accepted outlives the attempt.
-    let ended = if goes_on && cancel_requested(db, lease.job).await? { Ended::Canceled } else { ended.clone() };
+    let ended = if goes_on && cancel_requested { Ended::Canceled } else { ended.clone() };
     let ended = &in_doubt_unless_settled(db, app, ended).await?;
     // The lease says that the job is running, and every end of an attempt is legal from there.
     let state = JobState::Running.on(ended.event()).map_err(|_| StoreError::LostLease)?;
@@ -721,15 +737,46 @@ async fn end(db: &mut AnyConnection, lease: Lease, ended: &Ended, now: Timestamp
         Ended::Succeeded(_) | Ended::Canceled => (None, None),
     };
     let result = if let Ended::Succeeded(result) = ended { Some(to_json(result)?) } else { None };
-    let error = if let Ended::Failed(trouble) | Ended::NeedsAttention(trouble) = ended { Some(to_json(trouble)?) } else { None };
-    let finished = (!state.is_active()).then_some(now.millis());
-    // The deadline counts the time of trying, not the time that the service is down.
-    let update = "UPDATE jobs SET state = $1, reason = $2, next_attempt_at = $3, result = $4, error = $5, finished_at = $6, lease_owner = NULL, \
-                  lease_until = NULL, deadline_at = CASE $1 WHEN 'queued' THEN NULL ELSE deadline_at END WHERE id = $7";
-    let update = sqlx::query(update).bind(state.to_string()).bind(reason).bind(at).bind(result).bind(error).bind(finished);
-    update.bind(lease.job.to_string()).execute(&mut *db).await?;
-    leave_app(db, app, lease.job, state, now).await?;
-    insert_event(db, lease.job, &ended.happening(), now).await
+    let error = if let Ended::Failed(trouble) | Ended::NeedsAttention(trouble) = ended { Some(trouble.clone()) } else { None };
+    let mut sql = Sql::new("UPDATE jobs SET lease_owner = NULL, lease_until = NULL, state = ");
+    sql.bind(state.to_string())?.push(", reason = ").bind(reason)?.push(", next_attempt_at = ").bind(at)?;
+    sql.push(", result = ").bind(result)?.push(", error = ").bind(error.as_ref().map(to_json).transpose()?)?;
+    sql.push(", finished_at = ").bind((!state.is_active()).then_some(now.millis()))?;
+    if state == JobState::Queued {
+        // The deadline counts the time of trying, not the time that the service is down.
+        sql.push(", deadline_at = NULL");
+    }
+    sql.push(" WHERE id = ").bind(lease.job.to_string())?;
+    let happening = ended.happening();
+    leave(db, sql, Left { app, job: lease.job, task, state, error, happening }, now).await
+}
+
+/// How a job leaves its app.
+struct Left {
+    app: Ulid,
+    job: Ulid,
+    task: Task,
+    state: JobState,
+    error: Option<Trouble>,
+    happening: Happening,
+}
+
+/// Runs the statement that ends a job or its attempt, and tells of it. The app is left in the state that its job
+/// ended in, and its record with what follows from what was done.
+async fn leave(db: &mut AnyConnection, mut sql: Sql, left: Left, now: Timestamp) -> Result<(), StoreError> {
+    let Left { app, job, task, state: ended, error, happening } = left;
+    if !ended.is_active() {
+        let state = AppState::left_by(task.kind(), ended).map(|state| state.to_string());
+        sql.then(db, "UPDATE apps SET version = version + 1, state = COALESCE(CAST(").bind(state)?.push(" AS TEXT), state), updated_at = ");
+        sql.bind(now.millis())?.push(" WHERE id = ").bind(app.to_string())?;
+    }
+    insert_events(db, &mut sql, &[(job, now, &happening)])?;
+    sql.run(db).await?;
+    if ended.is_active() {
+        return Ok(());
+    }
+    rotations::follow(db, &task, ended, error, now).await?;
+    if ended == JobState::Succeeded { apps::follow(db, app, &task, now).await } else { Ok(()) }
 }
 
 /// A job does not end for good while nobody knows whether its CreateAccessKey has made a key.
@@ -746,12 +793,6 @@ async fn has_open_intent(db: &mut AnyConnection, app: Ulid) -> Result<bool, Stor
     let open = sqlx::query_scalar("SELECT COUNT(*) FROM key_intents WHERE app_id = $1 AND closed_at IS NULL");
     let open: i64 = open.bind(app.to_string()).fetch_one(db).await?;
     Ok(open > 0)
-}
-
-async fn cancel_requested(db: &mut AnyConnection, job: Ulid) -> Result<bool, StoreError> {
-    let asked = sqlx::query_scalar("SELECT cancel_requested FROM jobs WHERE id = $1");
-    let asked: i64 = asked.bind(job.to_string()).fetch_one(db).await?;
-    Ok(asked == 1)
 }
 
 /// The job and its app. Until the commit nobody else changes it.
@@ -776,30 +817,31 @@ async fn cancel(db: &mut AnyConnection, id: Ulid, by: String, now: Timestamp) ->
             return Ok(Err(refusal));
         }
     }
-    audit::note(db, Of::Job(id), Some(&by), &[(now, Deed::CancelRequested)]).await?;
-    insert_event(db, id, &Happening::CancelRequested { by }, now).await?;
+    let mut sql = Sql::default();
+    audit::note(db, &mut sql, Of::Job(id), Some(&by), &[(now, Deed::CancelRequested)])?;
+    insert_events(db, &mut sql, &[(id, now, &Happening::CancelRequested { by })])?;
+    sql.run(db).await?;
     if job.state == JobState::Running {
         sqlx::query("UPDATE jobs SET cancel_requested = 1 WHERE id = $1").bind(id.to_string()).execute(&mut *db).await?;
     } else {
-        stop(db, id, job.state, state, now).await?;
+        stop(db, app, job, state, now).await?;
     }
     Ok(job_by_id(db, id).await?.ok_or(Refusal::NoJob))
 }
 
 /// Ends a job that nobody works on: canceled, or parked if a key of its may be live.
-async fn stop(db: &mut AnyConnection, id: Ulid, from: JobState, canceled: JobState, now: Timestamp) -> Result<(), StoreError> {
-    let app = sqlx::query("SELECT app_id, id FROM jobs WHERE id = $1").bind(id.to_string()).fetch_one(&mut *db).await?;
-    let app = Reader { row: &app, table: "jobs", key: "id" }.id("app_id")?;
+async fn stop(db: &mut AnyConnection, app: Ulid, job: Job, canceled: JobState, now: Timestamp) -> Result<(), StoreError> {
     let ended = in_doubt_unless_settled(db, app, Ended::Canceled).await?;
-    let (state, error) = match &ended {
-        Ended::NeedsAttention(trouble) => (from.on(JobEvent::Parked).unwrap_or(from), Some(trouble)),
+    let happening = ended.happening();
+    let (state, error) = match ended {
+        Ended::NeedsAttention(trouble) => (job.state.on(JobEvent::Parked).unwrap_or(job.state), Some(trouble)),
         _ => (canceled, None),
     };
-    let update = "UPDATE jobs SET state = $1, finished_at = $2, next_attempt_at = NULL, error = $3, reason = $4 WHERE id = $5";
-    let update = sqlx::query(update).bind(state.to_string()).bind(now.millis()).bind(error.map(to_json).transpose()?);
-    update.bind(error.map(|trouble| trouble.detail.clone())).bind(id.to_string()).execute(&mut *db).await?;
-    leave_app(db, app, id, state, now).await?;
-    insert_event(db, id, &ended.happening(), now).await
+    let mut sql = Sql::new("UPDATE jobs SET next_attempt_at = NULL, state = ");
+    sql.bind(state.to_string())?.push(", finished_at = ").bind(now.millis())?;
+    sql.push(", error = ").bind(error.as_ref().map(to_json).transpose()?)?;
+    sql.push(", reason = ").bind(error.as_ref().map(|trouble| trouble.detail.clone()))?.push(" WHERE id = ").bind(job.id.to_string())?;
+    leave(db, sql, Left { app, job: job.id, task: job.task, state, error, happening }, now).await
 }
 
 /// Why a job that is over is not the one to go on with, if a later one of its app has taken its place.
@@ -831,67 +873,21 @@ async fn retry(
     if let Some(refusal) = later_job(db, id, app).await? {
         return Ok(Err(refusal));
     }
-    let update = "UPDATE jobs SET state = $1, error = NULL, reason = NULL, finished_at = NULL, next_attempt_at = NULL, deadline_at = NULL, \
-                  cancel_requested = 0, task = $2 WHERE id = $3";
     let task = if accept_expiry { job.task.accepting_expiry() } else { job.task };
-    sqlx::query(update).bind(state.to_string()).bind(to_json(&task)?).bind(id.to_string()).execute(&mut *db).await?;
-    audit::note(db, Of::Job(id), Some(&by), &[(now, Deed::RetryRequested)]).await?;
-    insert_event(db, id, &Happening::RetryRequested { by }, now).await?;
+    let mut sql = Sql::new(
+        "UPDATE jobs SET error = NULL, reason = NULL, finished_at = NULL, next_attempt_at = NULL, deadline_at = NULL, cancel_requested = 0, state = ",
+    );
+    sql.bind(state.to_string())?.push(", task = ").bind(to_json(&task)?)?.push(" WHERE id = ").bind(id.to_string())?;
+    audit::note(db, &mut sql, Of::Job(id), Some(&by), &[(now, Deed::RetryRequested)])?;
+    insert_events(db, &mut sql, &[(id, now, &Happening::RetryRequested { by })])?;
+    sql.run(db).await?;
     Ok(job_by_id(db, id).await?.ok_or(Refusal::NoJob))
-}
-
-/// The app is left in the state that its job ended in, and its record with what follows from what was done.
-async fn leave_app(db: &mut AnyConnection, app: Ulid, job: Ulid, ended: JobState, now: Timestamp) -> Result<(), StoreError> {
-    if ended.is_active() {
-        return Ok(());
-    }
-    let row = sqlx::query("SELECT task, error, id FROM jobs WHERE id = $1").bind(job.to_string()).fetch_one(&mut *db).await?;
-    let row = Reader { row: &row, table: "jobs", key: "id" };
-    let (task, error): (Task, Option<Trouble>) = (row.json("task")?, row.json_or_null("error")?);
-    let state = AppState::left_by(task.kind(), ended).map(|state| state.to_string());
-    let update = sqlx::query("UPDATE apps SET state = COALESCE($1, state), version = version + 1, updated_at = $2 WHERE id = $3");
-    update.bind(state).bind(now.millis()).bind(app.to_string()).execute(&mut *db).await?;
-    rotations::follow(db, &task, ended, error, now).await?;
-    if ended == JobState::Succeeded { apps::follow(db, app, &task, now).await } else { Ok(()) }
-}
-
-async fn insert_event(db: &mut AnyConnection, job: Ulid, happening: &Happening, now: Timestamp) -> Result<(), StoreError> {
-    let insert = sqlx::query("INSERT INTO events (job_id, at, data) VALUES ($1, $2, $3)");
-    insert.bind(job.to_string()).bind(now.millis()).bind(to_json(happening)?).execute(&mut *db).await?;
-    let deeds: Vec<_> = Deed::of(happening).into_iter().map(|deed| (now, deed)).collect();
-    audit::note(db, Of::Job(job), None, &deeds).await
 }
 
 async fn job_by_id(db: &mut AnyConnection, id: Ulid) -> Result<Option<Job>, StoreError> {
     let mut sql = Sql::new(COLUMNS);
     sql.push(" WHERE j.id = ").bind(id.to_string())?;
-    let Some(row) = sql.query().fetch_optional(&mut *db).await? else { return Ok(None) };
-    let mut job = read_job(&row)?;
-    job.steps = steps(db, &[id]).await?.remove(&id).unwrap_or_default();
-    Ok(Some(job))
-}
-
-/// The steps of jobs, by job, in their order.
-async fn steps(db: &mut AnyConnection, jobs: &[Ulid]) -> Result<HashMap<Ulid, Vec<Step>>, StoreError> {
-    let mut steps: HashMap<Ulid, Vec<Step>> = HashMap::new();
-    if jobs.is_empty() {
-        return Ok(steps);
-    }
-    let mut sql = Sql::new("SELECT job_id, resource, state, changes, attempts, error, duration_ms FROM steps WHERE job_id IN (");
-    sql.list(jobs.iter().map(Ulid::to_string))?.push(") ORDER BY job_id, position");
-    for row in sql.query().fetch_all(db).await? {
-        let row = Reader { row: &row, table: "steps", key: "job_id" };
-        let step = Step {
-            resource: row.plain("resource")?,
-            state: row.parsed::<StepState>("state")?,
-            changes: row.json("changes")?,
-            attempts: row.count("attempts")?,
-            error: row.json_or_null("error")?,
-            duration_ms: row.plain("duration_ms")?,
-        };
-        steps.entry(row.id("job_id")?).or_default().push(step);
-    }
-    Ok(steps)
+    sql.query().fetch_optional(&mut *db).await?.map(|row| read_job(&row)).transpose()
 }
 
 fn read_job(row: &AnyRow) -> Result<Job, StoreError> {
@@ -909,7 +905,7 @@ fn read_job(row: &AnyRow) -> Result<Job, StoreError> {
         attempt: row.count("attempt")?,
         reason: row.plain("reason")?,
         next_attempt_at: row.moment_or_null("next_attempt_at")?,
-        steps: Vec::new(),
+        steps: Reader { table: "steps", ..row }.json_or_null("steps")?.unwrap_or_default(),
         result: row.json_or_null("result")?,
         error: row.json_or_null("error")?,
         requested_by: row.plain("requested_by")?,

@@ -12,6 +12,7 @@ mod apps;
 mod audit;
 mod credentials;
 mod drift;
+mod events;
 mod history;
 mod idempotency;
 mod jobs;
@@ -19,6 +20,7 @@ mod postgres;
 mod progress;
 mod rotations;
 mod rows;
+mod signals;
 mod sql;
 mod sqlite;
 mod tokens;
@@ -27,23 +29,23 @@ mod writer;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyPool};
 use tokio::sync::{broadcast, mpsc};
-use ulid::Ulid;
 
 use crate::clock::Clock;
 use crate::shutdown::Tasks;
 
-pub use apps::AppFilter;
+pub use apps::{AppFilter, Recorded};
 pub use audit::{AuditCursor, AuditFilter};
 pub use credentials::{ClaimAnswer, CredentialRow, NewCredential, REPEATABLE, UNCLAIMED};
 pub use history::backup;
 pub use idempotency::{Answer, IDEMPOTENCY_AGE, IdempotencyKey, fingerprint};
-pub use jobs::{Accepted, AppChange, Ask, Claimed, Ended, JobFilter, Lease, NewApp, Refusal, StepRecord};
+pub use jobs::{Accepted, AppChange, Ask, CLAIMED_TOGETHER, Claimed, Ended, JobFilter, Lease, NewApp, Refusal, StepRecord};
 use progress::Progress;
 pub use rotations::{DueRotation, RotationChange};
+pub use signals::Signal;
+use signals::Signals;
 use sqlite::DatabaseFile;
 pub use tokens::TokenRow;
 use writer::Writer;
@@ -83,29 +85,13 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// Something that was committed, for those who wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Signal {
-    /// A job can be claimed.
-    Queued,
-    /// A job's events grew.
-    Progress(Ulid),
-    /// Somebody asked to end a job.
-    CancelAsked(Ulid),
-    /// A secret was sealed.
-    Sealed,
-    /// A sealed secret was destroyed.
-    Destroyed,
-}
-
 /// The database.
 #[derive(Clone)]
 pub struct Store {
     pool: AnyPool,
     writer: Writer,
     progress: Progress,
-    signals: broadcast::Sender<Signal>,
+    signals: Signals,
     clock: Clock,
     kind: Kind,
 }
@@ -126,7 +112,7 @@ impl Store {
     /// When the URL is not known, another process has the file, or the database does not answer.
     pub async fn open(url: &str, clock: Clock, tasks: &Tasks) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
-        let (signals, _) = broadcast::channel(4096);
+        let signals = Signals::default();
         let (pool, writer, kind) = match url.split(':').next() {
             Some("sqlite") => {
                 let (pool, writer, file) = sqlite::open(url, tasks).await?;
@@ -142,9 +128,14 @@ impl Store {
         Ok(Self { pool, writer, progress: Progress::default(), signals, clock, kind })
     }
 
-    /// Hears of commits from now on: of this process at once, of other replicas as they tell.
+    /// Hears of commits from now on, but for jobs' progress: of this process at once, of other replicas as they tell.
     pub fn signals(&self) -> broadcast::Receiver<Signal> {
-        self.signals.subscribe()
+        self.signals.rest()
+    }
+
+    /// Hears of jobs' progress from now on.
+    pub fn progress_signals(&self) -> broadcast::Receiver<Signal> {
+        self.signals.progress()
     }
 
     /// Whether the database answers and takes writes.
@@ -170,8 +161,7 @@ impl Store {
     }
 
     fn signal(&self, signal: Signal) {
-        // Nobody listening is fine.
-        let _ = self.signals.send(signal);
+        self.signals.send(signal);
         if let Kind::Postgres(replicas) = &self.kind {
             let _ = replicas.send(signal);
         }

@@ -15,12 +15,13 @@ use serde::{Deserialize, Serialize};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{AnyPool, ConnectOptions as _, Connection as _, Executor as _, PgPool};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use ulid::Ulid;
 
-use super::writer::{Request, Writer};
-use super::{Signal, StoreError};
+use super::StoreError;
+use super::signals::{Signal, Signals};
+use super::writer::{Request, Waiting, Writer};
 use crate::clock::{Clock, Timestamp};
 use crate::shutdown::Tasks;
 
@@ -68,12 +69,18 @@ fn pool(connections: u32) -> AnyPoolOptions {
     pool.after_connect(|connection, _| Box::pin(async move { connection.execute(SETTINGS).await.map(drop) }))
 }
 
-async fn run(pool: AnyPool, mut waiting: mpsc::UnboundedReceiver<Request>) {
-    while let Some(request) = waiting.recv().await {
-        match timeout(PATIENCE, commit(&pool, request)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "the database did not commit"),
-            Err(_) => tracing::error!("the database did not commit in time"),
+async fn run(pool: AnyPool, mut waiting: Waiting) {
+    loop {
+        let requests = waiting.take(1).await;
+        if requests.is_empty() {
+            return;
+        }
+        for request in requests {
+            match timeout(PATIENCE, commit(&pool, request)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "the database did not commit"),
+                Err(_) => tracing::error!("the database did not commit in time"),
+            }
         }
     }
 }
@@ -91,7 +98,7 @@ async fn commit(pool: &AnyPool, request: Request) -> Result<(), StoreError> {
 /// Tells the other replicas what was committed here, and hears what was committed there.
 pub async fn connect_replicas(
     url: &str,
-    signals: &broadcast::Sender<Signal>,
+    signals: &Signals,
     clock: &Clock,
     tasks: &Tasks,
 ) -> Result<mpsc::UnboundedSender<Signal>, StoreError> {
@@ -124,7 +131,7 @@ async fn notify(pool: PgPool, me: Ulid, mut told: mpsc::UnboundedReceiver<Signal
     }
 }
 
-async fn listen(pool: &PgPool, me: Ulid, signals: &broadcast::Sender<Signal>) {
+async fn listen(pool: &PgPool, me: Ulid, signals: &Signals) {
     loop {
         if let Err(error) = hear(pool, me, signals).await {
             tracing::warn!(%error, "the other replicas are not heard; trying again");
@@ -133,7 +140,7 @@ async fn listen(pool: &PgPool, me: Ulid, signals: &broadcast::Sender<Signal>) {
     }
 }
 
-async fn hear(pool: &PgPool, me: Ulid, signals: &broadcast::Sender<Signal>) -> Result<(), sqlx::Error> {
+async fn hear(pool: &PgPool, me: Ulid, signals: &Signals) -> Result<(), sqlx::Error> {
     let mut listener = PgListener::connect_with(pool).await?;
     listener.listen(CHANNEL).await?;
     loop {
@@ -141,8 +148,7 @@ async fn hear(pool: &PgPool, me: Ulid, signals: &broadcast::Sender<Signal>) -> R
         let Ok(notice) = serde_json::from_str::<Notice>(notice.payload()) else { continue };
         if notice.from != me {
             for signal in notice.signals {
-                // Nobody listening is fine.
-                let _ = signals.send(signal);
+                signals.send(signal);
             }
         }
     }

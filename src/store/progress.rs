@@ -1,7 +1,7 @@
 //! Progress of jobs, written behind: what is told of a job while a write of it waits for its turn goes along.
 //!
 //! Invariants:
-//! - What is told of a job is written in the order it was told in, before what is asked of the writer later.
+//! - What is told of a job is written in the order it was told in, and before its end.
 //! - Each event is kept; of the states of a step that go together, the last.
 //! - What a write did not get to disk goes along with the attempt's next write, or with its end.
 //! - Nothing is written once the lease is lost.
@@ -9,18 +9,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use serde::Serialize;
 use sqlx::AnyConnection;
 use ulid::Ulid;
 
-use super::audit::{self, Of};
-use super::jobs::{Lease, StepRecord, hold};
+use super::events::insert_events;
+use super::jobs::{Lease, StepRecord, held, run_held};
 use super::rows::to_json;
 use super::sql::Sql;
 use super::{Signal, Store, StoreError};
 use crate::clock::Timestamp;
-use crate::domain::audit::Deed;
 use crate::domain::event::Happening;
-use crate::domain::job::Step;
+use crate::domain::job::{StepState, Trouble};
 
 /// What was told of attempts and is not written yet.
 #[derive(Clone, Default)]
@@ -34,6 +34,8 @@ pub(super) struct Progress {
 struct Batch {
     /// Held by the write. When it is gone without having taken the batch, the writer has dropped it.
     write: Weak<()>,
+    /// Seen by the write. When it is gone, another has taken the batch.
+    _wanted: Arc<()>,
     told: Vec<Told>,
 }
 
@@ -46,16 +48,17 @@ pub(super) struct Told {
 
 impl Progress {
     /// Adds to the batch that waits for the writer; answers a new batch's write, to be queued, if none waits.
-    fn add(&self, lease: Lease, told: Told) -> Option<Arc<()>> {
+    fn add(&self, lease: Lease, told: Told) -> Option<(Arc<()>, Weak<()>)> {
         let mut batches = self.batches();
         batches.retain(|_, batch| batch.write.strong_count() > 0);
         if let Some(batch) = batches.get_mut(&lease) {
             batch.told.push(told);
             return None;
         }
-        let write = Arc::new(());
-        batches.insert(lease, Batch { write: Arc::downgrade(&write), told: vec![told] });
-        Some(write)
+        let (write, wanted) = (Arc::new(()), Arc::new(()));
+        let queued = (write.clone(), Arc::downgrade(&wanted));
+        batches.insert(lease, Batch { write: Arc::downgrade(&write), _wanted: wanted, told: vec![told] });
+        Some(queued)
     }
 
     fn take(&self, lease: Lease) -> Vec<Told> {
@@ -70,11 +73,11 @@ impl Progress {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The way to disk of what a write takes along: a batch of its own, or only what was lost before.
-    pub(super) fn carry(&self, lease: Lease, batch: bool) -> (Load, Carried) {
+    /// The way to disk of what a write takes along.
+    pub(super) fn carry(&self, lease: Lease) -> (Load, Carried) {
         let told = Arc::default();
-        let carried = Carried { progress: self.clone(), lease, batch, told: Arc::clone(&told) };
-        (Load { progress: self.clone(), lease, batch, told }, carried)
+        let carried = Carried { progress: self.clone(), lease, told: Arc::clone(&told) };
+        (Load { progress: self.clone(), lease, told }, carried)
     }
 }
 
@@ -82,7 +85,6 @@ impl Progress {
 pub(super) struct Load {
     progress: Progress,
     lease: Lease,
-    batch: bool,
     told: Arc<Mutex<Option<Vec<Told>>>>,
 }
 
@@ -90,9 +92,7 @@ impl Load {
     /// What was lost before, then what waits.
     pub(super) fn take(self) -> Vec<Told> {
         let mut told = self.progress.lost().remove(&self.lease).unwrap_or_default();
-        if self.batch {
-            told.extend(self.progress.take(self.lease));
-        }
+        told.extend(self.progress.take(self.lease));
         *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(told.clone());
         told
     }
@@ -102,7 +102,6 @@ impl Load {
 pub(super) struct Carried {
     progress: Progress,
     lease: Lease,
-    batch: bool,
     told: Arc<Mutex<Option<Vec<Told>>>>,
 }
 
@@ -116,12 +115,8 @@ impl Carried {
 impl Drop for Carried {
     fn drop(&mut self) {
         let taken = self.told.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let told = match taken {
-            Some(told) => told,
-            // The write did not even begin.
-            None if self.batch => self.progress.take(self.lease),
-            None => Vec::new(),
-        };
+        // Or the write did not even begin.
+        let told = taken.unwrap_or_else(|| self.progress.take(self.lease));
         if !told.is_empty() {
             self.progress.lost().entry(self.lease).or_default().extend(told);
         }
@@ -132,10 +127,11 @@ impl Store {
     /// Records what happened to a step, without waiting for the commit. Nothing is recorded once the lease is lost.
     pub fn record(&self, lease: Lease, step: Option<StepRecord>, happening: Happening) {
         let told = Told { at: self.clock.now(), step, happening };
-        let Some(write) = self.progress.add(lease, told) else { return };
-        let ((load, carried), store) = (self.progress.carry(lease, true), self.clone());
+        let Some((write, wanted)) = self.progress.add(lease, told) else { return };
+        let ((load, carried), store) = (self.progress.carry(lease), self.clone());
         self.writer.write_behind(
             lease.job,
+            wanted,
             move |db| {
                 Box::pin(async move {
                     let told = load.take();
@@ -155,13 +151,29 @@ impl Store {
     }
 }
 
-/// What the last of a step's records says; what one of them has made stays made.
+/// A resource as the last of its records says; what one of them has made stays made.
+#[derive(Serialize)]
 struct Latest<'t> {
-    step: &'t Step,
+    resource: &'t str,
     arn: Option<&'t str>,
-    made: bool,
+    made: i64,
+    state: StepState,
+    error: Option<&'t Trouble>,
+    at: i64,
+    #[serde(skip)]
     gone: bool,
-    at: Timestamp,
+}
+
+impl Latest<'_> {
+    fn of_each(told: &[Told]) -> Vec<Latest<'_>> {
+        let mut latest: BTreeMap<&str, Latest<'_>> = BTreeMap::new();
+        for (at, StepRecord { step, arn, made, gone, .. }) in told.iter().filter_map(|told| Some((told.at.millis(), told.step.as_ref()?))) {
+            let made = i64::from(*made || latest.get(step.resource.as_str()).is_some_and(|earlier| earlier.made == 1));
+            let (state, error, arn, gone) = (step.state, step.error.as_ref(), arn.as_deref(), *gone);
+            latest.insert(&step.resource, Latest { resource: &step.resource, arn, made, state, error, at, gone });
+        }
+        latest.into_values().collect()
+    }
 }
 
 /// Writes what was told; nothing, if nothing was.
@@ -169,70 +181,31 @@ pub(super) async fn insert(db: &mut AnyConnection, lease: Lease, told: Vec<Told>
     if told.is_empty() {
         return Ok(());
     }
-    let app = hold(db, lease).await?;
-    let mut steps: BTreeMap<&str, Latest<'_>> = BTreeMap::new();
-    for told in &told {
-        if let Some(StepRecord { step, arn, made, gone }) = &told.step {
-            let made = *made || steps.get(step.resource.as_str()).is_some_and(|earlier| earlier.made);
-            steps.insert(&step.resource, Latest { step, arn: arn.as_deref(), made, gone: *gone, at: told.at });
+    let mut sql = held(db, lease)?;
+    if let Some(StepRecord { steps, .. }) = told.iter().rev().find_map(|told| told.step.as_ref()) {
+        sql.then(db, "UPDATE steps SET steps = ").bind(to_json(steps)?)?.push(" WHERE job_id = ").bind(lease.job.to_string())?;
+        let (gone, there): (Vec<_>, Vec<_>) = Latest::of_each(&told).into_iter().partition(|latest| latest.gone);
+        upsert_resources(db, &mut sql, lease.job, &there)?;
+        if !gone.is_empty() {
+            sql.then(db, "DELETE FROM resources WHERE app_id = (SELECT app_id FROM jobs WHERE id = ").bind(lease.job.to_string())?;
+            sql.push(") AND resource IN (").list(gone.iter().map(|latest| latest.resource))?.push(")");
         }
     }
-    for latest in steps.values() {
-        update_step(db, lease.job, latest.step).await?;
-    }
-    let (gone, there): (Vec<_>, Vec<_>) = steps.into_values().partition(|latest| latest.gone);
-    if !there.is_empty() {
-        upsert_resources(db, app, lease.job, there.into_iter()).await?;
-    }
-    if !gone.is_empty() {
-        let mut sql = Sql::new("DELETE FROM resources WHERE app_id = ");
-        sql.bind(app.to_string())?.push(" AND resource IN (").list(gone.iter().map(|latest| &latest.step.resource))?.push(")");
-        sql.query().execute(&mut *db).await?;
-    }
-    insert_events(db, lease.job, &told).await?;
-    let deeds: Vec<_> = told.iter().flat_map(|told| Deed::of(&told.happening).into_iter().map(|deed| (told.at, deed))).collect();
-    audit::note(db, Of::Job(lease.job), None, &deeds).await
+    insert_events(db, &mut sql, &told.iter().map(|told| (lease.job, told.at, &told.happening)).collect::<Vec<_>>())?;
+    run_held(db, lease, sql).await.map(drop)
 }
 
-async fn update_step(db: &mut AnyConnection, job: Ulid, step: &Step) -> Result<(), StoreError> {
-    let update =
-        "UPDATE steps SET state = $1, changes = $2, attempts = $3, error = $4, duration_ms = $5 WHERE job_id = $6 AND resource = $7";
-    let error = step.error.as_ref().map(to_json).transpose()?;
-    let update = sqlx::query(update).bind(step.state.to_string()).bind(to_json(&step.changes)?).bind(i64::from(step.attempts));
-    let update = update.bind(error).bind(step.duration_ms).bind(job.to_string()).bind(&step.resource);
-    update.execute(db).await?;
-    Ok(())
-}
-
-async fn upsert_resources<'t>(
-    db: &mut AnyConnection,
-    app: Ulid,
-    job: Ulid,
-    latest: impl Iterator<Item = Latest<'t>>,
-) -> Result<(), StoreError> {
-    let mut sql = Sql::new("INSERT INTO resources (app_id, resource, arn, made, state, error, job_id, updated_at) VALUES ");
-    for (position, Latest { step, arn, made, at, .. }) in latest.enumerate() {
-        let error = step.error.as_ref().map(to_json).transpose()?;
-        sql.push(if position == 0 { "(" } else { ", (" }).bind(app.to_string())?;
-        sql.push(", ").bind(&step.resource)?.push(", ").bind(arn)?.push(", ").bind(i64::from(made))?;
-        sql.push(", ").bind(step.state.to_string())?.push(", ").bind(error)?;
-        sql.push(", ").bind(job.to_string())?.push(", ").bind(at.millis())?.push(")");
-    }
-    sql.push(
+fn upsert_resources(db: &AnyConnection, sql: &mut Sql, job: Ulid, latest: &[Latest<'_>]) -> Result<(), StoreError> {
+    sql.then(
+        db,
+        "INSERT INTO resources (app_id, resource, arn, made, state, error, job_id, updated_at) \
+         SELECT j.app_id, item.value ->> 'resource', item.value ->> 'arn', CAST(item.value ->> 'made' AS BIGINT), item.value ->> 'state', \
+         item.value ->> 'error', j.id, CAST(item.value ->> 'at' AS BIGINT) FROM jobs j, ",
+    );
+    sql.rows(db, &latest)?.push(" WHERE j.id = ").bind(job.to_string())?.push(
         " ON CONFLICT (app_id, resource) DO UPDATE SET arn = excluded.arn, \
          made = CASE WHEN excluded.made > resources.made THEN excluded.made ELSE resources.made END, state = excluded.state, \
          error = excluded.error, job_id = excluded.job_id, updated_at = excluded.updated_at",
     );
-    sql.query().execute(db).await?;
-    Ok(())
-}
-
-async fn insert_events(db: &mut AnyConnection, job: Ulid, told: &[Told]) -> Result<(), StoreError> {
-    let mut sql = Sql::new("INSERT INTO events (job_id, at, data) VALUES ");
-    for (position, told) in told.iter().enumerate() {
-        sql.push(if position == 0 { "(" } else { ", (" }).bind(job.to_string())?;
-        sql.push(", ").bind(told.at.millis())?.push(", ").bind(to_json(&told.happening)?)?.push(")");
-    }
-    sql.query().execute(db).await?;
     Ok(())
 }

@@ -1,23 +1,76 @@
 //! SQL that both databases take: `$1` placeholders, and the few words that only one of them knows.
 //!
-//! Invariant: values are bound, never written into the text.
+//! Invariants:
+//! - Values are bound, never written into the text.
+//! - Statements that follow one another go to SQLite in one text: each way to its thread and back costs more than
+//!   most statements do.
 
+use serde::Serialize;
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::{Query, QueryScalar};
 use sqlx::{Any, AnyConnection, Arguments as _, AssertSqlSafe, Encode, FromRow, Type};
 
 use super::StoreError;
+use super::rows::to_json;
 
-/// A statement that is put together from parts.
+/// A statement that is put together from parts, or several that run one after another.
+#[derive(Default)]
 pub struct Sql {
     text: String,
     arguments: AnyArguments,
+    /// What runs before, where each statement goes alone.
+    before: Vec<(String, AnyArguments)>,
 }
 
 impl Sql {
     /// Begins with a text.
     pub fn new(text: &str) -> Self {
-        Self { text: text.to_owned(), arguments: AnyArguments::default() }
+        Self { text: text.to_owned(), ..Self::default() }
+    }
+
+    /// Goes on with another statement, to be run after this one. PostgreSQL binds values to single statements only.
+    pub fn then(&mut self, db: &AnyConnection, text: &str) -> &mut Self {
+        if !self.text.is_empty() {
+            if is_postgres(db) {
+                self.before.push((std::mem::take(&mut self.text), std::mem::take(&mut self.arguments)));
+            } else {
+                self.push("; ");
+            }
+        }
+        self.push(text)
+    }
+
+    /// Runs all statements; the rows of all of them.
+    pub async fn run(self, db: &mut AnyConnection) -> Result<Vec<AnyRow>, StoreError> {
+        let mut rows = Vec::new();
+        for (text, arguments) in self.before.into_iter().chain([(self.text, self.arguments)]) {
+            rows.extend(sqlx::query_with(AssertSqlSafe(text), arguments).fetch_all(&mut *db).await?);
+        }
+        Ok(rows)
+    }
+
+    /// Runs all statements if the first of them finds a row: that row, which is the only one.
+    pub async fn run_if_found(self, db: &mut AnyConnection) -> Result<Option<AnyRow>, StoreError> {
+        let mut found = None;
+        for (text, arguments) in self.before.into_iter().chain([(self.text, self.arguments)]) {
+            let rows = sqlx::query_with(AssertSqlSafe(text), arguments).fetch_all(&mut *db).await?;
+            found = found.or(rows.into_iter().next());
+            if found.is_none() {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Goes on with the elements of a list, as a table `item` of JSON values with their positions as `key`: one text
+    /// serves lists of any length.
+    pub fn rows(&mut self, db: &AnyConnection, list: &impl Serialize) -> Result<&mut Self, StoreError> {
+        let list = to_json(list)?;
+        Ok(if is_postgres(db) {
+            self.push("json_array_elements(CAST(").bind(list)?.push(" AS json)) WITH ORDINALITY AS item (value, key)")
+        } else {
+            self.push("json_each(").bind(list)?.push(") AS item")
+        })
     }
 
     /// Goes on with a text.
@@ -41,7 +94,7 @@ impl Sql {
         Ok(self)
     }
 
-    /// The statement, to be run for its one column.
+    /// The one statement, to be run for its one column.
     pub fn scalars<T>(self) -> QueryScalar<'static, Any, T, AnyArguments>
     where
         (T,): for<'r> FromRow<'r, AnyRow>,
@@ -49,7 +102,7 @@ impl Sql {
         sqlx::query_scalar_with(AssertSqlSafe(self.text), self.arguments)
     }
 
-    /// The statement, to be run.
+    /// The one statement, to be run.
     pub fn query(self) -> Query<'static, Any, AnyArguments> {
         sqlx::query_with(AssertSqlSafe(self.text), self.arguments)
     }

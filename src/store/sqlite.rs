@@ -16,13 +16,12 @@ use std::time::Duration;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Executor as _};
-use tokio::sync::mpsc;
 
 use super::StoreError;
-use super::writer::{Reply, Request, Writer};
+use super::writer::{Reply, Request, Waiting, Writer};
 use crate::shutdown::Tasks;
 
-/// Requests that are committed together at most.
+/// Requests that are committed together at most, but for those that were held back.
 const BATCH: usize = 128;
 /// Connections that read.
 const READERS: u32 = 4;
@@ -121,11 +120,13 @@ pub fn new_private(path: &Path) -> Result<File, StoreError> {
     opened.map_err(|error| StoreError::Unavailable(format!("{}: {error}", path.display())))
 }
 
-async fn run(mut connection: AnyConnection, file: Arc<DatabaseFile>, mut waiting: mpsc::UnboundedReceiver<Request>) {
-    let mut batch = Vec::with_capacity(BATCH);
-    while waiting.recv_many(&mut batch, BATCH).await > 0 {
-        let alone = batch.len() == 1;
-        let (replies, committed) = commit(&mut connection, &file, batch.drain(..), alone).await;
+async fn run(mut connection: AnyConnection, file: Arc<DatabaseFile>, mut waiting: Waiting) {
+    loop {
+        let batch = waiting.take(BATCH).await;
+        if batch.is_empty() {
+            return;
+        }
+        let (replies, committed) = commit(&mut connection, &file, batch).await;
         if let Err(error) = &committed {
             tracing::error!(%error, "the database did not commit");
         }
@@ -135,72 +136,34 @@ async fn run(mut connection: AnyConnection, file: Arc<DatabaseFile>, mut waiting
     }
 }
 
-/// What became of one request of a batch.
-enum Kept {
-    /// It is part of the transaction.
-    Yes(Reply),
-    /// It failed, and is undone.
-    No(Reply),
-    /// The database has rolled the whole transaction back: nothing of the batch is left.
-    TransactionGone(Reply),
-}
-
-/// Runs a batch in one transaction. Requests that did not run are dropped, which tells their requesters.
-async fn commit(
-    connection: &mut AnyConnection,
-    file: &DatabaseFile,
-    batch: impl Iterator<Item = Request>,
-    alone: bool,
-) -> (Vec<Reply>, Result<(), StoreError>) {
+/// Runs a batch in one transaction, each request in a savepoint of its own unless it is alone. Requests that did not
+/// run are dropped, which tells their requesters.
+async fn commit(connection: &mut AnyConnection, file: &DatabaseFile, batch: Vec<Request>) -> (Vec<Reply>, Result<(), StoreError>) {
     let mut replies = Vec::new();
     if let Err(error) = file.check() {
         return (replies, Err(error));
     }
-    if let Err(error) = connection.execute("BEGIN IMMEDIATE").await {
-        // A transaction that an earlier failure left open would refuse every later one.
-        let _ = connection.execute("ROLLBACK").await;
-        return (replies, Err(error.into()));
-    }
-    let mut end = "COMMIT";
+    let alone = batch.len() == 1;
+    let (mut next, mut end) = (if alone { "BEGIN IMMEDIATE" } else { "BEGIN IMMEDIATE; SAVEPOINT request" }, "COMMIT");
     for request in batch {
-        match in_savepoint(connection, request, alone).await {
-            Kept::Yes(reply) => replies.push(reply),
-            Kept::No(reply) => {
-                replies.push(reply);
-                if alone {
-                    end = "ROLLBACK";
-                }
-            }
-            Kept::TransactionGone(reply) => {
-                replies.push(reply);
-                let _ = connection.execute("ROLLBACK").await;
-                return (replies, Err(StoreError::Unavailable("the transaction was rolled back".into())));
-            }
+        // It fails, too, when SQLite has rolled the whole transaction back, as it does when the disk is full.
+        if let Err(error) = sqlx::query(next).execute(&mut *connection).await {
+            // A transaction that a failure left open would refuse every later one.
+            let _ = connection.execute("ROLLBACK").await;
+            return (replies, Err(error.into()));
         }
+        let (worked, reply) = request(connection).await;
+        replies.push(reply);
+        (next, end) = match (alone, worked) {
+            (true, true) => ("", "COMMIT"),
+            (true, false) => ("", "ROLLBACK"),
+            (false, true) => ("RELEASE request; SAVEPOINT request", "RELEASE request; COMMIT"),
+            (false, false) => ("ROLLBACK TO request; RELEASE request; SAVEPOINT request", "ROLLBACK TO request; RELEASE request; COMMIT"),
+        };
     }
-    let ended = connection.execute(end).await;
+    let ended = sqlx::query(end).execute(&mut *connection).await;
     if ended.is_err() {
         let _ = connection.execute("ROLLBACK").await;
     }
     (replies, ended.map_err(StoreError::from).and_then(|_| file.check()))
-}
-
-/// Runs one request; in a savepoint of its own unless it is alone in the transaction.
-async fn in_savepoint(connection: &mut AnyConnection, request: Request, alone: bool) -> Kept {
-    if alone {
-        let (worked, reply) = request(connection).await;
-        return if worked { Kept::Yes(reply) } else { Kept::No(reply) };
-    }
-    if let Err(error) = connection.execute("SAVEPOINT request").await {
-        drop(request);
-        return Kept::TransactionGone(Box::new(move |_| tracing::error!(%error, "a savepoint could not be set")));
-    }
-    let (worked, reply) = request(connection).await;
-    let end = if worked { "RELEASE request" } else { "ROLLBACK TO request; RELEASE request" };
-    // Without its savepoint the transaction is gone too: SQLite rolls all of it back when the disk is full.
-    match (connection.execute(end).await, worked) {
-        (Ok(_), true) => Kept::Yes(reply),
-        (Ok(_), false) => Kept::No(reply),
-        (Err(_), _) => Kept::TransactionGone(reply),
-    }
 }

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use super::audit::{self, Of};
 use super::rows::Reader;
+use super::sql::Sql;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::domain::audit::Deed;
@@ -39,17 +40,12 @@ impl Store {
         self.writer
             .write(move |db| {
                 Box::pin(async move {
-                    sqlx::query("INSERT INTO tokens (id, name, role, hash, created_by, created_at) VALUES ($1, $2, $3, $4, $5, $6)")
-                        .bind(row.id.to_string())
-                        .bind(&row.name)
-                        .bind(row.role.to_string())
-                        .bind(hash)
-                        .bind(&row.created_by)
-                        .bind(row.created_at.millis())
-                        .execute(&mut *db)
-                        .await?;
+                    let mut sql = Sql::new("INSERT INTO tokens (id, name, role, hash, created_by, created_at) VALUES (");
+                    sql.list([row.id.to_string(), row.name.clone(), row.role.to_string(), hash, row.created_by.clone()])?;
+                    sql.push(", ").bind(row.created_at.millis())?.push(")");
                     let deed = Deed::TokenCreated { token_id: row.id, name: row.name, role: row.role };
-                    audit::note(db, Of::Service, Some(&row.created_by), &[(row.created_at, deed)]).await
+                    audit::note(db, &mut sql, Of::Service, Some(&row.created_by), &[(row.created_at, deed)])?;
+                    sql.run(db).await.map(drop)
                 })
             })
             .await?;
@@ -104,8 +100,9 @@ impl Store {
                     let Some(row) = delete.fetch_optional(&mut *db).await? else { return Ok(false) };
                     let row = Reader { row: &row, table: "tokens", key: "id" };
                     let deed = Deed::TokenRevoked { token_id: id, name: row.plain("name")?, role: row.parsed("role")? };
-                    audit::note(db, Of::Service, Some(&by), &[(now, deed)]).await?;
-                    Ok(true)
+                    let mut sql = Sql::default();
+                    audit::note(db, &mut sql, Of::Service, Some(&by), &[(now, deed)])?;
+                    sql.run(db).await.map(|_| true)
                 })
             })
             .await

@@ -25,7 +25,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use crate::domain::spec::default_account;
 use crate::service::Service;
-use crate::store::{Claimed, Signal, StoreError};
+use crate::store::{CLAIMED_TOGETHER, Claimed, Signal, StoreError};
 
 pub use drift::{look, looking};
 pub use ledger::RecordsOnly;
@@ -57,17 +57,21 @@ async fn dispatch(service: Arc<Service>) {
         let Ok(permit) = permit else { break };
         let mut signals = service.store.signals();
         let mut free = vec![(permit, service.store.signals())];
-        while let Ok(permit) = permits.clone().try_acquire_owned() {
+        while free.len() < CLAIMED_TOGETHER
+            && let Ok(permit) = permits.clone().try_acquire_owned()
+        {
             free.push((permit, service.store.signals()));
         }
         match claim(&service, free.len(), &owner).await {
-            Ok(claimed) if !claimed.is_empty() => {
+            Ok(claimed) => {
+                let all_are_busy = claimed.len() == free.len();
                 for (claimed, (permit, signals)) in claimed.into_iter().zip(free) {
                     let worker = service.clone();
                     service.tasks.spawn(async move { run::run(&worker, claimed, signals, permit).await });
                 }
-            }
-            Ok(_) => {
+                if all_are_busy {
+                    continue;
+                }
                 let wait = until_due(&service).await;
                 tokio::select! {
                     () = queued(&mut signals) => {}

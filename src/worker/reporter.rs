@@ -16,7 +16,7 @@ use crate::store::{Claimed, Lease, StepRecord, Store};
 pub struct Reporter {
     store: Store,
     lease: Lease,
-    steps: Mutex<HashMap<String, Step>>,
+    steps: Mutex<Vec<Step>>,
     arns: HashMap<String, String>,
     made: Arc<Made>,
     canceled: AtomicBool,
@@ -26,12 +26,11 @@ pub struct Reporter {
 impl Reporter {
     /// The reporter of a claimed job, which goes on from the steps as they were left.
     pub fn new(service: &Service, claimed: &Claimed, nodes: &[Box<dyn Node>], conventions: &Conventions, made: Arc<Made>) -> Self {
-        let steps = claimed.job.steps.iter().map(|step| (step.resource.clone(), step.clone())).collect();
         let arns = nodes.iter().filter_map(|node| Some((node.id(), node.arn(conventions)?))).collect();
         Self {
             store: service.store.clone(),
             lease: claimed.lease,
-            steps: Mutex::new(steps),
+            steps: Mutex::new(claimed.job.steps.clone()),
             arns,
             made,
             canceled: AtomicBool::new(false),
@@ -62,48 +61,55 @@ impl Reporter {
     fn arn(&self, resource: &str) -> Option<String> {
         self.made.arn(resource).or_else(|| self.arns.get(resource).cloned())
     }
+}
 
-    /// The step as it is after what happened; `None` if it concerns no step's record.
-    fn step_after(&self, happening: &Happening) -> Option<Step> {
-        let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut change = |resource: &str, change: &dyn Fn(&mut Step)| {
-            let step = steps.entry(resource.to_owned()).or_insert_with(|| Step::pending(resource));
-            change(step);
-            Some(step.clone())
-        };
-        match happening {
-            Happening::StepStarted { resource } => change(resource, &|step| {
-                step.state = StepState::Running;
-                step.attempts += 1;
+/// Changes the steps as what happened says; the place of the one that it changed, if it concerns one.
+fn follow(steps: &mut Vec<Step>, happening: &Happening) -> Option<usize> {
+    let mut change = |resource: &str, change: &dyn Fn(&mut Step)| {
+        let position = steps.iter().position(|step| step.resource == resource).unwrap_or_else(|| {
+            steps.push(Step::pending(resource));
+            steps.len() - 1
+        });
+        change(&mut steps[position]);
+        Some(position)
+    };
+    match happening {
+        Happening::StepStarted { resource } => change(resource, &|step| {
+            step.state = StepState::Running;
+            step.attempts += 1;
+            step.error = None;
+        }),
+        Happening::ChangeApplied { resource, change: text, .. } => change(resource, &|step| step.changes.push(text.clone())),
+        Happening::StepWaiting { resource, .. } => change(resource, &|step| step.state = StepState::Waiting),
+        Happening::StepDone { resource, duration_ms, .. } | Happening::StepGone { resource, duration_ms, .. } => {
+            change(resource, &|step| {
+                step.state = StepState::Done;
                 step.error = None;
-            }),
-            Happening::ChangeApplied { resource, change: text, .. } => change(resource, &|step| step.changes.push(text.clone())),
-            Happening::StepWaiting { resource, .. } => change(resource, &|step| step.state = StepState::Waiting),
-            Happening::StepDone { resource, duration_ms, .. } | Happening::StepGone { resource, duration_ms, .. } => {
-                change(resource, &|step| {
-                    step.state = StepState::Done;
-                    step.error = None;
-                    step.duration_ms = Some(*duration_ms);
-                })
-            }
-            Happening::StepFailed { resource, error } => change(resource, &|step| {
-                step.state = StepState::Failed;
-                step.error = Some(error.clone());
-            }),
-            Happening::StepSkipped { resource, .. } => change(resource, &|step| step.state = StepState::Skipped),
-            _ => None,
+                step.duration_ms = Some(*duration_ms);
+            })
         }
+        Happening::StepFailed { resource, error } => change(resource, &|step| {
+            step.state = StepState::Failed;
+            step.error = Some(error.clone());
+        }),
+        Happening::StepSkipped { resource, .. } => change(resource, &|step| step.state = StepState::Skipped),
+        _ => None,
     }
 }
 
 impl Report for Reporter {
     fn tell(&self, happening: Happening) {
-        let gone = matches!(happening, Happening::StepGone { .. });
-        let record = self.step_after(&happening).map(|step| StepRecord {
-            gone,
-            arn: self.arn(&step.resource),
-            made: self.made.is_ours(&step.resource),
-            step,
+        // Held until it is recorded: of two records the later one has the later steps.
+        let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+        let record = follow(&mut steps, &happening).map(|position| {
+            let step = steps[position].clone();
+            StepRecord {
+                arn: self.arn(&step.resource),
+                made: self.made.is_ours(&step.resource),
+                gone: matches!(happening, Happening::StepGone { .. }),
+                step,
+                steps: steps.clone(),
+            }
         });
         self.store.record(self.lease, record, happening);
     }

@@ -63,9 +63,8 @@ async fn attempt(service: &Arc<Service>, claimed: Claimed, signals: Receiver<Sig
     };
     let conventions = service.conventions(&account);
     let nodes = nodes(&claimed.job.task, Some(&claimed.app), &claimed.app.spec, &conventions);
-    let records = tokio::try_join!(service.store.made_by(claimed.app.id), service.store.interrupted(claimed.app.id));
-    let (recorded, interrupted) = match records {
-        Ok(records) => records,
+    let (recorded, interrupted) = match service.store.recorded(claimed.app.id).await {
+        Ok(recorded) => (recorded.made, recorded.interrupted),
         Err(error) => return Some(database_trouble(service, &claimed, &error)),
     };
     let interrupted = with_unrecorded(interrupted, &claimed);

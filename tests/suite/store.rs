@@ -24,6 +24,7 @@ use slipway::store::{
 };
 use sqlx::Connection as _;
 use strum::IntoEnumIterator as _;
+use tokio::sync::broadcast::Receiver;
 use ulid::Ulid;
 
 use crate::support::database::new_database;
@@ -295,7 +296,8 @@ fn credential(access_key_id: &str) -> NewCredential {
 
 fn done(resource: &str) -> StepRecord {
     let step = Step { state: StepState::Done, attempts: 1, changes: vec!["create it".into()], ..Step::pending(resource) };
-    StepRecord { step, arn: Some(format!("arn:aws:iam::123456789012:{resource}")), made: true, gone: false }
+    let steps = vec![step.clone()];
+    StepRecord { step, steps, arn: Some(format!("arn:aws:iam::123456789012:{resource}")), made: true, gone: false }
 }
 
 fn warning() -> Happening {
@@ -818,7 +820,11 @@ async fn of_what_is_told_together_every_event_stays_and_of_a_step_the_last_state
     each(async |t| {
         let claimed = t.at_work("acme").await;
         let failed = Step { state: StepState::Failed, ..done("iam:user/acme").step };
-        for record in [done("iam:group/Apps"), done("iam:user/acme"), StepRecord { step: failed, arn: None, made: false, gone: false }] {
+        for record in [
+            done("iam:group/Apps"),
+            done("iam:user/acme"),
+            StepRecord { step: failed.clone(), steps: vec![failed], arn: None, made: false, gone: false },
+        ] {
             t.store.record(claimed.lease, Some(record), warning());
         }
         t.end(claimed.lease, succeeded()).await;
@@ -827,7 +833,7 @@ async fn of_what_is_told_together_every_event_stays_and_of_a_step_the_last_state
         let told = app.resources.iter().map(|resource| (resource.resource.as_str(), resource.state));
         assert_eq!(told.collect::<Vec<_>>(), [("iam:group/Apps", StepState::Done), ("iam:user/acme", StepState::Failed)]);
         let made = ["iam:group/Apps", "iam:user/acme"].map(str::to_owned);
-        assert_eq!(t.store.made_by(claimed.app.id).await.unwrap(), BTreeSet::from(made), "what was made once stays made");
+        assert_eq!(t.store.recorded(claimed.app.id).await.unwrap().made, BTreeSet::from(made), "what was made once stays made");
     })
     .await;
 }
@@ -848,7 +854,7 @@ async fn progress_that_the_database_did_not_take_goes_along_with_the_next_that_i
         assert_eq!(happenings.iter().filter(|name| **name == "warning").count(), 1);
         let job = t.job(claimed.lease.job).await;
         assert_eq!(job.steps.iter().find(|step| step.resource == "iam:user/acme").unwrap().state, StepState::Done);
-        assert!(t.store.made_by(claimed.app.id).await.unwrap().contains("iam:user/acme"));
+        assert!(t.store.recorded(claimed.app.id).await.unwrap().made.contains("iam:user/acme"));
     })
     .await;
 }
@@ -878,7 +884,7 @@ async fn what_a_job_has_made_stays_the_apps() {
         let second = t.claim().await.unwrap();
         t.store.record(second.lease, Some(StepRecord { made: false, ..done("iam:user/acme") }), warning());
         t.store.check().await.unwrap();
-        assert_eq!(t.store.made_by(first.app.id).await.unwrap(), BTreeSet::from(["iam:user/acme".to_owned()]));
+        assert_eq!(t.store.recorded(first.app.id).await.unwrap().made, BTreeSet::from(["iam:user/acme".to_owned()]));
     })
     .await;
 }
@@ -907,13 +913,13 @@ async fn events_are_numbered_in_one_rising_sequence_and_read_on_from_any_of_them
 #[tokio::test]
 async fn whoever_listens_hears_of_commits() {
     each(async |t| {
-        let mut signals = t.store.signals();
+        let (mut signals, mut progress) = (t.store.signals(), t.store.progress_signals());
         let job = t.onboard("acme").await.id;
         assert_eq!(signals.recv().await.unwrap(), Signal::Queued);
         let lease = t.claim().await.unwrap().lease;
-        assert_eq!(signals.recv().await.unwrap(), Signal::Progress(job));
+        assert_eq!(progress.recv().await.unwrap(), Signal::Progress(job));
         t.store.record(lease, None, warning());
-        assert_eq!(signals.recv().await.unwrap(), Signal::Progress(job));
+        assert_eq!(progress.recv().await.unwrap(), Signal::Progress(job));
         assert_eq!(t.happenings(job).await.last(), Some(&"warning"), "it is there when it is told");
         t.store.cancel(job, "ben".into()).await.unwrap().unwrap();
         assert_eq!(signals.recv().await.unwrap(), Signal::CancelAsked(job));
@@ -1343,8 +1349,7 @@ async fn a_row_that_cannot_be_read_is_named() {
         ("jobs", "result", "'nothing'"),
         ("jobs", "error", "'[]'"),
         ("jobs", "started_at", "'soon'"),
-        ("steps", "state", "'lost'"),
-        ("steps", "changes", "'{}'"),
+        ("steps", "steps", "'[{\"state\": \"lost\"}]'"),
         ("resources", "state", "'lost'"),
         ("resources", "updated_at", "'soon'"),
         ("events", "data", "'{\"event\": \"danced\"}'"),
@@ -1554,7 +1559,7 @@ async fn of_many_claims_of_a_secret_at_many_replicas_one_gets_it() {
 #[tokio::test]
 async fn replicas_hear_of_one_anothers_commits() {
     let [here, there] = replicas::<2>().await;
-    let mut signals = there.signals();
+    let (mut signals, mut progress) = (there.signals(), there.progress_signals());
     // A notice that comes before the other listens is lost, which its poll makes up for.
     let job = loop {
         let app = format!("app-{}", Ulid::generate().to_string().to_lowercase());
@@ -1565,11 +1570,11 @@ async fn replicas_hear_of_one_anothers_commits() {
         }
     };
     here.cancel(job.id, "ann".into()).await.unwrap().unwrap();
-    let mut heard = Vec::new();
-    while heard.last() != Some(&Signal::Progress(job.id)) {
-        heard.push(tokio::time::timeout(MINUTE, signals.recv()).await.unwrap().unwrap());
-    }
-    assert!(heard.contains(&Signal::CancelAsked(job.id)), "{heard:?}");
+    let heard = async |of: Signal, signals: &mut Receiver<Signal>| {
+        while tokio::time::timeout(MINUTE, signals.recv()).await.unwrap().unwrap() != of {}
+    };
+    heard(Signal::CancelAsked(job.id), &mut signals).await;
+    heard(Signal::Progress(job.id), &mut progress).await;
 }
 
 #[tokio::test]
@@ -1618,7 +1623,7 @@ async fn history_goes_when_it_is_old_and_explains_nothing_that_is_there() {
             assert_eq!(t.store.job(gone).await.unwrap(), None);
             assert!(t.store.events(gone, 0, 10).await.unwrap().is_empty());
         }
-        assert_eq!(t.number("SELECT COUNT(*) FROM steps").await, 3 * 2, "of three jobs with two resources each");
+        assert_eq!(t.number("SELECT COUNT(*) FROM steps").await, 3, "of three jobs");
         for kept in [onboarded.lease.job, newest, waiting] {
             assert!(!t.job(kept).await.steps.is_empty());
             assert!(!t.store.events(kept, 0, 10).await.unwrap().is_empty());
@@ -2009,13 +2014,16 @@ async fn of_release_0_1_0(backend: Backend, url: &str) {
         let spec = spec.replace("acme", &format!("acme-{state}"));
         let result = serde_json::to_string(&JobResult::default()).unwrap();
         let rest = rest.replace("{}", &result);
+        let trouble = serde_json::to_string(&trouble()).unwrap().replace('\'', "''");
         let insert = format!(
             "INSERT INTO apps (id, name, name_key, account, spec, state, version, created_by, created_at, updated_at) \
              VALUES ('{app}', 'acme-{state}', 'acme-{state}', 'default', '{spec}', 'pending', 1, 'ann', 1, 1); \
              INSERT INTO jobs (id, app_id, kind, state, attempt, requested_by, cancel_requested, created_at, \
              next_attempt_at, result, lease_owner, lease_token, lease_until, finished_at) \
              VALUES ('{job}', '{app}', 'onboard', '{state}', 1, 'ann', 0, 1, {rest}); \
-             INSERT INTO steps (job_id, position, resource, state, changes, attempts) VALUES ('{job}', 0, 'iam:user/acme', 'pending', '[]', 0); \
+             INSERT INTO steps (job_id, position, resource, state, changes, attempts, error, duration_ms) VALUES \
+             ('{job}', 1, 'iam:group/Apps', 'failed', '[\"create group Apps\", \"say \\\"hi\\\"\"]', 2, '{trouble}', 7), \
+             ('{job}', 0, 'iam:user/acme', 'pending', '[]', 0, NULL, NULL); \
              INSERT INTO events (job_id, at, data) VALUES ('{job}', 1, '{{\"event\": \"job_released\", \"reason\": \"x\"}}')"
         );
         sqlx::raw_sql(sqlx::AssertSqlSafe(insert)).execute(&mut db).await.unwrap();
@@ -2153,7 +2161,10 @@ async fn a_database_of_the_release_before_goes_on_with_its_jobs_in_flight() {
         assert_eq!(t.store.jobs(&JobFilter { limit: 10, ..Default::default() }).await.unwrap().len(), 4);
         let mut went_on = BTreeSet::new();
         while let Some(claimed) = t.claim().await {
-            assert_eq!((claimed.job.kind, claimed.job.steps.len()), (JobKind::Onboard, 1));
+            let changes = vec!["create group Apps".to_owned(), "say \"hi\"".to_owned()];
+            let failed = Step { state: StepState::Failed, changes, attempts: 2, error: Some(trouble()), ..Step::pending("iam:group/Apps") };
+            let failed = Step { duration_ms: Some(7), ..failed };
+            assert_eq!((claimed.job.kind, claimed.job.steps), (JobKind::Onboard, vec![Step::pending("iam:user/acme"), failed]));
             t.store.record(claimed.lease, Some(done("iam:user/acme")), warning());
             t.end(claimed.lease, succeeded()).await;
             assert!(t.happenings(claimed.lease.job).await.contains(&"job_succeeded"));

@@ -14,7 +14,7 @@ use crate::support::proxy::Proxy;
 use crate::support::wire::{Fault, mutates};
 
 /// Cases at once: a lost key's answer is waited for half a minute.
-const AT_ONCE: usize = 10;
+const AT_ONCE: usize = 16;
 
 /// Before AWS acts, after it, and while the next process is already at work.
 const BOUNDARIES: [Fault; 3] = [Fault::LostBefore, Fault::LostAfter, Fault::LostBetween(Duration::from_millis(150))];

@@ -14,7 +14,7 @@ use crate::support::server::{Server, Setup};
 use crate::support::wire::Fault;
 
 /// Cases at once: the emulators are the slowest part, and most cases wait for a while.
-const AT_ONCE: usize = 10;
+const AT_ONCE: usize = 14;
 
 /// Calls that no scenario makes: only plans ask for a preview; and what hardly any user has is looked for only once AWS
 /// has refused to delete the user, which the emulators do not, and know none of it:

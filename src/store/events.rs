@@ -1,0 +1,52 @@
+//! Events: what is told of jobs, in one rising sequence.
+//!
+//! Invariant: what an event tells that belongs in the audit is noted with it.
+
+use serde::Serialize;
+use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
+use ulid::Ulid;
+
+use super::audit::{self, Of};
+use super::rows::Reader;
+use super::sql::Sql;
+use super::{Store, StoreError};
+use crate::clock::Timestamp;
+use crate::domain::audit::Deed;
+use crate::domain::event::{Event, Happening};
+
+impl Store {
+    /// A job's events after the number `after`, oldest first.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn events(&self, job: Ulid, after: i64, limit: u32) -> Result<Vec<Event>, StoreError> {
+        let rows = sqlx::query("SELECT seq, job_id, at, data FROM events WHERE job_id = $1 AND seq > $2 ORDER BY seq LIMIT $3");
+        let rows = rows.bind(job.to_string()).bind(after).bind(i64::from(limit)).fetch_all(&mut *self.reader().await?).await?;
+        let read = |row: &AnyRow| {
+            let row = Reader { row, table: "events", key: "job_id" };
+            Ok(Event { seq: row.plain("seq")?, at: row.moment("at")?, job_id: row.id("job_id")?, happening: row.json("data")? })
+        };
+        rows.iter().map(read).collect()
+    }
+}
+
+/// An event as a row is made of it.
+#[derive(Serialize)]
+struct EventRow<'h> {
+    job: Ulid,
+    at: i64,
+    data: &'h Happening,
+}
+
+/// Goes on with the statements that insert events, and the entries of the audit for what they tell of.
+pub(super) fn insert_events(db: &AnyConnection, sql: &mut Sql, happened: &[(Ulid, Timestamp, &Happening)]) -> Result<(), StoreError> {
+    let rows: Vec<_> = happened.iter().map(|(job, at, data)| EventRow { job: *job, at: at.millis(), data }).collect();
+    sql.then(db, "INSERT INTO events (job_id, at, data) SELECT item.value ->> 'job', CAST(item.value ->> 'at' AS BIGINT), item.value ->> 'data' FROM ");
+    sql.rows(db, &rows)?.push(" ORDER BY item.key");
+    for told in happened.chunk_by(|(one, ..), (other, ..)| one == other) {
+        let deeds: Vec<_> = told.iter().flat_map(|(_, at, happening)| Deed::of(happening).into_iter().map(|deed| (*at, deed))).collect();
+        audit::note(db, sql, Of::Job(told[0].0), None, &deeds)?;
+    }
+    Ok(())
+}
