@@ -12,7 +12,7 @@ use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 use ulid::Ulid;
 
-use super::rows::Reader;
+use super::rows::{Reader, to_json};
 use super::sql::Sql;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
@@ -95,13 +95,13 @@ struct EntryRow<'d> {
     resource: Option<&'d str>,
     service: Option<&'d str>,
     operation: Option<&'d str>,
-    detail: &'d Deed,
+    detail: String,
 }
 
 impl<'d> EntryRow<'d> {
-    fn of((at, deed): &'d (Timestamp, Deed)) -> Self {
+    fn of((at, deed): &'d (Timestamp, Deed)) -> Result<Self, StoreError> {
         let (service, operation) = deed.operation().unzip();
-        Self { at: at.millis(), action: deed.action(), resource: deed.resource(), service, operation, detail: deed }
+        Ok(Self { at: at.millis(), action: deed.action(), resource: deed.resource(), service, operation, detail: to_json(deed)? })
     }
 }
 
@@ -124,7 +124,7 @@ pub(super) fn note(db: &AnyConnection, sql: &mut Sql, of: Of, by: Option<&str>, 
         " AS TEXT), j.requested_by, a.created_by), item.value ->> 'action', a.id, a.name, a.account, j.id, \
          item.value ->> 'resource', item.value ->> 'service', item.value ->> 'operation', item.value ->> 'detail' FROM ",
     );
-    sql.rows(db, &deeds.iter().map(EntryRow::of).collect::<Vec<_>>())?.push(" LEFT JOIN jobs j ON j.id = ").bind(job)?;
+    sql.rows(db, &deeds.iter().map(EntryRow::of).collect::<Result<Vec<_>, _>>()?)?.push(" LEFT JOIN jobs j ON j.id = ").bind(job)?;
     sql.push(" LEFT JOIN apps a ON a.id = COALESCE(j.app_id, CAST(").bind(app)?.push(" AS TEXT)) ORDER BY item.key");
     Ok(())
 }

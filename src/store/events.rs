@@ -8,7 +8,7 @@ use sqlx::any::AnyRow;
 use ulid::Ulid;
 
 use super::audit::{self, Of};
-use super::rows::Reader;
+use super::rows::{Reader, to_json};
 use super::sql::Sql;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
@@ -33,15 +33,16 @@ impl Store {
 
 /// An event as a row is made of it.
 #[derive(Serialize)]
-struct EventRow<'h> {
+struct EventRow {
     job: Ulid,
     at: i64,
-    data: &'h Happening,
+    data: String,
 }
 
 /// Goes on with the statements that insert events, and the entries of the audit for what they tell of.
 pub(super) fn insert_events(db: &AnyConnection, sql: &mut Sql, happened: &[(Ulid, Timestamp, &Happening)]) -> Result<(), StoreError> {
-    let rows: Vec<_> = happened.iter().map(|(job, at, data)| EventRow { job: *job, at: at.millis(), data }).collect();
+    let row = |(job, at, happening): &(Ulid, Timestamp, &Happening)| Ok(EventRow { job: *job, at: at.millis(), data: to_json(happening)? });
+    let rows = happened.iter().map(row).collect::<Result<Vec<_>, StoreError>>()?;
     sql.then(db, "INSERT INTO events (job_id, at, data) SELECT item.value ->> 'job', CAST(item.value ->> 'at' AS BIGINT), item.value ->> 'data' FROM ");
     sql.rows(db, &rows)?.push(" ORDER BY item.key");
     for told in happened.chunk_by(|(one, ..), (other, ..)| one == other) {

@@ -638,15 +638,17 @@ async fn take_leases(
     lease: Duration,
     deadline: Duration,
 ) -> Result<Vec<Taken>, StoreError> {
-    let mut sql = Sql::new("UPDATE jobs SET state = 'running', attempt = attempt + 1, lease_owner = ");
-    sql.bind(owner)?.push(", lease_token = lease_token + 1, lease_until = ").bind(now.after(lease).millis())?;
-    sql.push(", started_at = COALESCE(started_at, ").bind(now.millis())?;
-    sql.push("), deadline_at = COALESCE(deadline_at, ").bind(now.after(deadline).millis())?;
-    sql.push("), next_attempt_at = NULL, reason = NULL WHERE id IN (SELECT id FROM jobs WHERE finished_at IS NULL ");
+    // Materialized: a plan that looks into it again would take the next ones, too.
+    let mut sql = Sql::new("WITH due AS MATERIALIZED (SELECT id FROM jobs WHERE finished_at IS NULL ");
     // A queued job has neither time, a waiting one the first, a running one the second.
     sql.push("AND COALESCE(next_attempt_at, lease_until, 0) <= ").bind(now.millis())?;
     sql.push(" ORDER BY id LIMIT ").bind(most as i64)?.push(skip_locked(db));
-    sql.push(") RETURNING id, app_id, attempt, lease_token, deadline_at");
+    sql.push(") UPDATE jobs SET state = 'running', attempt = attempt + 1, lease_owner = ").bind(owner)?;
+    sql.push(", lease_token = lease_token + 1, lease_until = ").bind(now.after(lease).millis())?;
+    sql.push(", started_at = COALESCE(started_at, ").bind(now.millis())?;
+    sql.push("), deadline_at = COALESCE(deadline_at, ").bind(now.after(deadline).millis())?;
+    sql.push("), next_attempt_at = NULL, reason = NULL WHERE id IN (SELECT id FROM due) ");
+    sql.push("RETURNING id, app_id, attempt, lease_token, deadline_at");
     let read = |row: &AnyRow| {
         let row = Reader { row, table: "jobs", key: "id" };
         let lease = Lease { job: row.id("id")?, token: row.plain("lease_token")? };

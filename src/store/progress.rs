@@ -20,7 +20,7 @@ use super::sql::Sql;
 use super::{Signal, Store, StoreError};
 use crate::clock::Timestamp;
 use crate::domain::event::Happening;
-use crate::domain::job::{StepState, Trouble};
+use crate::domain::job::StepState;
 
 /// What was told of attempts and is not written yet.
 #[derive(Clone, Default)]
@@ -158,21 +158,22 @@ struct Latest<'t> {
     arn: Option<&'t str>,
     made: i64,
     state: StepState,
-    error: Option<&'t Trouble>,
+    error: Option<String>,
     at: i64,
     #[serde(skip)]
     gone: bool,
 }
 
 impl Latest<'_> {
-    fn of_each(told: &[Told]) -> Vec<Latest<'_>> {
+    fn of_each(told: &[Told]) -> Result<Vec<Latest<'_>>, StoreError> {
         let mut latest: BTreeMap<&str, Latest<'_>> = BTreeMap::new();
         for (at, StepRecord { step, arn, made, gone, .. }) in told.iter().filter_map(|told| Some((told.at.millis(), told.step.as_ref()?))) {
             let made = i64::from(*made || latest.get(step.resource.as_str()).is_some_and(|earlier| earlier.made == 1));
-            let (state, error, arn, gone) = (step.state, step.error.as_ref(), arn.as_deref(), *gone);
+            let (state, arn, gone) = (step.state, arn.as_deref(), *gone);
+            let error = step.error.as_ref().map(to_json).transpose()?;
             latest.insert(&step.resource, Latest { resource: &step.resource, arn, made, state, error, at, gone });
         }
-        latest.into_values().collect()
+        Ok(latest.into_values().collect())
     }
 }
 
@@ -184,7 +185,7 @@ pub(super) async fn insert(db: &mut AnyConnection, lease: Lease, told: Vec<Told>
     let mut sql = held(db, lease)?;
     if let Some(StepRecord { steps, .. }) = told.iter().rev().find_map(|told| told.step.as_ref()) {
         sql.then(db, "UPDATE steps SET steps = ").bind(to_json(steps)?)?.push(" WHERE job_id = ").bind(lease.job.to_string())?;
-        let (gone, there): (Vec<_>, Vec<_>) = Latest::of_each(&told).into_iter().partition(|latest| latest.gone);
+        let (gone, there): (Vec<_>, Vec<_>) = Latest::of_each(&told)?.into_iter().partition(|latest| latest.gone);
         upsert_resources(db, &mut sql, lease.job, &there)?;
         if !gone.is_empty() {
             sql.then(db, "DELETE FROM resources WHERE app_id = (SELECT app_id FROM jobs WHERE id = ").bind(lease.job.to_string())?;

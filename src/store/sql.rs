@@ -63,7 +63,7 @@ impl Sql {
     }
 
     /// Goes on with the elements of a list, as a table `item` of JSON values with their positions as `key`: one text
-    /// serves lists of any length.
+    /// serves lists of any length. Documents within are texts: PostgreSQL reads no NUL in JSON, not even an escaped one.
     pub fn rows(&mut self, db: &AnyConnection, list: &impl Serialize) -> Result<&mut Self, StoreError> {
         let list = to_json(list)?;
         Ok(if is_postgres(db) {

@@ -816,6 +816,26 @@ async fn a_step_is_recorded_with_what_happened_to_it() {
 }
 
 #[tokio::test]
+async fn what_is_told_can_have_any_character() {
+    each(async |t| {
+        let claimed = t.at_work("acme").await;
+        let odd = "a NUL \u{0}, a \"quote\", a \\u0000 and an é";
+        let error = Trouble { detail: odd.into(), ..trouble() };
+        let failed = Step { state: StepState::Failed, error: Some(error.clone()), ..Step::pending("iam:user/acme") };
+        let record = StepRecord { steps: vec![failed.clone()], step: failed.clone(), ..done("iam:user/acme") };
+        let happening = Happening::StepFailed { resource: "iam:user/acme".into(), error: error.clone() };
+        t.store.record(claimed.lease, Some(record), happening.clone());
+        t.store.check().await.unwrap();
+        assert_eq!(t.store.events(claimed.lease.job, 0, 100).await.unwrap().last().unwrap().happening, happening);
+        assert_eq!(t.job(claimed.lease.job).await.steps, [failed]);
+        assert_eq!(t.app("acme").await.resources[0].error, Some(error));
+        let newest = t.store.audit(&AuditFilter { limit: 1, ..AuditFilter::default() }).await.unwrap().remove(0);
+        assert!(matches!(newest.deed, Deed::StepFailed { reason, .. } if reason == odd));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn of_what_is_told_together_every_event_stays_and_of_a_step_the_last_state() {
     each(async |t| {
         let claimed = t.at_work("acme").await;
