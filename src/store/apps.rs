@@ -99,9 +99,8 @@ impl Store {
         for row in rows.fetch_all(&mut *self.reader().await?).await? {
             let row = Reader { row: &row, table: "resources", key: "resource" };
             let resource: String = row.plain("resource")?;
-            let state = row.parsed("state")?;
-            let conflict = row.json_or_null::<Trouble>("error")?.is_some_and(|trouble| trouble.code == TroubleCode::Conflict);
-            if matches!(state, StepState::Running | StepState::Waiting | StepState::Failed) && !conflict {
+            let is_open = matches!(row.parsed("state")?, StepState::Running | StepState::Waiting | StepState::Failed);
+            if is_open && row.json_or_null::<Trouble>("error")?.is_none_or(|trouble| trouble.code != TroubleCode::Conflict) {
                 recorded.interrupted.insert(resource.clone(), row.moment("updated_at")?);
             }
             if row.plain::<i64>("made")? == 1 {
@@ -116,16 +115,15 @@ impl Store {
     /// # Errors
     /// [`StoreError::LostLease`] when another worker has the job.
     pub async fn note_switched_off(&self, lease: Lease, access_key_ids: BTreeSet<String>) -> Result<(), StoreError> {
-        self.writer
-            .write_of(lease.job, move |db| {
-                Box::pin(async move {
-                    let app = hold(db, lease).await?;
-                    let Some(mut removal) = app_by_id(db, app).await?.removal else { return Ok(()) };
-                    removal.switched_off.extend(access_key_ids);
-                    set_removal(db, app, Some(&removal)).await
-                })
+        self.write_held(lease, move |db| {
+            Box::pin(async move {
+                let app = hold(db, lease).await?;
+                let Some(mut removal) = app_by_id(db, app).await?.removal else { return Ok(()) };
+                removal.switched_off.extend(access_key_ids);
+                set_removal(db, app, Some(&removal)).await
             })
-            .await
+        })
+        .await
     }
 
     /// Apps in quarantine whose time is over, but for those whose record cannot be read.

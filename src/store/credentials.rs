@@ -100,17 +100,16 @@ impl Store {
     pub async fn intend_key(&self, lease: Lease, known_keys: Vec<String>) -> Result<Intent, StoreError> {
         let intent = Intent { id: Ulid::generate(), known_keys, at: self.clock.now() };
         let row = intent.clone();
-        self.writer
-            .write_of(lease.job, move |db| {
-                Box::pin(async move {
-                    let mut sql = held(db, lease)?;
-                    sql.then(db, "INSERT INTO key_intents (id, known_keys, at, app_id, job_id) SELECT ").bind(row.id.to_string())?;
-                    sql.push(", ").bind(to_json(&row.known_keys)?)?.push(", ").bind(row.at.millis())?;
-                    sql.push(", app_id, id FROM jobs WHERE id = ").bind(lease.job.to_string())?;
-                    run_held(db, lease, sql).await.map(drop)
-                })
+        self.write_held(lease, move |db| {
+            Box::pin(async move {
+                let mut sql = held(db, lease)?;
+                sql.then(db, "INSERT INTO key_intents (id, known_keys, at, app_id, job_id) SELECT ").bind(row.id.to_string())?;
+                sql.push(", ").bind(to_json(&row.known_keys)?)?.push(", ").bind(row.at.millis())?;
+                sql.push(", app_id, id FROM jobs WHERE id = ").bind(lease.job.to_string())?;
+                run_held(db, lease, sql).await.map(drop)
             })
-            .await?;
+        })
+        .await?;
         Ok(intent)
     }
 
@@ -120,15 +119,14 @@ impl Store {
     /// [`StoreError::LostLease`] when another worker has the job.
     pub async fn close_intent(&self, lease: Lease, intent: Ulid) -> Result<(), StoreError> {
         let now = self.clock.now();
-        self.writer
-            .write_of(lease.job, move |db| {
-                Box::pin(async move {
-                    let mut sql = held(db, lease)?;
-                    close(db, &mut sql, intent, now)?;
-                    run_held(db, lease, sql).await.map(drop)
-                })
+        self.write_held(lease, move |db| {
+            Box::pin(async move {
+                let mut sql = held(db, lease)?;
+                close(db, &mut sql, intent, now)?;
+                run_held(db, lease, sql).await.map(drop)
             })
-            .await
+        })
+        .await
     }
 
     /// Records a key with its sealed secret, and closes its intent, in one commit.
@@ -137,22 +135,21 @@ impl Store {
     /// [`StoreError::LostLease`] when another worker has the job.
     pub async fn seal_key(&self, lease: Lease, intent: Ulid, new: NewCredential) -> Result<(), StoreError> {
         let now = self.clock.now();
-        self.writer
-            .write_of(lease.job, move |db| {
-                Box::pin(async move {
-                    let mut sql = held(db, lease)?;
-                    sql.then(
-                        db,
-                        "INSERT INTO credentials (secret, readiness, id, access_key_id, seal_key, sealed, created_at, app_id, job_id) \
+        self.write_held(lease, move |db| {
+            Box::pin(async move {
+                let mut sql = held(db, lease)?;
+                sql.then(
+                    db,
+                    "INSERT INTO credentials (secret, readiness, id, access_key_id, seal_key, sealed, created_at, app_id, job_id) \
                          SELECT 'unclaimed', 'unverified', ",
-                    );
-                    sql.list([new.id.to_string(), new.access_key_id, new.seal_key])?.push(", ").bind(new.sealed)?;
-                    sql.push(", ").bind(now.millis())?.push(", app_id, id FROM jobs WHERE id = ").bind(lease.job.to_string())?;
-                    close(db, &mut sql, intent, now)?;
-                    run_held(db, lease, sql).await.map(drop)
-                })
+                );
+                sql.list([new.id.to_string(), new.access_key_id, new.seal_key])?.push(", ").bind(new.sealed)?;
+                sql.push(", ").bind(now.millis())?.push(", app_id, id FROM jobs WHERE id = ").bind(lease.job.to_string())?;
+                close(db, &mut sql, intent, now)?;
+                run_held(db, lease, sql).await.map(drop)
             })
-            .await?;
+        })
+        .await?;
         self.signal(Signal::Sealed);
         Ok(())
     }
@@ -163,19 +160,18 @@ impl Store {
     /// [`StoreError::LostLease`] when another worker has the job.
     pub async fn keys_gone(&self, lease: Lease, access_key_ids: Vec<String>) -> Result<(), StoreError> {
         let now = self.clock.now();
-        self.writer
-            .write_of(lease.job, move |db| {
-                Box::pin(async move {
-                    hold(db, lease).await?;
-                    for id in access_key_ids {
-                        let update = "UPDATE credentials SET gone_at = $1, sealed = NULL, \
+        self.write_held(lease, move |db| {
+            Box::pin(async move {
+                hold(db, lease).await?;
+                for id in access_key_ids {
+                    let update = "UPDATE credentials SET gone_at = $1, sealed = NULL, \
                             secret = CASE secret WHEN 'unclaimed' THEN 'expired' ELSE secret END WHERE access_key_id = $2";
-                        sqlx::query(update).bind(now.millis()).bind(id).execute(&mut *db).await?;
-                    }
-                    Ok(())
-                })
+                    sqlx::query(update).bind(now.millis()).bind(id).execute(&mut *db).await?;
+                }
+                Ok(())
             })
-            .await?;
+        })
+        .await?;
         self.signal(Signal::Destroyed);
         Ok(())
     }

@@ -13,7 +13,7 @@ use super::idempotency::{self, Answer, Earlier, IdempotencyKey};
 use super::rotations::{self, RotationChange};
 use super::rows::{Reader, to_json};
 use super::sql::{Sql, for_update, is_postgres, skip_locked};
-use super::{Signal, Store, StoreError, apps, progress};
+use super::{Signal, Store, StoreError, apps};
 use crate::clock::{Timestamp, new_id};
 use crate::domain::app::{App, AppState};
 use crate::domain::audit::Deed;
@@ -325,21 +325,7 @@ impl Store {
     pub async fn end(&self, lease: Lease, ended: Ended) -> Result<(), StoreError> {
         let now = self.clock.now();
         let again = matches!(ended, Ended::Released { .. });
-        let (load, carried) = self.progress.carry(lease);
-        let written = self.writer.write_of(lease.job, move |db| {
-            Box::pin(async move {
-                progress::insert(db, lease, load.take()).await?;
-                end(db, lease, &ended, now).await
-            })
-        });
-        match written.await {
-            Err(error @ StoreError::Unavailable(_)) => return Err(error),
-            written => {
-                carried.confirm();
-                written?;
-            }
-        }
-        self.signal(Signal::Progress(lease.job));
+        self.write_held(lease, move |db| Box::pin(async move { end(db, lease, &ended, now).await })).await?;
         if again {
             self.signal(Signal::Queued);
         }
@@ -699,7 +685,8 @@ fn unreadable(error: &StoreError) -> Trouble {
     }
 }
 
-/// Statements that have no effect unless the lease is held: every write of a worker begins like this.
+/// Statements that have no effect unless the lease is held: every write of a worker begins like this. Those that come
+/// after return no rows.
 pub(super) fn held(db: &AnyConnection, lease: Lease) -> Result<Sql, StoreError> {
     let mut sql = Sql::new("SELECT app_id, id, task, cancel_requested FROM jobs WHERE state = 'running' AND id = ");
     sql.bind(lease.job.to_string())?.push(" AND lease_token = ").bind(lease.token)?.push(for_update(db));
@@ -725,7 +712,7 @@ pub(super) async fn hold(db: &mut AnyConnection, lease: Lease) -> Result<Ulid, S
 async fn end(db: &mut AnyConnection, lease: Lease, ended: &Ended, now: Timestamp) -> Result<(), StoreError> {
     let row = held(db, lease)?.run_if_found(db).await?.ok_or(StoreError::LostLease)?;
     let row = Reader { row: &row, table: "jobs", key: "id" };
-    let (app, task, cancel_requested) = (row.id("app_id")?, row.json::<Task>("task")?, row.plain::<i64>("cancel_requested")? == 1);
+    let (app, task, cancel_requested) = (row.id("app_id")?, row.json::<Task>("task"), row.plain::<i64>("cancel_requested")? == 1);
     let goes_on = matches!(ended, Ended::Waiting { .. } | Ended::Released { .. });
     // A cancel that was accepted outlives the attempt.
     let ended = if goes_on && cancel_requested { Ended::Canceled } else { ended.clone() };
@@ -750,6 +737,8 @@ async fn end(db: &mut AnyConnection, lease: Lease, ended: &Ended, now: Timestamp
     }
     sql.push(" WHERE id = ").bind(lease.job.to_string())?;
     let happening = ended.happening();
+    // A job is parked because it cannot be read, and that can be its task.
+    let task = if matches!(ended, Ended::NeedsAttention(_)) || state.is_active() { task.ok() } else { Some(task?) };
     leave(db, sql, Left { app, job: lease.job, task, state, error, happening }, now).await
 }
 
@@ -757,7 +746,8 @@ async fn end(db: &mut AnyConnection, lease: Lease, ended: &Ended, now: Timestamp
 struct Left {
     app: Ulid,
     job: Ulid,
-    task: Task,
+    /// What it was asked to do, if that can be read.
+    task: Option<Task>,
     state: JobState,
     error: Option<Trouble>,
     happening: Happening,
@@ -768,15 +758,14 @@ struct Left {
 async fn leave(db: &mut AnyConnection, mut sql: Sql, left: Left, now: Timestamp) -> Result<(), StoreError> {
     let Left { app, job, task, state: ended, error, happening } = left;
     if !ended.is_active() {
-        let state = AppState::left_by(task.kind(), ended).map(|state| state.to_string());
+        let state = task.as_ref().map_or(Some(AppState::NeedsAttention), |task| AppState::left_by(task.kind(), ended));
+        let state = state.map(|state| state.to_string());
         sql.then(db, "UPDATE apps SET version = version + 1, state = COALESCE(CAST(").bind(state)?.push(" AS TEXT), state), updated_at = ");
         sql.bind(now.millis())?.push(" WHERE id = ").bind(app.to_string())?;
     }
     insert_events(db, &mut sql, &[(job, now, &happening)])?;
     sql.run(db).await?;
-    if ended.is_active() {
-        return Ok(());
-    }
+    let Some(task) = task.filter(|_| !ended.is_active()) else { return Ok(()) };
     rotations::follow(db, &task, ended, error, now).await?;
     if ended == JobState::Succeeded { apps::follow(db, app, &task, now).await } else { Ok(()) }
 }
@@ -843,7 +832,7 @@ async fn stop(db: &mut AnyConnection, app: Ulid, job: Job, canceled: JobState, n
     sql.bind(state.to_string())?.push(", finished_at = ").bind(now.millis())?;
     sql.push(", error = ").bind(error.as_ref().map(to_json).transpose()?)?;
     sql.push(", reason = ").bind(error.as_ref().map(|trouble| trouble.detail.clone()))?.push(" WHERE id = ").bind(job.id.to_string())?;
-    leave(db, sql, Left { app, job: job.id, task: job.task, state, error, happening }, now).await
+    leave(db, sql, Left { app, job: job.id, task: Some(job.task), state, error, happening }, now).await
 }
 
 /// Why a job that is over is not the one to go on with, if a later one of its app has taken its place.

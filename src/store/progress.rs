@@ -1,7 +1,7 @@
 //! Progress of jobs, written behind: what is told of a job while a write of it waits for its turn goes along.
 //!
 //! Invariants:
-//! - What is told of a job is written in the order it was told in, and before its end.
+//! - What is told of a job is written in the order it was told in, and before what its worker writes later.
 //! - Each event is kept; of the states of a step that go together, the last.
 //! - What a write did not get to disk goes along with the attempt's next write, or with its end.
 //! - Nothing is written once the lease is lost.
@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use futures::future::BoxFuture;
 use serde::Serialize;
 use sqlx::AnyConnection;
 use ulid::Ulid;
@@ -32,8 +33,6 @@ pub(super) struct Progress {
 
 /// What goes in one write.
 struct Batch {
-    /// Held by the write. When it is gone without having taken the batch, the writer has dropped it.
-    write: Weak<()>,
     /// Seen by the write. When it is gone, another has taken the batch.
     _wanted: Arc<()>,
     told: Vec<Told>,
@@ -47,18 +46,17 @@ pub(super) struct Told {
 }
 
 impl Progress {
-    /// Adds to the batch that waits for the writer; answers a new batch's write, to be queued, if none waits.
-    fn add(&self, lease: Lease, told: Told) -> Option<(Arc<()>, Weak<()>)> {
+    /// Adds to the batch that waits for the writer; answers whether a new batch is wanted still, if none waits.
+    fn add(&self, lease: Lease, told: Told) -> Option<Weak<()>> {
         let mut batches = self.batches();
-        batches.retain(|_, batch| batch.write.strong_count() > 0);
         if let Some(batch) = batches.get_mut(&lease) {
             batch.told.push(told);
             return None;
         }
-        let (write, wanted) = (Arc::new(()), Arc::new(()));
-        let queued = (write.clone(), Arc::downgrade(&wanted));
-        batches.insert(lease, Batch { write: Arc::downgrade(&write), _wanted: wanted, told: vec![told] });
-        Some(queued)
+        let batch = Batch { _wanted: Arc::default(), told: vec![told] };
+        let wanted = Arc::downgrade(&batch._wanted);
+        batches.insert(lease, batch);
+        Some(wanted)
     }
 
     fn take(&self, lease: Lease) -> Vec<Told> {
@@ -124,21 +122,38 @@ impl Drop for Carried {
 }
 
 impl Store {
+    /// A worker's write about its job: it takes along what the worker has told before.
+    pub(super) async fn write_held<T, F>(&self, lease: Lease, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
+    {
+        let (load, carried) = self.progress.carry(lease);
+        let written = self.writer.write_of(lease.job, move |db| {
+            Box::pin(async move {
+                insert(db, lease, load.take()).await?;
+                work(db).await
+            })
+        });
+        let written = written.await;
+        if matches!(written, Ok(_) | Err(StoreError::LostLease)) {
+            carried.confirm();
+        }
+        if written.is_ok() {
+            self.signal(Signal::Progress(lease.job));
+        }
+        written
+    }
+
     /// Records what happened to a step, without waiting for the commit. Nothing is recorded once the lease is lost.
     pub fn record(&self, lease: Lease, step: Option<StepRecord>, happening: Happening) {
         let told = Told { at: self.clock.now(), step, happening };
-        let Some((write, wanted)) = self.progress.add(lease, told) else { return };
+        let Some(wanted) = self.progress.add(lease, told) else { return };
         let ((load, carried), store) = (self.progress.carry(lease), self.clone());
         self.writer.write_behind(
             lease.job,
             wanted,
-            move |db| {
-                Box::pin(async move {
-                    let told = load.take();
-                    drop(write);
-                    insert(db, lease, told).await
-                })
-            },
+            move |db| Box::pin(async move { insert(db, lease, load.take()).await }),
             move |result: Result<(), StoreError>| match result {
                 Ok(()) => {
                     carried.confirm();

@@ -104,6 +104,7 @@ impl Sql {
 
     /// The one statement, to be run.
     pub fn query(self) -> Query<'static, Any, AnyArguments> {
+        debug_assert!(self.before.is_empty(), "several statements are run by run()");
         sqlx::query_with(AssertSqlSafe(self.text), self.arguments)
     }
 }

@@ -26,7 +26,7 @@ pub type Request = Box<dyn for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c
 /// How long a request that nobody waits for is held back. The changes that one answer of AWS's leads to come within.
 const LINGER: Duration = Duration::from_millis(10);
 
-/// The way to the writers. Requests about one job go to one writer, which keeps their order.
+/// The way to the writers. Requests about one job go to one writer, which keeps the order of those that are waited for.
 #[derive(Clone)]
 pub struct Writer {
     lanes: Arc<[mpsc::UnboundedSender<Queued>]>,
@@ -56,7 +56,7 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    /// Waits for requests and takes those that are due: up to `most`, and what was held back. None when no more come.
+    /// Waits for requests and takes those that are due: up to `most`, and what was held back. It is empty when no more come.
     pub async fn take(&mut self, most: usize) -> Vec<Request> {
         let (mut arrived, mut taken) = (Vec::new(), Vec::new());
         while taken.is_empty() {
@@ -179,7 +179,13 @@ where
         Box::pin(async move {
             let result = work(connection).await;
             let worked = result.is_ok();
-            let reply: Reply = Box::new(move |committed| tell(committed.and(result)));
+            let reply: Reply = Box::new(move |committed| {
+                tell(match (committed, result) {
+                    // Its own trouble is why the commit failed; any other answer rests on what is undone.
+                    (Err(_), Err(own @ StoreError::Unavailable(_))) => Err(own),
+                    (committed, result) => committed.and(result),
+                });
+            });
             (worked, reply)
         })
     })

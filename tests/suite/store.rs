@@ -816,6 +816,33 @@ async fn a_step_is_recorded_with_what_happened_to_it() {
 }
 
 #[tokio::test]
+async fn a_job_whose_task_cannot_be_read_is_given_back_and_then_parked() {
+    each(async |t| {
+        let claimed = t.at_work("acme").await;
+        t.raw(&format!("UPDATE jobs SET task = 'lost' WHERE id = '{}'", claimed.lease.job)).await;
+        assert_eq!(t.store.release_all().await.unwrap(), 1, "the service starts");
+        assert_eq!(t.claim().await, None);
+        t.raw("UPDATE jobs SET task = '{\"kind\":\"onboard\"}'").await;
+        let job = t.job(claimed.lease.job).await;
+        assert_eq!((job.state, job.error.unwrap().code), (JobState::NeedsAttention, TroubleCode::Internal));
+        assert_eq!(t.app("acme").await.summary.state, AppState::NeedsAttention);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_worker_has_told_is_on_disk_with_what_it_writes_later() {
+    each(async |t| {
+        let claimed = t.at_work("acme").await;
+        t.store.record(claimed.lease, Some(done("iam:user/acme")), applied("iam:user/acme", &["CreateUser"]));
+        t.store.intend_key(claimed.lease, Vec::new()).await.unwrap();
+        assert_eq!(t.happenings(claimed.lease.job).await.last(), Some(&"change_applied"));
+        assert_eq!(t.store.recorded(claimed.app.id).await.unwrap().made, BTreeSet::from(["iam:user/acme".to_owned()]));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_is_told_can_have_any_character() {
     each(async |t| {
         let claimed = t.at_work("acme").await;
@@ -1365,6 +1392,7 @@ async fn a_row_that_cannot_be_read_is_named() {
         ("apps", "created_at", "'soon'"),
         ("jobs", "state", "'lost'"),
         ("jobs", "kind", "'dance'"),
+        ("jobs", "task", "'dance'"),
         ("jobs", "attempt", "-1"),
         ("jobs", "result", "'nothing'"),
         ("jobs", "error", "'[]'"),
