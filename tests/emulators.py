@@ -2,10 +2,11 @@
 
     python tests/emulators.py [--only moto,ministack,postgres] -- cargo test
 
-The command finds each address in a variable: SLIPWAY_TEST_MOTO, SLIPWAY_TEST_MINISTACK,
-SLIPWAY_TEST_MINISTACK_AUTH (the one that enforces policies) and SLIPWAY_TEST_POSTGRES (a new
-cluster, for the one run), PostgreSQL's programs in SLIPWAY_TEST_POSTGRES_BIN, and this interpreter
-in SLIPWAY_TEST_PYTHON. No AWS setting of the caller reaches the emulators or the command.
+The command finds each address in a variable: SLIPWAY_TEST_MOTO and SLIPWAY_TEST_MINISTACK, with _2 and
+_3 at the end where there are more of one, SLIPWAY_TEST_MINISTACK_AUTH (the one that enforces policies)
+and SLIPWAY_TEST_POSTGRES (a new cluster, for the one run), PostgreSQL's programs in
+SLIPWAY_TEST_POSTGRES_BIN, and this interpreter in SLIPWAY_TEST_PYTHON. No AWS setting of the caller
+reaches the emulators or the command.
 """
 
 import argparse
@@ -33,10 +34,17 @@ MINISTACK = {
 # AWS tells a caller in any region that a repository is not there; moto fails where it does not know the region.
 MOTO = {"MOTO_ALLOW_NONEXISTENT_REGION": "true"}
 
+# Each does one thing at a time, and gets slower with every account: the suite spreads its accounts over several.
+MOTO_RUN = ("moto.server", ["-H", "127.0.0.1", "-p", "{port}"], MOTO, "/moto-api/data.json")
+MINISTACK_RUN = ("ministack", [], {**MINISTACK, "GATEWAY_PORT": "{port}"}, "/_ministack/health")
+
 # Name: module to run, its arguments, its environment, a path that answers 200 when it is up.
 EMULATORS = {
-    "moto": ("moto.server", ["-H", "127.0.0.1", "-p", "{port}"], MOTO, "/moto-api/data.json"),
-    "ministack": ("ministack", [], {**MINISTACK, "GATEWAY_PORT": "{port}"}, "/_ministack/health"),
+    "moto": MOTO_RUN,
+    "moto-2": MOTO_RUN,
+    "moto-3": MOTO_RUN,
+    "ministack": MINISTACK_RUN,
+    "ministack-2": MINISTACK_RUN,
     "ministack-auth": (
         "ministack",
         [],
