@@ -68,10 +68,10 @@ pub async fn of_app(
     get, path = "/v1/audit", tag = "history", operation_id = "listAudit",
     params(
         ("app" = Option<AppName>, Query, description = "Entries of this app"),
-        ("actor" = Option<String>, Query, description = "Entries of the token of this name", min_length = 1, max_length = 256),
+        ("actor" = Option<String>, Query, description = "Entries of the token of this name", min_length = 1, max_length = 256, pattern = "^[^\\x00]*$"),
         ("action" = Option<Action>, Query, description = "Entries of this action"),
         ("job" = Option<Id>, Query, description = "Entries of this job"),
-        ("resource" = Option<String>, Query, description = "Entries of resources whose ids begin with this", min_length = 1, max_length = 256, example = "iam:user/"),
+        ("resource" = Option<String>, Query, description = "Entries of resources whose ids begin with this", min_length = 1, max_length = 256, pattern = "^[^\\x00]*$", example = "iam:user/"),
         ("service" = Option<String>, Query, description = "Entries of calls to this AWS service", pattern = "^(iam|s3|ecr|sts)$"),
         ("operation" = Option<String>, Query, description = "Entries of calls of this AWS operation", pattern = "^[A-Za-z][A-Za-z0-9]{0,127}$", example = "CreateAccessKey"),
         ("since" = Option<Timestamp>, Query, description = "Entries not before this"),
