@@ -36,21 +36,20 @@ MOTO = {"MOTO_ALLOW_NONEXISTENT_REGION": "true"}
 
 # Each does one thing at a time, and gets slower with every account: the suite spreads its accounts over several.
 MOTO_RUN = ("moto.server", ["-H", "127.0.0.1", "-p", "{port}"], MOTO, "/moto-api/data.json")
-MINISTACK_RUN = ("ministack", [], {**MINISTACK, "GATEWAY_PORT": "{port}"}, "/_ministack/health")
+
+
+def ministack_run(**settings):
+    return "ministack", [], {**MINISTACK, "GATEWAY_PORT": "{port}", **settings}, "/_ministack/health"
+
 
 # Name: module to run, its arguments, its environment, a path that answers 200 when it is up.
 EMULATORS = {
     "moto": MOTO_RUN,
     "moto-2": MOTO_RUN,
     "moto-3": MOTO_RUN,
-    "ministack": MINISTACK_RUN,
-    "ministack-2": MINISTACK_RUN,
-    "ministack-auth": (
-        "ministack",
-        [],
-        {**MINISTACK, "GATEWAY_PORT": "{port}", "AUTH": "true"},
-        "/_ministack/health",
-    ),
+    "ministack": ministack_run(),
+    "ministack-2": ministack_run(),
+    "ministack-auth": ministack_run(AUTH="true"),
 }
 PATIENCE = 60.0
 

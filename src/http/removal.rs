@@ -36,8 +36,8 @@ use crate::store::{Accepted, AppChange, Ask, Refusal};
     delete, path = "/v1/apps/{app}", tag = "apps", operation_id = "removeApp",
     params(
         ("app" = AppName, Path, description = "The app's name"),
-        ("buckets" = Option<String>, Query, description = "Buckets to delete with all objects in them, separated by commas", pattern = r"[^,\s]"),
-        ("repositories" = Option<String>, Query, description = "Repositories to delete with all images in them, by name or region/name, separated by commas", pattern = r"[^,\s]"),
+        ("buckets" = Option<String>, Query, description = "Buckets to delete with all objects in them, separated by commas", pattern = r"^[^\x00]*[^,\s\x00][^\x00]*$"),
+        ("repositories" = Option<String>, Query, description = "Repositories to delete with all images in them, by name or region/name, separated by commas", pattern = r"^[^\x00]*[^,\s\x00][^\x00]*$"),
         ("confirm" = Option<AppName>, Query, description = "The app's name, where data is to be deleted"),
         ("adopted" = Option<bool>, Query, description = "Also remove a user and policy that were there before the app"),
         ("dry_run" = Option<bool>, Query, description = "Answer the plan, write nothing"),

@@ -278,9 +278,9 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn claim_up_to(&self, most: usize, owner: &str, lease: Duration, deadline: Duration) -> Result<Vec<Claimed>, StoreError> {
-        let (now, owner) = (self.clock.now(), owner.to_owned());
-        let claimed =
-            self.writer.write(move |db| Box::pin(async move { claim_up_to(db, most, &owner, now, lease, deadline).await })).await?;
+        let now = self.clock.now();
+        let terms = Terms { owner: owner.to_owned(), now, lease_until: now.after(lease), deadline_at: now.after(deadline) };
+        let claimed = self.writer.write(move |db| Box::pin(async move { claim_up_to(db, most, &terms).await })).await?;
         for claimed in &claimed {
             self.signal(Signal::Progress(claimed.lease.job));
         }
@@ -326,6 +326,7 @@ impl Store {
         let now = self.clock.now();
         let again = matches!(ended, Ended::Released { .. });
         self.write_held(lease, move |db| Box::pin(async move { end(db, lease, &ended, now).await })).await?;
+        self.signal(Signal::Progress(lease.job));
         if again {
             self.signal(Signal::Queued);
         }
@@ -587,20 +588,22 @@ async fn insert_job(db: &mut AnyConnection, app: Ulid, job: &Job, key: Option<Id
     sql.run(db).await.map(drop)
 }
 
-async fn claim_up_to(
-    db: &mut AnyConnection,
-    most: usize,
-    owner: &str,
+/// What a claim gives its worker.
+struct Terms {
+    owner: String,
     now: Timestamp,
-    lease: Duration,
-    deadline: Duration,
-) -> Result<Vec<Claimed>, StoreError> {
+    lease_until: Timestamp,
+    /// When trying ends, if this is the first time.
+    deadline_at: Timestamp,
+}
+
+async fn claim_up_to(db: &mut AnyConnection, most: usize, terms: &Terms) -> Result<Vec<Claimed>, StoreError> {
     let (most, mut claimed) = (most.min(CLAIMED_TOGETHER), Vec::new());
     loop {
-        let taken = take_leases(db, most - claimed.len(), owner, now, lease, deadline).await?;
+        let taken = take_leases(db, most - claimed.len(), terms).await?;
         let readable = claimed.len() + taken.len();
         if !taken.is_empty() {
-            claimed.extend(load(db, taken, now).await?);
+            claimed.extend(load(db, taken, terms.now).await?);
         }
         if claimed.len() == readable {
             return Ok(claimed);
@@ -616,23 +619,17 @@ struct Taken {
     deadline: Timestamp,
 }
 
-async fn take_leases(
-    db: &mut AnyConnection,
-    most: usize,
-    owner: &str,
-    now: Timestamp,
-    lease: Duration,
-    deadline: Duration,
-) -> Result<Vec<Taken>, StoreError> {
+async fn take_leases(db: &mut AnyConnection, most: usize, terms: &Terms) -> Result<Vec<Taken>, StoreError> {
+    let now = terms.now.millis();
     // Materialized: a plan that looks into it again would take the next ones, too.
     let mut sql = Sql::new("WITH due AS MATERIALIZED (SELECT id FROM jobs WHERE finished_at IS NULL ");
     // A queued job has neither time, a waiting one the first, a running one the second.
-    sql.push("AND COALESCE(next_attempt_at, lease_until, 0) <= ").bind(now.millis())?;
+    sql.push("AND COALESCE(next_attempt_at, lease_until, 0) <= ").bind(now)?;
     sql.push(" ORDER BY id LIMIT ").bind(most as i64)?.push(skip_locked(db));
-    sql.push(") UPDATE jobs SET state = 'running', attempt = attempt + 1, lease_owner = ").bind(owner)?;
-    sql.push(", lease_token = lease_token + 1, lease_until = ").bind(now.after(lease).millis())?;
-    sql.push(", started_at = COALESCE(started_at, ").bind(now.millis())?;
-    sql.push("), deadline_at = COALESCE(deadline_at, ").bind(now.after(deadline).millis())?;
+    sql.push(") UPDATE jobs SET state = 'running', attempt = attempt + 1, lease_owner = ").bind(&terms.owner)?;
+    sql.push(", lease_token = lease_token + 1, lease_until = ").bind(terms.lease_until.millis())?;
+    sql.push(", started_at = COALESCE(started_at, ").bind(now)?;
+    sql.push("), deadline_at = COALESCE(deadline_at, ").bind(terms.deadline_at.millis())?;
     sql.push("), next_attempt_at = NULL, reason = NULL WHERE id IN (SELECT id FROM due) ");
     sql.push("RETURNING id, app_id, attempt, lease_token, deadline_at");
     let read = |row: &AnyRow| {
@@ -696,7 +693,7 @@ pub(super) fn held(db: &AnyConnection, lease: Lease) -> Result<Sql, StoreError> 
 /// Runs what [`held`] begins; the job's app. What ran without the lease is undone with the request that it is part of.
 pub(super) async fn run_held(db: &mut AnyConnection, lease: Lease, sql: Sql) -> Result<Ulid, StoreError> {
     match sql.run_if_found(db).await {
-        Ok(found) => Reader { row: &found.ok_or(StoreError::LostLease)?, table: "jobs", key: "id" }.id("app_id"),
+        Ok(found) => app_of(found),
         // Who has lost the lease may run into what its holder has written.
         Err(error) if !is_postgres(db) => hold(db, lease).await.and(Err(error)),
         Err(error) => Err(error),
@@ -705,7 +702,10 @@ pub(super) async fn run_held(db: &mut AnyConnection, lease: Lease, sql: Sql) -> 
 
 /// Fails unless the lease is held.
 pub(super) async fn hold(db: &mut AnyConnection, lease: Lease) -> Result<Ulid, StoreError> {
-    let found = held(db, lease)?.run_if_found(db).await?;
+    app_of(held(db, lease)?.run_if_found(db).await?)
+}
+
+fn app_of(found: Option<AnyRow>) -> Result<Ulid, StoreError> {
     Reader { row: &found.ok_or(StoreError::LostLease)?, table: "jobs", key: "id" }.id("app_id")
 }
 
@@ -811,10 +811,11 @@ async fn cancel(db: &mut AnyConnection, id: Ulid, by: String, now: Timestamp) ->
     let mut sql = Sql::default();
     audit::note(db, &mut sql, Of::Job(id), Some(&by), &[(now, Deed::CancelRequested)])?;
     insert_events(db, &mut sql, &[(id, now, &Happening::CancelRequested { by })])?;
-    sql.run(db).await?;
     if job.state == JobState::Running {
-        sqlx::query("UPDATE jobs SET cancel_requested = 1 WHERE id = $1").bind(id.to_string()).execute(&mut *db).await?;
-    } else {
+        sql.then(db, "UPDATE jobs SET cancel_requested = 1 WHERE id = ").bind(id.to_string())?;
+    }
+    sql.run(db).await?;
+    if job.state != JobState::Running {
         stop(db, app, job, state, now).await?;
     }
     Ok(job_by_id(db, id).await?.ok_or(Refusal::NoJob))

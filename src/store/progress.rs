@@ -34,7 +34,7 @@ pub(super) struct Progress {
 /// What goes in one write.
 struct Batch {
     /// Seen by the write. When it is gone, another has taken the batch.
-    _wanted: Arc<()>,
+    wanted: Arc<()>,
     told: Vec<Told>,
 }
 
@@ -53,8 +53,8 @@ impl Progress {
             batch.told.push(told);
             return None;
         }
-        let batch = Batch { _wanted: Arc::default(), told: vec![told] };
-        let wanted = Arc::downgrade(&batch._wanted);
+        let batch = Batch { wanted: Arc::default(), told: vec![told] };
+        let wanted = Arc::downgrade(&batch.wanted);
         batches.insert(lease, batch);
         Some(wanted)
     }
@@ -104,9 +104,10 @@ pub(super) struct Carried {
 }
 
 impl Carried {
-    /// It is on disk, or nobody wants it any more.
-    pub(super) fn confirm(self) {
-        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
+    /// It is on disk, or nobody wants it any more; whether there was something.
+    pub(super) fn confirm(self) -> bool {
+        let taken = self.told.lock().unwrap_or_else(PoisonError::into_inner).replace(Vec::new());
+        taken.is_some_and(|told| !told.is_empty())
     }
 }
 
@@ -136,10 +137,7 @@ impl Store {
             })
         });
         let written = written.await;
-        if matches!(written, Ok(_) | Err(StoreError::LostLease)) {
-            carried.confirm();
-        }
-        if written.is_ok() {
+        if matches!(written, Ok(_) | Err(StoreError::LostLease)) && carried.confirm() && written.is_ok() {
             self.signal(Signal::Progress(lease.job));
         }
         written
@@ -156,10 +154,11 @@ impl Store {
             move |db| Box::pin(async move { insert(db, lease, load.take()).await }),
             move |result: Result<(), StoreError>| match result {
                 Ok(()) => {
-                    carried.confirm();
-                    store.signal(Signal::Progress(lease.job));
+                    if carried.confirm() {
+                        store.signal(Signal::Progress(lease.job));
+                    }
                 }
-                Err(StoreError::LostLease) => carried.confirm(),
+                Err(StoreError::LostLease) => drop(carried.confirm()),
                 Err(error) => tracing::warn!(job = %lease.job, %error, "progress is not recorded yet"),
             },
         );

@@ -99,6 +99,7 @@ impl Sql {
     where
         (T,): for<'r> FromRow<'r, AnyRow>,
     {
+        debug_assert!(self.before.is_empty(), "several statements are run by run()");
         sqlx::query_scalar_with(AssertSqlSafe(self.text), self.arguments)
     }
 

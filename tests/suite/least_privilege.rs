@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reqwest::Method;
@@ -14,7 +13,7 @@ use crate::removal::hang_things_on;
 use crate::support::aws::Place;
 use crate::support::server::{Server, Setup};
 use crate::support::wire::Fault;
-use crate::support::{eyes, unique};
+use crate::support::{eyes, for_each_of, unique};
 
 /// Actions at once: most of their stories is waiting.
 const AT_ONCE: usize = 5;
@@ -254,17 +253,11 @@ fn each_action_taken_out_is_missed_and_named() {
     let actions: Vec<&str> =
         permission::all().flat_map(|permission| permission.actions).copied().collect::<BTreeSet<_>>().into_iter().collect();
     assert!(actions.len() > 30, "{actions:?}");
-    let (next, unnoticed) = (AtomicUsize::new(0), Mutex::new(BTreeSet::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
-            scope.spawn(|| {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                while let Some(action) = actions.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if !runtime.block_on(is_missed_and_named(action)) {
-                        unnoticed.lock().unwrap().insert(*action);
-                    }
-                }
-            });
+    let unnoticed = Mutex::new(BTreeSet::new());
+    for_each_of(&actions, AT_ONCE, |action| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        if !runtime.block_on(is_missed_and_named(action)) {
+            unnoticed.lock().unwrap().insert(*action);
         }
     });
     let unnoticed: Vec<&str> = unnoticed.into_inner().unwrap().into_iter().collect();

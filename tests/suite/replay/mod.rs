@@ -21,6 +21,8 @@ use strum::IntoEnumIterator as _;
 use case::{Left, More};
 use scenarios::{SCENARIOS, Scenario};
 
+use super::support::for_each_of;
+
 /// A scenario and what goes wrong in it.
 struct Planned<'a> {
     scenario: &'a Scenario,
@@ -51,18 +53,10 @@ fn enumerated<'a>(clean: &'a [(&'a Scenario, Left)], faults: &[super::support::w
 /// time-outs on a busy machine: what failed there has to work alone.
 fn run_all(cases: &[Planned], at_once: usize, run: impl Fn(&Scenario, More) -> Left + Sync) {
     let began = std::time::Instant::now();
-    let (next, done, beside_others) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(Vec::new()));
-    std::thread::scope(|scope| {
-        for _ in 0..at_once {
-            scope.spawn(|| {
-                while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    match outcome(case, &run) {
-                        Ok(()) => drop(done.fetch_add(1, Ordering::Relaxed)),
-                        Err(failure) => beside_others.lock().unwrap().push((case, failure)),
-                    }
-                }
-            });
-        }
+    let (done, beside_others) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    for_each_of(cases, at_once, |case| match outcome(case, &run) {
+        Ok(()) => drop(done.fetch_add(1, Ordering::Relaxed)),
+        Err(failure) => beside_others.lock().unwrap().push((case, failure)),
     });
     let beside_others = beside_others.into_inner().unwrap();
     let mut failed = Vec::new();

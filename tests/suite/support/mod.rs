@@ -9,6 +9,7 @@ pub mod proxy;
 pub mod server;
 pub mod wire;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use slipway::resources::Timing;
@@ -17,6 +18,20 @@ use slipway::resources::Timing;
 pub async fn alone() -> tokio::sync::MutexGuard<'static, ()> {
     static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
     TURN.lock().await
+}
+
+/// Goes through the items, so many at a time.
+pub fn for_each_of<'t, T: Sync>(items: &'t [T], at_once: usize, run: impl Fn(&'t T) + Sync) {
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(|| {
+                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    run(item);
+                }
+            });
+        }
+    });
 }
 
 /// A name that no other test has.
