@@ -7,8 +7,10 @@
 use std::fmt;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use ulid::{Generator, Ulid};
@@ -102,15 +104,64 @@ pub struct Clock {
     ahead: Arc<AtomicI64>,
     /// What the clock that this one follows is ahead of the system's.
     followed: Arc<AtomicI64>,
+    simulation: Option<Arc<Simulation>>,
+}
+
+/// Time that passes only while a runtime with paused time has nothing to do.
+#[derive(Debug)]
+struct Simulation {
+    epoch: Timestamp,
+    started: Instant,
+    /// What waits for threads that the runtime does not know of: how many, and the task that keeps time from passing.
+    outside: Mutex<(usize, Option<mpsc::Sender<()>>)>,
+}
+
+/// Keeps simulated time from passing while a thread outside the runtime, such as SQLite's, is at work.
+#[derive(Debug)]
+pub struct TimeHold(Option<Arc<Simulation>>);
+
+impl Drop for TimeHold {
+    fn drop(&mut self) {
+        let Some(simulation) = &self.0 else { return };
+        let mut outside = simulation.outside.lock().unwrap_or_else(PoisonError::into_inner);
+        outside.0 -= 1;
+        if outside.0 == 0 {
+            outside.1 = None;
+        }
+    }
 }
 
 impl Clock {
+    /// A clock that begins at `epoch` and follows the time of the present runtime, which tests pause.
+    pub fn simulated(epoch: Timestamp) -> Self {
+        let simulation = Simulation { epoch, started: Instant::now(), outside: Mutex::default() };
+        Self { simulation: Some(Arc::new(simulation)), ..Self::default() }
+    }
+
     /// The present moment.
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
     pub fn now(&self) -> Timestamp {
-        let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let moved = self.ahead.load(Ordering::Relaxed).saturating_add(self.followed.load(Ordering::Relaxed));
-        Timestamp(millis_of(since_epoch).saturating_add(moved))
+        let now = match &self.simulation {
+            Some(simulation) => simulation.epoch.after(simulation.started.elapsed()),
+            None => system_time(),
+        };
+        Timestamp(now.0.saturating_add(moved))
+    }
+
+    /// Keeps simulated time from passing until the answer is dropped. Tokio's paused time passes whenever the runtime has
+    /// nothing to do, also while it waits for a thread of SQLite's.
+    pub fn hold(&self) -> TimeHold {
+        if let Some(simulation) = &self.simulation {
+            let mut outside = simulation.outside.lock().unwrap_or_else(PoisonError::into_inner);
+            outside.0 += 1;
+            if outside.1.is_none() {
+                let (release, released) = mpsc::channel();
+                outside.1 = Some(release);
+                // Tokio does not let paused time pass while a blocking task runs.
+                tokio::task::spawn_blocking(move || released.recv());
+            }
+        }
+        TimeHold(self.simulation.clone())
     }
 
     /// Follows a clock elsewhere: it showed `there` when the system's showed `here`.
@@ -118,10 +169,21 @@ impl Clock {
         self.followed.store(there.0.saturating_sub(here.0), Ordering::Relaxed);
     }
 
+    /// Sets this clock and its clones back: a step of the wall clock.
+    pub fn step_back(&self, span: Duration) {
+        self.ahead.fetch_sub(millis_of(span), Ordering::Relaxed);
+    }
+
     /// Moves this clock and its clones forward: days pass at once in tests.
     pub fn advance(&self, span: Duration) {
         self.ahead.fetch_add(millis_of(span), Ordering::Relaxed);
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+fn system_time() -> Timestamp {
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(millis_of(since_epoch))
 }
 
 #[cfg(test)]
@@ -146,6 +208,26 @@ mod tests {
         assert!(ahead > Duration::from_secs(3650) && ahead <= Duration::from_secs(3660), "{ahead:?}");
         clock.follow(here.before(Duration::from_secs(60)), here);
         assert!(clock.now().since(here) < Duration::from_secs(30), "the last difference counts");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn simulated_time_stands_still_while_it_is_held() {
+        let clock = Clock::simulated(Timestamp::from_millis(1_700_000_000_000));
+        let before = clock.now();
+        let hold = clock.hold();
+        let (tell, told) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(20));
+            tell.send(()).unwrap();
+        });
+        tokio::select! {
+            _ = told => {}
+            () = tokio::time::sleep(Duration::from_secs(3600)) => panic!("time has passed"),
+        }
+        assert_eq!(clock.now(), before);
+        drop(hold);
+        tokio::time::sleep(Duration::from_secs(3600)).await;
+        assert_eq!(clock.now(), before.after(Duration::from_secs(3600)));
     }
 
     #[test]

@@ -62,7 +62,7 @@ pub struct Service {
 const AWS_SEEN: Duration = Duration::from_secs(30);
 
 /// What tests put in the place of the world outside.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Outside {
     /// The AWS SDK's configuration; the default chain's when absent.
     pub sdk: Option<aws_config::SdkConfig>,
@@ -72,6 +72,8 @@ pub struct Outside {
     pub timing: Timing,
     /// How fast calls go when AWS throttles.
     pub rates: Rates,
+    /// A database that is open already: the other replicas' in a simulation.
+    pub store: Option<Store>,
 }
 
 impl Service {
@@ -80,8 +82,9 @@ impl Service {
     /// # Errors
     /// When a setting is missing, the database does not open, or the identity will not do.
     pub async fn start(settings: Settings, outside: Outside, tasks: Tasks) -> Result<Arc<Self>, StartError> {
+        let is_shared = outside.store.is_some();
         let service = Self::assemble(settings, outside, tasks).await?;
-        let released = if service.store.is_shared() { 0 } else { service.store.release_all().await? };
+        let released = if is_shared || service.store.is_shared() { 0 } else { service.store.release_all().await? };
         if released > 0 {
             tracing::info!(released, "jobs of an earlier process go on");
         }
@@ -103,7 +106,12 @@ impl Service {
             let limits = Limits { answer: outside.timing.answer, backoff: outside.timing.backoff, rates: outside.rates };
             Account::connect(config, limits, settings.allow_user_credentials).await.map_err(StartError::from)
         };
-        let store = async { Store::open(&settings.database_url, outside.clock.clone(), &tasks).await.map_err(StartError::from) };
+        let store = async {
+            match outside.store {
+                Some(store) => Ok(store),
+                None => Store::open(&settings.database_url, outside.clock.clone(), &tasks).await.map_err(StartError::from),
+            }
+        };
         let (account, store) = tokio::try_join!(account, store)?;
         let identity = account.identity();
         tracing::info!(arn = identity.arn, provider = %identity.provider, "working as");

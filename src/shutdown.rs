@@ -5,7 +5,11 @@
 //! - First everybody is told to stop; tasks that must outlive the others (the database's writer) end when
 //!   nobody can ask them for anything any more.
 
+use std::collections::HashMap;
 use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,19 +20,132 @@ pub struct Tasks {
     tracker: TaskTracker,
     last: TaskTracker,
     stop: CancellationToken,
+    process: Option<SimulatedProcess>,
+}
+
+/// A process that a test can lose or freeze, with every task of it, at any of their steps.
+#[derive(Debug, Clone, Default)]
+pub struct SimulatedProcess(Arc<Mutex<ProcessState>>);
+
+#[derive(Debug, Default)]
+struct ProcessState {
+    killed: bool,
+    frozen: bool,
+    /// Steps of tasks so far, and the one before which the process is lost.
+    steps: u64,
+    kill_before: Option<u64>,
+    tasks: u64,
+    wakers: HashMap<u64, Waker>,
+}
+
+impl SimulatedProcess {
+    /// Loses the process: its tasks end where they stand.
+    pub fn kill(&self) {
+        let mut state = self.state();
+        state.killed = true;
+        state.wake_all();
+    }
+
+    /// Loses it before step `step`, counted from its start.
+    pub fn kill_before(&self, step: u64) {
+        self.state().kill_before = Some(step);
+    }
+
+    /// Stops it from running, as SIGSTOP does, or lets it run again.
+    pub fn freeze(&self, frozen: bool) {
+        let mut state = self.state();
+        state.frozen = frozen;
+        state.wake_all();
+    }
+
+    /// Whether it is lost.
+    pub fn is_killed(&self) -> bool {
+        self.state().killed
+    }
+
+    /// Steps of its tasks so far.
+    pub fn steps(&self) -> u64 {
+        self.state().steps
+    }
+
+    fn state(&self) -> MutexGuard<'_, ProcessState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn task<F: Future<Output = ()>>(&self, task: F) -> SimulatedTask<F> {
+        let mut state = self.state();
+        state.tasks += 1;
+        SimulatedTask { process: self.clone(), id: state.tasks, task: Some(Box::pin(task)) }
+    }
+}
+
+impl ProcessState {
+    fn wake_all(&mut self) {
+        self.wakers.drain().for_each(|(_, waker)| waker.wake());
+    }
+}
+
+/// A task of a simulated process.
+struct SimulatedTask<F> {
+    process: SimulatedProcess,
+    id: u64,
+    task: Option<Pin<Box<F>>>,
+}
+
+impl<F: Future<Output = ()>> Future for SimulatedTask<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let process = self.process.clone();
+        let killed = {
+            let mut state = process.state();
+            state.steps += u64::from(!state.killed && !state.frozen);
+            if state.kill_before.is_some_and(|step| state.steps >= step) && !state.killed {
+                state.killed = true;
+                state.wake_all();
+            }
+            if !state.killed {
+                state.wakers.insert(self.id, context.waker().clone());
+                if state.frozen {
+                    return Poll::Pending;
+                }
+            }
+            state.killed
+        };
+        let step = match &mut self.task {
+            Some(task) if !killed => task.as_mut().poll(context),
+            _ => Poll::Ready(()),
+        };
+        if step.is_ready() {
+            self.task = None;
+            process.state().wakers.remove(&self.id);
+        }
+        step
+    }
 }
 
 impl Tasks {
+    /// The tasks of a process that a test can lose.
+    pub fn of_process(process: SimulatedProcess) -> Self {
+        Self { process: Some(process), ..Self::default() }
+    }
+
     /// Runs a task that shutdown waits for.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
-        tokio::spawn(self.tracker.track_future(task));
+        self.spawn_on(&self.tracker, task);
     }
 
     /// Runs a task that ends by itself when all others have ended.
     pub fn spawn_to_the_end(&self, task: impl Future<Output = ()> + Send + 'static) {
-        #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
-        tokio::spawn(self.last.track_future(task));
+        self.spawn_on(&self.last, task);
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that spawns")]
+    fn spawn_on(&self, tracker: &TaskTracker, task: impl Future<Output = ()> + Send + 'static) {
+        match &self.process {
+            None => tokio::spawn(tracker.track_future(task)),
+            Some(process) => tokio::spawn(tracker.track_future(process.task(task))),
+        };
     }
 
     /// Tells everybody to stop.
@@ -78,5 +195,38 @@ async fn next_signal() {
     tokio::select! {
         _ = term.recv() => {}
         _ = interrupt.recv() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_process_drops_its_tasks_and_a_frozen_one_goes_on_later() {
+        let process = SimulatedProcess::default();
+        let tasks = Tasks::of_process(process.clone());
+        let count = Arc::new(AtomicU32::new(0));
+        let counter = count.clone();
+        tasks.spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                counter.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        assert_eq!(count.load(Ordering::Relaxed), 2);
+        process.freeze(true);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(count.load(Ordering::Relaxed), 2);
+        process.freeze(false);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert_eq!(count.load(Ordering::Relaxed), 3);
+        assert_eq!(Arc::strong_count(&count), 2);
+        process.kill();
+        tasks.ended().await;
+        assert_eq!(Arc::strong_count(&count), 1, "what it held is dropped");
     }
 }

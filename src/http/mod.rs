@@ -34,7 +34,7 @@ pub use docs::yaml;
 pub use serve::serve;
 pub use tokens::{make as make_token, parse_name as parse_token_name};
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::extract::DefaultBodyLimit;
@@ -88,6 +88,10 @@ fn calls() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(docs::openapi_yaml))
 }
 
+/// The calls without their documentation, which takes longer to put together than a simulated service lives.
+static CALLS: LazyLock<Router<Arc<Service>>> =
+    LazyLock::new(|| Router::from(calls()).route("/problems", axum::routing::get(docs::problems)).merge(docs::pages(openapi())));
+
 /// What operators look at, which is answered also when there is too much else.
 fn operations() -> OpenApiRouter<Arc<Service>> {
     OpenApiRouter::new().routes(routes!(health::healthz)).routes(routes!(health::readyz)).routes(routes!(health::metrics))
@@ -101,12 +105,16 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     api
 }
 
+/// The whole API of a service, for callers in its own process.
+pub fn in_process(service: Arc<Service>) -> Router {
+    let limits = Limits::new(&service);
+    router(service, &limits)
+}
+
 /// The whole API of a service, within its limits.
 fn router(service: Arc<Service>, limits: &Arc<Limits>) -> Router {
-    let (calls, operations) = (Router::from(calls()), Router::from(operations()));
-    let calls = calls.route("/problems", axum::routing::get(docs::problems)).merge(docs::pages(openapi()));
-    let operations = limits::around_operations(operations).layer(Extension(limits.clone()));
-    let router = limits::around(calls, limits).merge(operations);
+    let operations = limits::around_operations(Router::from(operations())).layer(Extension(limits.clone()));
+    let router = limits::around(CALLS.clone(), limits).merge(operations);
     let no_events = DefaultPredicate::new().and(NotForContentType::new("text/event-stream"));
     let layers = ServiceBuilder::new()
         .layer(middleware::from_fn(request_id::carry))

@@ -46,6 +46,8 @@ pub struct Timing {
     pub turn: Duration,
     /// How long a new attachment of a policy gets to work everywhere before the one that it takes the place of goes.
     pub attachment: Duration,
+    /// Between two looks into the database for work that is due, where no signal tells of it.
+    pub poll: Duration,
 }
 
 impl Default for Timing {
@@ -61,6 +63,7 @@ impl Default for Timing {
             quiet: Duration::from_secs(24 * 3600),
             turn: Duration::from_secs(15),
             attachment: Duration::from_secs(10),
+            poll: Duration::from_secs(1),
         }
     }
 }

@@ -26,14 +26,15 @@ mod sqlite;
 mod tokens;
 mod writer;
 
+use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyPool};
+use sqlx::{Any, AnyConnection, AnyPool};
 use tokio::sync::{broadcast, mpsc};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, TimeHold};
 use crate::shutdown::Tasks;
 
 pub use apps::{AppFilter, Recorded};
@@ -96,6 +97,26 @@ pub struct Store {
     kind: Kind,
 }
 
+/// A connection that reads; simulated time stands still meanwhile.
+struct Reader {
+    connection: PoolConnection<Any>,
+    _hold: TimeHold,
+}
+
+impl Deref for Reader {
+    type Target = AnyConnection;
+
+    fn deref(&self) -> &AnyConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Reader {
+    fn deref_mut(&mut self) -> &mut AnyConnection {
+        &mut self.connection
+    }
+}
+
 /// Which database it is.
 #[derive(Clone)]
 enum Kind {
@@ -115,7 +136,7 @@ impl Store {
         let signals = Signals::default();
         let (pool, writer, kind) = match url.split(':').next() {
             Some("sqlite") => {
-                let (pool, writer, file) = sqlite::open(url, tasks).await?;
+                let (pool, writer, file) = sqlite::open(url, &clock, tasks).await?;
                 (pool, writer, Kind::Sqlite(file))
             }
             Some("postgres" | "postgresql") => {
@@ -153,11 +174,12 @@ impl Store {
     }
 
     /// A connection that reads.
-    async fn reader(&self) -> Result<PoolConnection<Any>, StoreError> {
+    async fn reader(&self) -> Result<Reader, StoreError> {
         if let Kind::Sqlite(file) = &self.kind {
             file.check()?;
         }
-        Ok(self.pool.acquire().await?)
+        let hold = self.clock.hold();
+        Ok(Reader { connection: self.pool.acquire().await?, _hold: hold })
     }
 
     fn signal(&self, signal: Signal) {

@@ -19,6 +19,7 @@ use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Executor as _};
 
 use super::StoreError;
 use super::writer::{Reply, Request, Waiting, Writer};
+use crate::clock::Clock;
 use crate::shutdown::Tasks;
 
 /// Requests that are committed together at most, but for those that were held back.
@@ -30,8 +31,9 @@ const PRAGMAS: &str =
     "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON";
 
 /// Opens the file, makes it if it is not there, brings its schema up to date, and starts its writer.
-pub async fn open(url: &str, tasks: &Tasks) -> Result<(AnyPool, Writer, Arc<DatabaseFile>), StoreError> {
+pub async fn open(url: &str, clock: &Clock, tasks: &Tasks) -> Result<(AnyPool, Writer, Arc<DatabaseFile>), StoreError> {
     let wrong = |error: sqlx::Error| StoreError::Url(error.to_string());
+    let _hold = clock.hold();
     let file = DatabaseFile::lock(SqliteConnectOptions::from_str(url).map_err(wrong)?.get_filename())?;
     let options = AnyConnectOptions::from_str(url).map_err(wrong)?;
     let mut connection = options.connect().await?;
@@ -44,7 +46,7 @@ pub async fn open(url: &str, tasks: &Tasks) -> Result<(AnyPool, Writer, Arc<Data
     let file = Arc::new(file.opened()?);
     let (writer, mut waiting) = Writer::to(1);
     if let Some(waiting) = waiting.pop() {
-        tasks.spawn_to_the_end(run(connection, file.clone(), waiting));
+        tasks.spawn_to_the_end(run(connection, file.clone(), clock.clone(), waiting));
     }
     let pool = AnyPoolOptions::new().max_connections(READERS).acquire_timeout(Duration::from_secs(5)).test_before_acquire(false);
     let pool = pool.after_connect(|connection, _| Box::pin(async move { connection.execute(PRAGMAS).await.map(drop) }));
@@ -120,12 +122,13 @@ pub fn new_private(path: &Path) -> Result<File, StoreError> {
     opened.map_err(|error| StoreError::Unavailable(format!("{}: {error}", path.display())))
 }
 
-async fn run(mut connection: AnyConnection, file: Arc<DatabaseFile>, mut waiting: Waiting) {
+async fn run(mut connection: AnyConnection, file: Arc<DatabaseFile>, clock: Clock, mut waiting: Waiting) {
     loop {
         let batch = waiting.take(BATCH).await;
         if batch.is_empty() {
             return;
         }
+        let _hold = clock.hold();
         let (replies, committed) = commit(&mut connection, &file, batch).await;
         if let Err(error) = &committed {
             tracing::error!(%error, "the database did not commit");

@@ -31,9 +31,6 @@ pub use drift::{look, looking};
 pub use ledger::RecordsOnly;
 pub use reseal::{Resealed, reseal};
 
-/// The longest sleep between two looks for a job.
-const POLL: Duration = Duration::from_secs(1);
-
 /// Starts taking jobs, keeping secrets no longer than they may be kept, and looking for drift.
 pub fn start(service: &Arc<Service>) {
     service.tasks.spawn(dispatch(service.clone()));
@@ -47,12 +44,13 @@ pub fn start(service: &Arc<Service>) {
 async fn dispatch(service: Arc<Service>) {
     let owner = ulid::Ulid::generate().to_string();
     let permits = Arc::new(Semaphore::new(service.settings.workers));
+    let poll = service.timing.poll;
     while !service.tasks.is_stopping() {
         service.note_dispatch();
         let permit = tokio::select! {
             permit = permits.clone().acquire_owned() => permit,
             () = service.tasks.stopping() => break,
-            () = tokio::time::sleep(POLL) => continue,
+            () = tokio::time::sleep(poll) => continue,
         };
         let Ok(permit) = permit else { break };
         let mut signals = service.store.signals();
@@ -81,7 +79,7 @@ async fn dispatch(service: Arc<Service>) {
             }
             Err(error) => {
                 tracing::error!(%error, "no job could be claimed; trying again");
-                tokio::time::sleep(POLL).await;
+                tokio::time::sleep(poll).await;
             }
         }
     }
@@ -97,9 +95,10 @@ async fn claim(service: &Service, most: usize, owner: &str) -> Result<Vec<Claime
 }
 
 async fn until_due(service: &Service) -> Duration {
+    let poll = service.timing.poll;
     match service.store.next_due().await {
-        Ok(Some(due)) => due.since(service.clock.now()).clamp(Duration::from_millis(5), POLL),
-        Ok(None) | Err(_) => POLL,
+        Ok(Some(due)) => due.since(service.clock.now()).clamp(Duration::from_millis(5), poll),
+        Ok(None) | Err(_) => poll,
     }
 }
 

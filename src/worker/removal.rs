@@ -3,17 +3,12 @@
 //! Invariant: a removal is a job like any other, asked for once its time has come; asking twice is one job, for an
 //! app has one at a time.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use crate::domain::app::App;
 use crate::domain::task::Task;
 use crate::engine;
 use crate::service::Service;
 use crate::store::{Ask, Refusal, StoreError};
-
-/// Between two looks for a quarantine that is over.
-const ROUND: Duration = Duration::from_secs(1);
+use std::sync::Arc;
 
 /// Runs until the service stops.
 pub async fn run(service: Arc<Service>) {
@@ -22,7 +17,7 @@ pub async fn run(service: Arc<Service>) {
             tracing::warn!(%error, "apps whose quarantine is over could not be looked for; trying again");
         }
         tokio::select! {
-            () = tokio::time::sleep(ROUND) => {}
+            () = tokio::time::sleep(service.timing.poll) => {}
             () = service.tasks.stopping() => return,
         }
     }

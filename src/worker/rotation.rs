@@ -20,8 +20,6 @@ use crate::resources::access_key;
 use crate::service::Service;
 use crate::store::{AppChange, Ask, DueRotation, Refusal, RotationChange, StoreError};
 
-/// Between two looks for a rotation that is due.
-const ROUND: Duration = Duration::from_secs(1);
 /// Between two looks for keys that are too old.
 const SCHEDULE: Duration = Duration::from_secs(60);
 /// After a look that AWS did not answer, or while another job is at work on the app.
@@ -38,7 +36,7 @@ pub async fn run(service: Arc<Service>) {
             tracing::warn!(%error, "keys that are too old could not be looked for; trying again");
         }
         tokio::select! {
-            () = tokio::time::sleep(ROUND) => {}
+            () = tokio::time::sleep(service.timing.poll) => {}
             () = service.tasks.stopping() => return,
         }
     }

@@ -57,5 +57,6 @@ pub fn fast() -> Timing {
         quiet: Duration::from_secs(3600),
         turn: Duration::from_secs(15),
         attachment: Duration::ZERO,
+        poll: Duration::from_secs(1),
     }
 }

@@ -66,7 +66,7 @@ impl Setup {
         slipway::telemetry::metrics();
         let tasks = Tasks::default();
         let sdk = Some(self.place.sdk(&self.wire.endpoint));
-        let outside = Outside { sdk, clock: self.clock.clone(), timing: self.timing, rates: self.rates };
+        let outside = Outside { sdk, clock: self.clock.clone(), timing: self.timing, rates: self.rates, ..Outside::default() };
         let service = loop {
             match Service::start(self.settings.clone(), outside.clone(), tasks.clone()).await {
                 // The writer of a service that was stopped just now has a last word to say.
