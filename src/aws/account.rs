@@ -21,6 +21,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
+use super::fence::before_fence;
 use super::identity::{Identity, IdentityError};
 use super::pace::{Crowded, Pace, Rates};
 use super::refusal::{AwsError, Meaning, Service};
@@ -232,7 +233,7 @@ impl Account {
     /// Makes a call whose turn has come.
     ///
     /// # Errors
-    /// What AWS refused, with its meaning.
+    /// What AWS refused, with its meaning; or that the lease of the job that makes it is over.
     pub async fn call_at_once<T, E>(
         &self,
         service: Service,
@@ -243,7 +244,8 @@ impl Account {
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         let began = Instant::now();
-        let answer = call.await.map_err(|error| AwsError::of(service, operation, &error));
+        let Some(answer) = before_fence(call).await else { return Err(AwsError::fenced(service, operation)) };
+        let answer = answer.map_err(|error| AwsError::of(service, operation, &error));
         let outcome = answer.as_ref().map_or_else(|error| error.meaning.to_string(), |_| "Ok".to_owned());
         // Of throttles the pace has heard attempt by attempt; no answer says nothing about it.
         if !matches!(&answer, Err(error) if matches!(error.meaning, Meaning::Throttled | Meaning::Transient)) {

@@ -54,6 +54,8 @@ pub enum Meaning {
     Quota,
     /// It cannot work as it was asked.
     Rejected,
+    /// The job's lease is over: the call was not made, or its answer not waited for.
+    LeaseOver,
 }
 
 const ANY: &str = "*";
@@ -222,6 +224,12 @@ impl AwsError {
     pub fn crowded(service: Service, operation: &'static str, waiting: u32) -> Self {
         let message = format!("AWS throttles this account, and {waiting} calls wait for their turn");
         Self { service, operation, code: "Crowded".into(), message, request_id: None, status: None, meaning: Meaning::Throttled }
+    }
+
+    /// A call that was not made, or not waited for: another worker may have the job.
+    pub fn fenced(service: Service, operation: &'static str) -> Self {
+        let message = "the job's lease is over".into();
+        Self { service, operation, code: "LeaseOver".into(), message, request_id: None, status: None, meaning: Meaning::LeaseOver }
     }
 
     /// Errors of HEAD requests have no body, so no code either: the status is all there is.

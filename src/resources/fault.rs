@@ -130,6 +130,7 @@ impl From<AwsError> for Fault {
                 Self::Rejected(trouble(TroubleCode::Conflict, Some(remedy.into()), false))
             }
             Meaning::Rejected => Self::Rejected(trouble(TroubleCode::Rejected, None, false)),
+            Meaning::LeaseOver => Self::LostLease,
         }
     }
 }

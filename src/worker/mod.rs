@@ -2,7 +2,8 @@
 //!
 //! Invariants:
 //! - The wake-up is armed before the query, so a job that is queued in between is not missed.
-//! - A worker that cannot renew its lease stops before the lease runs out.
+//! - A worker that cannot renew its lease stops before the lease runs out, and makes no AWS call after it, also when
+//!   it could not watch the time: the process was stopped, or the claim was answered late.
 //! - Told to stop, a worker ends its current change and hands the job back.
 //!
 //! Rejected: a queue crate. Those measured restart a job from its start, leave the jobs of a killed
@@ -18,10 +19,11 @@ pub mod rotation;
 mod run;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
 
 use crate::domain::spec::default_account;
 use crate::service::Service;
@@ -60,12 +62,14 @@ async fn dispatch(service: Arc<Service>) {
         {
             free.push((permit, service.store.signals()));
         }
+        // Leases last from when they are asked for: the answer can be late.
+        let asked = Instant::now();
         match claim(&service, free.len(), &owner).await {
             Ok(claimed) => {
                 let all_are_busy = claimed.len() == free.len();
                 for (claimed, (permit, signals)) in claimed.into_iter().zip(free) {
                     let worker = service.clone();
-                    service.tasks.spawn(async move { run::run(&worker, claimed, signals, permit).await });
+                    service.tasks.spawn(async move { run::run(&worker, claimed, asked, signals, permit).await });
                 }
                 if all_are_busy {
                     continue;

@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 
 use super::ledger::LeasedLedger;
 use super::reporter::Reporter;
-use crate::aws::Account;
+use crate::aws::{Account, Fence};
 use crate::clock::Timestamp;
 use crate::domain::credential::SecretState;
 use crate::domain::job::{JobKind, JobResult, RepositoryResult, StepState, Trouble, TroubleCode};
@@ -26,12 +26,13 @@ use crate::service::Service;
 use crate::store::{Claimed, Ended, Lease, Signal, StoreError};
 
 /// Works on a claimed job until the attempt ends, and writes down how. The worker is free as soon as the end
-/// is on its way to the writer: the next claim goes with it, instead of waiting for its commit.
-pub async fn run(service: &Arc<Service>, claimed: Claimed, signals: Receiver<Signal>, worker: OwnedSemaphorePermit) {
+/// is on its way to the writer: the next claim goes with it, instead of waiting for its commit. The lease lasts from
+/// when it was `asked` for.
+pub async fn run(service: &Arc<Service>, claimed: Claimed, asked: Instant, signals: Receiver<Signal>, worker: OwnedSemaphorePermit) {
     let (lease, kind) = (claimed.lease, claimed.job.kind);
     let span = tracing::info_span!("job", job = %lease.job, app = %claimed.job.app, kind = %kind);
     tracing::info!(parent: &span, attempt = claimed.job.attempt, "job started");
-    let attempt = AssertUnwindSafe(attempt(service, claimed, signals)).catch_unwind().instrument(span.clone());
+    let attempt = AssertUnwindSafe(attempt(service, claimed, asked, signals)).catch_unwind().instrument(span.clone());
     let Some(ended) = attempt.await.unwrap_or_else(|_| Some(Ended::Failed(defect()))) else {
         tracing::warn!(parent: &span, "job's lease is lost; another worker goes on");
         return;
@@ -57,7 +58,7 @@ async fn write_end(service: &Service, lease: Lease, ended: Ended) -> Result<(), 
     }
 }
 
-async fn attempt(service: &Arc<Service>, claimed: Claimed, signals: Receiver<Signal>) -> Option<Ended> {
+async fn attempt(service: &Arc<Service>, claimed: Claimed, asked: Instant, signals: Receiver<Signal>) -> Option<Ended> {
     let Some(account) = service.account(&claimed.app.spec.account) else {
         return Some(Ended::Failed(no_account(&claimed)));
     };
@@ -90,9 +91,10 @@ async fn attempt(service: &Arc<Service>, claimed: Claimed, signals: Receiver<Sig
         data: claimed.job.task.data(),
         calls: Arc::default(),
     };
+    let fence = Fence::at(end_of_work(asked, service.settings.lease));
     let verdict = tokio::select! {
-        verdict = walk(&nodes, &cx, claimed.deadline, &reporter) => verdict,
-        () = keep_lease(service, claimed.lease, &reporter, signals) => Verdict::LostLease,
+        verdict = fence.around(walk(&nodes, &cx, claimed.deadline, &reporter)) => verdict,
+        () = keep_lease(service, claimed.lease, &fence, &reporter, signals) => Verdict::LostLease,
     };
     conclude(service, &claimed, &cx.account, &nodes, &reporter, verdict).await
 }
@@ -106,11 +108,15 @@ fn with_unrecorded(mut interrupted: BTreeMap<String, Timestamp>, claimed: &Claim
     interrupted
 }
 
+/// Another worker takes the job when the lease runs out: be gone by then.
+fn end_of_work(asked: Instant, lease: Duration) -> Instant {
+    asked + lease.mul_f64(0.8)
+}
+
 /// Renews the lease and hears of cancels; returns when the lease is lost.
 /// `signals` have been listened to since before the claim, so none is missed.
-async fn keep_lease(service: &Service, lease: Lease, reporter: &Reporter, mut signals: Receiver<Signal>) {
+async fn keep_lease(service: &Service, lease: Lease, fence: &Fence, reporter: &Reporter, mut signals: Receiver<Signal>) {
     let span = service.settings.lease;
-    let mut renewed = Instant::now();
     loop {
         let renewal = async {
             tokio::select! {
@@ -123,8 +129,7 @@ async fn keep_lease(service: &Service, lease: Lease, reporter: &Reporter, mut si
         };
         let (asked, answer) = tokio::select! {
             answer = renewal => answer,
-            // Another worker takes the job when the lease runs out: be gone by then.
-            () = tokio::time::sleep_until(renewed + span.mul_f64(0.8)) => return,
+            () = tokio::time::sleep_until(fence.moment()) => return,
         };
         match answer {
             Ok(true) => reporter.cancel(),
@@ -132,7 +137,7 @@ async fn keep_lease(service: &Service, lease: Lease, reporter: &Reporter, mut si
             Err(StoreError::LostLease) => return,
             Err(_) => continue,
         }
-        renewed = asked;
+        fence.move_to(end_of_work(asked, span));
     }
 }
 
