@@ -10,7 +10,8 @@
 //!    again, because the list is eventually consistent; a key that is not in the written list, not in
 //!    our records, made after the intent, never used, and on a user that we made, is deleted, for
 //!    nobody knows its secret; one made later than the call can have taken effect is not its key;
-//! 5. in any doubt a person is asked, with the key's ids. A key that may be in use is never deleted.
+//! 5. in any doubt a person is asked, with the key's ids. A key that may be in use is never deleted; and none is made
+//!    beside a live one on a user of ours that no record tells of: the record may be an older copy of the database.
 //!
 //! Invariants:
 //! - When a step that may make a key is done, the app has the key of ours that was wanted, and its secret is sealed.
@@ -18,6 +19,7 @@
 //!   removed with what was adopted.
 //! - A key is written down before it is switched off for a removal, so that a restore knows it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use aws_config::retry::RetryConfig;
@@ -60,6 +62,16 @@ pub struct KeyRecords {
     pub keys: Vec<(String, Timestamp)>,
     /// The intent whose outcome is not known.
     pub open: Option<Intent>,
+    /// Keys that were known once: those that are gone, those that were there before an intent that is closed, and
+    /// those that were deleted because their secret was lost.
+    pub earlier: BTreeSet<String>,
+}
+
+impl KeyRecords {
+    fn tell_of(&self, id: &str) -> bool {
+        let intended = || self.open.iter().flat_map(|intent| &intent.known_keys).any(|key| key == id);
+        self.earlier.contains(id) || self.keys.iter().any(|(key, _)| key == id) || intended()
+    }
 }
 
 /// Where intents and sealed secrets are written: each method is one commit, guarded by the job's lease.
@@ -68,8 +80,10 @@ pub trait KeyLedger: Send + Sync {
     fn records(&self) -> BoxFuture<'_, Result<KeyRecords, Fault>>;
     /// Writes an intent with the ids of the keys that are there.
     fn intend(&self, known_keys: Vec<String>) -> BoxFuture<'_, Result<Intent, Fault>>;
-    /// Closes an intent that has surely made no key, or whose key is deleted.
+    /// Closes an intent that has surely made no key.
     fn close(&self, intent: Ulid) -> BoxFuture<'_, Result<(), Fault>>;
+    /// Closes an intent whose key is deleted because its secret was lost. AWS may list the key for a while.
+    fn close_deleted(&self, intent: Ulid, access_key_id: String) -> BoxFuture<'_, Result<(), Fault>>;
     /// Seals a secret and closes its intent.
     fn seal(&self, intent: Ulid, access_key_id: String, secret: SecretString) -> BoxFuture<'_, Result<(), Fault>>;
     /// Takes note that recorded keys are not on the user any more.
@@ -156,6 +170,8 @@ pub struct SeenKeys {
     pub ours: Vec<String>,
     /// Recorded keys that are not there any more.
     pub gone: Vec<String>,
+    /// Live keys on a user that we made that no record of ours tells of.
+    pub unknown: Vec<String>,
     /// What an intent with a lost answer left.
     pub lost: Option<Lost>,
     /// Whether a job of this app made the user.
@@ -354,9 +370,11 @@ impl Resource for AccessKey {
             _ => None,
         };
         self.look_at_use(cx, &mut listed).await?;
+        let made_user = cx.is_made_by_us(&user::id(&self.user));
+        let unknown = if made_user && self.may_make_one(cx) { self.look_for_unknown(cx, &records, &listed).await? } else { Vec::new() };
         let is_listed = |id: &String| listed.iter().any(|key| key.id == *id);
         let (ours, gone) = records.keys.into_iter().map(|(id, _)| id).partition(is_listed);
-        let seen = SeenKeys { ours, gone, listed, lost, no_user, made_user: cx.is_made_by_us(&user::id(&self.user)) };
+        let seen = SeenKeys { ours, gone, listed, unknown, lost, no_user, made_user };
         Ok(match whose {
             Some(Observation::Foreign { owner, .. }) => Observation::Foreign { owner, seen },
             _ if seen == (SeenKeys { made_user: seen.made_user, ..SeenKeys::default() }) => Observation::Absent,
@@ -395,7 +413,7 @@ impl Resource for AccessKey {
             AccessKeyChange::Close { intent } => cx.keys.close(*intent).await?,
             AccessKeyChange::DeleteLost { access_key_id, intent, .. } => {
                 self.delete(cx, access_key_id).await?;
-                cx.keys.close(*intent).await?;
+                cx.keys.close_deleted(*intent, access_key_id.clone()).await?;
             }
             AccessKeyChange::Delete { key, .. } => {
                 self.delete(cx, &key.id).await?;
@@ -440,6 +458,10 @@ impl AccessKey {
         cx.want == Want::Absent || matches!(self.goal, KeyGoal::Another { .. } | KeyGoal::Switched { .. } | KeyGoal::Off)
     }
 
+    fn may_make_one(&self, cx: &Cx) -> bool {
+        cx.want == Want::Present && matches!(self.goal, KeyGoal::One | KeyGoal::Another { .. } | KeyGoal::Restored { one: true, .. })
+    }
+
     /// Whether what an interrupted attempt left is found out first: a key that is to be switched off does not
     /// wait for that.
     fn settles_intents(&self, cx: &Cx) -> bool {
@@ -470,6 +492,7 @@ impl AccessKey {
             .collect();
         let mut ours = keys.iter().filter(|key| seen.ours.contains(&key.id));
         if seen.ours.is_empty() {
+            self.refuse_beside_unknown(seen, &keys)?;
             let known_keys: Vec<String> = keys.iter().map(|key| key.id.clone()).collect();
             if known_keys.len() >= SLOTS {
                 return Err(no_slot(&self.user, &known_keys));
@@ -496,6 +519,10 @@ impl AccessKey {
         if seen.ours.iter().any(|id| !known.contains(id)) {
             return Ok(Changes::of(changes));
         }
+        if !force {
+            let stay: Vec<&ListedKey> = keys.iter().copied().filter(|key| replace != Some(key.id.as_str())).collect();
+            self.refuse_beside_unknown(seen, &stay)?;
+        }
         // The one that makes room stays among the known ones: AWS may list it for a while.
         let known_keys: Vec<String> = keys.iter().map(|key| key.id.clone()).collect();
         if keys.len() >= SLOTS {
@@ -506,6 +533,12 @@ impl AccessKey {
         }
         changes.push(AccessKeyChange::Create { user: self.user.clone(), known_keys, gone: seen.gone.clone() });
         Ok(Changes::of(changes))
+    }
+
+    /// No key is made beside a live one that may be the app's own: made after the copy of the database that this is.
+    fn refuse_beside_unknown(&self, seen: &SeenKeys, keys: &[&ListedKey]) -> Result<(), Fault> {
+        let unknown: Vec<&str> = keys.iter().map(|key| key.id.as_str()).filter(|id| seen.unknown.iter().any(|key| key == id)).collect();
+        if unknown.is_empty() { Ok(()) } else { Err(not_recorded(&self.user, &unknown.join(", "))) }
     }
 
     fn plan_switched(&self, seen: &SeenKeys, id: &str, to: KeyTarget, force: bool) -> Result<Changes<AccessKeyChange>, Fault> {
@@ -661,6 +694,21 @@ impl AccessKey {
         Ok(listed.collect())
     }
 
+    /// Live keys that no record tells of. A key that is in doubt is looked for again: AWS may list for a while what is
+    /// deleted.
+    async fn look_for_unknown(&self, cx: &Cx, records: &KeyRecords, listed: &[ListedKey]) -> Result<Vec<String>, Fault> {
+        let unknown = |listed: &[ListedKey]| -> Vec<String> {
+            listed.iter().filter(|key| key.active && !records.tell_of(&key.id)).map(|key| key.id.clone()).collect()
+        };
+        let first = unknown(listed);
+        if first.is_empty() {
+            return Ok(first);
+        }
+        tokio::time::sleep(cx.timing.settle).await;
+        let again = unknown(&self.list(cx).await?);
+        Ok(first.into_iter().filter(|id| again.contains(id)).collect())
+    }
+
     /// What an intent with a lost answer left.
     async fn look_for_lost(&self, cx: &Cx, intent: &Intent, records: &KeyRecords, listed: &[ListedKey]) -> Result<Lost, Fault> {
         // The list is eventually consistent: what either of two looks shows is there.
@@ -731,6 +779,22 @@ fn in_doubt(user: &AppName, keys: &[ListedKey], reason: &str) -> Fault {
         detail: format!("AWS's answer with a new access key of user {user} was lost, and {ids} may be that key, but {reason}"),
         remedy: Some(format!(
             "Find out whether anybody uses {ids}; delete it if nobody does (aws iam delete-access-key), then retry the job."
+        )),
+        retryable: false,
+        aws: None,
+    })
+}
+
+fn not_recorded(user: &AppName, ids: &str) -> Fault {
+    Fault::Blocked(Trouble {
+        code: TroubleCode::CredentialInDoubt,
+        detail: format!(
+            "user {user} has the live access key {ids}, of which Slipway has no record: it was made by hand, or by Slipway after the \
+             copy of the database that was restored"
+        ),
+        remedy: Some(format!(
+            "Find out whether anybody uses {ids}. If nobody does, delete it (aws iam delete-access-key), then retry the job. Otherwise \
+             rotate the app's credentials with force=true, which makes a key beside it, and delete {ids} when nobody uses it any more."
         )),
         retryable: false,
         aws: None,
@@ -906,6 +970,12 @@ mod tests {
         let made = |seen| SeenKeys { made_user: true, ..seen };
         let gone = |ids: &[&str]| SeenKeys { gone: ids.iter().map(|id| (*id).to_owned()).collect(), ..SeenKeys::default() };
         let create = "create access key for user acme";
+        let lost_then_create = "delete access key NEW, whose secret was lost with AWS's answer; create access key for user acme";
+        let unknown = |ours: &[&str], ids: &[&str]| SeenKeys {
+            unknown: ids.iter().map(|id| (*id).to_owned()).collect(),
+            made_user: true,
+            ..keys(ours, ours.iter().chain(ids).map(|id| key(id, 0)).collect())
+        };
         let cases = [
             (another(None, false), keys(&["OLD"], vec![key("OLD", 0)]), create),
             (another(None, false), keys(&["OLD", "NEW"], vec![key("OLD", 0), key("NEW", 0)]), ""),
@@ -916,12 +986,16 @@ mod tests {
             (another(Some("OLD"), false), busy(), "key_in_use"),
             (another(Some("OLD"), true), busy(), "delete access key OLD; create access key for user acme"),
             (another(Some("OLD"), false), keys(&["OLD"], vec![in_use("OLD", true)]), create),
-            (
-                another(Some("OLD"), true),
-                lost_new(),
-                "delete access key NEW, whose secret was lost with AWS's answer; create access key for user acme",
-            ),
+            (another(Some("OLD"), true), lost_new(), lost_then_create),
             (another(None, false), SeenKeys { no_user: true, ..SeenKeys::default() }, "rejected"),
+            (another(None, false), unknown(&[], &["LATE"]), "credential_in_doubt"),
+            (another(None, true), unknown(&[], &["LATE"]), create),
+            (another(Some("LATE"), false), unknown(&["OLD"], &["LATE"]), "delete access key LATE; create access key for user acme"),
+            (KeyGoal::One, unknown(&[], &["LATE"]), "credential_in_doubt"),
+            (KeyGoal::One, SeenKeys { lost: Some(lost(vec![key("NEW", 6_000)])), ..unknown(&[], &["NEW"]) }, lost_then_create),
+            (KeyGoal::One, unknown(&["OLD"], &["LATE"]), ""),
+            (restored(true), unknown(&[], &["LATE"]), "credential_in_doubt"),
+            (switched(Deleted, false), unknown(&[], &["A"]), "delete access key A"),
             (switched(Active, false), keys(&[], vec![inactive("A")]), "switch on access key A"),
             (switched(Active, false), keys(&[], vec![key("A", 0)]), ""),
             (switched(Active, true), gone(&["A"]), "rejected"),

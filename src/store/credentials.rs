@@ -1,5 +1,6 @@
 //! Access keys: intents, sealed secrets, claims. Nothing here ever holds an opened secret.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sqlx::any::AnyRow;
@@ -72,7 +73,7 @@ pub enum ClaimAnswer {
 }
 
 impl Store {
-    /// What is recorded of an app's keys: those not known to be gone, and the intent that is open.
+    /// What is recorded of an app's keys: those not known to be gone, the intent that is open, and what was known once.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -90,7 +91,15 @@ impl Store {
             let row = Reader { row: &row, table: "key_intents", key: "id" };
             Ok::<_, StoreError>(Intent { id: row.id("id")?, known_keys: row.json("known_keys")?, at: row.moment("at")? })
         };
-        Ok(KeyRecords { keys, open: open.map(read).transpose()? })
+        let open = open.map(read).transpose()?;
+        let gone = sqlx::query_scalar("SELECT access_key_id FROM credentials WHERE app_id = $1 AND gone_at IS NOT NULL");
+        let mut earlier: BTreeSet<String> =
+            gone.bind(app.to_string()).fetch_all(&mut *self.reader().await?).await?.into_iter().collect();
+        let closed = sqlx::query("SELECT id, known_keys FROM key_intents WHERE app_id = $1 AND closed_at IS NOT NULL");
+        for row in closed.bind(app.to_string()).fetch_all(&mut *self.reader().await?).await? {
+            earlier.extend(Reader { row: &row, table: "key_intents", key: "id" }.json::<Vec<String>>("known_keys")?);
+        }
+        Ok(KeyRecords { keys, open, earlier })
     }
 
     /// Writes down that a key is about to be made.
@@ -113,7 +122,7 @@ impl Store {
         Ok(intent)
     }
 
-    /// Closes an intent that made no key, or whose key is deleted.
+    /// Closes an intent that made no key.
     ///
     /// # Errors
     /// [`StoreError::LostLease`] when another worker has the job.
@@ -124,6 +133,27 @@ impl Store {
                 let mut sql = held(db, lease)?;
                 close(db, &mut sql, intent, now)?;
                 run_held(db, lease, sql).await.map(drop)
+            })
+        })
+        .await
+    }
+
+    /// Closes an intent whose key is deleted, and takes note of the key.
+    ///
+    /// # Errors
+    /// [`StoreError::LostLease`] when another worker has the job.
+    pub async fn close_deleted_intent(&self, lease: Lease, intent: Ulid, access_key_id: String) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        self.write_held(lease, move |db| {
+            Box::pin(async move {
+                hold(db, lease).await?;
+                let known = sqlx::query("SELECT id, known_keys FROM key_intents WHERE closed_at IS NULL AND id = $1");
+                let Some(row) = known.bind(intent.to_string()).fetch_optional(&mut *db).await? else { return Ok(()) };
+                let mut known: Vec<String> = Reader { row: &row, table: "key_intents", key: "id" }.json("known_keys")?;
+                known.push(access_key_id);
+                let update = sqlx::query("UPDATE key_intents SET closed_at = $1, known_keys = $2 WHERE id = $3");
+                update.bind(now.millis()).bind(to_json(&known)?).bind(intent.to_string()).execute(db).await?;
+                Ok(())
             })
         })
         .await

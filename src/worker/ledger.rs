@@ -39,6 +39,10 @@ impl KeyLedger for LeasedLedger {
         async move { self.service.store.close_intent(self.lease, intent).await.map_err(fault) }.boxed()
     }
 
+    fn close_deleted(&self, intent: Ulid, access_key_id: String) -> BoxFuture<'_, Result<(), Fault>> {
+        async move { self.service.store.close_deleted_intent(self.lease, intent, access_key_id).await.map_err(fault) }.boxed()
+    }
+
     fn seal(&self, intent: Ulid, access_key_id: String, secret: SecretString) -> BoxFuture<'_, Result<(), Fault>> {
         async move {
             let id = Ulid::generate();
@@ -73,6 +77,10 @@ impl KeyLedger for RecordsOnly {
     }
 
     fn close(&self, _intent: Ulid) -> BoxFuture<'_, Result<(), Fault>> {
+        async { Err(Fault::LostLease) }.boxed()
+    }
+
+    fn close_deleted(&self, _intent: Ulid, _access_key_id: String) -> BoxFuture<'_, Result<(), Fault>> {
         async { Err(Fault::LostLease) }.boxed()
     }
 
