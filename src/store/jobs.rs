@@ -280,9 +280,9 @@ impl Store {
     pub async fn claim_up_to(&self, most: usize, owner: &str, lease: Duration, deadline: Duration) -> Result<Vec<Claimed>, StoreError> {
         let now = self.clock.now();
         let terms = Terms { owner: owner.to_owned(), now, lease_until: now.after(lease), deadline_at: now.after(deadline) };
-        let claimed = self.writer.write(move |db| Box::pin(async move { claim_up_to(db, most, &terms).await })).await?;
-        for claimed in &claimed {
-            self.signal(Signal::Progress(claimed.lease.job));
+        let (claimed, taken) = self.writer.write(move |db| Box::pin(async move { claim_up_to(db, most, &terms).await })).await?;
+        for job in taken {
+            self.signal(Signal::Progress(job));
         }
         Ok(claimed)
     }
@@ -597,16 +597,18 @@ struct Terms {
     deadline_at: Timestamp,
 }
 
-async fn claim_up_to(db: &mut AnyConnection, most: usize, terms: &Terms) -> Result<Vec<Claimed>, StoreError> {
-    let (most, mut claimed) = (most.min(CLAIMED_TOGETHER), Vec::new());
+/// What is handed over to workers, and every job that was taken: also those that end here.
+async fn claim_up_to(db: &mut AnyConnection, most: usize, terms: &Terms) -> Result<(Vec<Claimed>, Vec<Ulid>), StoreError> {
+    let (most, mut claimed, mut all) = (most.min(CLAIMED_TOGETHER), Vec::new(), Vec::new());
     loop {
         let taken = take_leases(db, most - claimed.len(), terms).await?;
-        let readable = claimed.len() + taken.len();
+        let handed_over = claimed.len() + taken.len();
+        all.extend(taken.iter().map(|taken| taken.lease.job));
         if !taken.is_empty() {
             claimed.extend(load(db, taken, terms.now).await?);
         }
-        if claimed.len() == readable {
-            return Ok(claimed);
+        if claimed.len() == handed_over {
+            return Ok((claimed, all));
         }
     }
 }
@@ -617,6 +619,7 @@ struct Taken {
     app: Ulid,
     attempt: u32,
     deadline: Timestamp,
+    cancel_requested: bool,
 }
 
 async fn take_leases(db: &mut AnyConnection, most: usize, terms: &Terms) -> Result<Vec<Taken>, StoreError> {
@@ -631,11 +634,12 @@ async fn take_leases(db: &mut AnyConnection, most: usize, terms: &Terms) -> Resu
     sql.push(", started_at = COALESCE(started_at, ").bind(now)?;
     sql.push("), deadline_at = COALESCE(deadline_at, ").bind(terms.deadline_at.millis())?;
     sql.push("), next_attempt_at = NULL, reason = NULL WHERE id IN (SELECT id FROM due) ");
-    sql.push("RETURNING id, app_id, attempt, lease_token, deadline_at");
+    sql.push("RETURNING id, app_id, attempt, lease_token, deadline_at, cancel_requested");
     let read = |row: &AnyRow| {
         let row = Reader { row, table: "jobs", key: "id" };
         let lease = Lease { job: row.id("id")?, token: row.plain("lease_token")? };
-        Ok(Taken { lease, app: row.id("app_id")?, attempt: row.count("attempt")?, deadline: row.moment("deadline_at")? })
+        let cancel_requested = row.plain::<i64>("cancel_requested")? == 1;
+        Ok(Taken { lease, app: row.id("app_id")?, attempt: row.count("attempt")?, deadline: row.moment("deadline_at")?, cancel_requested })
     };
     let taken = sql.query().fetch_all(db).await?;
     let mut taken = taken.iter().map(read).collect::<Result<Vec<_>, StoreError>>()?;
@@ -643,8 +647,16 @@ async fn take_leases(db: &mut AnyConnection, most: usize, terms: &Terms) -> Resu
     Ok(taken)
 }
 
-/// Tells that the jobs have started, and reads them and their apps. A job that cannot be read is parked.
+/// Tells that the jobs have started, and reads them and their apps. A job that cannot be read is parked, and one whose
+/// cancel was accepted in an attempt that was lost ends here.
 async fn load(db: &mut AnyConnection, taken: Vec<Taken>, now: Timestamp) -> Result<Vec<Claimed>, StoreError> {
+    let (canceled, taken): (Vec<_>, Vec<_>) = taken.into_iter().partition(|taken| taken.cancel_requested);
+    for Taken { lease, .. } in canceled {
+        end(db, lease, &Ended::Canceled, now).await?;
+    }
+    if taken.is_empty() {
+        return Ok(Vec::new());
+    }
     let started: Vec<_> = taken.iter().map(|taken| (taken.lease.job, Happening::JobStarted { attempt: taken.attempt })).collect();
     let mut sql = Sql::default();
     insert_events(db, &mut sql, &started.iter().map(|(job, happening)| (*job, now, happening)).collect::<Vec<_>>())?;
@@ -713,9 +725,7 @@ async fn end(db: &mut AnyConnection, lease: Lease, ended: &Ended, now: Timestamp
     let row = held(db, lease)?.run_if_found(db).await?.ok_or(StoreError::LostLease)?;
     let row = Reader { row: &row, table: "jobs", key: "id" };
     let (app, task, cancel_requested) = (row.id("app_id")?, row.json::<Task>("task"), row.plain::<i64>("cancel_requested")? == 1);
-    let goes_on = matches!(ended, Ended::Waiting { .. } | Ended::Released { .. });
-    // A cancel that was accepted outlives the attempt.
-    let ended = if goes_on && cancel_requested { Ended::Canceled } else { ended.clone() };
+    let ended = if cancel_requested { canceled_unless_in_doubt(ended) } else { ended.clone() };
     let ended = &in_doubt_unless_settled(db, app, ended).await?;
     // The lease says that the job is running, and every end of an attempt is legal from there.
     let state = JobState::Running.on(ended.event()).map_err(|_| StoreError::LostLease)?;
@@ -740,6 +750,15 @@ async fn end(db: &mut AnyConnection, lease: Lease, ended: &Ended, now: Timestamp
     // A job is parked because it cannot be read, and that can be its task.
     let task = if matches!(ended, Ended::NeedsAttention(_)) || state.is_active() { task.ok() } else { Some(task?) };
     leave(db, sql, Left { app, job: lease.job, task, state, error, happening }, now).await
+}
+
+/// A cancel that was accepted is kept, however far the attempt came. What a person has to know of a key or of a record
+/// that cannot be read is told all the same.
+fn canceled_unless_in_doubt(ended: &Ended) -> Ended {
+    match ended {
+        Ended::NeedsAttention(trouble) if matches!(trouble.code, TroubleCode::CredentialInDoubt | TroubleCode::Internal) => ended.clone(),
+        _ => Ended::Canceled,
+    }
 }
 
 /// How a job leaves its app.
