@@ -91,19 +91,13 @@ impl utoipa::PartialSchema for Timestamp {
 
 impl utoipa::ToSchema for Timestamp {}
 
-/// A new id. Ids rise in the order they are made, also within a millisecond, so lists by id miss nothing.
-pub fn new_id() -> Ulid {
-    static IDS: Mutex<Generator> = Mutex::new(Generator::new());
-    let mut ids = IDS.lock().unwrap_or_else(PoisonError::into_inner);
-    ids.generate().unwrap_or_else(|_| Ulid::generate())
-}
-
 /// The clock: the system's, moved to follow another and by what a test adds.
 #[derive(Debug, Clone, Default)]
 pub struct Clock {
     ahead: Arc<AtomicI64>,
     /// What the clock that this one follows is ahead of the system's.
     followed: Arc<AtomicI64>,
+    ids: Arc<Mutex<Generator>>,
     simulation: Option<Arc<Simulation>>,
 }
 
@@ -162,6 +156,14 @@ impl Clock {
             }
         }
         TimeHold(self.simulation.clone())
+    }
+
+    /// A new id. Ids of one clock rise in the order they are made; those of several replicas, or of a process before a
+    /// restart, need not: what is latest is for the database to say.
+    pub fn new_id(&self) -> Ulid {
+        let now = std::time::UNIX_EPOCH + Duration::from_millis(u64::try_from(self.now().0).unwrap_or(0));
+        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        ids.generate_from_datetime(now).unwrap_or_else(|_| Ulid::from_datetime(now))
     }
 
     /// Follows a clock elsewhere: it showed `there` when the system's showed `here`.

@@ -14,7 +14,7 @@ use super::rotations::{self, RotationChange};
 use super::rows::{Reader, to_json};
 use super::sql::{Sql, for_update, is_postgres, skip_locked};
 use super::{Signal, Store, StoreError, apps};
-use crate::clock::{Timestamp, new_id};
+use crate::clock::Timestamp;
 use crate::domain::app::{App, AppState};
 use crate::domain::audit::Deed;
 use crate::domain::event::Happening;
@@ -236,8 +236,8 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn onboard(&self, new: NewApp, key: Option<IdempotencyKey>) -> Result<Result<Accepted, Refusal>, StoreError> {
-        let now = self.clock.now();
-        let accepted = self.writer.write(move |db| Box::pin(async move { onboard(db, new, key, now).await })).await?;
+        let (now, ids) = (self.clock.now(), [self.clock.new_id(), self.clock.new_id()]);
+        let accepted = self.writer.write(move |db| Box::pin(async move { onboard(db, new, key, ids, now).await })).await?;
         Ok(self.announce(accepted))
     }
 
@@ -260,8 +260,8 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn ask(&self, ask: Ask, key: Option<IdempotencyKey>) -> Result<Result<Accepted, Refusal>, StoreError> {
-        let now = self.clock.now();
-        let accepted = self.writer.write(move |db| Box::pin(async move { self::ask(db, ask, key, now).await })).await?;
+        let (now, id) = (self.clock.now(), self.clock.new_id());
+        let accepted = self.writer.write(move |db| Box::pin(async move { self::ask(db, ask, key, id, now).await })).await?;
         Ok(self.announce(accepted))
     }
 
@@ -439,6 +439,7 @@ async fn onboard(
     db: &mut AnyConnection,
     new: NewApp,
     key: Option<IdempotencyKey>,
+    [new_app, job]: [Ulid; 2],
     now: Timestamp,
 ) -> Result<Result<Accepted, Refusal>, StoreError> {
     if let Some(answer) = earlier(db, key.as_ref(), now).await? {
@@ -448,16 +449,16 @@ async fn onboard(
         // Whether the app can be asked for anew is then decided by what is there after the wait.
         apps::lock(db, &new.spec.name).await?;
     }
-    let Some(app_id) = insert_app(db, &new, now).await? else { return Ok(Err(Refusal::AppExists(new.spec.name))) };
+    let Some(app_id) = insert_app(db, &new, new_app, now).await? else { return Ok(Err(Refusal::AppExists(new.spec.name))) };
     let task = Task::Onboard { accept_expiry: new.accept_expiry };
-    let job = new_job(&new.spec, task, &new.resources, new.requested_by, now);
+    let job = new_job(job, &new.spec, task, &new.resources, new.requested_by, now);
     insert_job(db, app_id, &job, key, now).await?;
     Ok(Ok(Accepted::Fresh(Box::new(job))))
 }
 
 /// The app's row: a new one, or that of an app whose onboarding has failed and was never finished, which
 /// can be asked for anew. `None` if there is an app by this name.
-async fn insert_app(db: &mut AnyConnection, new: &NewApp, now: Timestamp) -> Result<Option<Ulid>, StoreError> {
+async fn insert_app(db: &mut AnyConnection, new: &NewApp, id: Ulid, now: Timestamp) -> Result<Option<Ulid>, StoreError> {
     let insert = concat!(
         "INSERT INTO apps (id, name, name_key, account, spec, state, version, created_by, created_at, updated_at, retained) \
          VALUES ($1, $2, $3, $4, $5, 'pending', 1, $6, $7, $8, '{}') \
@@ -469,7 +470,7 @@ async fn insert_app(db: &mut AnyConnection, new: &NewApp, now: Timestamp) -> Res
         " RETURNING id, retained"
     );
     let insert = sqlx::query(insert)
-        .bind(new_id().to_string())
+        .bind(id.to_string())
         .bind(new.spec.name.as_str())
         .bind(new.spec.name.key())
         .bind(new.spec.account.as_str());
@@ -487,6 +488,7 @@ async fn ask(
     db: &mut AnyConnection,
     ask: Ask,
     key: Option<IdempotencyKey>,
+    id: Ulid,
     now: Timestamp,
 ) -> Result<Result<Accepted, Refusal>, StoreError> {
     if let Some(answer) = earlier(db, key.as_ref(), now).await? {
@@ -509,7 +511,7 @@ async fn ask(
         }
         Some(AppChange::Rotation(_)) | None => &app.spec,
     };
-    let job = new_job(spec, ask.task, &ask.resources, ask.requested_by, now);
+    let job = new_job(id, spec, ask.task, &ask.resources, ask.requested_by, now);
     if let Some(AppChange::Rotation(change)) = &ask.change
         && let Some(refusal) = rotations::change(db, app_id, &job, change, now).await?
     {
@@ -548,9 +550,9 @@ async fn earlier(
     })
 }
 
-fn new_job(spec: &AppSpec, task: Task, resources: &[String], requested_by: String, now: Timestamp) -> Job {
+fn new_job(id: Ulid, spec: &AppSpec, task: Task, resources: &[String], requested_by: String, now: Timestamp) -> Job {
     Job {
-        id: new_id(),
+        id,
         kind: task.kind(),
         task,
         app: spec.name.clone(),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use ulid::Ulid;
 
-use crate::clock::{Timestamp, new_id};
+use crate::clock::Timestamp;
 use crate::domain::app::App;
 use crate::domain::rotation::{RotationEvent, Stage};
 use crate::domain::task::{KeyTarget, Task};
@@ -45,7 +45,7 @@ pub async fn run(service: Arc<Service>) {
 /// The request for a rotation's first job.
 pub fn beginning(service: &Service, app: &App, begun: Start, force: bool, by: impl Into<String>) -> Ask {
     let Start { known_keys, old_key, replace } = begun;
-    let task = Task::Rotate { rotation: new_id(), known_keys, replace, force };
+    let task = Task::Rotate { rotation: service.clock.new_id(), known_keys, replace, force };
     let change = RotationChange::Begin { old_key, hold: service.settings.rotation_hold };
     Ask { change: Some(AppChange::Rotation(change)), ..about_key(app, task, by) }
 }

@@ -2372,7 +2372,7 @@ async fn to_rotate(bench: &Bench, app: &str) -> (Ulid, Ask) {
 }
 
 fn a_rotation(app: &str) -> Ask {
-    let task = Task::Rotate { rotation: slipway::clock::new_id(), known_keys: vec!["OLD".into()], replace: None, force: false };
+    let task = Task::Rotate { rotation: Clock::default().new_id(), known_keys: vec!["OLD".into()], replace: None, force: false };
     let change = AppChange::Rotation(RotationChange::Begin { old_key: Some("OLD".into()), hold: MINUTE });
     Ask { change: Some(change), ..Ask::new(name(app), task, resources(app), "ann") }
 }
