@@ -19,7 +19,7 @@ use crate::domain::task::{Removal, Retained, Task};
 
 const COLUMNS: &str = "SELECT a.id, a.name, a.account, a.spec, a.state, a.version, a.created_at, a.updated_at, a.retained, a.removal, \
     (SELECT j.id FROM jobs j WHERE j.app_id = a.id AND j.state IN ('queued', 'running', 'waiting')) AS active_job, \
-    (SELECT MAX(j.id) FROM jobs j WHERE j.app_id = a.id) AS last_job, r.looked_at, r.drifted FROM apps a \
+    (SELECT j.id FROM jobs j WHERE j.app_id = a.id ORDER BY j.seq DESC LIMIT 1) AS last_job, r.looked_at, r.drifted FROM apps a \
     LEFT JOIN drift_reports r ON r.app_id = a.id AND r.looked_at >= a.created_at";
 
 /// Which apps to list.
@@ -33,7 +33,7 @@ pub struct AppFilter {
     pub drifted: Option<bool>,
     /// With this text in the name.
     pub query: Option<String>,
-    /// After this id.
+    /// After the one by this id.
     pub after: Option<Ulid>,
     /// At most this many.
     pub limit: u32,
@@ -69,7 +69,11 @@ impl Store {
     /// When the database does not answer.
     pub async fn apps(&self, filter: &AppFilter) -> Result<Vec<App>, StoreError> {
         let mut sql = Sql::new(COLUMNS);
-        sql.push(" WHERE a.id > ").bind(filter.after.unwrap_or(Ulid::nil()).to_string())?;
+        sql.push(" WHERE 1 = 1");
+        if let Some(after) = filter.after {
+            sql.push(" AND a.seq > COALESCE((SELECT seq FROM apps WHERE id = ").bind(after.to_string())?;
+            sql.push("), (SELECT MAX(seq) FROM apps WHERE id < ").bind(after.to_string())?.push("), 0)");
+        }
         if let Some(account) = &filter.account {
             sql.push(" AND a.account = ").bind(account.clone())?;
         }
@@ -84,7 +88,7 @@ impl Store {
             let pattern = text.to_ascii_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
             sql.push(" AND a.name_key LIKE ").bind(format!("%{pattern}%"))?.push(" ESCAPE '\\'");
         }
-        sql.push(" ORDER BY a.id LIMIT ").bind(i64::from(filter.limit))?;
+        sql.push(" ORDER BY a.seq LIMIT ").bind(i64::from(filter.limit))?;
         let rows = sql.query().fetch_all(&mut *self.reader().await?).await?;
         rows.iter().map(read_app).collect()
     }

@@ -78,7 +78,7 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn key_records(&self, app: Ulid) -> Result<KeyRecords, StoreError> {
-        let keys = sqlx::query("SELECT access_key_id, created_at FROM credentials WHERE app_id = $1 AND gone_at IS NULL ORDER BY id");
+        let keys = sqlx::query("SELECT access_key_id, created_at FROM credentials WHERE app_id = $1 AND gone_at IS NULL ORDER BY seq");
         let keys = keys.bind(app.to_string()).fetch_all(&mut *self.reader().await?).await?;
         let read = |row: &AnyRow| {
             let row = Reader { row, table: "credentials", key: "access_key_id" };
@@ -213,7 +213,7 @@ impl Store {
     pub async fn credentials(&self, app: Ulid) -> Result<Vec<CredentialRow>, StoreError> {
         let query = sqlx::query(
             "SELECT id, app_id, access_key_id, seal_key, secret, readiness, created_at, claimed_at, claimed_by FROM credentials \
-             WHERE app_id = $1 ORDER BY id",
+             WHERE app_id = $1 ORDER BY seq",
         );
         let rows = query.bind(app.to_string()).fetch_all(&mut *self.reader().await?).await?;
         rows.iter().map(read).collect()
@@ -226,7 +226,7 @@ impl Store {
     pub async fn unverified(&self) -> Result<Vec<(CredentialRow, Vec<u8>)>, StoreError> {
         let query = sqlx::query(
             "SELECT id, app_id, access_key_id, sealed, seal_key, secret, readiness, created_at, claimed_at, claimed_by FROM credentials \
-             WHERE secret = 'unclaimed' AND sealed IS NOT NULL AND readiness = 'unverified' AND gone_at IS NULL ORDER BY id",
+             WHERE secret = 'unclaimed' AND sealed IS NOT NULL AND readiness = 'unverified' AND gone_at IS NULL ORDER BY seq",
         );
         let rows = query.fetch_all(&mut *self.reader().await?).await?;
         rows.iter().map(|row| Ok((read(row)?, Reader { row, table: "credentials", key: "id" }.plain("sealed")?))).collect()

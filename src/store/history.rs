@@ -23,8 +23,8 @@ const BATCH: i64 = 100;
 const ENTRIES: i64 = 1000;
 
 /// Jobs that are over and explain nothing that is there.
-const OVER: &str = "SELECT j.id FROM jobs j WHERE j.id <> (SELECT MAX(n.id) FROM jobs n WHERE n.app_id = j.app_id) \
-    AND (j.state <> 'succeeded' OR EXISTS (SELECT 1 FROM jobs s WHERE s.app_id = j.app_id AND s.state = 'succeeded' AND s.id > j.id)) \
+const OVER: &str = "SELECT j.id FROM jobs j WHERE j.seq <> (SELECT MAX(n.seq) FROM jobs n WHERE n.app_id = j.app_id) \
+    AND (j.state <> 'succeeded' OR EXISTS (SELECT 1 FROM jobs s WHERE s.app_id = j.app_id AND s.state = 'succeeded' AND s.seq > j.seq)) \
     AND NOT EXISTS (SELECT 1 FROM resources r WHERE r.job_id = j.id) \
     AND NOT EXISTS (SELECT 1 FROM credentials c WHERE c.job_id = j.id) \
     AND NOT EXISTS (SELECT 1 FROM key_intents i WHERE i.job_id = j.id AND i.closed_at IS NULL) \
@@ -56,7 +56,7 @@ impl Store {
 
 async fn prune(db: &mut AnyConnection, oldest: i64) -> Result<u64, StoreError> {
     let rotations =
-        "DELETE FROM rotations WHERE ended_at <= $1 AND id <> (SELECT MAX(n.id) FROM rotations n WHERE n.app_id = rotations.app_id)";
+        "DELETE FROM rotations WHERE ended_at <= $1 AND seq <> (SELECT MAX(n.seq) FROM rotations n WHERE n.app_id = rotations.app_id)";
     sqlx::query(rotations).bind(oldest).execute(&mut *db).await?;
     let mut over = Sql::new(OVER);
     over.bind(oldest)?.push(" ORDER BY j.finished_at LIMIT ").bind(BATCH)?.push(for_update(db));

@@ -33,7 +33,8 @@ const COLUMNS: &str = "SELECT j.id, j.kind, j.task, j.state, j.attempt, j.reason
 macro_rules! can_be_asked_for_anew {
     () => {
         "apps.state IN ('failed', 'canceled', 'removed') AND NOT EXISTS (SELECT 1 FROM jobs WHERE app_id = apps.id \
-         AND (state IN ('queued', 'running', 'waiting') OR state = 'succeeded' AND apps.state <> 'removed' AND created_at >= apps.created_at)) \
+         AND (state IN ('queued', 'running', 'waiting') OR state = 'succeeded' AND apps.state <> 'removed' AND jobs.seq > COALESCE((SELECT MAX(r.seq) FROM jobs r WHERE r.app_id = apps.id \
+         AND r.kind = 'remove' AND r.state = 'succeeded'), 0))) \
          AND NOT EXISTS (SELECT 1 FROM key_intents WHERE app_id = apps.id AND closed_at IS NULL)"
     };
 }
@@ -138,7 +139,7 @@ pub struct JobFilter {
     pub state: Option<JobState>,
     /// Of this kind.
     pub kind: Option<JobKind>,
-    /// Before this id, for the newest come first.
+    /// Before the one by this id, for the newest come first.
     pub before: Option<Ulid>,
     /// At most this many.
     pub limit: u32,
@@ -397,7 +398,9 @@ impl Store {
         let mut sql = Sql::new(COLUMNS);
         sql.push(" WHERE 1 = 1");
         if let Some(before) = filter.before {
-            sql.push(" AND j.id < ").bind(before.to_string())?;
+            // The job by this id may have been removed with old history since.
+            sql.push(" AND j.seq < COALESCE((SELECT seq FROM jobs WHERE id = ").bind(before.to_string())?;
+            sql.push("), (SELECT MAX(seq) + 1 FROM jobs WHERE id < ").bind(before.to_string())?.push("))");
         }
         if let Some(app) = &filter.app {
             sql.push(" AND j.app_id = (SELECT id FROM apps WHERE name_key = ").bind(app.key())?.push(")");
@@ -408,7 +411,7 @@ impl Store {
         if let Some(kind) = filter.kind {
             sql.push(" AND j.kind = ").bind(kind.to_string())?;
         }
-        sql.push(" ORDER BY j.id DESC LIMIT ").bind(i64::from(filter.limit))?;
+        sql.push(" ORDER BY j.seq DESC LIMIT ").bind(i64::from(filter.limit))?;
         let mut db = self.reader().await?;
         sql.query().fetch_all(&mut *db).await?.iter().map(read_job).collect()
     }
@@ -622,6 +625,7 @@ struct Taken {
     attempt: u32,
     deadline: Timestamp,
     cancel_requested: bool,
+    seq: i64,
 }
 
 async fn take_leases(db: &mut AnyConnection, most: usize, terms: &Terms) -> Result<Vec<Taken>, StoreError> {
@@ -630,22 +634,28 @@ async fn take_leases(db: &mut AnyConnection, most: usize, terms: &Terms) -> Resu
     let mut sql = Sql::new("WITH due AS MATERIALIZED (SELECT id FROM jobs WHERE finished_at IS NULL ");
     // A queued job has neither time, a waiting one the first, a running one the second.
     sql.push("AND COALESCE(next_attempt_at, lease_until, 0) <= ").bind(now)?;
-    sql.push(" ORDER BY id LIMIT ").bind(most as i64)?.push(skip_locked(db));
+    sql.push(" ORDER BY seq LIMIT ").bind(most as i64)?.push(skip_locked(db));
     sql.push(") UPDATE jobs SET state = 'running', attempt = attempt + 1, lease_owner = ").bind(&terms.owner)?;
     sql.push(", lease_token = lease_token + 1, lease_until = ").bind(terms.lease_until.millis())?;
     sql.push(", started_at = COALESCE(started_at, ").bind(now)?;
     sql.push("), deadline_at = COALESCE(deadline_at, ").bind(terms.deadline_at.millis())?;
     sql.push("), next_attempt_at = NULL, reason = NULL WHERE id IN (SELECT id FROM due) ");
-    sql.push("RETURNING id, app_id, attempt, lease_token, deadline_at, cancel_requested");
+    sql.push("RETURNING id, app_id, attempt, lease_token, deadline_at, cancel_requested, seq");
     let read = |row: &AnyRow| {
         let row = Reader { row, table: "jobs", key: "id" };
         let lease = Lease { job: row.id("id")?, token: row.plain("lease_token")? };
-        let cancel_requested = row.plain::<i64>("cancel_requested")? == 1;
-        Ok(Taken { lease, app: row.id("app_id")?, attempt: row.count("attempt")?, deadline: row.moment("deadline_at")?, cancel_requested })
+        Ok(Taken {
+            lease,
+            app: row.id("app_id")?,
+            attempt: row.count("attempt")?,
+            deadline: row.moment("deadline_at")?,
+            cancel_requested: row.plain::<i64>("cancel_requested")? == 1,
+            seq: row.plain("seq")?,
+        })
     };
     let taken = sql.query().fetch_all(db).await?;
     let mut taken = taken.iter().map(read).collect::<Result<Vec<_>, StoreError>>()?;
-    taken.sort_by_key(|taken| taken.lease.job);
+    taken.sort_by_key(|taken| taken.seq);
     Ok(taken)
 }
 
@@ -654,7 +664,10 @@ async fn take_leases(db: &mut AnyConnection, most: usize, terms: &Terms) -> Resu
 async fn load(db: &mut AnyConnection, taken: Vec<Taken>, now: Timestamp) -> Result<Vec<Claimed>, StoreError> {
     let (canceled, taken): (Vec<_>, Vec<_>) = taken.into_iter().partition(|taken| taken.cancel_requested);
     for Taken { lease, .. } in canceled {
-        end(db, lease, &Ended::Canceled, now).await?;
+        match end(db, lease, &Ended::Canceled, now).await {
+            Err(error @ StoreError::Corrupt { .. }) => end(db, lease, &Ended::NeedsAttention(unreadable(&error)), now).await?,
+            ended => ended?,
+        }
     }
     if taken.is_empty() {
         return Ok(Vec::new());
@@ -859,7 +872,7 @@ async fn stop(db: &mut AnyConnection, app: Ulid, job: Job, canceled: JobState, n
 
 /// Why a job that is over is not the one to go on with, if a later one of its app has taken its place.
 async fn later_job(db: &mut AnyConnection, id: Ulid, app: Ulid) -> Result<Option<Refusal>, StoreError> {
-    let newest = "SELECT id, state FROM jobs WHERE app_id = $1 ORDER BY id DESC LIMIT 1";
+    let newest = "SELECT id, state FROM jobs WHERE app_id = $1 ORDER BY seq DESC LIMIT 1";
     let newest = sqlx::query(newest).bind(app.to_string()).fetch_one(&mut *db).await?;
     let newest = Reader { row: &newest, table: "jobs", key: "id" };
     let newest_id = newest.id("id")?;

@@ -6,6 +6,7 @@
 //! - Every write of a worker names its lease's token and changes nothing once the lease is lost.
 //! - A row that cannot be read as a domain value is an error that names table, column and row.
 //! - What is answered is committed: durable, whichever the database is.
+//! - What came first and what is latest is said by the rows' `seq`, which the database gives; ids are made by clocks.
 //! - One SQL text serves both databases; what differs is in `sqlite`, `postgres` and `sql`.
 
 mod apps;

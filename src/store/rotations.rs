@@ -79,7 +79,7 @@ impl Store {
     /// When the database does not answer.
     pub async fn rotation(&self, app: Ulid) -> Result<Option<Rotation>, StoreError> {
         let mut sql = Sql::new(COLUMNS);
-        sql.push(" WHERE app_id = ").bind(app.to_string())?.push(" ORDER BY id DESC LIMIT 1");
+        sql.push(" WHERE app_id = ").bind(app.to_string())?.push(" ORDER BY seq DESC LIMIT 1");
         let row = sql.query().fetch_optional(&mut *self.reader().await?).await?;
         Ok(row.map(|row| read(&row)).transpose()?.map(|row| row.rotation))
     }
@@ -294,7 +294,7 @@ async fn failed(db: &mut AnyConnection, row: &Row, error: Option<Trouble>, now: 
 }
 
 async fn newest_key(db: &mut AnyConnection, app: Ulid, known: &[String]) -> Result<Option<String>, StoreError> {
-    let keys = "SELECT access_key_id FROM credentials WHERE app_id = $1 AND gone_at IS NULL ORDER BY created_at DESC, id DESC";
+    let keys = "SELECT access_key_id FROM credentials WHERE app_id = $1 AND gone_at IS NULL ORDER BY seq DESC";
     let keys: Vec<String> = sqlx::query_scalar(keys).bind(app.to_string()).fetch_all(db).await?;
     Ok(keys.into_iter().find(|key| !known.contains(key)))
 }
