@@ -201,6 +201,14 @@ impl Bench {
         claimed
     }
 
+    /// The same database by a process that goes by another clock. SQLite serves one process, so the one before ends.
+    async fn by(self, clock: &Clock) -> Self {
+        let Self { store, url, backend, folder, .. } = self;
+        drop(store);
+        let store = reopen(&url, clock).await;
+        Self { store, clock: clock.clone(), url, backend, folder }
+    }
+
     async fn claim_secret(&self, app: Ulid, access_key_id: &str, caller: &str, key: Option<&str>) -> ClaimAnswer {
         self.store.claim_secret(app, access_key_id, &bearer(caller), key.map(str::to_owned)).await.unwrap()
     }
@@ -494,6 +502,116 @@ async fn the_oldest_job_is_claimed_first() {
             claimed.push(next.lease.job);
         }
         assert_eq!(claimed, asked);
+    })
+    .await;
+}
+
+/// A clock that is an hour ahead, and one that is not: what a step back of an hour leaves, or two replicas.
+fn clocks() -> (Clock, Clock) {
+    let (ahead, behind) = (Clock::default(), Clock::default());
+    ahead.advance(MINUTE * 60);
+    (ahead, behind)
+}
+
+#[tokio::test]
+async fn what_is_latest_is_what_came_last_whatever_the_clocks_say() {
+    each(async |t| {
+        let (ahead, behind) = clocks();
+        let mut t = t.by(&ahead).await;
+        let mut jobs = vec![t.at_work("acme").await.lease];
+        t.end(jobs[0], Ended::Failed(trouble())).await;
+        for clock in [&behind, &ahead, &behind] {
+            t = t.by(clock).await;
+            fresh(t.repair("acme", None).await);
+            jobs.push(t.claim().await.unwrap().lease);
+            t.end(*jobs.last().unwrap(), Ended::Failed(trouble())).await;
+        }
+        let mut newest_first: Vec<Ulid> = jobs.iter().map(|lease| lease.job).collect();
+        newest_first.reverse();
+        let latest = newest_first[0];
+        assert_eq!(t.app("acme").await.last_job, Some(latest));
+        for earlier in &newest_first[1..] {
+            assert_eq!(t.store.retry(*earlier, "ben".into(), false).await.unwrap(), Err(Refusal::Superseded(latest)));
+        }
+        let mut paged = Vec::new();
+        while let Some(job) = t.store.jobs(&JobFilter { before: paged.last().copied(), limit: 1, ..Default::default() }).await.unwrap().pop() {
+            paged.push(job.id);
+        }
+        assert_eq!(paged, newest_first);
+        t.store.retry(latest, "ben".into(), false).await.unwrap().unwrap();
+        t.run(succeeded()).await;
+        t = t.by(&ahead).await;
+        t.clock.advance(YEAR);
+        assert_eq!(prune_all(&t, YEAR / 2).await, 3);
+        assert_eq!(t.app("acme").await.last_job, Some(latest));
+        let gone = JobFilter { before: Some(newest_first[1]), limit: 10, ..Default::default() };
+        assert!(t.store.jobs(&gone).await.unwrap().len() <= 1, "a page goes on after a job that was removed meanwhile");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn apps_are_listed_and_jobs_are_claimed_in_the_order_they_came_whatever_the_clocks_say() {
+    each(async |t| {
+        let (ahead, behind) = clocks();
+        let (mut t, mut asked) = (t, Vec::new());
+        for (app, clock) in [("zeta", &ahead), ("acme", &behind), ("beta", &ahead), ("alfa", &behind)] {
+            t = t.by(clock).await;
+            t.onboard(app).await;
+            asked.push(app);
+        }
+        let (mut listed, mut after) = (Vec::new(), None);
+        while let Some(app) = t.store.apps(&AppFilter { after, limit: 1, ..Default::default() }).await.unwrap().pop() {
+            after = Some(app.id);
+            listed.push(app.summary.name);
+        }
+        assert_eq!(listed, asked);
+        let claimed = t.store.claim_up_to(3, "a worker", LEASE, DEADLINE).await.unwrap();
+        assert_eq!(claimed.iter().map(|claimed| claimed.job.app.as_str()).collect::<Vec<_>>(), asked[..3]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_latest_key_and_rotation_are_what_came_last_whatever_the_clocks_say() {
+    each(async |t| {
+        let (ahead, behind) = clocks();
+        let t = t.by(&ahead).await;
+        let id = t.rotating("acme").await;
+        let first = t.rotation(id).await;
+        t.store.move_rotation(&first, RotationEvent::Stopped, None).await.unwrap();
+        let t = t.by(&behind).await;
+        fresh(t.store.ask(a_rotation("acme"), None).await.unwrap());
+        assert_ne!(t.rotation(id).await.id, first.id);
+        let claimed = t.claim().await.unwrap();
+        let intent = t.store.intend_key(claimed.lease, vec!["OLD".into(), "NEW".into()]).await.unwrap();
+        let newest = NewCredential { id: Ulid::nil(), ..credential("NEWEST") };
+        t.store.seal_key(claimed.lease, intent.id, newest).await.unwrap();
+        t.end(claimed.lease, succeeded()).await;
+        let keys: Vec<String> = t.store.credentials(id).await.unwrap().into_iter().map(|key| key.access_key_id).collect();
+        assert_eq!(keys, ["OLD", "NEW", "NEWEST"]);
+        assert_eq!(t.rotation(id).await.new_key.as_deref(), Some("NEWEST"));
+        let t = t.by(&behind).await;
+        t.clock.advance(YEAR);
+        prune_all(&t, MINUTE).await;
+        assert_eq!(t.rotation(id).await.new_key.as_deref(), Some("NEWEST"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_app_that_was_ready_once_cannot_be_onboarded_anew_whatever_the_clocks_say() {
+    each(async |t| {
+        let (ahead, behind) = clocks();
+        let t = t.by(&ahead).await;
+        let claimed = t.at_work("acme").await;
+        t.end(claimed.lease, Ended::Failed(trouble())).await;
+        let t = t.by(&behind).await;
+        fresh(t.store.onboard(new_app("acme"), None).await.unwrap());
+        t.run(succeeded()).await;
+        fresh(t.repair("acme", None).await);
+        t.run(Ended::Failed(trouble())).await;
+        assert_eq!(t.store.onboard(new_app("acme"), None).await.unwrap(), Err(Refusal::AppExists(name("acme"))));
     })
     .await;
 }
@@ -1514,13 +1632,61 @@ async fn an_app_that_cannot_be_read_holds_up_no_schedule() {
 #[tokio::test]
 async fn a_cancel_that_was_accepted_outlives_the_attempt() {
     each(async |t| {
-        let ends = [waiting_until(t.clock.now().after(MINUTE)), Ended::Released { reason: "the service stops".into() }];
+        let ends = [
+            waiting_until(t.clock.now().after(MINUTE)),
+            Ended::Released { reason: "the service stops".into() },
+            succeeded(),
+            Ended::Failed(trouble()),
+            Ended::NeedsAttention(trouble()),
+        ];
         for (n, ended) in ends.into_iter().enumerate() {
             let lease = t.at_work(&format!("acme-{n}")).await.lease;
             t.store.cancel(lease.job, "ben".into()).await.unwrap().unwrap();
             t.end(lease, ended).await;
             assert_eq!(t.job(lease.job).await.state, JobState::Canceled);
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_cancel_that_was_accepted_outlives_the_worker() {
+    each(async |t| {
+        let lost = t.at_work("acme").await;
+        t.store.cancel(lost.lease.job, "ben".into()).await.unwrap().unwrap();
+        t.clock.advance(LEASE);
+        let mut heard = t.store.progress_signals();
+        let other = t.onboard("other").await;
+        let claimed = t.store.claim_up_to(5, "another worker", LEASE, DEADLINE).await.unwrap();
+        assert_eq!(claimed.iter().map(|claimed| claimed.lease.job).collect::<Vec<_>>(), [other.id], "nobody goes on with it");
+        let job = t.job(lost.lease.job).await;
+        assert_eq!((job.state, t.app("acme").await.summary.state), (JobState::Canceled, AppState::Canceled));
+        assert_eq!(t.happenings(job.id).await.last(), Some(&"job_canceled"));
+        assert_eq!(heard.recv().await.unwrap(), Signal::Progress(job.id), "who follows it is told");
+        // A key of it may be live.
+        let lost = t.at_work("third").await;
+        t.store.intend_key(lost.lease, Vec::new()).await.unwrap();
+        t.store.cancel(lost.lease.job, "ben".into()).await.unwrap().unwrap();
+        t.clock.advance(LEASE);
+        while t.claim().await.is_some() {}
+        let job = t.job(lost.lease.job).await;
+        assert_eq!((job.state, job.error.unwrap().code), (JobState::NeedsAttention, TroubleCode::CredentialInDoubt));
+        // A retry takes the cancel back.
+        t.store.retry(lost.lease.job, "ben".into(), false).await.unwrap().unwrap();
+        assert_eq!(t.claim().await.unwrap().lease.job, lost.lease.job);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_job_whose_task_cannot_be_read_is_parked_also_when_its_cancel_was_accepted() {
+    each(async |t| {
+        let lost = t.at_work("acme").await;
+        t.store.cancel(lost.lease.job, "ben".into()).await.unwrap().unwrap();
+        t.raw("UPDATE jobs SET task = 'what?'").await;
+        t.clock.advance(LEASE);
+        assert_eq!(t.claim().await, None);
+        assert_eq!(t.number("SELECT COUNT(*) FROM jobs WHERE state = 'needs_attention'").await, 1);
     })
     .await;
 }
