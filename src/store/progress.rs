@@ -63,6 +63,13 @@ impl Progress {
         self.batches().remove(&lease).map(|batch| batch.told).unwrap_or_default()
     }
 
+    /// The batch that `wanted` was given for, if no write has taken it along.
+    fn take_own(&self, lease: Lease, wanted: &Weak<()>) -> Vec<Told> {
+        let mut batches = self.batches();
+        let is_it = batches.get(&lease).is_some_and(|batch| std::ptr::eq(Arc::as_ptr(&batch.wanted), wanted.as_ptr()));
+        if is_it { batches.remove(&lease).map(|batch| batch.told).unwrap_or_default() } else { Vec::new() }
+    }
+
     fn batches(&self) -> MutexGuard<'_, HashMap<Lease, Batch>> {
         self.batches.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -71,10 +78,10 @@ impl Progress {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The way to disk of what a write takes along.
-    pub(super) fn carry(&self, lease: Lease) -> (Load, Carried) {
+    /// The way to disk of what a write takes along. One that is made for a batch alone was given its `wanted`.
+    pub(super) fn carry(&self, lease: Lease, own: Option<Weak<()>>) -> (Load, Carried) {
         let told = Arc::default();
-        let carried = Carried { progress: self.clone(), lease, told: Arc::clone(&told) };
+        let carried = Carried { progress: self.clone(), lease, own, told: Arc::clone(&told) };
         (Load { progress: self.clone(), lease, told }, carried)
     }
 }
@@ -100,6 +107,8 @@ impl Load {
 pub(super) struct Carried {
     progress: Progress,
     lease: Lease,
+    /// Of the batch that the write is made for.
+    own: Option<Weak<()>>,
     told: Arc<Mutex<Option<Vec<Told>>>>,
 }
 
@@ -114,8 +123,9 @@ impl Carried {
 impl Drop for Carried {
     fn drop(&mut self) {
         let taken = self.told.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // Or the write did not even begin.
-        let told = taken.unwrap_or_else(|| self.progress.take(self.lease));
+        // Or the write did not even begin: nothing is lost but its own batch. The next one has a write of its own.
+        let own = || self.own.as_ref().map(|wanted| self.progress.take_own(self.lease, wanted)).unwrap_or_default();
+        let told = taken.unwrap_or_else(own);
         if !told.is_empty() {
             self.progress.lost().entry(self.lease).or_default().extend(told);
         }
@@ -129,7 +139,7 @@ impl Store {
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
     {
-        let (load, carried) = self.progress.carry(lease);
+        let (load, carried) = self.progress.carry(lease, None);
         let written = self.writer.write_of(lease.job, move |db| {
             Box::pin(async move {
                 insert(db, lease, load.take()).await?;
@@ -147,7 +157,7 @@ impl Store {
     pub fn record(&self, lease: Lease, step: Option<StepRecord>, happening: Happening) {
         let told = Told { at: self.clock.now(), step, happening };
         let Some(wanted) = self.progress.add(lease, told) else { return };
-        let ((load, carried), store) = (self.progress.carry(lease), self.clone());
+        let ((load, carried), store) = (self.progress.carry(lease, Some(wanted.clone())), self.clone());
         self.writer.write_behind(
             lease.job,
             wanted,

@@ -1025,6 +1025,26 @@ async fn progress_that_the_database_did_not_take_goes_along_with_the_next_that_i
 }
 
 #[tokio::test]
+async fn progress_that_went_along_with_a_write_does_not_hold_up_what_is_told_next() {
+    each(async |t| {
+        let lease = t.at_work("acme").await.lease;
+        for n in 0..20 {
+            // Its own write is held back and waits to be dropped once another has taken it along.
+            t.store.record(lease, None, warning());
+            t.store.intend_key(lease, Vec::new()).await.unwrap();
+            t.store.record(lease, None, warning());
+            tokio::time::sleep(Duration::from_millis(60)).await;
+            // Nobody writes anything else, and a process that is lost now would lose it.
+            let told = t.store.events(lease.job, 0, 100).await.unwrap();
+            let warnings = told.iter().filter(|event| event.happening.name() == "warning").count();
+            assert_eq!(warnings, 2 * n + 2);
+            t.raw("DELETE FROM key_intents").await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_older_job_cannot_be_canceled_over_a_later_ones_head() {
     each(async |t| {
         let first = t.job_in(JobState::NeedsAttention, "acme").await;
