@@ -5,6 +5,7 @@ use sqlx::any::AnyRow;
 use std::collections::{BTreeMap, BTreeSet};
 use ulid::Ulid;
 
+use super::connection::InTime as _;
 use super::jobs::hold;
 use super::rows::{Reader, readable, to_json};
 use super::sql::{Sql, for_update};
@@ -57,7 +58,7 @@ impl Store {
     pub async fn app(&self, name: &AppName) -> Result<Option<App>, StoreError> {
         let mut sql = Sql::new(COLUMNS);
         sql.push(" WHERE a.name_key = ").bind(name.key())?;
-        let Some(row) = sql.query().fetch_optional(&mut *self.reader().await?).await? else { return Ok(None) };
+        let Some(row) = sql.query().fetch_optional(&mut *self.reader().await?).in_time().await? else { return Ok(None) };
         let mut app = read_app(&row)?;
         app.resources = self.resources(app.id).await?;
         Ok(Some(app))
@@ -89,7 +90,7 @@ impl Store {
             sql.push(" AND a.name_key LIKE ").bind(format!("%{pattern}%"))?.push(" ESCAPE '\\'");
         }
         sql.push(" ORDER BY a.seq LIMIT ").bind(i64::from(filter.limit))?;
-        let rows = sql.query().fetch_all(&mut *self.reader().await?).await?;
+        let rows = sql.query().fetch_all(&mut *self.reader().await?).in_time().await?;
         rows.iter().map(read_app).collect()
     }
 
@@ -100,7 +101,7 @@ impl Store {
     pub async fn recorded(&self, app: Ulid) -> Result<Recorded, StoreError> {
         let rows = sqlx::query("SELECT resource, made, state, updated_at, error FROM resources WHERE app_id = $1").bind(app.to_string());
         let mut recorded = Recorded::default();
-        for row in rows.fetch_all(&mut *self.reader().await?).await? {
+        for row in rows.fetch_all(&mut *self.reader().await?).in_time().await? {
             let row = Reader { row: &row, table: "resources", key: "resource" };
             let resource: String = row.plain("resource")?;
             let is_open = matches!(row.parsed("state")?, StepState::Running | StepState::Waiting | StepState::Failed);
@@ -138,13 +139,13 @@ impl Store {
         let mut sql = Sql::new(COLUMNS);
         sql.push(" WHERE a.state = 'quarantined' AND a.remove_at <= ").bind(self.clock.now().millis())?;
         sql.push(" ORDER BY a.remove_at LIMIT 100");
-        let rows = sql.query().fetch_all(&mut *self.reader().await?).await?;
+        let rows = sql.query().fetch_all(&mut *self.reader().await?).in_time().await?;
         rows.iter().filter_map(|row| readable(read_app(row)).transpose()).collect()
     }
 
     async fn resources(&self, app: Ulid) -> Result<Vec<AppResource>, StoreError> {
         let rows = sqlx::query("SELECT resource, arn, state, error, job_id, updated_at FROM resources WHERE app_id = $1 ORDER BY resource");
-        let rows = rows.bind(app.to_string()).fetch_all(&mut *self.reader().await?).await?;
+        let rows = rows.bind(app.to_string()).fetch_all(&mut *self.reader().await?).in_time().await?;
         let read = |row: &AnyRow| {
             let row = Reader { row, table: "resources", key: "resource" };
             Ok(AppResource {

@@ -12,6 +12,7 @@ use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 use ulid::Ulid;
 
+use super::connection::InTime as _;
 use super::rows::{Reader, to_json};
 use super::sql::Sql;
 use super::{Store, StoreError};
@@ -135,7 +136,7 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>, StoreError> {
-        let rows = select(filter)?.query().fetch_all(&mut *self.reader().await?).await?;
+        let rows = select(filter)?.query().fetch_all(&mut *self.reader().await?).in_time().await?;
         rows.iter().map(read).collect()
     }
 }

@@ -8,6 +8,7 @@ use sqlx::{AnyConnection, Executor as _};
 use ulid::Ulid;
 
 use super::audit::{self, Of};
+use super::connection::InTime as _;
 use super::jobs::{held, hold, run_held};
 use super::rows::{Reader, to_json};
 use super::sql::{Sql, for_update};
@@ -79,14 +80,14 @@ impl Store {
     /// When the database does not answer.
     pub async fn key_records(&self, app: Ulid) -> Result<KeyRecords, StoreError> {
         let keys = sqlx::query("SELECT access_key_id, created_at FROM credentials WHERE app_id = $1 AND gone_at IS NULL ORDER BY seq");
-        let keys = keys.bind(app.to_string()).fetch_all(&mut *self.reader().await?).await?;
+        let keys = keys.bind(app.to_string()).fetch_all(&mut *self.reader().await?).in_time().await?;
         let read = |row: &AnyRow| {
             let row = Reader { row, table: "credentials", key: "access_key_id" };
             Ok((row.plain("access_key_id")?, row.moment("created_at")?))
         };
         let keys = keys.iter().map(read).collect::<Result<_, StoreError>>()?;
         let open = sqlx::query("SELECT id, known_keys, at FROM key_intents WHERE app_id = $1 AND closed_at IS NULL");
-        let open = open.bind(app.to_string()).fetch_optional(&mut *self.reader().await?).await?;
+        let open = open.bind(app.to_string()).fetch_optional(&mut *self.reader().await?).in_time().await?;
         let read = |row: AnyRow| {
             let row = Reader { row: &row, table: "key_intents", key: "id" };
             Ok::<_, StoreError>(Intent { id: row.id("id")?, known_keys: row.json("known_keys")?, at: row.moment("at")? })
@@ -94,9 +95,9 @@ impl Store {
         let open = open.map(read).transpose()?;
         let gone = sqlx::query_scalar("SELECT access_key_id FROM credentials WHERE app_id = $1 AND gone_at IS NOT NULL");
         let mut earlier: BTreeSet<String> =
-            gone.bind(app.to_string()).fetch_all(&mut *self.reader().await?).await?.into_iter().collect();
+            gone.bind(app.to_string()).fetch_all(&mut *self.reader().await?).in_time().await?.into_iter().collect();
         let closed = sqlx::query("SELECT id, known_keys FROM key_intents WHERE app_id = $1 AND closed_at IS NOT NULL");
-        for row in closed.bind(app.to_string()).fetch_all(&mut *self.reader().await?).await? {
+        for row in closed.bind(app.to_string()).fetch_all(&mut *self.reader().await?).in_time().await? {
             earlier.extend(Reader { row: &row, table: "key_intents", key: "id" }.json::<Vec<String>>("known_keys")?);
         }
         Ok(KeyRecords { keys, open, earlier })
@@ -215,7 +216,7 @@ impl Store {
             "SELECT id, app_id, access_key_id, seal_key, secret, readiness, created_at, claimed_at, claimed_by FROM credentials \
              WHERE app_id = $1 ORDER BY seq",
         );
-        let rows = query.bind(app.to_string()).fetch_all(&mut *self.reader().await?).await?;
+        let rows = query.bind(app.to_string()).fetch_all(&mut *self.reader().await?).in_time().await?;
         rows.iter().map(read).collect()
     }
 
@@ -228,7 +229,7 @@ impl Store {
             "SELECT id, app_id, access_key_id, sealed, seal_key, secret, readiness, created_at, claimed_at, claimed_by FROM credentials \
              WHERE secret = 'unclaimed' AND sealed IS NOT NULL AND readiness = 'unverified' AND gone_at IS NULL ORDER BY seq",
         );
-        let rows = query.fetch_all(&mut *self.reader().await?).await?;
+        let rows = query.fetch_all(&mut *self.reader().await?).in_time().await?;
         rows.iter().map(|row| Ok((read(row)?, Reader { row, table: "credentials", key: "id" }.plain("sealed")?))).collect()
     }
 
@@ -259,7 +260,7 @@ impl Store {
         claim_key: Option<String>,
     ) -> Result<ClaimAnswer, StoreError> {
         let mut db = self.reader().await?;
-        claimable(&mut db, app, access_key_id, caller, claim_key.as_deref(), self.clock.now()).await
+        claimable(&mut db, app, access_key_id, caller, claim_key.as_deref(), self.clock.now()).in_time().await
     }
 
     /// Hands out a sealed secret once. With a `claim_key` the same caller gets it again for [`REPEATABLE`];
@@ -333,7 +334,7 @@ impl Store {
     /// When the database does not answer.
     pub async fn sealed_by_key(&self) -> Result<Vec<(String, i64)>, StoreError> {
         let query = "SELECT seal_key, COUNT(*) AS secrets FROM credentials WHERE sealed IS NOT NULL GROUP BY seal_key ORDER BY seal_key";
-        let rows = sqlx::query(query).fetch_all(&mut *self.reader().await?).await?;
+        let rows = sqlx::query(query).fetch_all(&mut *self.reader().await?).in_time().await?;
         let read = |row| {
             let row = Reader { row, table: "credentials", key: "seal_key" };
             Ok((row.plain("seal_key")?, row.plain("secrets")?))
@@ -357,7 +358,7 @@ impl Store {
              WHERE sealed IS NOT NULL AND seal_key <> $1 AND id > $2 ORDER BY id LIMIT $3",
         );
         let after = after.map(|id| id.to_string()).unwrap_or_default();
-        let rows = query.bind(seal_key).bind(after).bind(i64::from(limit)).fetch_all(&mut *self.reader().await?).await?;
+        let rows = query.bind(seal_key).bind(after).bind(i64::from(limit)).fetch_all(&mut *self.reader().await?).in_time().await?;
         rows.iter().map(|row| Ok((read(row)?, Reader { row, table: "credentials", key: "id" }.plain("sealed")?))).collect()
     }
 

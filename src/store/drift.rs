@@ -11,6 +11,7 @@ use sqlx::any::AnyRow;
 use ulid::Ulid;
 
 use super::apps::{app_by_id, lock};
+use super::connection::InTime as _;
 use super::rows::{Reader, readable, to_json};
 use super::sql::{Sql, skip_locked};
 use super::{Refusal, Store, StoreError};
@@ -34,7 +35,7 @@ impl Store {
     pub async fn drift_report(&self, app: Ulid) -> Result<Option<DriftReport>, StoreError> {
         let found =
             "SELECT r.app_id, r.report FROM drift_reports r JOIN apps a ON a.id = r.app_id WHERE a.id = $1 AND r.looked_at >= a.created_at";
-        let row = sqlx::query(found).bind(app.to_string()).fetch_optional(&mut *self.reader().await?).await?;
+        let row = sqlx::query(found).bind(app.to_string()).fetch_optional(&mut *self.reader().await?).in_time().await?;
         row.map(|row| Reader { row: &row, table: "drift_reports", key: "app_id" }.json("report")).transpose()
     }
 
@@ -75,7 +76,7 @@ impl Store {
         let mut due = Sql::new("SELECT COUNT(*) FROM apps a WHERE a.account = ");
         due.bind(account.as_str())?.push(AT_REST).push(" AND (a.drift_due_at IS NULL OR a.drift_due_at <= ").bind(now.millis())?;
         due.push(" OR a.drift_due_at > ").bind(too_late(now, every))?.push(")");
-        let due: i64 = due.scalars().fetch_one(&mut *self.reader().await?).await?;
+        let due: i64 = due.scalars().fetch_one(&mut *self.reader().await?).in_time().await?;
         if due == 0 {
             return Ok(None);
         }
@@ -97,7 +98,7 @@ impl Store {
     pub async fn drifted_apps(&self) -> Result<u32, StoreError> {
         let count = "SELECT COUNT(*) AS n, 'drift_reports' AS name FROM drift_reports r JOIN apps a ON a.id = r.app_id \
             WHERE r.drifted = 1 AND r.looked_at >= a.created_at AND a.state <> 'removed'";
-        let row = sqlx::query(count).fetch_one(&mut *self.reader().await?).await?;
+        let row = sqlx::query(count).fetch_one(&mut *self.reader().await?).in_time().await?;
         Reader { row: &row, table: "drift_reports", key: "name" }.count("n")
     }
 }

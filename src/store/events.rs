@@ -8,6 +8,7 @@ use sqlx::any::AnyRow;
 use ulid::Ulid;
 
 use super::audit::{self, Of};
+use super::connection::InTime as _;
 use super::rows::{Reader, to_json};
 use super::sql::Sql;
 use super::{Store, StoreError};
@@ -22,7 +23,7 @@ impl Store {
     /// When the database does not answer.
     pub async fn events(&self, job: Ulid, after: i64, limit: u32) -> Result<Vec<Event>, StoreError> {
         let rows = sqlx::query("SELECT seq, job_id, at, data FROM events WHERE job_id = $1 AND seq > $2 ORDER BY seq LIMIT $3");
-        let rows = rows.bind(job.to_string()).bind(after).bind(i64::from(limit)).fetch_all(&mut *self.reader().await?).await?;
+        let rows = rows.bind(job.to_string()).bind(after).bind(i64::from(limit)).fetch_all(&mut *self.reader().await?).in_time().await?;
         let read = |row: &AnyRow| {
             let row = Reader { row, table: "events", key: "job_id" };
             Ok(Event { seq: row.plain("seq")?, at: row.moment("at")?, job_id: row.id("job_id")?, happening: row.json("data")? })

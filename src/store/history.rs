@@ -6,6 +6,7 @@
 //! - The audit's entries go by their own age.
 //! - History goes in small commits, between which others write.
 
+use std::fs::File;
 use std::path::Path;
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -77,19 +78,48 @@ async fn prune(db: &mut AnyConnection, oldest: i64) -> Result<u64, StoreError> {
     Ok(jobs.len() as u64)
 }
 
-/// Copies the SQLite database at `url`, which may be in use, to a new file: one consistent state.
+/// Copies the SQLite database at `url`, which may be in use, to a new file: one consistent state. Where that fails, no
+/// file is left.
 ///
 /// # Errors
-/// When it is not SQLite, the file is there already, or the database does not answer.
+/// When it is not SQLite, the file is there already, cannot be written, or the database does not answer.
 pub async fn backup(url: &str, to: &Path) -> Result<(), StoreError> {
     if !url.starts_with("sqlite:") {
         return Err(StoreError::Url("backup copies SQLite; for PostgreSQL use pg_dump".into()));
     }
+    if to.exists() {
+        return Err(StoreError::Backup(to.to_path_buf(), "there is a file by this name already".into()));
+    }
+    let partial = sqlite::beside(to, ".partial");
+    let written = match copy(url, &partial).await {
+        Ok(()) => name_durably(&partial, to).map_err(|error| StoreError::Backup(to.to_path_buf(), error.to_string())),
+        Err(error) => Err(StoreError::Backup(to.to_path_buf(), error.to_string())),
+    };
+    if written.is_err() {
+        // What is left of it would be taken for a backup, or be in the way.
+        let _ = std::fs::remove_file(&partial);
+    }
+    written
+}
+
+/// Copies the database to a file that is not known by its name yet: what has a backup's name is whole.
+async fn copy(url: &str, partial: &Path) -> Result<(), StoreError> {
     sqlx::any::install_default_drivers();
     let options = AnyConnectOptions::from_str(url).map_err(|error| StoreError::Url(error.to_string()))?;
     let mut db = options.connect().await?;
-    let copy = sqlite::new_private(to)?;
+    // Of a process that was lost.
+    if partial.exists() {
+        std::fs::remove_file(partial).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    }
+    let file = sqlite::new_private(partial)?;
     // Into a file that is there and empty: https://sqlite.org/lang_vacuum.html
-    sqlx::query("VACUUM INTO $1").bind(to.to_string_lossy().into_owned()).execute(&mut db).await?;
-    copy.sync_all().map_err(|error| StoreError::Unavailable(format!("{}: {error}", to.display())))
+    sqlx::query("VACUUM INTO $1").bind(partial.to_string_lossy().into_owned()).execute(&mut db).await?;
+    file.sync_all().map_err(|error| StoreError::Unavailable(error.to_string()))
+}
+
+/// Gives a complete backup its name, which a crash does not take from it.
+fn name_durably(partial: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::rename(partial, to)?;
+    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use sqlx::AnyConnection;
 
+use super::connection::InTime as _;
 use super::rows::Reader;
 use super::sql::{Sql, is_postgres};
 use super::{Store, StoreError};
@@ -93,7 +94,7 @@ impl Store {
     /// When the database does not answer.
     pub async fn replay(&self, key: Option<&IdempotencyKey>) -> Result<Option<Answer>, StoreError> {
         let Some(key) = key else { return Ok(None) };
-        match earlier(&mut *self.reader().await?, key, self.clock.now()).await? {
+        match earlier(&mut *self.reader().await?, key, self.clock.now()).in_time().await? {
             Earlier::Same(answer) => Ok(Some(answer)),
             Earlier::None | Earlier::Other => Ok(None),
         }

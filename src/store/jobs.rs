@@ -8,6 +8,7 @@ use sqlx::any::AnyRow;
 use ulid::Ulid;
 
 use super::audit::{self, Of};
+use super::connection::InTime as _;
 use super::events::insert_events;
 use super::idempotency::{self, Answer, Earlier, IdempotencyKey};
 use super::rotations::{self, RotationChange};
@@ -252,7 +253,7 @@ impl Store {
             can_be_asked_for_anew!(),
             ")"
         );
-        let taken: i64 = sqlx::query_scalar(taken).bind(name.key()).bind(name.as_str()).fetch_one(&mut *self.reader().await?).await?;
+        let taken: i64 = sqlx::query_scalar(taken).bind(name.key()).bind(name.as_str()).fetch_one(&mut *self.reader().await?).in_time().await?;
         Ok(taken > 0)
     }
 
@@ -294,7 +295,7 @@ impl Store {
     /// When the database does not answer.
     pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         let due = "SELECT MIN(COALESCE(next_attempt_at, lease_until)) FROM jobs WHERE finished_at IS NULL";
-        let due: Option<i64> = sqlx::query_scalar(due).fetch_one(&mut *self.reader().await?).await?;
+        let due: Option<i64> = sqlx::query_scalar(due).fetch_one(&mut *self.reader().await?).in_time().await?;
         Ok(due.map(Timestamp::from_millis))
     }
 
@@ -387,7 +388,7 @@ impl Store {
     /// When the database does not answer.
     pub async fn job(&self, id: Ulid) -> Result<Option<Job>, StoreError> {
         let mut db = self.reader().await?;
-        job_by_id(&mut db, id).await
+        job_by_id(&mut db, id).in_time().await
     }
 
     /// Jobs, the newest first.
@@ -413,7 +414,7 @@ impl Store {
         }
         sql.push(" ORDER BY j.seq DESC LIMIT ").bind(i64::from(filter.limit))?;
         let mut db = self.reader().await?;
-        sql.query().fetch_all(&mut *db).await?.iter().map(read_job).collect()
+        sql.query().fetch_all(&mut *db).in_time().await?.iter().map(read_job).collect()
     }
 
     /// How many jobs are active, by state.
@@ -422,7 +423,7 @@ impl Store {
     /// When the database does not answer.
     pub async fn active_jobs(&self) -> Result<Vec<(JobState, u64)>, StoreError> {
         let count = "SELECT state, COUNT(*) AS n FROM jobs WHERE state IN ('queued', 'running', 'waiting') GROUP BY state";
-        let rows = sqlx::query(count).fetch_all(&mut *self.reader().await?).await?;
+        let rows = sqlx::query(count).fetch_all(&mut *self.reader().await?).in_time().await?;
         let read = |row: &AnyRow| {
             let row = Reader { row, table: "jobs", key: "state" };
             Ok((row.parsed("state")?, row.count("n")?))

@@ -11,6 +11,7 @@
 
 mod apps;
 mod audit;
+mod connection;
 mod credentials;
 mod drift;
 mod events;
@@ -31,8 +32,7 @@ use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AnyPool};
+use sqlx::AnyConnection;
 use tokio::sync::{broadcast, mpsc};
 
 use crate::clock::{Clock, TimeHold};
@@ -40,6 +40,7 @@ use crate::shutdown::Tasks;
 
 pub use apps::{AppFilter, Recorded};
 pub use audit::{AuditCursor, AuditFilter};
+use connection::{Connections, InTime as _, Lent};
 pub use credentials::{ClaimAnswer, CredentialRow, NewCredential, REPEATABLE, UNCLAIMED};
 pub use history::backup;
 pub use idempotency::{Answer, IDEMPOTENCY_AGE, IdempotencyKey, fingerprint};
@@ -76,6 +77,9 @@ pub enum StoreError {
     /// Another process has the database.
     #[error("another slipway has {0} open; SQLite serves one process, so stop the other one first, or use PostgreSQL")]
     InUse(PathBuf),
+    /// No backup was made.
+    #[error("no backup was written to {0}: {1}")]
+    Backup(PathBuf, String),
     /// The worker's lease is lost.
     #[error("the job's lease is lost")]
     LostLease,
@@ -90,7 +94,7 @@ impl From<sqlx::Error> for StoreError {
 /// The database.
 #[derive(Clone)]
 pub struct Store {
-    pool: AnyPool,
+    readers: Connections,
     writer: Writer,
     progress: Progress,
     signals: Signals,
@@ -100,7 +104,7 @@ pub struct Store {
 
 /// A connection that reads; simulated time stands still meanwhile.
 struct Reader {
-    connection: PoolConnection<Any>,
+    connection: Lent,
     _hold: TimeHold,
 }
 
@@ -135,19 +139,19 @@ impl Store {
     pub async fn open(url: &str, clock: Clock, tasks: &Tasks) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
         let signals = Signals::default();
-        let (pool, writer, kind) = match url.split(':').next() {
+        let (readers, writer, kind) = match url.split(':').next() {
             Some("sqlite") => {
                 let (pool, writer, file) = sqlite::open(url, &clock, tasks).await?;
-                (pool, writer, Kind::Sqlite(file))
+                (Connections::of_file(pool), writer, Kind::Sqlite(file))
             }
             Some("postgres" | "postgresql") => {
-                let (pool, writer) = postgres::open(url, tasks).await?;
+                let (readers, writer) = postgres::open(url, tasks).await?;
                 let replicas = postgres::connect_replicas(url, &signals, &clock, tasks).await?;
-                (pool, writer, Kind::Postgres(replicas))
+                (readers, writer, Kind::Postgres(replicas))
             }
             scheme => return Err(StoreError::Url(scheme.unwrap_or_default().to_owned())),
         };
-        Ok(Self { pool, writer, progress: Progress::default(), signals, clock, kind })
+        Ok(Self { readers, writer, progress: Progress::default(), signals, clock, kind })
     }
 
     /// Hears of commits from now on, but for jobs' progress: of this process at once, of other replicas as they tell.
@@ -165,7 +169,7 @@ impl Store {
     /// # Errors
     /// When it does not.
     pub async fn check(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(&mut *self.reader().await?).await?;
+        sqlx::query("SELECT 1").execute(&mut *self.reader().await?).in_time().await?;
         self.writer.check(self.clock.now()).await
     }
 
@@ -180,7 +184,7 @@ impl Store {
             file.check()?;
         }
         let hold = self.clock.hold();
-        Ok(Reader { connection: self.pool.acquire().await?, _hold: hold })
+        Ok(Reader { connection: self.readers.acquire().await?, _hold: hold })
     }
 
     fn signal(&self, signal: Signal) {

@@ -4,6 +4,7 @@
 //! - A request is one transaction (READ COMMITTED). What it decides on is locked first, in the order job,
 //!   then app; requests with the same Idempotency-Key wait for one another.
 //! - A replica that hangs does not hold the others up: its transaction ends after [`PATIENCE`].
+//! - When the database cannot be reached, all that wait for a writer are refused at once, and not one after the other.
 //! - What is committed here is heard by the other replicas by NOTIFY; a notice that gets lost is made up for
 //!   by their polls.
 //! - Replicas agree on the time: the database's.
@@ -12,14 +13,15 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
-use sqlx::{AnyPool, ConnectOptions as _, Connection as _, Executor as _, PgPool};
+use sqlx::any::AnyConnectOptions;
+use sqlx::postgres::PgListener;
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use ulid::Ulid;
 
 use super::StoreError;
+use super::connection::{Connections, InTime as _, Lent};
 use super::signals::{Signal, Signals};
 use super::writer::{Request, Waiting, Writer};
 use crate::clock::{Clock, Timestamp};
@@ -32,12 +34,18 @@ const READERS: u32 = 8;
 /// A transaction that takes longer is given up.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// For every connection, in milliseconds: locks and statements are waited for shorter than [`PATIENCE`], and
-/// a transaction whose process hangs is ended by the server.
-const SETTINGS: &str = "SET lock_timeout = 5000; SET statement_timeout = 10000; SET idle_in_transaction_session_timeout = 15000";
+/// a transaction whose process hangs is ended by the server. In seconds: the server's signs of life keep what is between
+/// from forgetting an idle connection, and end those of a replica that is gone.
+const SETTINGS: &str = "SET lock_timeout = 5000; SET statement_timeout = 10000; SET idle_in_transaction_session_timeout = 15000; \
+    SET tcp_keepalives_idle = 15; SET tcp_keepalives_interval = 5";
 /// The channel that replicas hear each other on.
 const CHANNEL: &str = "slipway";
 /// Signals in one notice; PostgreSQL takes up to 8000 bytes.
 const NOTICE: usize = 100;
+/// A listener that has heard nothing for so long looks whether it is still connected, and waits this long for that.
+const SILENCE: Duration = Duration::from_secs(10);
+/// How long a new connection may take.
+const CONNECT: Duration = Duration::from_secs(5);
 /// Between two looks at the database's clock.
 const CLOCK_ROUND: Duration = Duration::from_secs(60);
 
@@ -50,44 +58,53 @@ struct Notice {
 
 /// Connects, brings the schema up to date, and starts the writers. Replicas that start together migrate one
 /// after the other, under a lock of the migrator's.
-pub async fn open(url: &str, tasks: &Tasks) -> Result<(AnyPool, Writer), StoreError> {
+pub async fn open(url: &str, tasks: &Tasks) -> Result<(Connections, Writer), StoreError> {
     let options = AnyConnectOptions::from_str(url).map_err(|error| StoreError::Url(error.to_string()))?;
     let mut connection = options.connect().await?;
     let migrated = sqlx::migrate!("migrations/postgres").run(&mut connection).await;
     migrated.map_err(|error| StoreError::Unavailable(error.to_string()))?;
     connection.close().await?;
-    let writes = pool(WRITERS as u32).connect_lazy_with(options.clone());
+    let writes = Connections::options(WRITERS as u32, SETTINGS).connect_lazy_with(options.clone());
+    let writes = Connections::of_server(writes, tasks);
     let (writer, waiting) = Writer::to(WRITERS);
     for waiting in waiting {
         tasks.spawn_to_the_end(run(writes.clone(), waiting));
     }
-    Ok((pool(READERS).connect_with(options).await?, writer))
+    let reads = Connections::options(READERS, SETTINGS).connect_with(options).await?;
+    Ok((Connections::of_server(reads, tasks), writer))
 }
 
-fn pool(connections: u32) -> AnyPoolOptions {
-    let pool = AnyPoolOptions::new().max_connections(connections).acquire_timeout(Duration::from_secs(5));
-    pool.after_connect(|connection, _| Box::pin(async move { connection.execute(SETTINGS).await.map(drop) }))
-}
-
-async fn run(pool: AnyPool, mut waiting: Waiting) {
+async fn run(connections: Connections, mut waiting: Waiting) {
     loop {
         let requests = waiting.take(1).await;
         if requests.is_empty() {
             return;
         }
         for request in requests {
-            match timeout(PATIENCE, commit(&pool, request)).await {
+            let mut connection = match connections.acquire().await {
+                Ok(connection) => connection,
+                Err(error) => {
+                    let refused = waiting.refuse_all();
+                    tracing::error!(%error, refused, "the database cannot be reached");
+                    // What was taken is dropped, too, which tells its requesters.
+                    break;
+                }
+            };
+            match timeout(PATIENCE, commit(&mut connection, request)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::error!(%error, "the database did not commit"),
-                Err(_) => tracing::error!("the database did not commit in time"),
+                Err(_) => {
+                    tracing::error!("the database did not commit in time");
+                    connection.close();
+                }
             }
         }
     }
 }
 
 /// Runs a request in a transaction. One that did not run is dropped, which tells its requester.
-async fn commit(pool: &AnyPool, request: Request) -> Result<(), StoreError> {
-    let mut transaction = pool.begin().await?;
+async fn commit(connection: &mut Lent, request: Request) -> Result<(), StoreError> {
+    let mut transaction = connection.begin().await?;
     let (worked, reply) = request(&mut transaction).await;
     let ended = if worked { transaction.commit().await } else { transaction.rollback().await };
     let ended = ended.map_err(StoreError::from);
@@ -102,49 +119,65 @@ pub async fn connect_replicas(
     clock: &Clock,
     tasks: &Tasks,
 ) -> Result<mpsc::UnboundedSender<Signal>, StoreError> {
-    let options = PgConnectOptions::from_str(url).map_err(|error| StoreError::Url(error.to_string()))?;
-    let pool = PgPoolOptions::new().max_connections(2).acquire_timeout(Duration::from_secs(5)).connect_with(options).await?;
-    follow_clock(&pool, clock).await?;
+    let options = AnyConnectOptions::from_str(url).map_err(|error| StoreError::Url(error.to_string()))?;
+    let connections = Connections::of_server(Connections::options(2, SETTINGS).connect_with(options).await?, tasks);
+    follow_clock(&connections, clock).await?;
     let me = Ulid::generate();
     let (tell, told) = mpsc::unbounded_channel();
-    tasks.spawn_to_the_end(notify(pool.clone(), me, told));
-    let (signals, clock, stop) = (signals.clone(), clock.clone(), tasks.clone());
+    tasks.spawn_to_the_end(notify(connections.clone(), me, told));
+    let (url, signals, clock, stop) = (url.to_owned(), signals.clone(), clock.clone(), tasks.clone());
     tasks.spawn(async move {
         tokio::select! {
-            () = listen(&pool, me, &signals) => {}
-            () = keep_time(&pool, &clock) => {}
+            () = listen(&url, me, &signals) => {}
+            () = keep_time(&connections, &clock) => {}
             () = stop.stopping() => {}
         }
     });
     Ok(tell)
 }
 
-async fn notify(pool: PgPool, me: Ulid, mut told: mpsc::UnboundedReceiver<Signal>) {
+async fn notify(connections: Connections, me: Ulid, mut told: mpsc::UnboundedReceiver<Signal>) {
     let mut signals = Vec::with_capacity(NOTICE);
     while told.recv_many(&mut signals, NOTICE).await > 0 {
         signals.dedup();
         let Ok(notice) = serde_json::to_string(&Notice { from: me, signals: std::mem::take(&mut signals) }) else { continue };
-        let sent = sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(notice).execute(&pool).await;
-        if let Err(error) = sent {
+        if let Err(error) = send(&connections, notice).await {
             tracing::warn!(%error, "the other replicas were not told; they will find out by their polls");
         }
     }
 }
 
-async fn listen(pool: &PgPool, me: Ulid, signals: &Signals) {
+async fn send(connections: &Connections, notice: String) -> Result<(), StoreError> {
+    let mut connection = connections.acquire().await?;
+    let notify = sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(notice);
+    notify.execute(&mut *connection).in_time().await.map(drop)
+}
+
+async fn listen(url: &str, me: Ulid, signals: &Signals) {
     loop {
-        if let Err(error) = hear(pool, me, signals).await {
+        if let Err(error) = hear(url, me, signals).await {
             tracing::warn!(%error, "the other replicas are not heard; trying again");
         }
         sleep(Duration::from_secs(1)).await;
     }
 }
 
-async fn hear(pool: &PgPool, me: Ulid, signals: &Signals) -> Result<(), sqlx::Error> {
-    let mut listener = PgListener::connect_with(pool).await?;
-    listener.listen(CHANNEL).await?;
+/// Hears the other replicas until the connection is lost. It is no pool's: one that is silent would keep its place.
+async fn hear(url: &str, me: Ulid, signals: &Signals) -> Result<(), StoreError> {
+    let late = |_| StoreError::Unavailable("the connection is silent".into());
+    let connected = async {
+        let mut listener = PgListener::connect(url).await?;
+        listener.listen(CHANNEL).await?;
+        Ok::<_, sqlx::Error>(listener)
+    };
+    let mut listener = timeout(CONNECT, connected).await.map_err(late)??;
+    listener.eager_reconnect(false);
     loop {
-        let notice = listener.recv().await?;
+        let Ok(heard) = timeout(SILENCE, listener.try_recv()).await else {
+            timeout(SILENCE, listener.execute("SELECT 1")).await.map_err(late)??;
+            continue;
+        };
+        let notice = heard?.ok_or_else(|| StoreError::Unavailable("the connection is lost".into()))?;
         let Ok(notice) = serde_json::from_str::<Notice>(notice.payload()) else { continue };
         if notice.from != me {
             for signal in notice.signals {
@@ -154,21 +187,21 @@ async fn hear(pool: &PgPool, me: Ulid, signals: &Signals) -> Result<(), sqlx::Er
     }
 }
 
-async fn keep_time(pool: &PgPool, clock: &Clock) {
+async fn keep_time(connections: &Connections, clock: &Clock) {
     loop {
         sleep(CLOCK_ROUND).await;
-        if let Err(error) = follow_clock(pool, clock).await {
+        if let Err(error) = follow_clock(connections, clock).await {
             tracing::warn!(%error, "the database's time is not known; going on with the last difference");
         }
     }
 }
 
 /// Leases are compared between machines whose clocks may differ: the database's is everybody's.
-async fn follow_clock(pool: &PgPool, clock: &Clock) -> Result<(), StoreError> {
-    let mut connection = pool.acquire().await?;
+async fn follow_clock(connections: &Connections, clock: &Clock) -> Result<(), StoreError> {
+    let mut connection = connections.acquire().await?;
     let before = Clock::default().now();
-    let there: i64 =
-        sqlx::query_scalar("SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT").fetch_one(&mut *connection).await?;
+    let there = sqlx::query_scalar("SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT");
+    let there: i64 = there.fetch_one(&mut *connection).in_time().await?;
     let here = before.after(Clock::default().now().since(before) / 2);
     clock.follow(Timestamp::from_millis(there), here);
     Ok(())

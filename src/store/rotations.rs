@@ -10,6 +10,7 @@ use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 use ulid::Ulid;
 
+use super::connection::InTime as _;
 use super::credentials::UNCLAIMED;
 use super::jobs::Refusal;
 use super::rows::{Reader, readable, to_json};
@@ -80,7 +81,7 @@ impl Store {
     pub async fn rotation(&self, app: Ulid) -> Result<Option<Rotation>, StoreError> {
         let mut sql = Sql::new(COLUMNS);
         sql.push(" WHERE app_id = ").bind(app.to_string())?.push(" ORDER BY seq DESC LIMIT 1");
-        let row = sql.query().fetch_optional(&mut *self.reader().await?).await?;
+        let row = sql.query().fetch_optional(&mut *self.reader().await?).in_time().await?;
         Ok(row.map(|row| read(&row)).transpose()?.map(|row| row.rotation))
     }
 
@@ -93,8 +94,8 @@ impl Store {
         sql.push(" WHERE due_at <= ").bind(self.clock.now().millis())?.push(" ORDER BY due_at LIMIT 100");
         let mut db = self.reader().await?;
         let mut due = Vec::new();
-        for row in sql.query().fetch_all(&mut *db).await? {
-            due.extend(readable(due_rotation(&mut db, &row).await)?);
+        for row in sql.query().fetch_all(&mut *db).in_time().await? {
+            due.extend(readable(due_rotation(&mut db, &row).in_time().await)?);
         }
         Ok(due)
     }
@@ -151,8 +152,8 @@ impl Store {
         sql.bind(now.before(Duration::from_secs(24 * 3600)).millis())?.push(")) GROUP BY a.id");
         let mut db = self.reader().await?;
         let mut due = Vec::new();
-        for row in sql.query().fetch_all(&mut *db).await? {
-            let Some((app, newest)) = readable(with_newest(&mut db, &row).await)? else { continue };
+        for row in sql.query().fetch_all(&mut *db).in_time().await? {
+            let Some((app, newest)) = readable(with_newest(&mut db, &row).in_time().await)? else { continue };
             if app.spec.rotate_after.is_some_and(|most| now.since(newest) >= most) {
                 due.push(app);
             }

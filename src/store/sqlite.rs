@@ -104,7 +104,8 @@ impl DatabaseFile {
     }
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+/// A name beside the file's.
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)

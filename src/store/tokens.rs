@@ -5,6 +5,7 @@ use ulid::Ulid;
 use utoipa::ToSchema;
 
 use super::audit::{self, Of};
+use super::connection::InTime as _;
 use super::rows::Reader;
 use super::sql::Sql;
 use super::{Store, StoreError};
@@ -58,7 +59,7 @@ impl Store {
     /// When the database does not answer.
     pub async fn caller_by_token_hash(&self, hash: &str) -> Result<Option<Caller>, StoreError> {
         let row =
-            sqlx::query("SELECT id, name, role FROM tokens WHERE hash = $1").bind(hash).fetch_optional(&mut *self.reader().await?).await?;
+            sqlx::query("SELECT id, name, role FROM tokens WHERE hash = $1").bind(hash).fetch_optional(&mut *self.reader().await?).in_time().await?;
         let read = |row: sqlx::any::AnyRow| {
             let row = Reader { row: &row, table: "tokens", key: "id" };
             Ok(Caller { id: row.plain("id")?, name: row.plain("name")?, role: row.parsed("role")? })
@@ -73,6 +74,7 @@ impl Store {
     pub async fn tokens(&self) -> Result<Vec<TokenRow>, StoreError> {
         let rows = sqlx::query("SELECT id, name, role, created_by, created_at FROM tokens ORDER BY id")
             .fetch_all(&mut *self.reader().await?)
+            .in_time()
             .await?;
         let read = |row: &sqlx::any::AnyRow| {
             let row = Reader { row, table: "tokens", key: "id" };

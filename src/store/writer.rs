@@ -76,6 +76,17 @@ impl Waiting {
         taken
     }
 
+    /// Drops all that waits, which tells its requesters; how many requests that was.
+    pub fn refuse_all(&mut self) -> usize {
+        let mut refused = self.held.len();
+        self.held.clear();
+        self.due = None;
+        while self.queue.try_recv().is_ok() {
+            refused += 1;
+        }
+        refused
+    }
+
     fn sort(&mut self, Queued { request, when }: Queued, taken: &mut Vec<Request>) {
         match when {
             When::Now => taken.push(request),
@@ -162,7 +173,7 @@ where
     let (tell, told) = oneshot::channel();
     let request = request(work, move |result| drop(tell.send(result)));
     lane.send(Queued { request, when }).map_err(|_| StoreError::Unavailable("the writer has stopped".into()))?;
-    told.await.map_err(|_| StoreError::Unavailable("the request was not committed".into()))?
+    told.await.map_err(|_| StoreError::Unavailable("it cannot be reached, or did not commit in time".into()))?
 }
 
 /// The end of a ULID is random.

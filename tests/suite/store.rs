@@ -2222,7 +2222,13 @@ async fn a_backup_of_a_database_in_use_is_whole() {
     let jobs = copy.jobs(&JobFilter { limit: 1000, ..Default::default() }).await.unwrap();
     assert_eq!(apps.len(), jobs.len(), "an app and its job are one commit, in the copy too");
     let taken = slipway::store::backup(&t.url, &to).await;
-    assert!(matches!(taken, Err(StoreError::Unavailable(why)) if why.contains("backup.db")), "a file that is there is not written over");
+    assert!(matches!(taken, Err(StoreError::Backup(path, _)) if path == to), "a file that is there is not written over");
+    let nowhere = slipway::store::backup(&t.url, &t.folder.path().join("nowhere/backup.db")).await;
+    assert!(matches!(nowhere, Err(StoreError::Backup(..))), "{nowhere:?}");
+    std::fs::write(t.folder.path().join("again.db.partial"), "of a process that was killed").unwrap();
+    slipway::store::backup(&t.url, &t.folder.path().join("again.db")).await.unwrap();
+    let names = std::fs::read_dir(t.folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(names.into_iter().all(|name| !name.contains("partial")), "what is not whole does not stay");
 }
 
 /// A database as release 0.1.0 left it, with jobs in every state.

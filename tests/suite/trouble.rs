@@ -109,6 +109,24 @@ async fn a_full_disk_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_does_not_fit_leaves_no_file_and_can_be_made_again() {
+    let (_place, _proxy, launch) = place_and_proxy().await;
+    launch.serve().await.stop().await;
+    let to = launch.file("backup.db");
+    let mut command = tokio::process::Command::new("sh");
+    // 64 KiB: less than the database, and enough for what SQLite keeps beside it.
+    command.args(["-c", "trap '' XFSZ; ulimit -f 128; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_slipway"), "backup"]);
+    let output = command.arg(&to).env_clear().envs(launch.environment()).output().await.unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && told.contains("no backup was written to") && told.contains("backup.db"), "{told}");
+    let left = std::fs::read_dir(launch.folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(left.into_iter().all(|name| !name.starts_with("backup.db")), "nothing is left of it");
+    let output = launch.run(&["backup", to.to_str().unwrap()]).await;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(std::fs::metadata(&to).unwrap().len() > 65536);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_locked_database_loses_nothing() {
     let (place, proxy, launch) = place_and_proxy().await;
     let (server, mut accepted) = busy(&launch, &proxy).await;
@@ -192,4 +210,95 @@ async fn a_connection_cut_in_mid_request_loses_nothing() {
     cable.plug_in();
     assert_nothing_is_lost(&server, &place, &accepted).await;
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_postgresql_is_down_each_request_is_refused_within_six_seconds() {
+    let mut cluster = Cluster::start();
+    let place = Place::new(Emulator::Moto);
+    let launch = Launch::new(&place).with("SLIPWAY_DATABASE_URL", &cluster.database().await);
+    let server = launch.serve().await;
+    cluster.stop();
+    let asked = (0..60).map(|_| async {
+        let began = Instant::now();
+        let (status, problem) = ask(&server, &unique("acme")).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{problem}");
+        began.elapsed()
+    });
+    let longest = futures::future::join_all(asked).await.into_iter().max().unwrap();
+    assert!(longest < Duration::from_secs(6), "{longest:?}");
+    cluster.start_again();
+    server.stop().await;
+}
+
+/// Longer than it takes to find out that a connection is silent.
+const RECOVERY: Duration = Duration::from_secs(30);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_go_silent_are_replaced_and_nothing_is_lost() {
+    let direct = new_database().await;
+    let cable = Cable::to(&direct).await;
+    let (place, proxy, launch) = place_and_proxy().await;
+    let launch = launch.with("SLIPWAY_DATABASE_URL", &cable.url);
+    let (server, mut accepted) = busy(&launch, &proxy).await;
+    for _ in 0..2 {
+        proxy.set(Pass::Closed);
+        let followed = server.ask(&unique("acme")).await;
+        let events = server.request(Method::GET, &format!("/v1/jobs/{}/events", followed["id"].as_str().unwrap()));
+        let mut events = events.send().await.unwrap();
+        assert!(events.chunk().await.unwrap().is_some());
+        cable.silence();
+        let silent = Instant::now();
+        let listening = now_of(&direct).await;
+        // More than there are connections.
+        let apps: Vec<_> = (0..20).map(|_| unique("acme")).collect();
+        let asked = apps.iter().map(|app| async {
+            let (status, body) = ask(&server, app).await;
+            assert!([StatusCode::ACCEPTED, StatusCode::SERVICE_UNAVAILABLE].contains(&status), "{status} {body}");
+        });
+        let read = (0..20).map(|_| async { server.request(Method::GET, "/v1/jobs").send().await.unwrap().status() });
+        futures::future::join(futures::future::join_all(asked), futures::future::join_all(read)).await;
+        proxy.set(Pass::Open);
+        while server.request(Method::GET, "/readyz").send().await.unwrap().status() != StatusCode::OK {
+            assert!(silent.elapsed() < RECOVERY, "it is not ready");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        // The stream goes on, or ends, for its client to come back.
+        let rest = async { while events.chunk().await.unwrap().is_some() {} };
+        tokio::time::timeout(RECOVERY, rest).await.expect("the stream does not hang");
+        while listeners_since(&direct, listening).await == 0 {
+            assert!(silent.elapsed() < RECOVERY, "nobody listens to other replicas");
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        accepted.extend(apps);
+    }
+    for app in &accepted {
+        let until = Instant::now() + PATIENCE;
+        while ask(&server, app).await.0 != StatusCode::ACCEPTED {
+            assert!(Instant::now() < until, "the service does not come back");
+        }
+    }
+    assert_nothing_is_lost(&server, &place, &accepted).await;
+    server.stop().await;
+}
+
+async fn number(database: &str, sql: String) -> i64 {
+    let mut db = sqlx::AnyConnection::connect(database).await.unwrap();
+    let number = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&mut db).await.unwrap();
+    db.close().await.unwrap();
+    number
+}
+
+/// The database's time, in milliseconds.
+async fn now_of(database: &str) -> i64 {
+    number(database, "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)".into()).await
+}
+
+/// Connections made since then that listen to other replicas.
+async fn listeners_since(database: &str, since: i64) -> i64 {
+    let listens = format!(
+        "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN %' \
+         AND EXTRACT(EPOCH FROM backend_start) * 1000 > {since}"
+    );
+    number(database, listens).await
 }

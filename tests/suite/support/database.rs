@@ -35,6 +35,7 @@ pub struct Cable {
     pub url: String,
     connected: Arc<AtomicBool>,
     cut: broadcast::Sender<()>,
+    silence: broadcast::Sender<()>,
     tasks: Tasks,
 }
 
@@ -45,28 +46,37 @@ impl Cable {
         let (far, path) = rest.split_once('/').unwrap();
         let near = listener.local_addr().unwrap();
         let (connected, cut, tasks) = (Arc::new(AtomicBool::new(true)), broadcast::channel(1).0, Tasks::default());
-        let (far, open, cuts, all) = (far.to_owned(), connected.clone(), cut.clone(), tasks.clone());
+        let silence = broadcast::channel(1).0;
+        let (far, open, cuts, silences, all) = (far.to_owned(), connected.clone(), cut.clone(), silence.clone(), tasks.clone());
         tasks.spawn(async move {
             while let Ok((mut near, _)) = listener.accept().await {
                 if !open.load(Ordering::Relaxed) {
                     continue;
                 }
-                let (far, mut cut) = (far.clone(), cuts.subscribe());
+                let (far, mut cut, mut silent) = (far.clone(), cuts.subscribe(), silences.subscribe());
                 all.spawn(async move {
                     let mut far = TcpStream::connect(far).await.unwrap();
                     tokio::select! {
-                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
-                        _ = cut.recv() => {}
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => return,
+                        _ = cut.recv() => return,
+                        _ = silent.recv() => {}
                     }
+                    // Nothing passes any more, and neither end is told.
+                    let _ = cut.recv().await;
                 });
             }
         });
-        Self { url: format!("{before}@{near}/{path}"), connected, cut, tasks }
+        Self { url: format!("{before}@{near}/{path}"), connected, cut, silence, tasks }
     }
 
     /// Ends every connection; new ones are taken.
     pub fn cut(&self) {
         let _ = self.cut.send(());
+    }
+
+    /// Nothing passes any more on any connection that there is, and none of them ends; new ones work.
+    pub fn silence(&self) {
+        let _ = self.silence.send(());
     }
 
     /// Ends every connection, and new ones at once too, until it is plugged in again.
