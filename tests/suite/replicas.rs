@@ -29,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(240);
 fn replica(of: &Launch, database: &str) -> Launch {
     let place_of_its_own = Launch::at("http://127.0.0.1:1");
     let mut launch = of.clone().with("SLIPWAY_DATABASE_URL", database).with("SLIPWAY_LEASE", "3s");
+    // A look for drift at an app whose job has ended is no second worker, and calls as one.
+    launch = launch.with("SLIPWAY_DRIFT_EVERY", "0s");
     launch.folder = place_of_its_own.folder;
     launch
 }
@@ -176,16 +178,30 @@ async fn three_replicas_of_which_one_is_killed_every_few_seconds_end_every_job_o
 /// workers at once would take turns.
 fn assert_one_worker_at_a_time(lives: &[Life], attempts: &BTreeMap<String, u64>) {
     for (app, attempts) in attempts {
-        let about_it = |call: &&Call| call.things().iter().any(|thing| thing == app || thing.starts_with(&format!("{app}-")));
         let mut calls: Vec<(Instant, usize)> = Vec::new();
         for (life, Life { calls: log }) in lives.iter().enumerate() {
-            calls.extend(log.iter().filter(about_it).map(|call| (call.began, life)));
+            calls.extend(log.iter().filter(|call| is_about(call, app)).map(|call| (call.began, life)));
         }
         assert!(calls.len() >= 5, "the log tells of {app}");
         calls.sort_unstable();
         let blocks = calls.chunk_by(|a, b| a.1 == b.1).count() as u64;
-        assert!(blocks <= *attempts, "{app}: {blocks} blocks of calls in {attempts} attempts");
+        assert!(blocks <= *attempts, "{app}: {blocks} blocks of calls in {attempts} attempts: {}", told(lives, app));
     }
+}
+
+/// The calls about an app, for a person to see whose they were, and what for.
+fn told(lives: &[Life], app: &str) -> String {
+    let mut calls: Vec<(Instant, usize, String)> = Vec::new();
+    for (life, Life { calls: log }) in lives.iter().enumerate() {
+        calls.extend(log.iter().filter(|call| is_about(call, app)).map(|call| (call.began, life, call.name())));
+    }
+    calls.sort_unstable();
+    let began = calls[0].0;
+    calls.iter().map(|(at, life, name)| format!("\n  {:?} life {life} {name}", *at - began)).collect()
+}
+
+fn is_about(call: &Call, app: &str) -> bool {
+    call.things().iter().any(|thing| thing == app || thing.starts_with(&format!("{app}-")))
 }
 
 /// The events of a job as a stream tells them, to its end.
@@ -231,4 +247,40 @@ async fn whichever_replica_is_asked_it_tells_what_the_others_do() {
     assert_eq!(there.ended(&job).await["state"], "canceled");
     here.stop().await;
     there.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_was_stopped_for_longer_than_its_lease_calls_nothing_when_it_goes_on() {
+    let _turn = alone().await;
+    let place = Place::new(Emulator::Moto);
+    let (proxy, other) = (Proxy::before(&place.endpoint), Proxy::before(&place.endpoint));
+    let database = new_database().await;
+    let first = Launch::new(&place).with("SLIPWAY_WORKERS", "24");
+    let launch = replica(&first, &database);
+    let stopped = launch.clone().with("AWS_ENDPOINT_URL", &proxy.endpoint).serve().await;
+    proxy.set(Pass::Slowly(Duration::from_millis(100)));
+    let mut jobs = Vec::new();
+    for _ in 0..24 {
+        jobs.push(stopped.ask(&unique("acme")).await);
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    stopped.signal("STOP").await;
+    let goes_on = replica(&first, &database).with("AWS_ENDPOINT_URL", &other.endpoint).serve().await;
+    let mut cut_off = 0;
+    for job in &jobs {
+        let job = goes_on.ended(job).await;
+        assert_eq!(job["state"], "succeeded", "{job:#}");
+        cut_off += usize::from(job["attempt"].as_u64() > Some(1));
+    }
+    assert!(cut_off > 10, "{cut_off} jobs were under way when the replica was stopped");
+    proxy.set(Pass::Open);
+    let again = Instant::now();
+    stopped.signal("CONT").await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    // That it may still work, and whether AWS takes the new keys, it can ask whoever has the jobs.
+    let late = proxy.take_log().into_iter().filter(|call| call.began > again && call.service != "sts");
+    let late: Vec<String> = late.map(|call| format!("{:?} {}", call.began - again, call.name())).collect();
+    assert!(late.is_empty(), "{late:?}");
+    stopped.stop().await;
+    goes_on.stop().await;
 }

@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use slipway::config::Settings;
+use sqlx::Connection as _;
+
 use crate::support::aws::{Emulator, Place};
+use crate::support::proxy::Pass;
 use crate::support::server::{Server, Setup};
 use crate::support::wire::{Answer, Call, Fault, refusal_body};
 use crate::support::{eyes, unique};
@@ -203,6 +207,50 @@ async fn in_doubt_no_key_is_deleted_and_a_person_is_asked() {
     }
     server.post_empty(&format!("/v1/jobs/{}/retry", job["id"].as_str().unwrap())).await;
     assert_eq!(server.wait(job["id"].as_str().unwrap()).await["state"], "succeeded");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beside_a_key_that_a_restored_database_does_not_know_none_is_made() {
+    let setup = Setup::new(Place::new(Emulator::Moto));
+    let name = unique("acme");
+    let keys_of = |name: &str| {
+        let listed = eyes::call(&setup.place, "iam", "list_access_keys", json!({"UserName": name})).unwrap();
+        listed["AccessKeyMetadata"].as_array().unwrap().iter().map(|key| key["AccessKeyId"].clone()).collect::<Vec<_>>()
+    };
+    // The copy is made after the request, and before the key.
+    let server = setup.start().await;
+    setup.wire.set(Pass::ClosedAbout("CreateAccessKey"));
+    let response = server.post("/v1/apps", &json!({"name": name, "buckets": [], "repositories": []})).await;
+    let job = response.json::<Value>().await.unwrap();
+    let id = job["id"].as_str().unwrap();
+    let copy = setup.folder.path().join("copy.db");
+    slipway::store::backup(&setup.settings.database_url, &copy).await.unwrap();
+    setup.wire.set(Pass::Open);
+    let ended = server.wait(id).await;
+    assert_eq!(ended["state"], "succeeded", "{ended:#}");
+    server.stop().await;
+    let made = keys_of(&name);
+
+    // It is restored. An intent that was in it would be found out about by itself: there is none.
+    let mut db = sqlx::SqliteConnection::connect(&format!("sqlite://{}", copy.display())).await.unwrap();
+    sqlx::query("DELETE FROM key_intents").execute(&mut db).await.unwrap();
+    db.close().await.unwrap();
+    let restored = Setup {
+        settings: Settings { database_url: format!("sqlite://{}", copy.display()), ..setup.settings.clone() },
+        ..Setup::new(setup.place.clone())
+    };
+    let server = restored.start().await;
+    let parked = server.wait(id).await;
+    assert_eq!((&parked["state"], &parked["error"]["code"]), (&json!("needs_attention"), &json!("credential_in_doubt")), "{parked:#}");
+    for text in ["detail", "remedy"] {
+        assert!(parked["error"][text].as_str().unwrap().contains(made[0].as_str().unwrap()), "{parked:#}");
+    }
+    assert_eq!(keys_of(&name), made, "no other was made");
+
+    // One way out: whoever uses it gets another, which is asked for as that.
+    server.run(&format!("/v1/apps/{name}/credentials/rotate?force=true"), None).await;
+    assert_eq!(keys_of(&name).len(), 2);
     server.stop().await;
 }
 

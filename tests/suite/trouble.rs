@@ -141,6 +141,30 @@ async fn a_locked_database_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lease_lasts_from_when_it_was_asked_for_however_late_the_answer_comes() {
+    let (_place, proxy, launch) = place_and_proxy().await;
+    let server = launch.clone().with("SLIPWAY_WORKERS", "1").with("SLIPWAY_DRIFT_EVERY", "0s").serve().await;
+    proxy.set(Pass::Closed);
+    let mut jobs = Vec::new();
+    for _ in 0..2 {
+        // Without a key: its worker waits for no write until its end.
+        let body = json!({"name": unique("acme"), "access_key": false, "buckets": [], "repositories": []});
+        let accepted = server.request(Method::POST, "/v1/apps").json(&body).send().await.unwrap();
+        jobs.push(accepted.json::<Value>().await.unwrap());
+    }
+    let mut other = sqlx::SqliteConnection::connect(&format!("sqlite://{}", launch.file("slipway.db").display())).await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    // The first job ends, and the second is asked for, but for the commit. Its lease is three seconds.
+    proxy.set(Pass::Open);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    assert_eq!(server.ended(&jobs[0]).await["state"], "succeeded");
+    let second = server.ended(&jobs[1]).await;
+    assert_eq!((&second["state"], second["attempt"].as_u64() > Some(1)), (&json!("succeeded"), true), "{second:#}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_would_be_written_to_a_deleted_file_is_not_accepted() {
     let (place, proxy, launch) = place_and_proxy().await;
     let (server, mut accepted) = busy(&launch, &proxy).await;
