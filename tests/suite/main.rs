@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails there")]
 
 mod api;
+#[path = "../aws/mod.rs"]
+mod aws;
 mod change;
 mod drift;
 mod e2e;

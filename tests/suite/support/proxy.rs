@@ -285,6 +285,12 @@ impl Inner {
                 tokio::time::sleep(DELAY).await;
                 return self.forward(request).await;
             }
+            Fault::CutShort => {
+                let (mut head, body) = self.forward(request).await?.into_parts();
+                let body = body.collect().await.map_err(|_| Broken)?.to_bytes();
+                head.headers.remove(header::CONTENT_LENGTH);
+                return Ok(Response::from_parts(head, Full::new(body.slice(..body.len() / 2))));
+            }
             Fault::TooLate(after) | Fault::LostBetween(after) => self.forward_after(after, request),
             _ => {}
         }

@@ -33,6 +33,8 @@ pub enum Fault {
     LostBetween(Duration),
     /// The caller's time-out passes, and AWS acts this long after the call.
     TooLate(Duration),
+    /// AWS acts and answers 200, and half of the answer's body is missing.
+    CutShort,
 }
 
 impl Fault {

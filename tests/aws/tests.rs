@@ -1,0 +1,1 @@
+//! What the AWS in memory has that emulators have not.
