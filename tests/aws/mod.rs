@@ -19,6 +19,7 @@ pub mod policy;
 pub mod protocol;
 pub mod rates;
 pub mod s3;
+pub mod server;
 pub mod snapshot;
 pub mod state;
 pub mod sts;
