@@ -87,7 +87,7 @@ impl Setup {
         slipway::telemetry::metrics();
         let tasks = Tasks::default();
         let sdk = Some(self.aws.sdk_in(self.region, &self.session));
-        let outside = Outside { sdk, clock: self.clock.clone(), timing: self.timing, rates: self.rates };
+        let outside = Outside { sdk, clock: self.clock.clone(), timing: self.timing, rates: self.rates, ..Outside::default() };
         let service = loop {
             match Service::start(self.settings.clone(), outside.clone(), tasks.clone()).await {
                 Err(StartError::Store(StoreError::InUse(_))) => tokio::time::sleep(Duration::from_millis(5)).await,
