@@ -13,12 +13,12 @@ use config::{Config, ConfigError, Environment, File, FileFormat, Map};
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use crate::domain::names::Origin;
+use crate::domain::names::{Origin, Region};
 use crate::domain::spec::Defaults;
 use crate::vault::{Vault, VaultError};
 
 /// Settings that come from the environment as `SLIPWAY_` and their name in capitals.
-const NAMES: [&str; 24] = [
+const NAMES: [&str; 25] = [
     "listen",
     "database_url",
     "seal_key",
@@ -29,6 +29,7 @@ const NAMES: [&str; 24] = [
     "job_deadline",
     "lease",
     "cors_origins",
+    "regions",
     "grace",
     "history",
     "quarantine",
@@ -72,6 +73,9 @@ pub struct Settings {
     pub lease: Duration,
     /// Origins whose pages may call the API, separated by commas; `*` for all.
     pub cors_origins: String,
+    /// Regions that apps may use beyond those that AWS's partition has, separated by commas: regions of a private
+    /// partition or an emulator, and new ones that this version does not know.
+    pub regions: Regions,
     /// How long to finish what is under way when told to stop.
     #[serde(with = "humantime_serde")]
     pub grace: Duration,
@@ -116,6 +120,21 @@ pub struct Settings {
     pub defaults: Defaults,
 }
 
+/// Regions, separated by commas.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Regions(pub Vec<Region>);
+
+impl TryFrom<String> for Regions {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let parsed = names.map(|name| Region::parse(name).map_err(|why| format!("SLIPWAY_REGIONS: {name} {why}")));
+        parsed.collect::<Result<_, _>>().map(Self)
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -129,6 +148,7 @@ impl Default for Settings {
             job_deadline: Duration::from_secs(15 * 60),
             lease: Duration::from_secs(30),
             cors_origins: String::new(),
+            regions: Regions::default(),
             grace: Duration::from_secs(25),
             history: Duration::from_secs(180 * 24 * 3600),
             quarantine: Duration::from_secs(7 * 24 * 3600),
@@ -286,5 +306,8 @@ mod tests {
             assert!(Settings::load(None, &env(&[("SLIPWAY_CORS_ORIGINS", origins)]), &[]).is_err(), "{origins}");
         }
         assert!(Settings::load(Some(Path::new("/nowhere.toml")), &[], &[]).is_err());
+        let regions = |text: &str| Settings::load(None, &env(&[("SLIPWAY_REGIONS", text)]), &[]).map(|settings| settings.regions.0);
+        assert_eq!(regions("xx-lab-1, xx-lab-2").unwrap().iter().map(Region::as_str).collect::<Vec<_>>(), ["xx-lab-1", "xx-lab-2"]);
+        assert!(regions("xx-lab-1,nowhere").unwrap_err().to_string().contains("SLIPWAY_REGIONS: nowhere must be an AWS region's code"));
     }
 }

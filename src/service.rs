@@ -148,7 +148,12 @@ impl Service {
     /// What specs are filled in for.
     pub fn place(&self) -> Place<'_> {
         let identity = self.identity();
-        Place { account_id: &identity.account, partition: &identity.partition, region: identity.region.as_ref() }
+        Place {
+            account_id: &identity.account,
+            partition: &identity.partition,
+            region: identity.region.as_ref(),
+            regions: &self.settings.regions.0,
+        }
     }
 
     /// The organisation's names in an account.

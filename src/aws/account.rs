@@ -1,10 +1,11 @@
 //! One AWS account: its clients, its pace, and what is remembered of the things its apps share.
 //!
 //! Invariants:
-//! - A client exists once per service and region; the account's credentials are behind all of them.
+//! - A client exists once per service and region; the account's credentials are behind all of them. There are at
+//!   most [`MAX_CLIENTS`] of a service, whatever regions are asked for.
 //! - What is remembered is only a shortcut: a job that meets its absence forgets it and looks again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -35,6 +36,10 @@ pub const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a shared thing that was seen is taken to be there still.
 const REMEMBERED: Duration = Duration::from_secs(600);
 
+/// Clients of one service that are kept: more than AWS has regions in its largest partition. Each holds a connection
+/// pool and caches of its own.
+const MAX_CLIENTS: usize = 64;
+
 /// One AWS account.
 #[derive(Debug)]
 pub struct Account {
@@ -42,10 +47,32 @@ pub struct Account {
     identity: Identity,
     iam: aws_sdk_iam::Client,
     sts: aws_sdk_sts::Client,
-    s3: Mutex<HashMap<Region, aws_sdk_s3::Client>>,
-    ecr: Mutex<HashMap<Region, aws_sdk_ecr::Client>>,
+    s3: Clients<aws_sdk_s3::Client>,
+    ecr: Clients<aws_sdk_ecr::Client>,
     paces: Paces,
     shared: Mutex<HashMap<String, (Instant, String)>>,
+}
+
+/// The clients of one service by region, the one that was used last at the end.
+#[derive(Debug)]
+struct Clients<C>(Mutex<VecDeque<(Region, C)>>);
+
+impl<C: Clone> Clients<C> {
+    fn new() -> Self {
+        Self(Mutex::new(VecDeque::new()))
+    }
+
+    /// The client of a region; beyond [`MAX_CLIENTS`] the one that was not used for the longest time goes.
+    fn of(&self, region: &Region, build: impl FnOnce() -> C) -> C {
+        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = clients.iter().position(|(known, _)| known == region).and_then(|at| clients.remove(at));
+        let (region, client) = known.unwrap_or_else(|| (region.clone(), build()));
+        clients.push_back((region, client.clone()));
+        if clients.len() > MAX_CLIENTS {
+            clients.pop_front();
+        }
+        client
+    }
 }
 
 /// The pace of each service.
@@ -137,8 +164,8 @@ impl Account {
         Ok(Self {
             iam: aws_sdk_iam::Client::from_conf(iam),
             sts,
-            s3: Mutex::default(),
-            ecr: Mutex::default(),
+            s3: Clients::new(),
+            ecr: Clients::new(),
             paces,
             shared: Mutex::default(),
             config,
@@ -175,8 +202,7 @@ impl Account {
                 .build();
             aws_sdk_s3::Client::from_conf(config)
         };
-        let mut clients = self.s3.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.entry(region.clone()).or_insert_with(build).clone()
+        self.s3.of(region, build)
     }
 
     /// The ECR client of a region.
@@ -186,8 +212,7 @@ impl Account {
             let config = aws_sdk_ecr::config::Builder::from(&self.config).region(region).retry_classifier(QuotaIsNoThrottle);
             aws_sdk_ecr::Client::from_conf(config.interceptor(self.paces.told(Service::Ecr)).build())
         };
-        let mut clients = self.ecr.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.entry(region.clone()).or_insert_with(build).clone()
+        self.ecr.of(region, build)
     }
 
     /// Whether STS takes an app's own key.
@@ -275,5 +300,29 @@ impl Account {
     /// Forgets every shared thing: one that was taken to be there was missed.
     pub fn forget(&self) {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_made_once_a_region_and_those_used_last_are_kept() {
+        let (clients, made) = (Clients::new(), std::cell::Cell::new(0));
+        let of = |name: &str| {
+            clients.of(&Region::parse(name).unwrap(), || {
+                made.set(made.get() + 1);
+                name.to_owned()
+            })
+        };
+        assert_eq!((of("us-west-2"), of("us-west-2"), made.get()), ("us-west-2".into(), "us-west-2".into(), 1));
+        for letter in 'a'..='z' {
+            for number in 0..10 {
+                of(&format!("x{letter}-lab-{number}"));
+                of("us-west-2");
+            }
+        }
+        assert_eq!((made.get(), clients.0.lock().unwrap().len()), (261, MAX_CLIENTS));
     }
 }

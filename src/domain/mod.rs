@@ -16,6 +16,7 @@ pub mod names;
 pub mod plan;
 pub mod policy;
 pub mod protected_tag;
+pub mod regions;
 pub mod role;
 pub mod rotation;
 pub mod simulation;

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use super::fields::{self, FieldError, Fields};
 use super::lifecycle::{Finding, Image, Lifecycle, LifecyclePolicy, Outcome, Verdict};
 use super::names::{AccountName, Region, RepositoryName};
-use super::spec::{LifecycleRequest, Place, default_account, region_in};
+use super::spec::{LifecycleRequest, Place, default_account};
 use crate::clock::Timestamp;
 
 /// Images of one simulation. Every image is answered with a finding for every rule.
@@ -89,7 +89,7 @@ fn repository(value: &Value, at: String, place: &Place<'_>, errors: &mut Vec<Fie
     let mut f = Fields::of(value, at);
     let name = f.required("name", RepositoryName::parse);
     let account = f.parsed("account", AccountName::parse);
-    let region = f.parsed("region", |text| region_in(place, text)).or_else(|| place.region.cloned());
+    let region = f.parsed("region", |text| place.region_named(text)).or_else(|| place.region.cloned());
     if region.is_none() && value.get("region").is_none() {
         f.error("region", "is required: the service has no region of its own");
     }
@@ -329,7 +329,7 @@ mod tests {
 
     fn parse(body: &Value) -> Result<SimulationRequest, Vec<FieldError>> {
         let region = Region::parse("us-west-2").unwrap();
-        SimulationRequest::parse(body, &Place { account_id: "123456789012", partition: "aws", region: Some(&region) }, NOW)
+        SimulationRequest::parse(body, &Place { account_id: "123456789012", partition: "aws", region: Some(&region), regions: &[] }, NOW)
     }
 
     fn pointers(body: &Value) -> Vec<String> {

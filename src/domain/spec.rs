@@ -16,6 +16,7 @@ use super::fields::{self, FieldError, Fields};
 use super::lifecycle::Lifecycle;
 use super::names::{AccountName, AppName, BucketName, GroupName, IamPath, NameError, Origin, PolicyName, Region, RepositoryName};
 use super::policy;
+use super::regions::{Extra, region_in};
 
 /// Buckets, or repositories, one app may have.
 pub const MOST_PLACES: usize = 25;
@@ -168,6 +169,18 @@ pub struct Place<'a> {
     pub partition: &'a str,
     /// The service's own region, if it has one.
     pub region: Option<&'a Region>,
+    /// Regions that the settings allow beyond those that AWS's partition has.
+    pub regions: &'a [Region],
+}
+
+impl Place<'_> {
+    /// The region that a text names.
+    ///
+    /// # Errors
+    /// When the account's partition has none by this name, and the settings allow none.
+    pub fn region_named(&self, text: &str) -> Result<Region, NameError> {
+        region_in(self.partition, &Extra { own: self.region, allowed: self.regions }, text)
+    }
 }
 
 /// The request body of an onboarding, as documented; parsed by [`AppSpec::parse`].
@@ -316,7 +329,7 @@ impl AppSpec {
         let mut f = Fields::of(body, "");
         let name = f.required("name", AppName::parse);
         let account = f.parsed("account", AccountName::parse);
-        let region = f.parsed("region", |text| region_in(place, text)).or_else(|| place.region.cloned());
+        let region = f.parsed("region", |text| place.region_named(text)).or_else(|| place.region.cloned());
         if region.is_none() && body.get("region").is_none() {
             f.error("region", "is required: the service has no region of its own (AWS_REGION)");
         }
@@ -376,7 +389,7 @@ impl Fill<'_> {
     fn bucket(&self, item: &Value, at: String, errors: &mut Vec<FieldError>) -> Option<BucketSpec> {
         let mut f = Fields::of(item, at);
         let name = self.named(&mut f, item, &self.defaults.bucket, BucketName::parse);
-        let region = f.parsed("region", |text| region_in(self.place, text)).or_else(|| self.region.cloned());
+        let region = f.parsed("region", |text| self.place.region_named(text)).or_else(|| self.region.cloned());
         let origins = f.list("upload_origins", MOST_ORIGINS, |item, at, errors| {
             let text = fields::text(item, &at, errors)?;
             Origin::parse(text).map_err(|why| errors.push(FieldError::new(at, why))).ok()
@@ -389,7 +402,7 @@ impl Fill<'_> {
     fn repository(&self, item: &Value, at: String, errors: &mut Vec<FieldError>) -> Option<RepositorySpec> {
         let mut f = Fields::of(item, at);
         let name = self.named(&mut f, item, &self.defaults.repository, RepositoryName::parse);
-        let region = f.parsed("region", |text| region_in(self.place, text)).or_else(|| self.region.cloned());
+        let region = f.parsed("region", |text| self.place.region_named(text)).or_else(|| self.region.cloned());
         let at = f.at("lifecycle");
         let lifecycle = match f.get("lifecycle").map(Lifecycle::parse) {
             None => Some(self.defaults.lifecycle.clone()),
@@ -461,7 +474,10 @@ const UNITS: [(&str, u64); 3] = [("w", 7 * 24), ("d", 24), ("h", 1)];
 const LONGEST_AGE: u64 = 3650 * 24;
 
 /// An age such as `90d`, from an hour to some years; what [`RotateAfter`] documents.
-fn parse_age(text: &str) -> Result<Duration, &'static str> {
+///
+/// # Errors
+/// When it is not written so, or not within that.
+pub fn parse_age(text: &str) -> Result<Duration, &'static str> {
     let number = |digits: &str| if digits.starts_with(|c: char| matches!(c, '1'..='9')) { digits.parse::<u64>().ok() } else { None };
     let hours = UNITS.iter().find_map(|(unit, hours)| number(text.strip_suffix(unit)?)?.checked_mul(*hours));
     let hours = hours.filter(|hours| *hours <= LONGEST_AGE).ok_or("must be an age such as 90d, from 1h to 3650d")?;
@@ -476,21 +492,6 @@ fn write_age<S: Serializer>(age: &Option<Duration>, serializer: S) -> Result<S::
         hours => format!("{hours}h"),
     });
     text.serialize(serializer)
-}
-
-/// A region of the partition that specs are filled in for.
-pub(super) fn region_in(place: &Place<'_>, text: &str) -> Result<Region, NameError> {
-    let region = Region::parse(text)?;
-    let partition = match text {
-        _ if text.starts_with("cn-") => "aws-cn",
-        _ if text.starts_with("us-gov-") => "aws-us-gov",
-        _ if text.starts_with("us-iso") || text.starts_with("eu-iso") || text.starts_with("eusc-") => return Ok(region),
-        _ => "aws",
-    };
-    if partition != place.partition {
-        return Err(NameError::new(format!("is not in this account's partition, {}", place.partition)));
-    }
-    Ok(region)
 }
 
 fn parse_tags(value: &Value, f: &mut Fields<'_>) -> BTreeMap<String, String> {
@@ -566,7 +567,7 @@ mod tests {
 
     fn parse(body: Value) -> Result<AppSpec, Vec<FieldError>> {
         let region = Region::parse("us-west-2").unwrap();
-        let place = Place { account_id: "123456789012", partition: "aws", region: Some(&region) };
+        let place = Place { account_id: "123456789012", partition: "aws", region: Some(&region), regions: &[] };
         AppSpec::parse(&body, &Defaults::default(), &place)
     }
 

@@ -24,7 +24,9 @@ pub fn nodes(task: &Task, app: Option<&App>, spec: &AppSpec, c: &Conventions) ->
         Task::SwitchKey { access_key_id, to, force, rotation } => {
             key(spec, KeyGoal::Switched { access_key_id: access_key_id.clone(), to: *to, force: *force, rotating: rotation.is_some() })
         }
-        Task::Offboard => key(spec, KeyGoal::Off),
+        Task::Offboard => {
+            key(spec, KeyGoal::Off { adopted: app.and_then(|app| app.removal.as_ref()).is_some_and(|removal| removal.adopted) })
+        }
         Task::Restore { .. } => of_restore(app.and_then(|app| app.removal.as_ref()), spec, c),
         Task::Remove => of_removal(app, spec, c),
     }

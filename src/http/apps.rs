@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{OriginalUri, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::answer;
@@ -24,7 +24,7 @@ use crate::domain::plan::Plan;
 use crate::domain::spec::{AppRequest, AppSpec};
 use crate::domain::task::Task;
 use crate::engine::{self, Node};
-use crate::resources::Cx;
+use crate::resources::{Cx, Want};
 use crate::service::Service;
 use crate::store::{AppFilter, Ask, NewApp, Refusal, fingerprint};
 use crate::worker;
@@ -57,18 +57,20 @@ pub async fn onboard(
     State(service): State<Arc<Service>>,
     viewer: Viewer,
     mut params: Params,
+    OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
     let (dry_run, accept_expiry) = (params.flag("dry_run"), params.flag("accept_expiry"));
     params.finish()?;
     let task = Task::Onboard { accept_expiry };
+    let key = idempotency_key(&headers, &viewer.0, &Method::POST, &uri, &body.bytes)?;
     if dry_run {
+        service.store.replay(key.as_ref()).await??;
         return dry_run_of(&service, &task, body.required()?).await.map(IntoResponse::into_response);
     }
     let caller = viewer.operator()?;
     let spec = parse_spec(&service, body.required()?)?;
-    let key = idempotency_key(&headers, &caller, "POST /v1/apps".into(), &[&body.bytes])?;
     let resources = steps_of(&service, &task, None, &spec)?;
     let new = NewApp { spec, resources, accept_expiry, requested_by: caller.name };
     answer::accepted(service.store.onboard(new, key).await??)
@@ -157,8 +159,11 @@ pub(super) fn etag(app: &App) -> Result<String, ApiError> {
 
 /// The app by this name, unless it was removed.
 pub(super) async fn live(service: &Service, name: &AppName) -> Result<App, ApiError> {
-    let app = service.store.app(name).await?.filter(|app| app.summary.state != AppState::Removed);
-    app.ok_or(ApiError::NoSuch("such app"))
+    let app = service.store.app(name).await?.ok_or(ApiError::NoSuch("such app"))?;
+    match app.summary.state {
+        AppState::Removed => Err(Refusal::Removed(app.spec.name, app.summary.updated_at).into()),
+        _ => Ok(app),
+    }
 }
 
 /// Says what a job with the body's spec, or without a body the present one, would do now. Changes nothing.
@@ -235,9 +240,7 @@ pub async fn repair(
     let accept_expiry = params.flag("accept_expiry");
     params.finish()?;
     let app = live(&service, &name).await?;
-    let query = uri.query().unwrap_or_default().as_bytes();
-    let parts: &[&[u8]] = if body.value.is_some() { &[query, &body.bytes] } else { &[query] };
-    let key = idempotency_key(&headers, &caller, format!("POST {}", uri.path()), parts)?;
+    let key = idempotency_key(&headers, &caller, &Method::POST, &uri, &body.bytes)?;
     let task = Task::Repair { remove: removed_by(&service, &app, &body)?, accept_expiry };
     let steps = steps_of(&service, &task, Some(&app), &app.spec)?;
     answer::accepted(service.store.ask(Ask::new(app.spec.name, task, steps, caller.name), key).await??)
@@ -277,6 +280,15 @@ pub(super) async fn looking(service: &Service, spec: &AppSpec, app: Option<&App>
     let account = service.account(&spec.account).ok_or(ApiError::NoSuch("such account"))?;
     let task = Task::Repair { remove: BTreeSet::new(), accept_expiry: false };
     Ok(worker::looking(service, account, &task, spec, app).await?)
+}
+
+/// What a job with this task would take away now; its warnings say what goes with it.
+pub(super) async fn plan_of_removals(service: &Service, task: &Task, spec: &AppSpec, app: Option<&App>) -> Result<Plan, ApiError> {
+    let account = service.account(&spec.account).ok_or(ApiError::NoSuch("such account"))?;
+    let mut nodes = engine::nodes(task, app, spec, &service.conventions(&account));
+    nodes.retain(|node| node.want() == Want::Absent);
+    let cx = worker::looking(service, account, task, spec, app).await?;
+    Ok(engine::plan(spec, &nodes, &cx).await)
 }
 
 /// What a job with this task would do now.

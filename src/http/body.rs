@@ -10,7 +10,7 @@ use std::task::Poll;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Method, Uri, header};
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use tokio::time::timeout;
@@ -229,8 +229,18 @@ pub fn idempotency_header(headers: &HeaderMap) -> Result<Option<String>, ApiErro
     wrong(format!("must be 1 to {LONGEST_KEY} visible ASCII characters"))
 }
 
-/// The record that this request's Idempotency-Key asks for.
-pub fn idempotency_key(headers: &HeaderMap, caller: &Caller, route: String, parts: &[&[u8]]) -> Result<Option<IdempotencyKey>, ApiError> {
-    let key = idempotency_header(headers)?;
-    Ok(key.map(|key| IdempotencyKey { caller: caller.id.clone(), route, key, fingerprint: fingerprint(parts) }))
+/// The record that this request's Idempotency-Key asks for. Another query or another body is another request.
+pub fn idempotency_key(
+    headers: &HeaderMap,
+    caller: &Caller,
+    method: &Method,
+    uri: &Uri,
+    body: &[u8],
+) -> Result<Option<IdempotencyKey>, ApiError> {
+    let Some(key) = idempotency_header(headers)? else { return Ok(None) };
+    let mut query: Vec<&str> = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty()).collect();
+    // The order of parameters says nothing.
+    query.sort_unstable();
+    let fingerprint = fingerprint(&[query.join("&").as_bytes(), body]);
+    Ok(Some(IdempotencyKey { caller: caller.id.clone(), route: format!("{method} {}", uri.path()), key, fingerprint }))
 }

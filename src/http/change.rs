@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{OriginalUri, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse, Response};
 
 use super::answer;
-use super::apps::{etag, live, parse_spec, plan_of, steps_of};
+use super::apps::{etag, live, parse_spec, plan_of, plan_of_removals, steps_of};
 use super::auth::Viewer;
 use super::body::{AppPath, IdempotencyText, JsonBody, Params, idempotency_key};
 use super::problem::{ApiError, Problem};
@@ -81,15 +81,15 @@ pub async fn change(
     let options = Options::of(&mut params, &name);
     let dry_run = params.flag("dry_run");
     params.finish()?;
+    let key = idempotency_key(&headers, &viewer.0, &Method::PUT, &uri, &body.bytes)?;
     if dry_run {
+        service.store.replay(key.as_ref()).await??;
         let app = live(&service, &name).await?;
         let spec = parse_change(&service, &app, body.required()?)?;
         return Ok(Json(plan_of_change(&service, &app, &spec, options).await?).into_response());
     }
     let caller = viewer.operator()?;
-    let parts = [uri.query().unwrap_or_default().as_bytes(), &body.bytes];
-    let key = idempotency_key(&headers, &caller, format!("PUT {}", uri.path()), &parts)?;
-    if service.store.replay(key.as_ref()).await?.is_none() {
+    if service.store.replay(key.as_ref()).await??.is_none() {
         refuse_unconfirmed(&service, &name, options, body.required()?).await?;
     }
     accept(&service, &name, &caller, options, &headers, body.required()?, key).await
@@ -111,7 +111,7 @@ async fn accept(
         let ask = match ask_for(service, &app, caller, options, body) {
             Ok(ask) if matches(headers, &app)? => ask,
             // A repeated request gets its first answer, whatever the app has become since.
-            stale => match service.store.replay(key.as_ref()).await? {
+            stale => match service.store.replay(key.as_ref()).await?? {
                 Some(answer) => return answer::accepted(Accepted::Replay(answer)),
                 None => return Err(stale.err().unwrap_or(Refusal::Changed.into())),
             },
@@ -161,10 +161,11 @@ async fn refuse_unconfirmed(service: &Service, name: &AppName, options: Options,
         return Ok(());
     }
     let app = live(service, name).await?;
-    let plan = plan_of_change(service, &app, &parse_change(service, &app, body)?, options).await?;
-    let data = plan.changes.into_iter().filter_map(|change| change.error).filter(|error| error.code == TroubleCode::WouldDeleteData);
-    let told: Vec<String> = data.map(|error| format!("{}.", error.detail)).collect();
-    if told.is_empty() { Ok(()) } else { Err(ApiError::Unconfirmed(told)) }
+    let spec = parse_change(service, &app, body)?;
+    let plan = plan_of_removals(service, &task(&app, &spec, options), &spec, Some(&app)).await?;
+    let errors = plan.changes.iter().filter_map(|change| change.error.as_ref());
+    let deletes_data = errors.into_iter().any(|error| error.code == TroubleCode::WouldDeleteData);
+    if deletes_data { Err(ApiError::Unconfirmed(plan.warnings)) } else { Ok(()) }
 }
 
 fn task(app: &App, spec: &AppSpec, Options { remove, confirmed, accept_expiry }: Options) -> Task {

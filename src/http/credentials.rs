@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{OriginalUri, State};
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::response::{IntoResponse, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
@@ -195,8 +195,8 @@ pub async fn rotate(
     let force = params.flag("force");
     params.finish()?;
     let app = live(&service, &name).await?;
-    let key = idempotency_key(&headers, &caller, format!("POST {}", uri.path()), &[uri.query().unwrap_or_default().as_bytes()])?;
-    if let Some(answer) = service.store.replay(key.as_ref()).await? {
+    let key = idempotency_key(&headers, &caller, &Method::POST, &uri, &[])?;
+    if let Some(answer) = service.store.replay(key.as_ref()).await?? {
         return answer::accepted(Accepted::Replay(answer));
     }
     refuse_what_is_under_way(&service, &app).await?;
@@ -238,7 +238,7 @@ pub async fn rollback(
 ) -> Result<Response, ApiError> {
     params.finish()?;
     let app = live(&service, &name).await?;
-    let key = idempotency_key(&headers, &caller, format!("POST {}", uri.path()), &[])?;
+    let key = idempotency_key(&headers, &caller, &Method::POST, &uri, &[])?;
     let rotation = service.store.rotation(app.id).await?.ok_or(Refusal::NoRotation)?;
     let task = switching(rotation.id, rotation.old_key.as_ref(), KeyTarget::Active, false).ok_or(Refusal::NoRotation)?;
     let change = AppChange::Rotation(RotationChange::Move(rotation.id, RotationEvent::RollbackAsked));
@@ -274,8 +274,7 @@ pub async fn activate(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     params.finish()?;
-    let parts = uri.query().unwrap_or_default();
-    let repeat = idempotency_key(&headers, &caller, format!("POST {}", uri.path()), &[parts.as_bytes()])?;
+    let repeat = idempotency_key(&headers, &caller, &Method::POST, &uri, &[])?;
     switch(&service, caller, &name, key.as_str(), KeyTarget::Active, true, repeat).await
 }
 
@@ -310,8 +309,7 @@ pub async fn deactivate(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     params.finish()?;
-    let parts = uri.query().unwrap_or_default();
-    let repeat = idempotency_key(&headers, &caller, format!("POST {}", uri.path()), &[parts.as_bytes()])?;
+    let repeat = idempotency_key(&headers, &caller, &Method::POST, &uri, &[])?;
     switch(&service, caller, &name, key.as_str(), KeyTarget::Inactive, true, repeat).await
 }
 
@@ -346,8 +344,7 @@ pub async fn delete(
 ) -> Result<Response, ApiError> {
     let force = params.flag("force");
     params.finish()?;
-    let parts = uri.query().unwrap_or_default();
-    let repeat = idempotency_key(&headers, &caller, format!("POST {}", uri.path()), &[parts.as_bytes()])?;
+    let repeat = idempotency_key(&headers, &caller, &Method::POST, &uri, &[])?;
     switch(&service, caller, &name, key.as_str(), KeyTarget::Deleted, force, repeat).await
 }
 
@@ -361,7 +358,7 @@ async fn switch(
     repeat: Option<IdempotencyKey>,
 ) -> Result<Response, ApiError> {
     let app = live(service, app).await?;
-    if let Some(answer) = service.store.replay(repeat.as_ref()).await? {
+    if let Some(answer) = service.store.replay(repeat.as_ref()).await?? {
         return answer::accepted(Accepted::Replay(answer));
     }
     let keys = keys_of(service, &app).await?;

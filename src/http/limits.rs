@@ -8,10 +8,9 @@
 //!   instead, so waiting uses up no seat of work.
 //! - Who finds no seat is refused at once. Only those queue who come back from waiting.
 //! - `/healthz`, `/readyz` and `/metrics` have a bound of their own, so an overloaded service can be seen.
-//! - Who calls is told by a token that was found valid before, or else by the connection's own address:
-//!   tries of tokens are bounded, and no header can make up an address.
+//! - Who calls is told by a valid token, or else by the connection's own address: tries of tokens are bounded, and no
+//!   header can make up an address. What others do at an address takes nothing from the rate of a valid token.
 
-use std::collections::HashSet;
 use std::future::Future;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,6 +34,7 @@ use tracing::Instrument as _;
 
 use super::auth;
 use super::following::Followers;
+use super::known_tokens::KnownTokens;
 use super::problem::ApiError;
 use crate::service::Service;
 
@@ -91,8 +91,7 @@ pub struct Limits {
     work: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     reading: Semaphore,
-    /// Hashes of tokens that were found valid, and not found revoked since.
-    known: Mutex<HashSet<String>>,
+    known: KnownTokens,
 }
 
 impl Limits {
@@ -103,7 +102,7 @@ impl Limits {
             work: Arc::new(seats(service.settings.max_requests)),
             waiting: Arc::new(seats(service.settings.max_waiting)),
             reading: Semaphore::new(READING),
-            known: Mutex::default(),
+            known: KnownTokens::default(),
             service: service.clone(),
         })
     }
@@ -115,16 +114,11 @@ impl Limits {
 
     /// Takes note that a token is valid, or not.
     pub fn know(&self, hash: &str, valid: bool) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if !valid {
-            known.remove(hash);
-        } else if !known.contains(hash) {
-            known.insert(hash.to_owned());
-        }
+        self.known.note(hash, valid);
     }
 
     fn knows(&self, hash: &str) -> bool {
-        self.service.is_admin_token(hash) || self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(hash)
+        self.service.is_admin_token(hash) || self.known.contains(hash)
     }
 
     /// Those who wait read the database one after the other, and leave connections to those at work.
@@ -222,7 +216,16 @@ pub fn around<S: Clone + Send + Sync + 'static>(router: Router<S>, limits: &Arc<
             }
         }
     });
-    router.layer(GovernorLayer::new(config).error_handler(too_many))
+    let router = router.layer(GovernorLayer::new(config).error_handler(too_many));
+    router.layer(axum::middleware::from_fn_with_state(limits.clone(), recognize))
+}
+
+/// Finds out whether a token is valid before its request counts against the rate of its address.
+async fn recognize(State(limits): State<Arc<Limits>>, request: Request, next: Next) -> Response {
+    if let Some(hash) = auth::token_hash_of(request.headers()).filter(|hash| !limits.knows(hash)) {
+        limits.known.look_for(&hash, &limits.service.store).await;
+    }
+    next.run(request).await
 }
 
 /// Puts a bound of their own around the calls of operators.

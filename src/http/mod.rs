@@ -21,6 +21,7 @@ mod health;
 mod history;
 mod identity;
 mod jobs;
+mod known_tokens;
 mod limits;
 mod links;
 mod page;

@@ -243,6 +243,16 @@ fn of_refusal(refusal: &Refusal) -> Problem {
             .url(format!("/v1/apps/{app}"))
             .remedy("Repair it, retry its job, or choose another name."),
         Refusal::NoApp => Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such app".into()),
+        Refusal::Removed(app, at) => {
+            Problem::new(StatusCode::NOT_FOUND, "app_removed", format!("the app {app} was removed at {at}; its record is kept"))
+                .url(format!("/v1/apps/{app}"))
+                .remedy("GET /v1/apps/{app} shows the record. To use the name again, onboard an app by it (POST /v1/apps).")
+        }
+        Refusal::RemovalBegun(app, job) => {
+            conflict("removal_begun", format!("the removal of the app {app} has begun and cannot be undone"))
+                .url(format!("/v1/jobs/{job}"))
+                .remedy("Wait for the job to end, then onboard the app again (POST /v1/apps).")
+        }
         Refusal::NoJob => Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such job".into()),
         Refusal::Active(job) => conflict("job_active", "a job is at work on this app".into())
             .url(format!("/v1/jobs/{job}"))

@@ -6,32 +6,36 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{OriginalUri, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::answer;
-use super::apps::{live, plan_of, steps_of};
+use super::apps::{live, plan_of, plan_of_removals, steps_of};
 use super::auth::{Operator, Viewer};
 use super::body::{AppPath, IdempotencyText, Params, idempotency_key};
 use super::change::TRIES;
 use super::problem::{ApiError, Problem};
-use crate::domain::app::App;
+use crate::clock::Timestamp;
+use crate::domain::app::{App, AppState};
 use crate::domain::fields::FieldError;
-use crate::domain::job::Job;
+use crate::domain::job::{Job, JobKind};
 use crate::domain::names::AppName;
 use crate::domain::plan::Plan;
 use crate::domain::role::Caller;
+use crate::domain::spec::{RotateAfter, parse_age};
 use crate::domain::task::{Removal, Retained, Task};
 use crate::service::Service;
-use crate::store::{Accepted, AppChange, Ask, Refusal};
+use crate::store::{Accepted, AppChange, Ask, JobFilter, Refusal};
 
 /// Removes an app: its keys are switched off at once, and after a quarantine its user is taken apart.
 ///
 /// Until then `restore` undoes it. Buckets and repositories stay in AWS, but for those that are named here, which go
-/// with all that is in them; that needs `confirm`.
+/// with all that is in them; that needs `confirm`. For an app that is being removed already the answer is the job that
+/// does it; one that asks for more changes what goes, not when, unless it says `quarantine`.
 #[utoipa::path(
     delete, path = "/v1/apps/{app}", tag = "apps", operation_id = "removeApp",
     params(
@@ -40,12 +44,13 @@ use crate::store::{Accepted, AppChange, Ask, Refusal};
         ("repositories" = Option<String>, Query, description = "Repositories to delete with all images in them, by name or region/name, separated by commas", pattern = r"^[^\x00]*[^,\s\x00][^\x00]*$"),
         ("confirm" = Option<AppName>, Query, description = "The app's name, where data is to be deleted"),
         ("adopted" = Option<bool>, Query, description = "Also remove a user and policy that were there before the app"),
+        ("quarantine" = Option<RotateAfter>, Query, description = "How long the app can be restored; SLIPWAY_QUARANTINE when absent. In a quarantine: it begins anew"),
         ("dry_run" = Option<bool>, Query, description = "Answer the plan, write nothing"),
         ("Idempotency-Key" = Option<IdempotencyText>, Header, description = "The same key gives the same answer for 24 hours"),
     ),
     responses(
         (status = 200, description = "The plan of a dry run", body = Plan),
-        (status = 202, description = "The job that switches the keys off", body = Job, headers(("Location" = String, description = "The job's address"), ("Retry-After" = u32, description = "Seconds"))),
+        (status = 202, description = "The job that switches the keys off, or that takes the app apart already", body = Job, headers(("Location" = String, description = "The job's address"), ("Retry-After" = u32, description = "Seconds"))),
         (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
         (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "Takes the role operator", body = Problem, content_type = "application/problem+json"),
@@ -67,17 +72,22 @@ pub async fn remove(
     let repositories = params.take("repositories", names).unwrap_or_default();
     let confirm = params.take("confirm", |text| if text == name.as_str() { Ok(()) } else { Err("must be the app's name") });
     let (adopted, dry_run) = (params.flag("adopted"), params.flag("dry_run"));
+    let quarantine = params.take("quarantine", parse_age);
     params.finish()?;
-    let going = Going { buckets, repositories, adopted, confirmed: confirm.is_some() };
+    let going = Going { buckets, repositories, adopted, quarantine, confirmed: confirm.is_some() };
+    let key = idempotency_key(&headers, &viewer.0, &Method::DELETE, &uri, &[])?;
     if dry_run {
+        service.store.replay(key.as_ref()).await??;
         let app = live(&service, &name).await?;
         let removal = going.removal(&service, &app, &viewer.0)?;
         return Ok(Json(plan(&service, &app, removal).await?).into_response());
     }
     let caller = viewer.operator()?;
-    let key = idempotency_key(&headers, &caller, format!("DELETE {}", uri.path()), &[uri.query().unwrap_or_default().as_bytes()])?;
-    if let Some(answer) = service.store.replay(key.as_ref()).await? {
+    if let Some(answer) = service.store.replay(key.as_ref()).await?? {
         return answer::accepted(Accepted::Replay(answer));
+    }
+    if let Some(job) = under_way(&service, &name, &going).await? {
+        return Ok(answer::with_job(StatusCode::ACCEPTED, &job));
     }
     let mut tries = 0;
     loop {
@@ -96,10 +106,28 @@ struct Going {
     buckets: BTreeSet<String>,
     repositories: BTreeSet<String>,
     adopted: bool,
+    quarantine: Option<Duration>,
     confirmed: bool,
 }
 
 impl Going {
+    /// Whether a removal does all of this already.
+    fn is_part_of(&self, app: &App, removal: &Removal) -> bool {
+        self.quarantine.is_none()
+            && self.buckets.is_subset(&removal.buckets)
+            && places(app, &self.repositories).is_subset(&removal.repositories)
+            && (removal.adopted || !self.adopted)
+    }
+
+    /// When the app is to be taken apart. A quarantine that has begun goes on, unless another is asked for.
+    fn remove_at(&self, service: &Service, app: &App, now: Timestamp) -> Timestamp {
+        match (self.quarantine, quarantined(app)) {
+            (Some(quarantine), _) => now.after(quarantine),
+            (None, Some(removal)) => removal.remove_at.max(now),
+            (None, None) => now.after(service.settings.quarantine),
+        }
+    }
+
     /// The removal of the app as it is.
     fn removal(&self, service: &Service, app: &App, caller: &Caller) -> Result<Removal, ApiError> {
         let now = service.clock.now();
@@ -109,12 +137,33 @@ impl Going {
             adopted: self.adopted,
             requested_by: caller.name.clone(),
             requested_at: now,
-            remove_at: now.after(service.settings.quarantine),
+            remove_at: self.remove_at(service, app, now),
             switched_off: app.removal.as_ref().map(|earlier| earlier.switched_off.clone()).unwrap_or_default(),
         };
         refuse_unknown(app, &removal, &self.repositories)?;
         Ok(removal)
     }
+}
+
+/// The removal of an app that is in quarantine.
+fn quarantined(app: &App) -> Option<&Removal> {
+    app.removal.as_ref().filter(|_| app.summary.state == AppState::Quarantined)
+}
+
+/// The job by which an app is removed already, if it does all that is asked for.
+async fn under_way(service: &Service, name: &AppName, going: &Going) -> Result<Option<Job>, ApiError> {
+    let app = live(service, name).await?;
+    let Some(removal) = app.removal.as_ref().filter(|removal| going.is_part_of(&app, removal)) else { return Ok(None) };
+    refuse_unknown(&app, removal, &going.repositories)?;
+    let is_removal = |job: &Job| matches!(job.kind, JobKind::Offboard | JobKind::Remove);
+    if let Some(active) = app.summary.active_job {
+        return Ok(service.store.job(active).await?.filter(is_removal));
+    }
+    if quarantined(&app).is_none() {
+        return Ok(None);
+    }
+    let offboarding = JobFilter { app: Some(app.spec.name), kind: Some(JobKind::Offboard), limit: 1, ..JobFilter::default() };
+    Ok(service.store.jobs(&offboarding).await?.pop())
 }
 
 async fn ask_for(service: &Service, name: &AppName, caller: &Caller, going: &Going) -> Result<Ask, ApiError> {
@@ -125,7 +174,7 @@ async fn ask_for(service: &Service, name: &AppName, caller: &Caller, going: &Goi
     }
     let deletes_data = !removal.buckets.is_empty() || !removal.repositories.is_empty();
     if deletes_data && !going.confirmed {
-        return Err(ApiError::Unconfirmed(plan_of(service, &Task::Remove, &app.spec, Some(&with(&app, removal))).await?.warnings));
+        return Err(ApiError::Unconfirmed(plan_of_removals(service, &Task::Remove, &app.spec, Some(&with(&app, removal))).await?.warnings));
     }
     let steps = steps_of(service, &Task::Offboard, Some(&app), &app.spec)?;
     let ask = Ask::new(app.spec.name, Task::Offboard, steps, &caller.name);
@@ -162,7 +211,7 @@ pub async fn restore(
     let task = Task::Restore { accept_expiry: params.flag("accept_expiry") };
     params.finish()?;
     let app = live(&service, &name).await?;
-    let key = idempotency_key(&headers, &caller, format!("POST {}", uri.path()), &[uri.query().unwrap_or_default().as_bytes()])?;
+    let key = idempotency_key(&headers, &caller, &Method::POST, &uri, &[])?;
     let steps = steps_of(&service, &task, Some(&app), &app.spec)?;
     answer::accepted(service.store.ask(Ask::new(app.spec.name, task, steps, caller.name), key).await??)
 }
@@ -202,15 +251,21 @@ fn with(app: &App, removal: Removal) -> App {
 
 /// What the removal would take apart, and what it leaves.
 async fn plan(service: &Service, app: &App, removal: Removal) -> Result<Plan, ApiError> {
+    let begun = quarantined(app).is_some();
     let app = with(app, removal.clone());
     let mut plan = plan_of(service, &Task::Remove, &app.spec, Some(&app)).await?;
-    let quarantine = humantime::format_duration(service.settings.quarantine);
-    plan.warnings.insert(
-        0,
-        format!(
-            "First the app's keys are switched off; what is listed here follows after a quarantine of {quarantine}, in which the app can be restored."
+    let quarantine = removal.remove_at.since(removal.requested_at);
+    let first = match begun {
+        true => format!(
+            "The app's keys are switched off; what is listed here follows at {}. Until then the app can be restored.",
+            removal.remove_at
         ),
-    );
+        false => format!(
+            "First the app's keys are switched off; what is listed here follows after a quarantine of {}, in which the app can be restored.",
+            humantime::format_duration(quarantine)
+        ),
+    };
+    plan.warnings.insert(0, first);
     plan.warnings.extend(removal.retained(&app.spec, &app.retained).told());
     if app.spec.protected {
         plan.warnings.push("The app is protected: its removal is refused until its spec says \"protected\": false.".into());

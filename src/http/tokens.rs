@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::auth::Admin;
 use super::body::{Id, IdPath, JsonBody, Params};
+use super::limits::Seat;
 use super::page::Page;
 use super::problem::{ApiError, Problem};
 use crate::domain::fields::Fields;
@@ -92,6 +93,7 @@ pub async fn list(State(service): State<Arc<Service>>, _: Admin, params: Params)
 pub async fn create(
     State(service): State<Arc<Service>>,
     Admin(caller): Admin,
+    seat: Seat,
     params: Params,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
@@ -102,6 +104,7 @@ pub async fn create(
     let errors = fields.finish();
     let (Some(name), Some(role), true) = (name, role, errors.is_empty()) else { return Err(ApiError::Fields(errors)) };
     let new = make(&service.store, &name, role, &caller.name).await?;
+    seat.limits.know(&token_hash(&new.token), true);
     let mut response = (StatusCode::CREATED, Json(new)).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)

@@ -125,7 +125,10 @@ pub enum KeyGoal {
         rotating: bool,
     },
     /// No key that works, for the app is removed.
-    Off,
+    Off {
+        /// Whether a user that was there before the app goes too, and so do its keys.
+        adopted: bool,
+    },
     /// Those that were switched off for a removal work again.
     Restored {
         /// The keys.
@@ -351,7 +354,7 @@ impl Resource for AccessKey {
             && (owner.is_some() || cx.on_existing == OnExisting::Fail || cx.want == Want::Absent)
         {
             // A removal leaves it alone, and goes on with what is the app's.
-            if self.goal == KeyGoal::Off {
+            if matches!(self.goal, KeyGoal::Off { .. }) {
                 return Ok(Observation::Absent);
             }
             // Nothing is looked for on a user that nothing is done to.
@@ -392,7 +395,7 @@ impl Resource for AccessKey {
                 self.plan_deleted_if_off(seen, access_key_id)
             }
             KeyGoal::Switched { access_key_id, to, force, .. } => self.plan_switched(seen, access_key_id, *to, *force),
-            KeyGoal::Off => Ok(self.plan_off(seen)),
+            KeyGoal::Off { adopted } => Ok(self.plan_off(seen, *adopted)),
             KeyGoal::Restored { switched_off, one } => self.plan_restored(seen, switched_off, *one),
         }
     }
@@ -455,7 +458,7 @@ impl AccessKey {
 
     /// Whether no user stands before it in the job's graph, so that it has to see by itself whose the user is.
     fn goes_alone(&self, cx: &Cx) -> bool {
-        cx.want == Want::Absent || matches!(self.goal, KeyGoal::Another { .. } | KeyGoal::Switched { .. } | KeyGoal::Off)
+        cx.want == Want::Absent || matches!(self.goal, KeyGoal::Another { .. } | KeyGoal::Switched { .. } | KeyGoal::Off { .. })
     }
 
     fn may_make_one(&self, cx: &Cx) -> bool {
@@ -465,7 +468,7 @@ impl AccessKey {
     /// Whether what an interrupted attempt left is found out first: a key that is to be switched off does not
     /// wait for that.
     fn settles_intents(&self, cx: &Cx) -> bool {
-        cx.want == Want::Absent || !matches!(self.goal, KeyGoal::Switched { .. } | KeyGoal::Off)
+        cx.want == Want::Absent || !matches!(self.goal, KeyGoal::Switched { .. } | KeyGoal::Off { .. })
     }
 
     /// What settles an interrupted attempt, and the keys that are there then.
@@ -577,10 +580,11 @@ impl AccessKey {
         Ok(Changes { changes, warnings: vec![format!("The access key {id} of user {} is not there any more.", self.user)] })
     }
 
-    /// Every key of ours, and every other one on a user that we made.
-    fn plan_off(&self, seen: &SeenKeys) -> Changes<AccessKeyChange> {
+    /// Every key of ours, and every other one on a user that goes with the app.
+    fn plan_off(&self, seen: &SeenKeys, adopted: bool) -> Changes<AccessKeyChange> {
+        let user_goes = seen.made_user || adopted;
         let (goes, stays): (Vec<_>, Vec<_>) =
-            seen.listed.iter().filter(|key| key.active).partition(|key| seen.made_user || seen.ours.contains(&key.id));
+            seen.listed.iter().filter(|key| key.active).partition(|key| user_goes || seen.ours.contains(&key.id));
         let off = |key: &ListedKey| AccessKeyChange::Switch {
             user: self.user.clone(),
             access_key_id: key.id.clone(),
@@ -617,7 +621,7 @@ impl AccessKey {
             KeyGoal::Switched { access_key_id, to, force, .. } => {
                 *access_key_id == key.id && *to != KeyTarget::Active && !force && key.active
             }
-            KeyGoal::One | KeyGoal::Off | KeyGoal::Restored { .. } => false,
+            KeyGoal::One | KeyGoal::Off { .. } | KeyGoal::Restored { .. } => false,
         };
         let keys = listed.len();
         for key in listed.iter_mut().filter(|key| cx.want == Want::Present && asked(key, keys)) {
@@ -913,6 +917,8 @@ impl AccessKey {
 mod tests {
     use super::*;
 
+    const OFF: KeyGoal = KeyGoal::Off { adopted: false };
+
     fn key(id: &str, created_ms: i64) -> ListedKey {
         ListedKey { id: id.into(), active: true, created_at: Some(Timestamp::from_millis(created_ms)), used: None }
     }
@@ -1011,10 +1017,15 @@ mod tests {
             (rotated_out(), keys(&["A"], vec![key("A", 0)]), "key_in_use"),
             (rotated_out(), keys(&["A"], vec![inactive("A")]), "delete access key A"),
             (rotated_out(), gone(&["A"]), "note that access key A is gone"),
-            (KeyGoal::Off, keys(&["A"], vec![key("A", 0), key("HAND", 0)]), "switch off access key A"),
-            (KeyGoal::Off, made(keys(&["A"], vec![key("A", 0), key("HAND", 0)])), "switch off access key A; switch off access key HAND"),
-            (KeyGoal::Off, made(keys(&["A"], vec![inactive("A")])), ""),
-            (KeyGoal::Off, SeenKeys { no_user: true, ..gone(&["A"]) }, ""),
+            (OFF, keys(&["A"], vec![key("A", 0), key("HAND", 0)]), "switch off access key A"),
+            (OFF, made(keys(&["A"], vec![key("A", 0), key("HAND", 0)])), "switch off access key A; switch off access key HAND"),
+            (OFF, made(keys(&["A"], vec![inactive("A")])), ""),
+            (
+                KeyGoal::Off { adopted: true },
+                keys(&["A"], vec![key("A", 0), key("HAND", 0)]),
+                "switch off access key A; switch off access key HAND",
+            ),
+            (OFF, SeenKeys { no_user: true, ..gone(&["A"]) }, ""),
             (restored(true), keys(&["A"], vec![inactive("A"), inactive("HAND")]), "switch on access key A"),
             (restored(true), gone(&["A"]), create),
             (restored(false), gone(&["A"]), ""),
@@ -1042,7 +1053,7 @@ mod tests {
 
     #[test]
     fn a_change_shows_what_was_and_what_is_and_can_be_typed() {
-        let off = plan_to(KeyGoal::Off, &keys(&["A"], vec![key("A", 0)])).unwrap().remove(0);
+        let off = plan_to(OFF, &keys(&["A"], vec![key("A", 0)])).unwrap().remove(0);
         assert_eq!((off.before().unwrap()["status"].clone(), off.after().unwrap()["status"].clone()), (json!("Active"), json!("Inactive")));
         assert_eq!(off.aws_cli(), "aws iam update-access-key --user-name acme --access-key-id A --status Inactive");
         let gone = plan_to(switched(KeyTarget::Deleted, true), &keys(&["A"], vec![key("A", 0)])).unwrap().remove(0);

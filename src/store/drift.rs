@@ -107,7 +107,7 @@ async fn keep(db: &mut AnyConnection, seen: &App, report: &DriftReport) -> Resul
     let Some(id) = lock(db, &seen.spec.name).await? else { return Ok(Err(Refusal::NoApp)) };
     let app = app_by_id(db, id).await?;
     if app.summary.state == AppState::Removed {
-        return Ok(Err(Refusal::NoApp));
+        return Ok(Err(Refusal::Removed(app.spec.name, app.summary.updated_at)));
     }
     if app.removal.is_some() {
         return Ok(Err(Refusal::BeingRemoved(app.spec.name)));

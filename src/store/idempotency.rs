@@ -10,7 +10,7 @@ use sqlx::AnyConnection;
 use super::connection::InTime as _;
 use super::rows::Reader;
 use super::sql::{Sql, is_postgres};
-use super::{Store, StoreError};
+use super::{Refusal, Store, StoreError};
 use crate::clock::Timestamp;
 
 /// How long a record lives.
@@ -25,7 +25,7 @@ pub struct IdempotencyKey {
     pub route: String,
     /// The header's value.
     pub key: String,
-    /// A hash of the body.
+    /// A hash of the query and the body.
     pub fingerprint: String,
 }
 
@@ -88,16 +88,17 @@ pub(super) fn record(db: &AnyConnection, sql: &mut Sql, key: &IdempotencyKey, an
 }
 
 impl Store {
-    /// What an earlier request with the same key and body was answered.
+    /// What an earlier request with the same key, query and body was answered; refused where it was another request.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn replay(&self, key: Option<&IdempotencyKey>) -> Result<Option<Answer>, StoreError> {
-        let Some(key) = key else { return Ok(None) };
-        match earlier(&mut *self.reader().await?, key, self.clock.now()).in_time().await? {
+    pub async fn replay(&self, key: Option<&IdempotencyKey>) -> Result<Result<Option<Answer>, Refusal>, StoreError> {
+        let Some(key) = key else { return Ok(Ok(None)) };
+        Ok(match earlier(&mut *self.reader().await?, key, self.clock.now()).in_time().await? {
+            Earlier::None => Ok(None),
             Earlier::Same(answer) => Ok(Some(answer)),
-            Earlier::None | Earlier::Other => Ok(None),
-        }
+            Earlier::Other => Err(Refusal::KeyReused),
+        })
     }
 
     /// Removes records that are too old to be asked for.

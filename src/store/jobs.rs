@@ -98,6 +98,10 @@ pub enum Refusal {
     AppExists(AppName),
     /// There is no such app.
     NoApp,
+    /// The app was removed at that time.
+    Removed(AppName, Timestamp),
+    /// The app is being taken apart by this job.
+    RemovalBegun(AppName, Ulid),
     /// There is no such job.
     NoJob,
     /// A job is at work on the app.
@@ -106,7 +110,7 @@ pub enum Refusal {
     State(IllegalTransition),
     /// A later job of the app has taken its place.
     Superseded(Ulid),
-    /// The Idempotency-Key came with another body before.
+    /// The Idempotency-Key came with another query or body before.
     KeyReused,
     /// The app's record has changed since the request was decided on.
     Changed,
@@ -500,8 +504,10 @@ async fn ask(
     }
     let Some(app_id) = apps::lock(db, &ask.app).await? else { return Ok(Err(Refusal::NoApp)) };
     let app = apps::app_by_id(db, app_id).await?;
-    if let Some(refusal) = refused(&app, &ask) {
-        return Ok(Err(refusal));
+    match refused(&app, &ask) {
+        Some(Refusal::Active(job)) if takes_apart(db, &app, job).await? => return Ok(Err(Refusal::RemovalBegun(ask.app, job))),
+        Some(refusal) => return Ok(Err(refusal)),
+        None => {}
     }
     let spec = match &ask.change {
         Some(AppChange::Spec(spec, retained)) => {
@@ -525,10 +531,19 @@ async fn ask(
     Ok(Ok(Accepted::Fresh(Box::new(job))))
 }
 
+/// Whether the job that works on an app takes it apart: then there is nothing to wait for.
+async fn takes_apart(db: &mut AnyConnection, app: &App, job: Ulid) -> Result<bool, StoreError> {
+    if app.removal.is_none() {
+        return Ok(false);
+    }
+    let kind: String = sqlx::query_scalar("SELECT kind FROM jobs WHERE id = $1").bind(job.to_string()).fetch_one(db).await?;
+    Ok(kind == JobKind::Remove.to_string())
+}
+
 /// Why an app as it is does not take a request.
 fn refused(app: &App, ask: &Ask) -> Option<Refusal> {
     if app.summary.state == AppState::Removed {
-        return Some(Refusal::NoApp);
+        return Some(Refusal::Removed(app.spec.name.clone(), app.summary.updated_at));
     }
     if let Some(active) = app.summary.active_job {
         return Some(Refusal::Active(active));

@@ -1,5 +1,7 @@
 //! API tokens. Invariant: only a token's hash is stored.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 use utoipa::ToSchema;
@@ -65,6 +67,15 @@ impl Store {
             Ok(Caller { id: row.plain("id")?, name: row.plain("name")?, role: row.parsed("role")? })
         };
         row.map(read).transpose()
+    }
+
+    /// The hashes of so many tokens, the newest.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn token_hashes(&self, most: u32) -> Result<HashSet<String>, StoreError> {
+        let hashes = sqlx::query_scalar("SELECT hash FROM tokens ORDER BY id DESC LIMIT $1").bind(i64::from(most));
+        Ok(hashes.fetch_all(&mut *self.reader().await?).await?.into_iter().collect())
     }
 
     /// All tokens, oldest first.

@@ -29,7 +29,14 @@ async fn remove_due(service: &Service) -> Result<(), StoreError> {
         match service.store.ask(ask, None).await? {
             Ok(_) => tracing::info!(app = %app.spec.name, "the quarantine is over; the app is taken apart"),
             // It was restored, or another replica was first.
-            Err(Refusal::Active(_) | Refusal::NotBeingRemoved | Refusal::NoApp | Refusal::Changed) => {}
+            Err(
+                Refusal::Active(_)
+                | Refusal::RemovalBegun(..)
+                | Refusal::NotBeingRemoved
+                | Refusal::NoApp
+                | Refusal::Removed(..)
+                | Refusal::Changed,
+            ) => {}
             Err(refusal) => tracing::error!(app = %app.spec.name, ?refusal, "the app cannot be taken apart"),
         }
     }

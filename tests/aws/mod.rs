@@ -15,6 +15,7 @@ pub mod access;
 pub mod consistency;
 pub mod ecr;
 pub mod iam;
+pub mod models;
 pub mod policy;
 pub mod protocol;
 pub mod rates;
@@ -25,6 +26,7 @@ pub mod state;
 pub mod sts;
 mod tests;
 pub mod wire;
+mod xml;
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;

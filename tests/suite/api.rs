@@ -470,6 +470,35 @@ async fn every_field_that_will_not_do_is_told_at_once_with_its_pointer() {
 }
 
 /// A text with a NUL would be a server error where the database is PostgreSQL.
+/// Each region has clients of its own, so one that does not exist must not get as far as them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_that_the_partition_does_not_have_is_refused_with_the_nearest_one() {
+    let mut setup = idle();
+    setup.settings.regions = slipway::config::Regions::try_from("xx-lab-1".to_owned()).unwrap();
+    let server = setup.start().await;
+    let viewer = server.token("viewer").await;
+    let dry_run = async |body: &Value| ask(as_bearer(&server, &viewer, Method::POST, "/v1/apps?dry_run=true").json(body)).await;
+    let name = unique("acme");
+    let bucket = |n: usize| json!({"name": format!("{name}-{n}"), "region": format!("us-west-{}", 3 + n)});
+    let repository = |n: usize| json!({"name": format!("{name}-{n}"), "region": format!("eu-wst-{n}")});
+    let invented = json!({
+        "name": name, "region": "us-moon-1", "access_key": false,
+        "buckets": (0..25).map(bucket).collect::<Vec<_>>(), "repositories": (0..25).map(repository).collect::<Vec<_>>(),
+    });
+    let problem = dry_run(&invented).await.problem(422, "invalid_fields");
+    assert_eq!(problem["errors"].as_array().unwrap().len(), 51, "{problem:#}");
+    let message =
+        |pointer: &str| problem["errors"].as_array().unwrap().iter().find(|error| error["pointer"] == pointer).unwrap()["message"].clone();
+    assert!(
+        message("/buckets/3/region").as_str().unwrap().contains("is not a region of the partition aws. Did you mean us-west-"),
+        "{problem:#}"
+    );
+    assert!(message("/repositories/0/region").as_str().unwrap().contains("Did you mean eu-west-"), "{problem:#}");
+    let simulated = json!({"policy": "guide", "repository": {"name": "acme", "region": "us-moon-1"}});
+    post(&server, "/v1/ecr/lifecycle/simulate", &simulated).await.problem(422, "invalid_fields");
+    dry_run(&json!({"name": name, "region": "xx-lab-1", "access_key": false, "buckets": [], "repositories": []})).await.expect(200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_nul_is_refused_wherever_it_could_reach_the_database() {
     let setup = idle();
@@ -777,6 +806,41 @@ async fn a_key_belongs_to_one_route() {
     assert_eq!(again.expect(202), first);
     assert_eq!(again.header("idempotent-replayed"), "true");
     repair("other").await.problem(409, "job_active");
+}
+
+/// A key that comes back with another query must neither answer for it nor be taken for a new request.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_with_another_query_is_another_request() {
+    let setup = idle();
+    let server = setup.start().await;
+    let name = unique("acme");
+    let (path, body) = (format!("/v1/apps/{name}"), light(&name));
+    let send =
+        async |method: Method, key: &str, path: &str| ask(server.request(method, path).header("idempotency-key", key).json(&body)).await;
+    let onboard = async |query: &str| send(Method::POST, "onboard", &format!("/v1/apps{query}")).await;
+    let job = onboard("").await.expect(202);
+    for query in ["?dry_run=true", "?accept_expiry=true"] {
+        onboard(query).await.problem(422, "idempotency_key_reused");
+    }
+    assert_eq!(onboard("").await.expect(202), job);
+    post_empty(&server, &format!("/v1/jobs/{}/cancel", id(&job))).await.expect(202);
+
+    let change = async |query: &str| send(Method::PUT, "change", &format!("{path}{query}")).await;
+    let job = change("?remove=true&accept_expiry=true").await.expect(202);
+    for query in ["", "?dry_run=true", "?remove=true", &format!("?remove=true&accept_expiry=true&confirm={name}")] {
+        change(query).await.problem(422, "idempotency_key_reused");
+    }
+    assert_eq!(change("?accept_expiry=true&remove=true").await.expect(202), job, "the order of parameters says nothing");
+    post_empty(&server, &format!("/v1/jobs/{}/cancel", id(&job))).await.expect(202);
+
+    let remove =
+        async |query: &str| ask(server.request(Method::DELETE, &format!("{path}{query}")).header("idempotency-key", "remove")).await;
+    remove("?dry_run=true").await.expect(200);
+    let job = remove("").await.expect(202);
+    for query in ["?dry_run=true", "?adopted=true"] {
+        remove(query).await.problem(422, "idempotency_key_reused");
+    }
+    assert_eq!(remove("").await.expect(202), job);
 }
 
 #[tokio::test(flavor = "multi_thread")]

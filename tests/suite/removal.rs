@@ -99,7 +99,12 @@ async fn after_it_the_user_is_taken_apart_and_data_stays() {
         assert!(is_there(&setup, "ecr", "describe_repositories", json!({"repositoryNames": [name]})));
         let app = server.json(&format!("/v1/apps/{name}")).await;
         assert_eq!((&app["state"], &app["retained"]["buckets"][0]["name"]), (&json!("removed"), &json!(bucket)));
-        assert_eq!(server.post_empty(&format!("/v1/apps/{name}/repair")).await.status(), 404);
+        for (method, path) in [(Method::DELETE, ""), (Method::POST, "/restore"), (Method::POST, "/repair"), (Method::GET, "/drift")] {
+            let refused = server.request(method, &format!("/v1/apps/{name}{path}")).send().await.unwrap();
+            let refused: Value = refused.json().await.unwrap();
+            assert_eq!(json!([refused["status"], refused["code"]]), json!([404, "app_removed"]), "{path}: {refused:#}");
+            assert!(refused["detail"].as_str().unwrap().contains(app["updated_at"].as_str().unwrap()), "it says when: {refused:#}");
+        }
         assert_eq!(server.json(&format!("/v1/apps?q={name}")).await["items"], json!([]));
         assert_eq!(server.json(&format!("/v1/apps?q={name}&state=removed")).await["items"][0]["name"], json!(name));
 
@@ -150,6 +155,9 @@ async fn data_goes_by_name_and_confirmed_and_its_amount_is_said_first() {
         assert_eq!(refused["code"], "confirmation_required", "{refused:#}");
         let told = refused["detail"].as_str().unwrap();
         assert!(told.contains("4 object versions") && told.contains("1 image"), "{told}");
+        let changed = json!({"name": name, "buckets": [{"name": kept}], "repositories": []});
+        let change = server.request(Method::PUT, &format!("/v1/apps/{name}?remove=true")).json(&changed).send().await.unwrap();
+        assert_eq!(change.json::<Value>().await.unwrap()["detail"], refused["detail"], "one wording for one refusal");
         assert_eq!(server.json(&format!("/v1/apps/{name}")).await["state"], "ready", "nothing is done");
         assert_eq!(delete(&server, &name, &format!("{query}&confirm=yes")).await.status(), 400);
 
@@ -209,6 +217,89 @@ async fn the_quarantine_begins_when_the_keys_are_off() {
     let at = |value: &Value| value.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
     assert!(at(&app["removal"]["remove_at"]) > at(&asked_at), "{app:#}");
     assert_eq!(taken_apart(&server, &name).await["state"], "succeeded");
+    server.stop().await;
+}
+
+fn removal_of(app: &Value) -> Value {
+    assert_eq!(app["state"], "quarantined", "{app:#}");
+    app["removal"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_that_is_asked_for_again_goes_on_as_it_is() {
+    let (_setup, server, name) = start(Emulator::Moto, Duration::from_secs(3600)).await;
+    let (bucket, path) = (format!("{name}-media"), format!("/v1/apps/{name}"));
+    server.onboard(&json!({"name": name, "buckets": [{"name": bucket}], "repositories": []})).await;
+    let first = offboard(&server, &name, "").await;
+    let removal = removal_of(&server.json(&path).await);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+
+    let again = delete(&server, &name, "").await;
+    assert_eq!(
+        (again.status().as_u16(), again.headers()["location"].to_str().unwrap()),
+        (202, format!("/v1/jobs/{}", first["id"].as_str().unwrap()).as_str())
+    );
+    assert_eq!(again.json::<Value>().await.unwrap(), first, "the same job");
+    assert_eq!(removal_of(&server.json(&path).await), removal);
+    let plan: Value = delete(&server, &name, "?dry_run=true").await.json().await.unwrap();
+    assert!(plan["warnings"][0].as_str().unwrap().contains(removal["remove_at"].as_str().unwrap()), "{plan:#}");
+
+    // More is asked for: that changes what goes, and not when.
+    let at = |removal: &Value| removal["remove_at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    let with_data = format!("?buckets={bucket}&confirm={name}");
+    assert_ne!(offboard(&server, &name, &with_data).await["id"], first["id"]);
+    let more = removal_of(&server.json(&path).await);
+    assert_eq!(more["buckets"], json!([bucket]));
+    let later = at(&more).duration_since(at(&removal));
+    assert!(later.as_secs() < 30 && !later.is_negative(), "{removal:#} {more:#}");
+    assert_eq!(delete(&server, &name, "").await.status(), 202);
+    assert_eq!(removal_of(&server.json(&path).await), more, "what was asked for stays asked for");
+
+    // Another quarantine is asked for.
+    offboard(&server, &name, &format!("{with_data}&quarantine=3d")).await;
+    let longer = at(&removal_of(&server.json(&path).await)).duration_since(at(&more));
+    assert!(longer.as_hours() > 48, "{longer:?}");
+    assert_eq!(delete(&server, &name, "?quarantine=soon").await.status(), 400);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_comes_too_late_says_that_the_removal_has_begun_or_ended() {
+    let (setup, server, name) = start(Emulator::Moto, Duration::ZERO).await;
+    server.onboard(&json!({"name": name, "buckets": [], "repositories": []})).await;
+    setup.wire.break_calls([("iam:DeleteUser", 0, Fault::Late)]);
+    offboard(&server, &name, "").await;
+    let job = loop {
+        let jobs = server.json(&format!("/v1/jobs?app={name}&kind=remove")).await;
+        if let Some(job) = jobs["items"].as_array().unwrap().first() {
+            break job.clone();
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    let restore = async || -> Value { server.post_empty(&format!("/v1/apps/{name}/restore")).await.json().await.unwrap() };
+    let refused = restore().await;
+    let url = format!("/v1/jobs/{}", job["id"].as_str().unwrap());
+    assert_eq!(json!([refused["status"], refused["code"], refused["url"]]), json!([409, "removal_begun", url]), "{refused:#}");
+    let again: Value = delete(&server, &name, "").await.json().await.unwrap();
+    assert_eq!(again["id"], job["id"], "a removal is under way: {again:#}");
+    setup.wire.mend();
+    assert_eq!(taken_apart(&server, &name).await["state"], "succeeded");
+    assert_eq!(restore().await["code"], "app_removed");
+    server.stop().await;
+}
+
+/// The user goes with the app, and so does what opens doors with it: at once, not when the quarantine is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_adopted_user_that_is_to_go_has_its_own_key_switched_off_at_once_and_on_again_by_a_restore() {
+    let (setup, server, name) = start(Emulator::Ministack, Duration::from_secs(3600)).await;
+    eyes::call(&setup.place, "iam", "create_user", json!({"UserName": name})).unwrap();
+    eyes::call(&setup.place, "iam", "create_access_key", json!({"UserName": name})).unwrap();
+    server.onboard(&json!({"name": name, "on_existing": "adopt", "buckets": [], "repositories": []})).await;
+    offboard(&server, &name, "?adopted=true").await;
+    assert_eq!(keys(&setup, &name), ["Inactive", "Inactive"]);
+    let job = server.run(&format!("/v1/apps/{name}/restore"), None).await;
+    assert_eq!(job["state"], "succeeded", "{job:#}");
+    assert_eq!(keys(&setup, &name), ["Active", "Active"]);
     server.stop().await;
 }
 
@@ -303,16 +394,16 @@ fn offboard_scripted(setup: &Setup) {
                 Answer::Now(409, refusal_body("iam", "DeleteConflict"))
             }
             "ListSigningCertificates" => answer(&format!(
-                "<Certificates><member><UserName>u</UserName><CertificateId>CERTIFICATE</CertificateId><CertificateBody>x</CertificateBody>\
+                "<Certificates><member><UserName>u</UserName><CertificateId>CERTIFICATE0123456789ABCDEF</CertificateId><CertificateBody>x</CertificateBody>\
                  <Status>Active</Status><UploadDate>{when}</UploadDate></member></Certificates><IsTruncated>false</IsTruncated>"
             )),
             "ListSSHPublicKeys" => answer(&format!(
-                "<SSHPublicKeys><member><UserName>u</UserName><SSHPublicKeyId>SSHKEY</SSHPublicKeyId><Status>Active</Status>\
+                "<SSHPublicKeys><member><UserName>u</UserName><SSHPublicKeyId>SSHKEY0123456789ABCDEF</SSHPublicKeyId><Status>Active</Status>\
                  <UploadDate>{when}</UploadDate></member></SSHPublicKeys><IsTruncated>false</IsTruncated>"
             )),
             "ListServiceSpecificCredentials" => answer(&format!(
                 "<ServiceSpecificCredentials><member><UserName>u</UserName><Status>Active</Status><ServiceUserName>u</ServiceUserName>\
-                 <CreateDate>{when}</CreateDate><ServiceSpecificCredentialId>CREDENTIAL</ServiceSpecificCredentialId>\
+                 <CreateDate>{when}</CreateDate><ServiceSpecificCredentialId>CREDENTIAL0123456789</ServiceSpecificCredentialId>\
                  <ServiceName>codecommit.amazonaws.com</ServiceName></member></ServiceSpecificCredentials>"
             )),
             "DeleteSigningCertificate" | "DeleteSSHPublicKey" | "DeleteServiceSpecificCredential" => answer(""),

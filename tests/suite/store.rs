@@ -27,7 +27,7 @@ use strum::IntoEnumIterator as _;
 use tokio::sync::broadcast::Receiver;
 use ulid::Ulid;
 
-use crate::support::database::new_database;
+use crate::support::database::{empty_database, new_database};
 
 const LEASE: Duration = Duration::from_secs(30);
 const DEADLINE: Duration = Duration::from_secs(900);
@@ -247,7 +247,7 @@ fn new_app(app: &str) -> NewApp {
 
 fn new_app_in(app: &str, account: &str) -> NewApp {
     let region = Region::parse("us-west-2").unwrap();
-    let place = Place { account_id: "123456789012", partition: "aws", region: Some(&region) };
+    let place = Place { account_id: "123456789012", partition: "aws", region: Some(&region), regions: &[] };
     let body = json!({"name": app, "account": account, "buckets": [], "repositories": []});
     let spec = AppSpec::parse(&body, &Defaults::default(), &place).unwrap();
     NewApp { spec, resources: resources(app), accept_expiry: false, requested_by: "ann".into() }
@@ -1713,14 +1713,17 @@ async fn a_job_whose_task_cannot_be_read_is_parked_also_when_its_cancel_was_acce
 
 /// Stores of several replicas on one new PostgreSQL database, opened at the same time.
 async fn replicas<const N: usize>() -> [Store; N] {
-    let url = new_database().await;
-    let stores = join_all((0..N).map(async |_| Store::open(&url, Clock::default(), &Tasks::default()).await)).await;
+    opened_together(&new_database().await).await
+}
+
+async fn opened_together<const N: usize>(url: &str) -> [Store; N] {
+    let stores = join_all((0..N).map(async |_| Store::open(url, Clock::default(), &Tasks::default()).await)).await;
     stores.into_iter().map(Result::unwrap).collect::<Vec<_>>().try_into().ok().unwrap()
 }
 
 #[tokio::test]
 async fn replicas_that_start_together_migrate_one_after_the_other() {
-    for store in replicas::<8>().await {
+    for store in opened_together::<8>(&empty_database().await).await {
         store.check().await.unwrap();
         assert!(store.jobs(&JobFilter { limit: 10, ..Default::default() }).await.unwrap().is_empty());
     }
@@ -2143,7 +2146,7 @@ async fn the_audit_begins_with_what_the_database_knows_already() {
         let folder = tempfile::tempdir().unwrap();
         let url = match backend {
             Backend::Sqlite => format!("sqlite://{}", folder.path().join("slipway.db").display()),
-            Backend::Postgres => new_database().await,
+            Backend::Postgres => empty_database().await,
         };
         let mut db = before_the_audit(backend, &url).await;
         let (app, job, key) = (Ulid::from_parts(1, 1), Ulid::from_parts(2, 1), Ulid::from_parts(3, 1));
@@ -2353,7 +2356,8 @@ async fn a_removal_can_be_restored_until_it_is_done_and_leaves_a_name_that_can_b
         fresh(t.store.ask(ask(Task::Remove), None).await.unwrap());
         t.run(succeeded()).await;
         assert_eq!(t.app("acme").await.summary.state, AppState::Removed);
-        assert_eq!(t.store.ask(a_repair("acme"), None).await.unwrap(), Err(Refusal::NoApp));
+        let removed = t.app("acme").await.summary;
+        assert_eq!(t.store.ask(a_repair("acme"), None).await.unwrap(), Err(Refusal::Removed(name("acme"), removed.updated_at)));
         assert!(t.store.apps(&AppFilter { limit: 9, ..AppFilter::default() }).await.unwrap().is_empty(), "it is not listed");
         assert!(!t.store.is_taken(&name("ACME")).await.unwrap());
         assert!(t.store.onboard(new_app_in("Acme", "default"), None).await.unwrap().is_ok(), "in other case, too");
@@ -2386,7 +2390,7 @@ async fn a_database_of_the_release_before_goes_on_with_its_jobs_in_flight() {
         let folder = tempfile::tempdir().unwrap();
         let url = match backend {
             Backend::Sqlite => format!("sqlite://{}", folder.path().join("slipway.db").display()),
-            Backend::Postgres => new_database().await,
+            Backend::Postgres => empty_database().await,
         };
         of_release_0_1_0(backend, &url).await;
         let clock = Clock::default();
@@ -2484,7 +2488,7 @@ async fn a_report_that_a_job_has_overtaken_is_not_kept() {
         assert_eq!(refused(&app).await, Refusal::Active(job.id), "it has ended since");
         t.store.keep_drift(&t.app("acme").await, &report("acme", true, t.clock.now())).await.unwrap().unwrap();
         t.raw("UPDATE apps SET state = 'removed'").await;
-        assert_eq!(refused(&app).await, Refusal::NoApp);
+        assert!(matches!(refused(&app).await, Refusal::Removed(..)));
         assert_eq!(t.store.drifted_apps().await.unwrap(), 0, "a removed app has none");
     })
     .await;

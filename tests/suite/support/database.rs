@@ -15,16 +15,45 @@ use ulid::Ulid;
 
 use super::aws::required;
 
-/// A new database in the cluster that the tests are given.
+/// The database that every new one in the tests' cluster is a copy of: its schema is up to date.
+const TEMPLATE: &str = "slipway_template";
+
+/// A new database in the cluster that the tests are given. Its schema is up to date already.
 pub async fn new_database() -> String {
-    new_database_in(&required("SLIPWAY_TEST_POSTGRES")).await
+    static MADE: tokio::sync::OnceCell<()> = tokio::sync::OnceCell::const_new();
+    let cluster = required("SLIPWAY_TEST_POSTGRES");
+    MADE.get_or_init(|| make_template(&cluster)).await;
+    create(&cluster, &new_name(), TEMPLATE).await
 }
 
-async fn new_database_in(cluster: &str) -> String {
+/// A new database without a schema.
+pub async fn empty_database() -> String {
+    create(&required("SLIPWAY_TEST_POSTGRES"), &new_name(), "template1").await
+}
+
+async fn make_template(cluster: &str) {
     sqlx::any::install_default_drivers();
-    let name = format!("slipway_{}", Ulid::generate().to_string().to_lowercase());
     let mut db = sqlx::AnyConnection::connect(cluster).await.unwrap();
-    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut db).await.unwrap();
+    // Of an earlier run of tests in this cluster.
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("DROP DATABASE IF EXISTS {TEMPLATE}"))).execute(&mut db).await.unwrap();
+    db.close().await.unwrap();
+    let url = create(cluster, TEMPLATE, "template1").await;
+    let mut db = sqlx::AnyConnection::connect(&url).await.unwrap();
+    sqlx::migrate!("migrations/postgres").run(&mut db).await.unwrap();
+    // A database that somebody is connected to cannot be copied.
+    db.close().await.unwrap();
+}
+
+fn new_name() -> String {
+    format!("slipway_{}", Ulid::generate().to_string().to_lowercase())
+}
+
+/// A new database, a copy of another.
+async fn create(cluster: &str, name: &str, template: &str) -> String {
+    sqlx::any::install_default_drivers();
+    let mut db = sqlx::AnyConnection::connect(cluster).await.unwrap();
+    let statement = format!("CREATE DATABASE {name} TEMPLATE {template}");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut db).await.unwrap();
     db.close().await.unwrap();
     format!("{}/{name}", cluster.strip_suffix("/postgres").unwrap())
 }
@@ -155,7 +184,7 @@ impl Cluster {
 
     /// A new database in it.
     pub async fn database(&self) -> String {
-        new_database_in(&format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)).await
+        create(&format!("postgres://postgres@127.0.0.1:{}/postgres", self.port), &new_name(), "template1").await
     }
 }
 

@@ -2,11 +2,14 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
 use super::aws::Place;
+
+/// Processes at most: each takes a second to start, and an emulator does one thing at a time anyway.
+const MOST: usize = 4;
 
 struct Eyes {
     _process: Child,
@@ -14,21 +17,59 @@ struct Eyes {
     from: BufReader<ChildStdout>,
 }
 
-/// Asks the one process of eyes. It ends when this process does, with its standard input.
-fn ask(request: &Value) -> Value {
-    static EYES: OnceLock<Mutex<Eyes>> = OnceLock::new();
-    let start = || {
+/// The processes that nobody asks at the moment. They end when this process does, with their standard input.
+struct Pool {
+    idle: Vec<Eyes>,
+    started: usize,
+}
+
+static POOL: Mutex<Pool> = Mutex::new(Pool { idle: Vec::new(), started: 0 });
+static IDLE_AGAIN: Condvar = Condvar::new();
+
+impl Eyes {
+    fn start() -> Self {
         let python = super::aws::required("SLIPWAY_TEST_PYTHON");
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/eyes.py");
         let mut process = Command::new(python).arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("eyes.py starts");
         let (to, from) = (process.stdin.take().unwrap(), BufReader::new(process.stdout.take().unwrap()));
-        Mutex::new(Eyes { _process: process, to, from })
-    };
-    let mut eyes = EYES.get_or_init(start).lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    writeln!(eyes.to, "{request}").expect("eyes.py listens");
-    let mut line = String::new();
-    eyes.from.read_line(&mut line).expect("eyes.py answers");
-    serde_json::from_str(&line).expect("eyes.py answers JSON")
+        Self { _process: process, to, from }
+    }
+
+    /// One that is idle, or a new one, or the next that is idle again.
+    fn take() -> Self {
+        let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(eyes) = pool.idle.pop() {
+                return eyes;
+            }
+            if pool.started < MOST {
+                pool.started += 1;
+                drop(pool);
+                return Self::start();
+            }
+            pool = IDLE_AGAIN.wait(pool).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn answer(&mut self, request: &Value) -> std::io::Result<String> {
+        writeln!(self.to, "{request}")?;
+        let mut line = String::new();
+        self.from.read_line(&mut line)?;
+        Ok(line)
+    }
+}
+
+fn ask(request: &Value) -> Value {
+    let mut eyes = Eyes::take();
+    let answer = eyes.answer(request);
+    let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+    match answer {
+        Ok(_) => pool.idle.push(eyes),
+        Err(_) => pool.started -= 1,
+    }
+    drop(pool);
+    IDLE_AGAIN.notify_one();
+    serde_json::from_str(&answer.expect("eyes.py answers")).expect("eyes.py answers JSON")
 }
 
 /// Everything that there is for an app.

@@ -3,6 +3,7 @@
 //! Invariants:
 //! - What goes wrong goes wrong on real connections: closed, reset, or never answered.
 //! - A call that is passed on is passed on once, and whole, whatever becomes of its caller.
+//! - A call that AWS's own API models forbid fails its test, whatever the emulator made of it.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::wire::{Answer, Call, Fault, refusal};
+use crate::aws::models;
 
 /// How much longer a delayed call takes: well within every time-out here.
 const DELAY: Duration = Duration::from_millis(120);
@@ -60,6 +62,8 @@ struct Plan {
     /// Faults of the nth call of an operation, and where they last, of those after it.
     faults: Vec<Planned>,
     script: Option<Script>,
+    /// What AWS's API models forbid about the calls so far.
+    violations: Vec<String>,
 }
 
 struct Planned {
@@ -101,6 +105,7 @@ fn runtime() -> &'static Runtime {
 impl Proxy {
     /// A proxy in front of `endpoint`.
     pub fn before(endpoint: &str) -> Self {
+        models::load();
         let listener = std::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         listener.set_nonblocking(true).unwrap();
         let own = format!("http://{}", listener.local_addr().unwrap());
@@ -154,12 +159,26 @@ impl Proxy {
 
     /// The calls so far; the log begins anew.
     pub fn take_log(&self) -> Vec<Call> {
+        self.refuse_violations();
         std::mem::take(&mut self.inner.plan.lock().unwrap().log)
+    }
+
+    fn refuse_violations(&self) {
+        let violations = std::mem::take(&mut self.inner.plan.lock().unwrap().violations);
+        assert!(violations.is_empty(), "AWS's API models forbid what was sent: {violations:#?}");
     }
 
     /// Returns when a call has lost the process.
     pub async fn lost(&self) {
         self.inner.lost.acquire().await.expect("it is never closed").forget();
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.refuse_violations();
+        }
     }
 }
 
@@ -211,7 +230,9 @@ async fn answer(inner: Arc<Inner>, request: Request<Incoming>, reset: Arc<Atomic
 impl Inner {
     /// Writes a call down; what is planned for it.
     fn arrive(&self, mut call: Call) -> (Call, Option<Fault>, Option<Answer>) {
+        let violations = models::violations(&call);
         let mut plan = self.plan.lock().unwrap();
+        plan.violations.extend(violations);
         call.nth = plan.log.iter().filter(|earlier| earlier.name() == call.name()).count();
         plan.log.push(call.clone());
         let hit = plan.faults.iter_mut().find(|planned| planned.hits(&call));
