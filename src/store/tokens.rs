@@ -75,7 +75,7 @@ impl Store {
     /// When the database does not answer.
     pub async fn token_hashes(&self, most: u32) -> Result<HashSet<String>, StoreError> {
         let hashes = sqlx::query_scalar("SELECT hash FROM tokens ORDER BY id DESC LIMIT $1").bind(i64::from(most));
-        Ok(hashes.fetch_all(&mut *self.reader().await?).await?.into_iter().collect())
+        Ok(hashes.fetch_all(&mut *self.reader().await?).in_time().await?.into_iter().collect())
     }
 
     /// All tokens, oldest first.
