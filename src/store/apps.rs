@@ -21,7 +21,7 @@ use crate::domain::task::{Removal, Retained, Task};
 const COLUMNS: &str = "SELECT a.id, a.name, a.account, a.spec, a.state, a.version, a.created_at, a.updated_at, a.retained, a.removal, \
     (SELECT j.id FROM jobs j WHERE j.app_id = a.id AND j.state IN ('queued', 'running', 'waiting')) AS active_job, \
     (SELECT j.id FROM jobs j WHERE j.app_id = a.id ORDER BY j.seq DESC LIMIT 1) AS last_job, r.looked_at, r.drifted FROM apps a \
-    LEFT JOIN drift_reports r ON r.app_id = a.id AND r.looked_at >= a.created_at";
+    LEFT JOIN drift_reports r ON r.app_id = a.id";
 
 /// Which apps to list.
 #[derive(Debug, Clone, Default)]

@@ -28,13 +28,12 @@ const AT_REST: &str = " AND a.state NOT IN ('pending', 'removed') AND a.removal 
     AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.app_id = a.id AND j.finished_at IS NULL)";
 
 impl Store {
-    /// What the last look at the app found; of an app that was removed and made anew, looks at the earlier one do not count.
+    /// What the last look at the app found.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn drift_report(&self, app: Ulid) -> Result<Option<DriftReport>, StoreError> {
-        let found =
-            "SELECT r.app_id, r.report FROM drift_reports r JOIN apps a ON a.id = r.app_id WHERE a.id = $1 AND r.looked_at >= a.created_at";
+        let found = "SELECT app_id, report FROM drift_reports WHERE app_id = $1";
         let row = sqlx::query(found).bind(app.to_string()).fetch_optional(&mut *self.reader().await?).in_time().await?;
         row.map(|row| Reader { row: &row, table: "drift_reports", key: "app_id" }.json("report")).transpose()
     }
@@ -97,7 +96,7 @@ impl Store {
     /// When the database does not answer.
     pub async fn drifted_apps(&self) -> Result<u32, StoreError> {
         let count = "SELECT COUNT(*) AS n, 'drift_reports' AS name FROM drift_reports r JOIN apps a ON a.id = r.app_id \
-            WHERE r.drifted = 1 AND r.looked_at >= a.created_at AND a.state <> 'removed'";
+            WHERE r.drifted = 1 AND a.state <> 'removed'";
         let row = sqlx::query(count).fetch_one(&mut *self.reader().await?).in_time().await?;
         Reader { row: &row, table: "drift_reports", key: "name" }.count("n")
     }

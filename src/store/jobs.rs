@@ -485,7 +485,11 @@ async fn insert_app(db: &mut AnyConnection, new: &NewApp, id: Ulid, now: Timesta
     let insert = insert.bind(to_json(&new.spec)?).bind(&new.requested_by).bind(now.millis()).bind(now.millis());
     let Some(row) = insert.fetch_optional(&mut *db).await? else { return Ok(None) };
     let row = Reader { row: &row, table: "apps", key: "id" };
-    let (id, retained) = (row.id("id")?, row.json::<Retained>("retained")?);
+    let (new_id, id, retained) = (id, row.id("id")?, row.json::<Retained>("retained")?);
+    if id != new_id {
+        // What was seen of the earlier app does not count.
+        sqlx::query("DELETE FROM drift_reports WHERE app_id = $1").bind(id.to_string()).execute(&mut *db).await?;
+    }
     if !retained.is_empty() {
         apps::set_retained(db, id, &retained.after(&new.spec, &new.spec)).await?;
     }

@@ -1781,6 +1781,37 @@ async fn of_many_requests_for_one_app_at_many_replicas_one_wins() {
 }
 
 #[tokio::test]
+async fn of_replicas_whose_clocks_are_apart_the_jobs_of_an_app_are_in_the_order_they_came() {
+    let url = new_database().await;
+    let (ahead, behind) = clocks();
+    let stores = [Store::open(&url, ahead, &Tasks::default()).await.unwrap(), Store::open(&url, behind, &Tasks::default()).await.unwrap()];
+    fresh(stores[0].onboard(new_app("acme"), None).await.unwrap());
+    let first = stores[0].claim("a worker", LEASE, DEADLINE).await.unwrap().unwrap();
+    stores[0].end(first.lease, succeeded()).await.unwrap();
+    let came = std::sync::Mutex::new(vec![first.lease.job]);
+    // Four at each replica ask at the same time; whose request wins works on it at once.
+    join_all((0..8).map(async |n| {
+        let store = &stores[n % 2];
+        for _ in 0..20 {
+            let Ok(Accepted::Fresh(job)) = store.ask(a_repair("acme"), None).await.unwrap() else { continue };
+            let claimed = store.claim("a worker", LEASE, DEADLINE).await.unwrap().unwrap();
+            assert_eq!(claimed.lease.job, job.id);
+            came.lock().unwrap().push(job.id);
+            store.end(claimed.lease, succeeded()).await.unwrap();
+        }
+    }))
+    .await;
+    let mut came = came.into_inner().unwrap();
+    came.reverse();
+    assert!(came.len() > 10, "{}", came.len());
+    for store in &stores {
+        let jobs = store.jobs(&JobFilter { limit: 200, ..Default::default() }).await.unwrap();
+        assert_eq!(jobs.iter().map(|job| job.id).collect::<Vec<_>>(), came);
+        assert_eq!(store.app(&name("acme")).await.unwrap().unwrap().last_job, Some(came[0]));
+    }
+}
+
+#[tokio::test]
 async fn of_many_claims_of_a_secret_at_many_replicas_one_gets_it() {
     let stores = replicas::<4>().await;
     fresh(stores[0].onboard(new_app("acme"), None).await.unwrap());
@@ -2403,6 +2434,10 @@ async fn a_database_of_the_release_before_goes_on_with_its_jobs_in_flight() {
             assert_eq!(t.number("SELECT COUNT(*) FROM pragma_foreign_key_check").await, 0, "what refers to a table made anew still does");
         }
         assert_eq!(t.store.jobs(&JobFilter { limit: 10, ..Default::default() }).await.unwrap().len(), 4);
+        for table in ["apps", "jobs"] {
+            let out_of_order = format!("SELECT COUNT(*) FROM {table} a JOIN {table} b ON a.id < b.id AND a.seq >= b.seq");
+            assert_eq!(t.number(&out_of_order).await, 0, "the old order stays");
+        }
         let mut went_on = BTreeSet::new();
         while let Some(claimed) = t.claim().await {
             let changes = vec!["create group Apps".to_owned(), "say \"hi\"".to_owned()];
@@ -2463,6 +2498,11 @@ async fn the_last_drift_report_is_kept_and_shown_with_its_app() {
         }
         let again = reopen_if_alone(&t).await;
         assert_eq!(again.drift_report(app.id).await.unwrap(), Some(report("acme", true, now)));
+        t.raw("UPDATE apps SET state = 'removed'").await;
+        // Made anew at a replica whose clock is behind.
+        t.clock.step_back(MINUTE);
+        fresh(t.store.onboard(new_app("acme"), None).await.unwrap());
+        assert_eq!((t.store.drift_report(app.id).await.unwrap(), t.app("acme").await.summary.drift), (None, None));
     })
     .await;
 }
