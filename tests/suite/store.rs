@@ -1033,11 +1033,16 @@ async fn progress_that_went_along_with_a_write_does_not_hold_up_what_is_told_nex
             t.store.record(lease, None, warning());
             t.store.intend_key(lease, Vec::new()).await.unwrap();
             t.store.record(lease, None, warning());
-            tokio::time::sleep(Duration::from_millis(60)).await;
             // Nobody writes anything else, and a process that is lost now would lose it.
-            let told = t.store.events(lease.job, 0, 100).await.unwrap();
-            let warnings = told.iter().filter(|event| event.happening.name() == "warning").count();
-            assert_eq!(warnings, 2 * n + 2);
+            let written = async || {
+                let told = t.store.events(lease.job, 0, 100).await.unwrap();
+                told.iter().filter(|event| event.happening.name() == "warning").count()
+            };
+            let until = tokio::time::Instant::now() + MINUTE / 6;
+            while written().await < 2 * n + 2 {
+                assert!(tokio::time::Instant::now() < until, "what was told last is not written");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
             t.raw("DELETE FROM key_intents").await;
         }
     })
