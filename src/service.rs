@@ -1,10 +1,13 @@
 //! The service: its settings, database, accounts and workers, put together once.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
+use tokio::time::Instant;
+use ulid::Ulid;
 
 use crate::aws::account::{Limits, load_config};
 use crate::aws::identity::IdentityError;
@@ -14,6 +17,8 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::Settings;
 use crate::domain::names::AccountName;
 use crate::domain::spec::{Place, default_account};
+use crate::resources::access_key::{Intent, KeyRecords};
+use crate::resources::context::HandedBack;
 use crate::resources::{Conventions, Timing};
 use crate::shutdown::Tasks;
 use crate::store::{Store, StoreError, fingerprint};
@@ -56,6 +61,10 @@ pub struct Service {
     dispatched_at: AtomicI64,
     /// When AWS last took the credentials.
     aws_seen_at: AtomicI64,
+    /// When this process first met intents to create a key whose outcome is not known.
+    intents: Mutex<HashMap<Ulid, Instant>>,
+    /// What attempts leave that are to go on soon.
+    pub handed_back: HandedBack,
 }
 
 /// For this long AWS is not asked again whether it takes the credentials.
@@ -125,6 +134,8 @@ impl Service {
             admin_token_hash,
             dispatched_at: AtomicI64::new(0),
             aws_seen_at: AtomicI64::new(outside.clock.now().millis()),
+            intents: Mutex::default(),
+            handed_back: HandedBack::default(),
             settings,
             tasks,
         }))
@@ -179,6 +190,32 @@ impl Service {
         self.account.check().await.map_err(|error| error.to_string())?;
         self.aws_seen_at.store(now.millis(), Ordering::Relaxed);
         Ok(())
+    }
+
+    /// What is recorded of an app's keys. An intent that is open counts from when this process first met it.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn key_records(&self, app: Ulid) -> Result<KeyRecords, StoreError> {
+        let mut records = self.store.key_records(app).await?;
+        if let Some(intent) = &mut records.open {
+            intent.met = self.met(intent);
+        }
+        Ok(records)
+    }
+
+    /// When this process first met an intent.
+    pub fn met(&self, intent: &Intent) -> Instant {
+        *self.intents().entry(intent.id).or_insert(intent.met)
+    }
+
+    /// Takes note that the outcome of an intent is known.
+    pub fn settled(&self, intent: Ulid) {
+        self.intents().remove(&intent);
+    }
+
+    fn intents(&self) -> MutexGuard<'_, HashMap<Ulid, Instant>> {
+        self.intents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes note that the dispatcher is alive.

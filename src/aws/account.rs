@@ -13,11 +13,9 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
-use aws_sdk_ecr::operation::create_repository::CreateRepositoryError;
-use aws_smithy_runtime_api::client::interceptors::context::InterceptorContext;
+use aws_sdk_iam::config::retry::{RetryPartition, TokenBucket};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
-use aws_smithy_runtime_api::client::retries::classifiers::{ClassifyRetry, RetryAction, RetryClassifierPriority};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
@@ -26,12 +24,11 @@ use super::fence::before_fence;
 use super::identity::{Identity, IdentityError};
 use super::pace::{Crowded, Pace, Rates};
 use super::refusal::{AwsError, Meaning, Service};
+use super::retries::{ATTEMPTS, Attempts, MOST_ATTEMPTS, Patience};
 use super::throttles::TellPace;
 use crate::domain::names::Region;
 
-/// Attempts of one call by the SDK; the engine goes on with its own back-off.
-const ATTEMPTS: u32 = 3;
-/// How long a call that no job makes may wait for its turn: somebody may wait for the answer.
+/// How long throttling may hold up a call that no job makes: somebody may wait for the answer.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a shared thing that was seen is taken to be there still.
 const REMEMBERED: Duration = Duration::from_secs(600);
@@ -116,36 +113,18 @@ fn with_limits(config: SdkConfig, limits: Limits) -> SdkConfig {
         .connect_timeout(limits.answer.min(Duration::from_secs(3)))
         .read_timeout(limits.answer)
         .operation_attempt_timeout(limits.answer)
-        .operation_timeout(limits.answer.saturating_mul(ATTEMPTS))
+        .operation_timeout(limits.answer.saturating_mul(ATTEMPTS + 2))
         .build();
-    let retry = RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(limits.backoff);
+    let retry = RetryConfig::standard().with_max_attempts(MOST_ATTEMPTS).with_initial_backoff(limits.backoff);
+    let retry = retry.with_max_backoff(limits.backoff.saturating_mul(8));
     // IAM and STS answer in every region; without a region of its own, apps have to name theirs.
     let region = config.region().cloned().unwrap_or_else(|| aws_config::Region::from_static("us-east-1"));
     config.into_builder().timeout_config(timeouts).retry_config(retry).region(region).build()
 }
 
-/// The SDK takes ECR's `LimitExceededException`, a quota, for throttling and would try again.
-#[derive(Debug)]
-struct QuotaIsNoThrottle;
-
-impl ClassifyRetry for QuotaIsNoThrottle {
-    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
-        let error = context.output_or_error().and_then(Result::err).and_then(|error| error.as_operation_error());
-        let error = error.and_then(|error| error.downcast_ref::<CreateRepositoryError>());
-        match error {
-            Some(CreateRepositoryError::LimitExceededException(_)) => RetryAction::RetryForbidden,
-            _ => RetryAction::NoActionIndicated,
-        }
-    }
-
-    fn name(&self) -> &'static str {
-        "a quota is no throttle"
-    }
-
-    fn priority(&self) -> RetryClassifierPriority {
-        // The last classifier's word counts.
-        RetryClassifierPriority::run_after(RetryClassifierPriority::transient_error_classifier())
-    }
+/// The SDK ends all retries of a client once many calls had to be repeated; here the pace slows them down.
+fn without_quota() -> RetryPartition {
+    RetryPartition::custom("slipway").token_bucket(TokenBucket::unlimited()).build()
 }
 
 impl Account {
@@ -157,10 +136,12 @@ impl Account {
         let region = config.region().and_then(|region| Region::parse(region.as_ref()).ok());
         let config = with_limits(config, limits);
         let paces = Paces::new(limits.rates);
-        let sts = aws_sdk_sts::config::Builder::from(&config).interceptor(paces.told(Service::Sts)).build();
+        let sts = aws_sdk_sts::config::Builder::from(&config).interceptor(paces.told(Service::Sts));
+        let sts = sts.retry_classifier(Patience { service: Service::Sts }).retry_partition(without_quota()).build();
         let sts = aws_sdk_sts::Client::from_conf(sts);
         let identity = Identity::of(&config, &sts, region).await?.permitted(allow_users)?;
-        let iam = aws_sdk_iam::config::Builder::from(&config).interceptor(paces.told(Service::Iam)).build();
+        let iam = aws_sdk_iam::config::Builder::from(&config).interceptor(paces.told(Service::Iam));
+        let iam = iam.retry_classifier(Patience { service: Service::Iam }).retry_partition(without_quota()).build();
         Ok(Self {
             iam: aws_sdk_iam::Client::from_conf(iam),
             sts,
@@ -183,7 +164,12 @@ impl Account {
     /// # Errors
     /// When it does not, or cannot be asked.
     pub async fn check(&self) -> Result<(), AwsError> {
-        self.call(Service::Sts, "GetCallerIdentity", self.sts.get_caller_identity().send()).await.map(|_| ())
+        // Somebody waits for this: a throttle is an answer, which says nothing against the credentials.
+        let call = self.sts.get_caller_identity().send();
+        match self.call_at_once(Service::Sts, "GetCallerIdentity", Duration::ZERO, call).await {
+            Err(error) if error.meaning == Meaning::Throttled => Ok(()),
+            answer => answer.map(|_| ()),
+        }
     }
 
     /// The client of the global IAM.
@@ -199,6 +185,8 @@ impl Account {
                 // Emulators and private endpoints do not have a host name per bucket.
                 .force_path_style(self.config.endpoint_url().is_some())
                 .interceptor(self.paces.told(Service::S3))
+                .retry_classifier(Patience { service: Service::S3 })
+                .retry_partition(without_quota())
                 .build();
             aws_sdk_s3::Client::from_conf(config)
         };
@@ -209,8 +197,9 @@ impl Account {
     pub fn ecr(&self, region: &Region) -> aws_sdk_ecr::Client {
         let build = || {
             let region = aws_sdk_ecr::config::Region::new(region.to_string());
-            let config = aws_sdk_ecr::config::Builder::from(&self.config).region(region).retry_classifier(QuotaIsNoThrottle);
-            aws_sdk_ecr::Client::from_conf(config.interceptor(self.paces.told(Service::Ecr)).build())
+            let config = aws_sdk_ecr::config::Builder::from(&self.config).region(region).interceptor(self.paces.told(Service::Ecr));
+            let config = config.retry_classifier(Patience { service: Service::Ecr }).retry_partition(without_quota());
+            aws_sdk_ecr::Client::from_conf(config.build())
         };
         self.ecr.of(region, build)
     }
@@ -243,7 +232,7 @@ impl Account {
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         self.turn(service, operation, PATIENCE).await?;
-        self.call_at_once(service, operation, call).await
+        self.call_at_once(service, operation, PATIENCE, call).await
     }
 
     /// Waits for the turn of one call to `service`; at once while AWS does not throttle.
@@ -255,7 +244,7 @@ impl Account {
         turn.map_err(|Crowded { waiting }| AwsError::crowded(service, operation, waiting))
     }
 
-    /// Makes a call whose turn has come.
+    /// Makes a call whose turn has come, again for as long as `patience` lasts where AWS throttles it.
     ///
     /// # Errors
     /// What AWS refused, with its meaning; or that the lease of the job that makes it is over.
@@ -263,14 +252,17 @@ impl Account {
         &self,
         service: Service,
         operation: &'static str,
+        patience: Duration,
         call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     ) -> Result<T, AwsError>
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         let began = Instant::now();
-        let Some(answer) = before_fence(call).await else { return Err(AwsError::fenced(service, operation)) };
-        let answer = answer.map_err(|error| AwsError::of(service, operation, &error));
+        let Some((answer, in_doubt)) = before_fence(Attempts::of(patience, call)).await else {
+            return Err(AwsError::fenced(service, operation));
+        };
+        let answer = answer.map_err(|error| AwsError { in_doubt, ..AwsError::of(service, operation, &error) });
         let outcome = answer.as_ref().map_or_else(|error| error.meaning.to_string(), |_| "Ok".to_owned());
         // Of throttles the pace has heard attempt by attempt; no answer says nothing about it.
         if !matches!(&answer, Err(error) if matches!(error.meaning, Meaning::Throttled | Meaning::Transient)) {

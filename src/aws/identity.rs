@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use strum::Display;
 use utoipa::ToSchema;
 
+use super::account::PATIENCE;
 use super::refusal::{AwsError, Service};
+use super::retries::Attempts;
 use crate::domain::names::{Region, RepositoryName};
 
 /// Where the credentials come from.
@@ -98,7 +100,7 @@ impl Identity {
         let provider = config.credentials_provider().ok_or_else(none)?;
         let credentials = provider.provide_credentials().await.map_err(|error| IdentityError::NoCredentials(said(&error)))?;
         let features = credentials.get_property::<Vec<Feature>>().cloned().unwrap_or_default();
-        let answer = sts.get_caller_identity().send().await;
+        let (answer, _) = Attempts::of(PATIENCE, sts.get_caller_identity().send()).await;
         let answer = answer.map_err(|error| AwsError::of(Service::Sts, "GetCallerIdentity", &error))?;
         let (Some(arn), Some(account)) = (answer.arn, answer.account) else {
             return Err(IdentityError::Unreadable("no ARN or account".into()));

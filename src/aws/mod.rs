@@ -11,6 +11,7 @@ mod fence;
 pub mod identity;
 pub mod pace;
 pub mod refusal;
+mod retries;
 mod throttles;
 
 pub use account::Account;

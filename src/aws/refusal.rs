@@ -88,6 +88,8 @@ const MEANINGS: &[Row] = &[
     (Some(Service::S3), "CreateBucket", &["BucketAlreadyExists"], Meaning::Taken),
     (Some(Service::S3), ANY, &["OperationAborted"], Meaning::Settling),
     (Some(Service::S3), ANY, &["TooManyBuckets"], Meaning::Quota),
+    // A HEAD is throttled without a body, so without a code.
+    (Some(Service::S3), ANY, &["503"], Meaning::Throttled),
     (Some(Service::Ecr), ANY, &["RepositoryNotFoundException", "LifecyclePolicyNotFoundException"], Meaning::NotFound),
     (Some(Service::Ecr), ANY, &["RepositoryAlreadyExistsException"], Meaning::AlreadyExists),
     // The SDK takes this one for throttling; it is a quota (Amazon ECR API Reference, CreateRepository).
@@ -154,12 +156,13 @@ const MEANINGS: &[Row] = &[
     ),
 ];
 
-/// The meaning of a code, or where the table is silent, of the HTTP status; no status is no answer.
+/// The meaning of a code, or where the table is silent, of the HTTP status; no status is no answer, and a success that
+/// cannot be read is none either.
 pub fn meaning(service: Service, operation: &str, code: &str, status: Option<u16>) -> Meaning {
     let fits = |row: &&Row| row.0.is_none_or(|s| s == service) && (row.1 == ANY || row.1 == operation) && row.2.contains(&code);
     match (MEANINGS.iter().find(fits), status) {
         (Some(row), _) => row.3,
-        (None, None | Some(500..)) => Meaning::Transient,
+        (None, None | Some(..300 | 500..)) => Meaning::Transient,
         (None, Some(404)) => Meaning::NotFound,
         (None, Some(403)) => Meaning::Denied,
         (None, Some(429)) => Meaning::Throttled,
@@ -184,11 +187,14 @@ pub struct AwsError {
     pub status: Option<u16>,
     /// What it means.
     pub meaning: Meaning,
+    /// Whether an earlier attempt of the call may have taken effect, of which no answer was heard.
+    pub in_doubt: bool,
 }
 
 impl fmt::Display for AwsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{} was refused with {}", self.service, self.operation, self.code)?;
+        let verb = if self.status.is_some_and(|status| status >= 300) { "was refused with" } else { "got no answer:" };
+        write!(f, "{}:{} {verb} {}", self.service, self.operation, self.code)?;
         if !self.message.is_empty() {
             write!(f, ": {}", self.message)?;
         }
@@ -206,35 +212,59 @@ impl AwsError {
         let transport = match error {
             SdkError::TimeoutError(_) => "TimedOut",
             SdkError::DispatchFailure(_) => "ConnectionFailed",
-            SdkError::ResponseError(_) => "UnreadableAnswer",
+            SdkError::ResponseError(_) | SdkError::ServiceError(_) => "UnreadableAnswer",
             SdkError::ConstructionFailure(_) => "InvalidRequest",
             _ => "Unknown",
         };
         let code = error.code().map_or_else(|| Self::code_of_status(status, transport), str::to_owned);
-        let message = error.message().map_or_else(|| transport_message(error), str::to_owned);
+        let message = match (error.message(), error) {
+            (Some(message), _) => message.to_owned(),
+            // An answer to a HEAD says nothing more.
+            (None, SdkError::ServiceError(_)) => String::new(),
+            (None, _) => transport_message(error),
+        };
         let meaning = match error {
             SdkError::ConstructionFailure(_) => Meaning::Rejected,
             _ => meaning(service, operation, &code, status),
         };
-        let request_id = error.meta().extra("aws_request_id").map(str::to_owned);
-        Self { service, operation, code, message, request_id, status, meaning }
+        let request_id = error.meta().extra("aws_request_id").or_else(|| error.raw_response().and_then(request_id_in));
+        let request_id = request_id.map(str::to_owned);
+        Self { service, operation, code, message, request_id, status, meaning, in_doubt: false }
     }
 
     /// A call that was not made: AWS throttles the account, and too many others wait for their turn.
     pub fn crowded(service: Service, operation: &'static str, waiting: u32) -> Self {
         let message = format!("AWS throttles this account, and {waiting} calls wait for their turn");
-        Self { service, operation, code: "Crowded".into(), message, request_id: None, status: None, meaning: Meaning::Throttled }
+        Self {
+            service,
+            operation,
+            code: "Crowded".into(),
+            message,
+            request_id: None,
+            status: None,
+            meaning: Meaning::Throttled,
+            in_doubt: false,
+        }
     }
 
     /// A call that was not made, or not waited for: another worker may have the job.
     pub fn fenced(service: Service, operation: &'static str) -> Self {
         let message = "the job's lease is over".into();
-        Self { service, operation, code: "LeaseOver".into(), message, request_id: None, status: None, meaning: Meaning::LeaseOver }
+        Self {
+            service,
+            operation,
+            code: "LeaseOver".into(),
+            message,
+            request_id: None,
+            status: None,
+            meaning: Meaning::LeaseOver,
+            in_doubt: false,
+        }
     }
 
     /// Errors of HEAD requests have no body, so no code either: the status is all there is.
     fn code_of_status(status: Option<u16>, transport: &str) -> String {
-        status.map_or_else(|| transport.to_owned(), |status| status.to_string())
+        status.filter(|status| *status >= 300).map_or_else(|| transport.to_owned(), |status| status.to_string())
     }
 
     /// Whether the call surely changed nothing: the service itself refused it.
@@ -251,6 +281,11 @@ impl AwsError {
             request_id: self.request_id.clone(),
         }
     }
+}
+
+/// The request's id in the headers of an answer: S3 has another name for it than the others.
+fn request_id_in(response: &HttpResponse) -> Option<&str> {
+    ["x-amzn-requestid", "x-amz-request-id", "x-amzn-request-id"].iter().find_map(|name| response.headers().get(*name))
 }
 
 /// The innermost cause of a call that got no readable answer. Causes name hosts and reasons, never credentials.
@@ -283,6 +318,8 @@ mod tests {
             (Service::S3, "PutBucketCors", "SlowDown", 503, M::Throttled),
             (Service::S3, "HeadBucket", "403", 403, M::Denied),
             (Service::S3, "HeadBucket", "NotFound", 404, M::NotFound),
+            (Service::S3, "HeadBucket", "503", 503, M::Throttled),
+            (Service::Iam, "GetUser", "UnreadableAnswer", 200, M::Transient),
             (Service::Ecr, "CreateRepository", "LimitExceededException", 400, M::Quota),
             (Service::Ecr, "CreateRepository", "ThrottlingException", 400, M::Throttled),
             (Service::Ecr, "CreateRepository", "InvalidParameterException", 400, M::Rejected),

@@ -1,14 +1,19 @@
-//! Every throttle reaches the pace, also of an attempt that the SDK makes up for by another.
+//! What is seen of each attempt of a call: every throttle reaches the pace, also of an attempt that the SDK makes up for
+//! by another, and an answer whose body is cut short is no answer.
 //!
 //! Invariant: a throttle is told apart by the same table as every other refusal.
 
 use std::sync::Arc;
 
 use aws_smithy_runtime_api::box_error::BoxError;
-use aws_smithy_runtime_api::client::interceptors::context::{BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef};
+use aws_smithy_runtime_api::client::interceptors::context::{
+    AfterDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef,
+};
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
+use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, Metadata};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
+use serde::de::IgnoredAny;
 use tokio::time::Instant;
 
 use super::pace::Pace;
@@ -47,6 +52,20 @@ impl Intercept for TellPace {
         Ok(())
     }
 
+    /// The SDK's parsers take what they have read for the whole where a document ends early, and fill in what is missing.
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        bag: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let operation = bag.load::<Metadata>().map_or("", Metadata::name);
+        if context.response().status().is_success() && !is_whole(operation, context.response()) {
+            return Err("the answer's body is cut short".into());
+        }
+        Ok(())
+    }
+
     fn read_after_attempt(
         &self,
         context: &FinalizerInterceptorContextRef<'_>,
@@ -54,14 +73,40 @@ impl Intercept for TellPace {
         bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let (Some(response), Some(Began(began))) = (context.response(), bag.load::<Began>()) else { return Ok(()) };
-        let status = response.status();
-        let body = String::from_utf8_lossy(response.body().bytes().unwrap_or_default());
-        let code = code_in(&body).unwrap_or_default();
-        if !status.is_success() && meaning(self.service, "", code, Some(status.as_u16())) == Meaning::Throttled {
+        if !response.status().is_success() && meaning_of_answer(self.service, response) == Meaning::Throttled {
             self.pace.throttled(*began);
         }
         Ok(())
     }
+}
+
+/// What an answer that is no success means. One to a HEAD has no body: its status is all there is.
+pub fn meaning_of_answer(service: Service, response: &HttpResponse) -> Meaning {
+    let status = response.status().as_u16();
+    let body = String::from_utf8_lossy(response.body().bytes().unwrap_or_default());
+    let code = code_in(&body).map_or_else(|| status.to_string(), str::to_owned);
+    meaning(service, "", &code, Some(status))
+}
+
+/// Whether a body has its end. Only what changes something may have none, as S3 answers it, and a HEAD.
+fn is_whole(operation: &str, response: &HttpResponse) -> bool {
+    let body = String::from_utf8_lossy(response.body().bytes().unwrap_or_default());
+    match body.trim().as_bytes() {
+        [] => !["Get", "List", "Describe"].iter().any(|verb| operation.starts_with(verb)),
+        [b'<', ..] => is_whole_xml(body.trim()),
+        [b'{' | b'[', ..] => serde_json::from_str::<IgnoredAny>(&body).is_ok(),
+        // Not a document: its parser decides.
+        _ => true,
+    }
+}
+
+/// Whether the root element is closed.
+fn is_whole_xml(document: &str) -> bool {
+    let root = document.match_indices('<').map(|(at, _)| &document[at + 1..]).find(|rest| !rest.starts_with(['?', '!']));
+    let Some(root) = root else { return false };
+    let name = root.split(|c: char| c.is_whitespace() || c == '>' || c == '/').next().unwrap_or_default();
+    let is_empty = root.find('>') == root.len().checked_sub(1) && root.ends_with("/>");
+    is_empty || root.strip_suffix('>').map(str::trim_end).and_then(|rest| rest.strip_suffix(name)).is_some_and(|rest| rest.ends_with("</"))
 }
 
 /// The code of an error in XML (IAM, S3, STS) or JSON (ECR, with or without a namespace).
@@ -88,5 +133,34 @@ mod tests {
         ] {
             assert_eq!(code_in(body), code, "{body}");
         }
+    }
+
+    #[test]
+    fn a_document_that_ends_early_is_told_from_a_whole_one() {
+        let whole = r#"<?xml version="1.0"?>
+            <ListUsersResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><Users/></ListUsersResponse>"#;
+        let is_whole = |operation: &str, body: &str| {
+            let answer = http::Response::builder().status(200).body(aws_smithy_types::body::SdkBody::from(body)).unwrap();
+            super::is_whole(operation, &HttpResponse::try_from(answer).unwrap())
+        };
+        assert!(is_whole("ListUsers", whole) && is_whole("ListUsers", &format!("{whole}\n")));
+        assert!(is_whole("GetBucketCors", "<CORSConfiguration/>") && is_whole("ListImages", r#"{"imageIds":[]}"#));
+        assert!(is_whole("PutBucketCors", "") && is_whole("HeadBucket", "") && is_whole("DeleteBucket", "OK"));
+        let start = whole.find("<List").unwrap();
+        for end in start + 1..whole.len() {
+            assert!(!is_whole("ListUsers", &whole[..end]), "{}", &whole[..end]);
+        }
+        assert!(!is_whole("GetBucketTagging", "") && !is_whole("ListImages", r#"{"imageIds":["#));
+    }
+
+    #[test]
+    fn a_head_that_is_answered_503_is_a_throttle() {
+        let answer = |status: u16| {
+            let answer = http::Response::builder().status(status).body(aws_smithy_types::body::SdkBody::empty()).unwrap();
+            HttpResponse::try_from(answer).unwrap()
+        };
+        assert_eq!(meaning_of_answer(Service::S3, &answer(503)), Meaning::Throttled);
+        assert_eq!(meaning_of_answer(Service::S3, &answer(500)), Meaning::Transient);
+        assert_eq!(meaning_of_answer(Service::S3, &answer(404)), Meaning::NotFound);
     }
 }

@@ -14,11 +14,12 @@ use crate::resources::{Applied, Change as _, Changes, Cx, Fault, Observation, Re
 const LOOKS: u32 = 3;
 
 /// What a turn has done so far, over its tries.
-#[derive(Default)]
-struct Turn {
+struct Turn<C> {
     changes: Vec<String>,
     retries: u32,
     waited: Duration,
+    /// What is left of a plan, from the change on that did not work.
+    left: Option<Changes<C>>,
 }
 
 /// Brings `resource` to what is wanted.
@@ -26,7 +27,7 @@ pub async fn converge<R: Resource>(resource: &R, cx: &Cx, deadline: Timestamp, r
     let id = resource.id();
     let began = cx.clock.now();
     report.tell(Happening::StepStarted { resource: id.clone() });
-    let mut turn = Turn::default();
+    let mut turn = Turn { changes: Vec::new(), retries: 0, waited: Duration::ZERO, left: None };
     loop {
         let fault = match try_once(resource, cx, report, &mut turn).await {
             Ok(warnings) => {
@@ -41,11 +42,14 @@ pub async fn converge<R: Resource>(resource: &R, cx: &Cx, deadline: Timestamp, r
                 });
                 return Outcome::Done { changes: turn.changes, warnings };
             }
-            Err(fault) => fault,
+            Err(fault) => denied_for_now(resource, cx, fault),
         };
+        if !matches!(fault, Fault::Throttled(_)) {
+            turn.left = None;
+        }
         let (reason, after, trouble) = match fault {
             Fault::Wait { why, after } => (why, after, None),
-            Fault::Retry(trouble) => {
+            Fault::Retry(trouble) | Fault::Throttled(trouble) => {
                 turn.retries += 1;
                 let after = full_jitter(cx.timing.backoff, cx.timing.backoff_cap, turn.retries);
                 (trouble.detail.clone(), after, Some(trouble))
@@ -67,23 +71,58 @@ pub async fn converge<R: Resource>(resource: &R, cx: &Cx, deadline: Timestamp, r
     }
 }
 
+/// AWS authorizes before it looks: a permission that is limited by path or tag does not match what it does not show yet,
+/// nor what is gone (IAM User Guide, "Policy evaluation logic"). What was changed just now gets time; what was not does not.
+fn denied_for_now<R: Resource>(resource: &R, cx: &Cx, fault: Fault) -> Fault {
+    let Fault::Denied { trouble, limited, in_doubt } = fault else { return fault };
+    if in_doubt {
+        cx.note_unsettled(resource.id());
+    }
+    let unsettled = std::iter::once(resource.id()).chain(resource.needs()).find(|id| limited && cx.is_unsettled(id));
+    match unsettled {
+        Some(id) => Fault::Wait { why: format!("AWS does not authorize calls on {id} yet"), after: cx.timing.settle },
+        None => Fault::Blocked(trouble),
+    }
+}
+
 /// One try: looks, plans and applies until the plan is empty; its answer are the plan's warnings.
-async fn try_once<R: Resource>(resource: &R, cx: &Cx, report: &dyn Report, turn: &mut Turn) -> Result<Vec<String>, Fault> {
-    let mut look_first = cx.want == Want::Absent || !resource.create_first(cx);
+async fn try_once<R: Resource>(resource: &R, cx: &Cx, report: &dyn Report, turn: &mut Turn<R::Change>) -> Result<Vec<String>, Fault> {
+    let mut look_first = cx.want == Want::Absent || cx.has_made(&resource.id()) || !resource.create_first(cx);
     let mut looks = 0;
     while looks < LOOKS {
         stop_if_interrupted(report)?;
-        let seen = if look_first { look(resource, cx).await? } else { None };
-        let planned = planned(resource, cx, seen.as_ref())?;
-        match apply_all(resource, cx, report, turn, &planned.changes).await? {
-            Applied::Done => return Ok(planned.warnings),
-            Applied::MetExisting => looks += 1,
+        let planned = match turn.left.take() {
+            Some(left) => left,
+            None if look_first => planned(resource, cx, look(resource, cx).await?.as_ref())?,
+            None => planned(resource, cx, None)?,
+        };
+        match apply_all(resource, cx, report, turn, &planned).await {
+            Ok(Applied::Done) => return Ok(planned.warnings),
+            Ok(Applied::MetExisting) => looks += 1,
             // Each part is progress: it is not done until nothing is left.
-            Applied::More => cx.note_progress(),
+            Ok(Applied::More) => cx.note_progress(),
+            Err(denied @ Fault::Denied { .. }) => turn.left = Some(without_denied(resource, cx, turn, denied).await?),
+            Err(fault) => return Err(fault),
         }
         look_first = true;
     }
     Err(Fault::Wait { why: format!("AWS says that {} exists and does not show it", resource.id()), after: cx.timing.settle })
+}
+
+/// A plan anew after a denial: what was to be taken away may be gone already, by an attempt that nobody heard of.
+async fn without_denied<R: Resource>(
+    resource: &R,
+    cx: &Cx,
+    turn: &mut Turn<R::Change>,
+    denied: Fault,
+) -> Result<Changes<R::Change>, Fault> {
+    let change = turn.left.take().and_then(|left| left.changes.into_iter().next());
+    let Some(change) = change.filter(|change| change.action() != Action::Create) else { return Err(denied) };
+    let planned = planned(resource, cx, look(resource, cx).await?.as_ref())?;
+    if planned.changes.iter().any(|planned| planned.to_string() == change.to_string()) {
+        return Err(denied);
+    }
+    Ok(planned)
 }
 
 /// What to change, towards what is wanted.
@@ -100,10 +139,10 @@ async fn apply_all<R: Resource>(
     resource: &R,
     cx: &Cx,
     report: &dyn Report,
-    turn: &mut Turn,
-    changes: &[R::Change],
+    turn: &mut Turn<R::Change>,
+    planned: &Changes<R::Change>,
 ) -> Result<Applied, Fault> {
-    for change in changes {
+    for (done, change) in planned.changes.iter().enumerate() {
         stop_if_interrupted(report)?;
         let applied = resource.apply(cx, change).await;
         let calls = cx.calls.take();
@@ -120,9 +159,14 @@ async fn apply_all<R: Resource>(
             }
             _ => {}
         }
-        match applied? {
-            Applied::Done => {}
-            not_done => return Ok(not_done),
+        match applied {
+            Ok(Applied::Done) => {}
+            Ok(not_done) => return Ok(not_done),
+            Err(fault) => {
+                let changes = planned.changes.iter().skip(done).cloned().collect();
+                turn.left = Some(Changes { changes, warnings: planned.warnings.clone() });
+                return Err(fault);
+            }
         }
     }
     Ok(Applied::Done)

@@ -41,8 +41,8 @@ pub enum Verdict {
 
 /// Brings every node to what is wanted; ends when none can go on.
 pub async fn walk(nodes: &[Box<dyn Node>], cx: &Cx, deadline: Timestamp, report: &dyn Report) -> Verdict {
-    let mut outcomes: BTreeMap<ResourceId, Outcome> = BTreeMap::new();
-    let mut waiting: Vec<&dyn Node> = nodes.iter().map(AsRef::as_ref).collect();
+    let mut outcomes: BTreeMap<ResourceId, Outcome> = nodes.iter().filter_map(|node| done_before(node.as_ref(), cx)).collect();
+    let mut waiting: Vec<&dyn Node> = nodes.iter().map(AsRef::as_ref).filter(|node| !outcomes.contains_key(&node.id())).collect();
     let mut running = FuturesUnordered::new();
     loop {
         let mut blocked = Vec::new();
@@ -58,12 +58,23 @@ pub async fn walk(nodes: &[Box<dyn Node>], cx: &Cx, deadline: Timestamp, report:
         }
         waiting = blocked;
         match running.next().await {
-            Some((id, outcome)) => outcomes.insert(id, outcome),
+            Some((id, outcome)) => {
+                if let Outcome::Done { warnings, .. } = &outcome {
+                    cx.note_done(id.clone(), warnings.clone());
+                }
+                outcomes.insert(id, outcome)
+            }
             None if waiting.iter().all(|node| matches!(readiness(*node, nodes, &outcomes), Readiness::Needs)) => break,
             None => None,
         };
     }
     verdict(outcomes.into_values().collect(), cx, deadline)
+}
+
+/// A node that the attempt before this one has brought to what is wanted is not looked at again.
+fn done_before(node: &dyn Node, cx: &Cx) -> Option<(ResourceId, Outcome)> {
+    let warnings = cx.done_lately(&node.id())?;
+    Some((node.id(), Outcome::Done { changes: Vec::new(), warnings }))
 }
 
 enum Readiness {

@@ -27,6 +27,7 @@ use aws_sdk_iam::types::StatusType;
 use futures::future::BoxFuture;
 use secrecy::SecretString;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use ulid::Ulid;
 
 use super::permission::Condition;
@@ -53,6 +54,8 @@ pub struct Intent {
     pub known_keys: Vec<String>,
     /// When it was written.
     pub at: Timestamp,
+    /// When this process wrote it or first read it: a step of the wall clock does not make the wait for its outcome shorter.
+    pub met: Instant,
 }
 
 /// What our records say of an app's keys.
@@ -639,7 +642,7 @@ impl AccessKey {
         // The turn comes first: from the intent on, only the call itself takes time.
         cx.account.turn(Service::Iam, "CreateAccessKey", cx.timing.turn).await?;
         let intent = cx.keys.intend(known_keys).await?;
-        if cx.clock.now().since(intent.at) > cx.timing.key_list {
+        if intent.met.elapsed() > cx.timing.key_list {
             // Later the call could outlast the time that a lost answer is waited for.
             cx.keys.close(intent.id).await?;
             return Err(Fault::Wait { why: "the database is slow".into(), after: cx.timing.settle });
@@ -648,7 +651,8 @@ impl AccessKey {
         let once = aws_sdk_iam::config::Config::builder().retry_config(RetryConfig::disabled());
         let call = cx.account.iam().create_access_key().user_name(self.user.as_str()).customize().config_override(once).send();
         let key = match cx.call_at_once(Service::Iam, "CreateAccessKey", call).await {
-            Ok(answer) => answer.access_key,
+            // What AWS makes has an id and a secret: an answer without is a lost one.
+            Ok(answer) => answer.access_key.filter(|key| !key.access_key_id.is_empty() && !key.secret_access_key.is_empty()),
             Err(error) if error.had_no_effect() => {
                 cx.keys.close(intent.id).await?;
                 if error.meaning == Meaning::Quota && matches!(self.goal, KeyGoal::Another { .. }) {
@@ -659,7 +663,7 @@ impl AccessKey {
             }
             Err(error) => return Err(error.into()),
         };
-        let Some(key) = key else { return Err(unreadable_answer()) };
+        let key = key.ok_or_else(|| Fault::unreadable(Service::Iam, "CreateAccessKey"))?;
         cx.keys.seal(intent.id, key.access_key_id, key.secret_access_key.into()).await
     }
 
@@ -667,8 +671,11 @@ impl AccessKey {
     /// and a young key gets time to be shown before it counts as gone.
     async fn list_recorded(&self, cx: &Cx, records: &KeyRecords) -> Result<Vec<ListedKey>, Fault> {
         let listed = self.list(cx).await?;
+        // One that is to be deleted, and is not listed, is as it is to be.
+        let goes = |id: &str| matches!(&self.goal, KeyGoal::Switched { access_key_id, to: KeyTarget::Deleted, .. } if access_key_id == id);
         let missing = |listed: &[ListedKey]| {
-            records.keys.iter().filter(|(id, _)| !listed.iter().any(|key| key.id == *id)).cloned().collect::<Vec<_>>()
+            let unlisted = |id: &str| !goes(id) && !listed.iter().any(|key| key.id == id);
+            records.keys.iter().filter(|(id, _)| unlisted(id)).cloned().collect::<Vec<_>>()
         };
         if missing(&listed).is_empty() {
             return Ok(listed);
@@ -676,7 +683,10 @@ impl AccessKey {
         tokio::time::sleep(cx.timing.settle).await;
         let listed = self.list(cx).await?;
         match missing(&listed).iter().find(|(_, at)| cx.clock.now().since(*at) < cx.timing.propagation) {
-            Some((id, _)) => Err(Fault::Wait { why: format!("AWS does not list the new access key {id} yet"), after: cx.timing.settle }),
+            Some((id, _)) => {
+                let why = format!("AWS does not list the access key {id}: it is gone, or too new to be listed everywhere");
+                Err(Fault::Wait { why, after: cx.timing.settle })
+            }
             None => Ok(listed),
         }
     }
@@ -686,16 +696,18 @@ impl AccessKey {
         let call = cx.account.iam().list_access_keys().user_name(self.user.as_str()).send();
         let answer = match cx.call(Service::Iam, "ListAccessKeys", call).await {
             Ok(answer) => answer,
-            Err(error) if error.meaning == Meaning::NotFound && !cx.has_made(&user::id(&self.user)) => return Ok(Vec::new()),
+            Err(error) if error.meaning == Meaning::NotFound && !cx.is_unsettled(&user::id(&self.user)) => return Ok(Vec::new()),
             Err(error) => return Err(cx.missing_after_create(&user::id(&self.user), error)),
         };
-        let listed = answer.access_key_metadata.into_iter().map(|key| ListedKey {
-            id: key.access_key_id.unwrap_or_default(),
-            active: key.status == Some(StatusType::Active),
-            created_at: key.create_date.and_then(|at| at.to_millis().ok()).map(Timestamp::from_millis),
-            used: None,
+        let listed = answer.access_key_metadata.into_iter().map(|key| {
+            Some(ListedKey {
+                id: key.access_key_id?,
+                active: key.status? == StatusType::Active,
+                created_at: key.create_date.and_then(|at| at.to_millis().ok()).map(Timestamp::from_millis),
+                used: None,
+            })
         });
-        Ok(listed.collect())
+        listed.collect::<Option<_>>().ok_or_else(|| Fault::unreadable(Service::Iam, "ListAccessKeys"))
     }
 
     /// Live keys that no record tells of. A key that is in doubt is looked for again: AWS may list for a while what is
@@ -769,7 +781,7 @@ fn settled_at(cx: &Cx, intent: &Intent) -> Timestamp {
 
 /// AWS's list of keys is eventually consistent: it gets time to show what an interrupted attempt made.
 fn wait_for_the_list(cx: &Cx, intent: &Intent) -> Result<(), Fault> {
-    let after = settled_at(cx, intent).since(cx.clock.now());
+    let after = cx.timing.answer.saturating_add(cx.timing.key_list).saturating_sub(intent.met.elapsed());
     if after.is_zero() {
         return Ok(());
     }
@@ -893,17 +905,6 @@ impl fmt::Display for ListedKey {
     }
 }
 
-/// An answer without a key is a lost answer.
-fn unreadable_answer() -> Fault {
-    Fault::Retry(Trouble {
-        code: TroubleCode::Unavailable,
-        detail: "AWS's answer to CreateAccessKey held no key".into(),
-        remedy: None,
-        retryable: true,
-        aws: None,
-    })
-}
-
 impl AccessKey {
     /// A key is not exported: without its secret there is nothing that another tool could manage.
     fn told_of(&self, seen: &SeenKeys) -> String {
@@ -924,7 +925,7 @@ mod tests {
     }
 
     fn lost(candidates: Vec<ListedKey>) -> Lost {
-        let intent = Intent { id: Ulid::nil(), known_keys: vec!["OLD".into()], at: Timestamp::from_millis(5_400) };
+        let intent = Intent { id: Ulid::nil(), known_keys: vec!["OLD".into()], at: Timestamp::from_millis(5_400), met: Instant::now() };
         Lost { intent, candidates, used: false, made_user: true, latest: Timestamp::from_millis(30_000) }
     }
 

@@ -525,7 +525,9 @@ impl Bucket {
         let tagging = Tagging::builder().set_tag_set(Some(sdk_tags(tags)?)).build().map_err(Fault::of_sdk)?;
         let call = cx.account.s3(&self.spec.region).put_bucket_tagging().bucket(self.name());
         let call = call.tagging(tagging).expected_bucket_owner(&self.account_id).send();
-        self.put(cx, "PutBucketTagging", call).await
+        let tagged = self.put(cx, "PutBucketTagging", call).await?;
+        cx.note_unsettled(self.id());
+        Ok(tagged)
     }
 
     async fn put_cors(&self, cx: &Cx, rules: &[Cors]) -> Result<Applied, Fault> {

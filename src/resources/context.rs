@@ -1,7 +1,7 @@
 //! What a resource works with: the account, the app, the job, and what this job has made so far.
 //!
-//! Invariant: what a job notes as made here, it made itself in this attempt; after a crash nothing is
-//! noted, and everything is looked at again.
+//! Invariant: what a job notes as made here, it made itself in this attempt, or in one before it that this process handed
+//! back to go on with soon; after a crash nothing is noted, and everything is looked at again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::RangeInclusive;
@@ -12,6 +12,7 @@ use aws_sdk_iam::operation::RequestId;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use tokio::time::Instant;
 use ulid::Ulid;
 
 use super::access_key::KeyLedger;
@@ -61,7 +62,7 @@ impl Default for Timing {
             answer: Duration::from_secs(15),
             hold: Duration::from_secs(5),
             quiet: Duration::from_secs(24 * 3600),
-            turn: Duration::from_secs(15),
+            turn: Duration::from_secs(20),
             attachment: Duration::from_secs(10),
             poll: Duration::from_secs(1),
         }
@@ -143,6 +144,43 @@ pub struct Made {
     progress: Mutex<Option<Timestamp>>,
     /// What AWS did not delete because something hangs on it, and since when.
     held: Mutex<HashMap<ResourceId, Timestamp>>,
+    /// What was made, tagged or deleted, or may have been, so short a time ago that AWS may not authorize calls on it.
+    unsettled: Mutex<HashMap<ResourceId, Timestamp>>,
+    /// What was brought to what is wanted, when, and what a person should know of it.
+    done: Mutex<HashMap<ResourceId, (Instant, Vec<String>)>>,
+}
+
+/// What attempts have left that this process hands back to go on with soon, by their job.
+#[derive(Debug, Default)]
+pub struct HandedBack(Mutex<HashMap<Ulid, Left>>);
+
+/// What an attempt has left.
+#[derive(Debug, Clone)]
+pub struct Left {
+    /// Its number.
+    pub attempt: u32,
+    /// When trying ends. It is another one once a person has asked for a retry, which looks at everything again.
+    pub deadline: Timestamp,
+    /// What it has made, and what it has brought to what is wanted.
+    pub made: Arc<Made>,
+    /// Whether creates may be tried first still.
+    pub untouched: bool,
+}
+
+impl HandedBack {
+    /// Keeps what an attempt has left.
+    pub fn keep(&self, job: Ulid, left: Left, now: Timestamp) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Of jobs that another replica has gone on with.
+        all.retain(|_, left| left.deadline > now);
+        all.insert(job, left);
+    }
+
+    /// What the attempt before this one has left, if it was this process's.
+    pub fn take(&self, job: Ulid, attempt: u32, deadline: Timestamp) -> Option<Left> {
+        let left = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&job)?;
+        (left.attempt + 1 == attempt && left.deadline == deadline).then_some(left)
+    }
 }
 
 impl Made {
@@ -205,7 +243,7 @@ impl Cx {
         T: RequestId,
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let answer = self.account.call_at_once(service, operation, call).await?;
+        let answer = self.account.call_at_once(service, operation, self.timing.turn, call).await?;
         if !LOOKS.iter().any(|verb| operation.starts_with(verb)) {
             self.calls.note(service, operation, answer.request_id());
         }
@@ -248,6 +286,43 @@ impl Cx {
     /// How long ago this attempt has made `id`.
     pub fn made_since(&self, id: &str) -> Option<Duration> {
         self.made.at(id).map(|at| self.clock.now().since(at))
+    }
+
+    /// Takes note that `id` was made, tagged or deleted just now, or may have been.
+    pub fn note_unsettled(&self, id: ResourceId) {
+        self.note_unsettled_since(id, self.clock.now());
+    }
+
+    /// The same at `at`. The first time counts: a denial that outlasts it is not waited for again.
+    pub fn note_unsettled_since(&self, id: ResourceId, at: Timestamp) {
+        self.made.unsettled.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_insert(at);
+    }
+
+    /// Takes note of when AWS says that `id` of this app was made.
+    pub fn note_creation(&self, id: ResourceId, at: Option<&aws_smithy_types::DateTime>) {
+        if let Some(at) = at.and_then(|at| at.to_millis().ok()) {
+            self.note_unsettled_since(id, Timestamp::from_millis(at));
+        }
+    }
+
+    /// Whether AWS may not show `id` yet, nor authorize calls on it, or may show it still.
+    pub fn is_unsettled(&self, id: &str) -> bool {
+        let unsettled = self.made.unsettled.lock().unwrap_or_else(PoisonError::into_inner).get(id).copied();
+        let now = self.clock.now();
+        // AWS's clock may be a little ahead of ours.
+        let young = |at: Timestamp| now.since(at).max(at.since(now)) < self.timing.propagation;
+        self.made.at(id).is_some_and(young) || unsettled.is_some_and(young)
+    }
+
+    /// Takes note that `id` is as wanted.
+    pub fn note_done(&self, id: ResourceId, warnings: Vec<String>) {
+        self.made.done.lock().unwrap_or_else(PoisonError::into_inner).insert(id, (Instant::now(), warnings));
+    }
+
+    /// What a person should know of `id`, if it was brought to what is wanted so short a time ago that nobody looks again.
+    pub fn done_lately(&self, id: &str) -> Option<Vec<String>> {
+        let done = self.made.done.lock().unwrap_or_else(PoisonError::into_inner);
+        done.get(id).filter(|(at, _)| at.elapsed() < self.timing.propagation).map(|(_, warnings)| warnings.clone())
     }
 
     /// Takes note that a part of a long change is made: trying begins anew.
@@ -296,13 +371,10 @@ impl Cx {
         if error.meaning != Meaning::NotFound {
             return error.into();
         }
-        let young = |at: Timestamp| self.clock.now().since(at) < self.timing.propagation;
-        match self.made.at(id) {
-            Some(at) if young(at) => Fault::Wait { why: format!("AWS does not show {id} everywhere yet"), after: self.timing.settle },
-            _ => {
-                self.account.forget();
-                error.into()
-            }
+        if self.is_unsettled(id) {
+            return Fault::Wait { why: format!("AWS does not show {id} everywhere yet"), after: self.timing.settle };
         }
+        self.account.forget();
+        error.into()
     }
 }

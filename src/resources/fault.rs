@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use super::permission::actions_of;
-use crate::aws::{AwsError, Meaning};
+use super::permission::{actions_of, is_limited};
+use crate::aws::{AwsError, Meaning, Service};
 use crate::domain::job::{Trouble, TroubleCode};
 
 /// Why a resource is not as wanted yet.
@@ -18,8 +18,19 @@ pub enum Fault {
         /// How long.
         after: Duration,
     },
-    /// Throttled, failing or out of reach: try again with back-off.
+    /// Failing or out of reach: try again with back-off.
     Retry(Trouble),
+    /// Throttled, so that nothing was done: go on with the same call after a while.
+    Throttled(Trouble),
+    /// AWS does not allow it. It authorizes before it looks, so that may pass for what is too young, or is gone already.
+    Denied {
+        /// What people are told where it does not pass.
+        trouble: Trouble,
+        /// Whether the permission is limited by what AWS knows of the thing, such as its path or tags.
+        limited: bool,
+        /// Whether the same call may have taken effect before, unheard.
+        in_doubt: bool,
+    },
     /// A person has to do something first.
     Blocked(Trouble),
     /// It can never work as asked.
@@ -36,7 +47,8 @@ impl Fault {
     /// What people are told; `None` where there is nothing to tell.
     pub fn trouble(&self) -> Option<&Trouble> {
         match self {
-            Self::Retry(trouble) | Self::Blocked(trouble) | Self::Rejected(trouble) => Some(trouble),
+            Self::Retry(trouble) | Self::Throttled(trouble) | Self::Blocked(trouble) | Self::Rejected(trouble) => Some(trouble),
+            Self::Denied { trouble, .. } => Some(trouble),
             Self::Wait { .. } | Self::LostLease | Self::Canceled | Self::Stopping => None,
         }
     }
@@ -88,6 +100,17 @@ impl Fault {
         })
     }
 
+    /// An answer that lacks what it has to hold.
+    pub fn unreadable(service: Service, operation: &str) -> Self {
+        Self::Retry(Trouble {
+            code: TroubleCode::Unavailable,
+            detail: format!("{service}:{operation} got an answer without what was asked for"),
+            remedy: None,
+            retryable: true,
+            aws: None,
+        })
+    }
+
     /// Our own record could not be read or written.
     pub fn of_store(error: &dyn std::error::Error) -> Self {
         Self::Retry(Trouble {
@@ -112,10 +135,13 @@ impl From<AwsError> for Fault {
         match error.meaning {
             Meaning::Settling => Self::Wait { why: error.to_string(), after: Duration::from_secs(1) },
             Meaning::InUse => Self::held(&error, "Take away what hangs on it"),
-            Meaning::Throttled | Meaning::Transient | Meaning::NotFound | Meaning::AlreadyExists => {
-                Self::Retry(trouble(TroubleCode::Unavailable, None, true))
+            Meaning::Throttled => Self::Throttled(trouble(TroubleCode::Unavailable, None, true)),
+            Meaning::Transient | Meaning::NotFound | Meaning::AlreadyExists => Self::Retry(trouble(TroubleCode::Unavailable, None, true)),
+            Meaning::Denied => {
+                let trouble = trouble(TroubleCode::AccessDenied, Some(allow(&error)), false);
+                let limited = is_limited(error.service, error.operation);
+                Self::Denied { trouble, limited, in_doubt: error.in_doubt }
             }
-            Meaning::Denied => Self::Blocked(trouble(TroubleCode::AccessDenied, Some(allow(&error)), false)),
             Meaning::BadCredentials => {
                 let remedy =
                     "AWS does not take the service's credentials: look at its role and at the machine's clock, then retry the job.";
@@ -157,7 +183,6 @@ fn allow(error: &AwsError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aws::Service;
 
     #[test]
     fn a_denied_call_names_the_action_to_allow() {
@@ -169,6 +194,7 @@ mod tests {
             request_id: None,
             status: Some(403),
             meaning: Meaning::Denied,
+            in_doubt: false,
         };
         let remedy = |operation| Fault::from(error(operation)).trouble().unwrap().remedy.clone().unwrap();
         assert!(remedy("PutPublicAccessBlock").contains("s3:PutBucketPublicAccessBlock"));

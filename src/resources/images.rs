@@ -24,6 +24,8 @@ use crate::domain::names::{Region, RepositoryName};
 
 /// Images on a page: as many as AWS gives (Amazon ECR API Reference, `DescribeImages`, `maxResults`).
 const PAGE: i32 = 1000;
+/// The same of a preview (Amazon ECR API Reference, `GetLifecyclePolicyPreview`, `maxResults`).
+const PREVIEW_PAGE: i32 = 100;
 /// How often a preview is looked at until it is complete.
 const LOOKS: u32 = 5;
 
@@ -135,7 +137,7 @@ impl<'a> Registry<'a> {
 
     async fn preview_page(&self, repository: &RepositoryName, token: Option<String>) -> Result<GetLifecyclePolicyPreviewOutput, AwsError> {
         let call = self.account.ecr(self.region).get_lifecycle_policy_preview().repository_name(repository.as_str());
-        self.call("GetLifecyclePolicyPreview", call.max_results(PAGE).set_next_token(token).send()).await
+        self.call("GetLifecyclePolicyPreview", call.max_results(PREVIEW_PAGE).set_next_token(token).send()).await
     }
 
     async fn call<T, E>(
@@ -147,7 +149,7 @@ impl<'a> Registry<'a> {
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         self.account.turn(Service::Ecr, operation, self.timing.turn).await?;
-        self.account.call_at_once(Service::Ecr, operation, call).await
+        self.account.call_at_once(Service::Ecr, operation, self.timing.turn, call).await
     }
 }
 

@@ -83,6 +83,13 @@ pub fn actions_of(service: Service, operation: &str) -> Vec<&'static str> {
     found.map(|(_, p)| p.actions.to_vec()).unwrap_or_default()
 }
 
+/// Whether what AWS knows of a thing decides if the role may call the operation on it: of users and groups their path, of
+/// others the tags that the role's policy asks for.
+pub fn is_limited(service: Service, operation: &str) -> bool {
+    let by_tags = |p: &Permission| p.service == service && p.operation == operation && p.condition == Condition::OnOurs;
+    service == Service::Iam || all().any(by_tags)
+}
+
 /// The policy that the service's role needs, scoped to path and tags where AWS allows it.
 pub fn role_policy(conventions: &Conventions) -> Value {
     let mut groups: Vec<(Scope, Condition, Vec<&str>)> = Vec::new();

@@ -315,6 +315,7 @@ impl Resource for Policy {
             PolicyChange::Tag { arn, tags, .. } => {
                 let call = iam.tag_policy().policy_arn(arn).set_tags(Some(user::sdk_tags(tags)?)).send();
                 cx.call(Service::Iam, "TagPolicy", call).await?;
+                cx.note_unsettled(self.id());
             }
         }
         Ok(Applied::Done)
@@ -393,7 +394,7 @@ impl Policy {
     async fn look(&self, cx: &Cx) -> Result<Option<SeenPolicy>, Fault> {
         let call = cx.account.iam().get_policy().policy_arn(&self.default_arn).send();
         let found = match cx.call(Service::Iam, "GetPolicy", call).await {
-            Ok(answer) => answer.policy,
+            Ok(answer) => Some(answer.policy.ok_or_else(|| Fault::unreadable(Service::Iam, "GetPolicy"))?),
             Err(error) if error.meaning == Meaning::NotFound => None,
             Err(error) => return Err(error.into()),
         };
@@ -407,6 +408,9 @@ impl Policy {
         let arn = policy.arn().unwrap_or(&self.default_arn).to_owned();
         let tags = policy.tags().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect();
         let made_by_us = ownership::is_made_by_us(cx, &self.id(), &tags);
+        if made_by_us {
+            cx.note_creation(self.id(), policy.create_date());
+        }
         let document = self.document_of(cx, &arn, policy.default_version_id().unwrap_or("v1")).await?;
         let old_versions = if self.tags.is_some() { old_versions(cx, &arn).await? } else { Vec::new() };
         let dropped = ownership::dropped(cx, &tags);
@@ -433,7 +437,8 @@ impl Policy {
     async fn document_of(&self, cx: &Cx, arn: &str, version: &str) -> Result<Option<PolicyDocument>, Fault> {
         let call = cx.account.iam().get_policy_version().policy_arn(arn).version_id(version).send();
         let answer = cx.call(Service::Iam, "GetPolicyVersion", call).await.map_err(|error| cx.missing_after_create(&self.id(), error))?;
-        let text = answer.policy_version.and_then(|version| version.document).unwrap_or_default();
+        let text = answer.policy_version.and_then(|version| version.document);
+        let text = text.ok_or_else(|| Fault::unreadable(Service::Iam, "GetPolicyVersion"))?;
         Ok(PolicyDocument::parse(&text).ok())
     }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use aws_sdk_ecr::types::Tag;
+use aws_sdk_ecr::types::{ImageStatusFilter, ListImagesFilter, Tag};
 use serde_json::{Value, json};
 
 use super::permission::Condition;
@@ -64,7 +64,7 @@ pub enum RepositoryChange {
         /// The keys of the tags to take off.
         keys: Vec<String>,
     },
-    /// `DeleteRepository`, with the images in it.
+    /// `DeleteRepository`.
     Delete {
         /// Its name.
         name: RepositoryName,
@@ -72,6 +72,8 @@ pub enum RepositoryChange {
         region: Region,
         /// How many images go with it.
         images: usize,
+        /// Whether images that are in it go too; otherwise ECR deletes it only if it is empty.
+        force: bool,
     },
 }
 
@@ -81,7 +83,7 @@ impl fmt::Display for RepositoryChange {
             Self::Create(name, region, _) => write!(f, "create repository {name} in {region}"),
             Self::Tag { arn, tags, .. } => write!(f, "tag {arn} with {}", tags.keys().cloned().collect::<Vec<_>>().join(", ")),
             Self::Untag { arn, keys, .. } => write!(f, "untag {arn}: {}", keys.join(", ")),
-            Self::Delete { name, region, images } => write!(f, "delete repository {name} in {region} with {images} images"),
+            Self::Delete { name, region, images, .. } => write!(f, "delete repository {name} in {region} with {images} images"),
         }
     }
 }
@@ -123,8 +125,9 @@ impl Change for RepositoryChange {
             Self::Untag { arn, region, keys } => {
                 format!("aws ecr untag-resource --resource-arn {arn} --region {region} --tag-keys {}", aws_cli::words(keys))
             }
-            Self::Delete { name, region, .. } => {
-                format!("aws ecr delete-repository --repository-name {name} --region {region} --force")
+            Self::Delete { name, region, force, .. } => {
+                let force = if *force { " --force" } else { "" };
+                format!("aws ecr delete-repository --repository-name {name} --region {region}{force}")
             }
         }
     }
@@ -172,15 +175,18 @@ impl Resource for Repository {
 
     async fn observe(&self, cx: &Cx) -> Result<Observation<SeenRepository>, Fault> {
         let call = cx.account.ecr(&self.region).describe_repositories().repository_names(self.name.as_str()).send();
-        match cx.call(Service::Ecr, "DescribeRepositories", call).await {
-            Ok(_) => {}
+        let made_at = match cx.call(Service::Ecr, "DescribeRepositories", call).await {
+            Ok(answer) => answer.repositories().first().and_then(|it| it.created_at().copied()),
             Err(error) if error.meaning == Meaning::NotFound => return Ok(Observation::Absent),
             Err(error) => return Err(error.into()),
-        }
+        };
         let call = cx.account.ecr(&self.region).list_tags_for_resource().resource_arn(&self.arn).send();
         let answer = cx.call(Service::Ecr, "ListTagsForResource", call).await?;
         let tags: Tags = answer.tags.unwrap_or_default().into_iter().map(|tag| (tag.key, tag.value)).collect();
         let made_by_us = ownership::is_made_by_us(cx, &self.id(), &tags);
+        if made_by_us {
+            cx.note_creation(self.id(), made_at.as_ref());
+        }
         let dropped = ownership::dropped(cx, &tags);
         let images = if cx.want == Want::Absent { self.count_images(cx).await? } else { 0 };
         Ok(ownership::sort(cx, &self.id(), &tags.clone(), SeenRepository { tags, made_by_us, dropped, images }))
@@ -215,7 +221,8 @@ impl Resource for Repository {
         if cx.data == Data::Kept && seen.images > 0 {
             return Err(Fault::would_delete_data(&format!("repository {name} in {region}"), &format!("{} images", seen.images)));
         }
-        Ok(Changes::of(vec![RepositoryChange::Delete { name, region, images: seen.images }]))
+        let force = cx.data != Data::Kept;
+        Ok(Changes::of(vec![RepositoryChange::Delete { name, region, images: seen.images, force }]))
     }
 
     async fn apply(&self, cx: &Cx, change: &RepositoryChange) -> Result<Applied, Fault> {
@@ -235,6 +242,7 @@ impl Resource for Repository {
             RepositoryChange::Tag { arn, region, tags, .. } => {
                 let call = cx.account.ecr(region).tag_resource().resource_arn(arn).set_tags(Some(sdk_tags(tags)?)).send();
                 cx.call(Service::Ecr, "TagResource", call).await?;
+                cx.note_unsettled(self.id());
                 Ok(Applied::Done)
             }
             RepositoryChange::Untag { arn, region, keys } => {
@@ -242,9 +250,15 @@ impl Resource for Repository {
                 cx.call(Service::Ecr, "UntagResource", call).await?;
                 Ok(Applied::Done)
             }
-            RepositoryChange::Delete { name, region, .. } => {
-                let call = cx.account.ecr(region).delete_repository().repository_name(name.as_str()).force(true).send();
-                Applied::gone(cx.call(Service::Ecr, "DeleteRepository", call).await)
+            RepositoryChange::Delete { name, region, force, .. } => {
+                let call = cx.account.ecr(region).delete_repository().repository_name(name.as_str()).force(*force).send();
+                match cx.call(Service::Ecr, "DeleteRepository", call).await {
+                    // An image was pushed since they were counted.
+                    Err(error) if error.meaning == Meaning::InUse && !force => {
+                        Err(Fault::would_delete_data(&format!("repository {name} in {region}"), "images"))
+                    }
+                    answer => Applied::gone(answer),
+                }
             }
         }
     }
@@ -273,10 +287,12 @@ impl Resource for Repository {
 
 impl Repository {
     async fn count_images(&self, cx: &Cx) -> Result<usize, Fault> {
+        // Without a filter ECR leaves out what is archived (Amazon ECR API Reference, `ListImages`).
+        let all = ListImagesFilter::builder().image_status(ImageStatusFilter::Any).build();
+        let ask = cx.account.ecr(&self.region).list_images().repository_name(self.name.as_str()).filter(all);
         let (mut images, mut token) = (0, None);
         loop {
-            let call = cx.account.ecr(&self.region).list_images().repository_name(self.name.as_str()).set_next_token(token).send();
-            let page = cx.call(Service::Ecr, "ListImages", call).await?;
+            let page = cx.call(Service::Ecr, "ListImages", ask.clone().set_next_token(token).send()).await?;
             images += page.image_ids().iter().filter_map(|image| image.image_digest()).collect::<BTreeSet<_>>().len();
             token = page.next_token;
             if token.is_none() {

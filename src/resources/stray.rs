@@ -261,8 +261,8 @@ mod tests {
 
     #[test]
     fn recorded_keys_and_those_of_an_open_intent_are_ours() {
-        let intent =
-            super::super::access_key::Intent { id: ulid::Ulid::nil(), known_keys: vec!["OLD".into()], at: Timestamp::from_millis(0) };
+        let (known_keys, at, met) = (vec!["OLD".into()], Timestamp::from_millis(0), tokio::time::Instant::now());
+        let intent = super::super::access_key::Intent { id: ulid::Ulid::nil(), known_keys, at, met };
         let records = KeyRecords { keys: vec![("OURS".into(), Timestamp::from_millis(0))], open: Some(intent), ..KeyRecords::default() };
         let ours = |id: &str| is_of_ours(&Belonging::AccessKey(id.into()), &records);
         assert!(ours("OURS") && ours("IN-DOUBT") && !ours("OLD"));

@@ -256,6 +256,7 @@ impl Resource for User {
             UserChange::Tag { name, tags, .. } => {
                 let call = cx.account.iam().tag_user().user_name(name.as_str()).set_tags(Some(sdk_tags(tags)?)).send();
                 cx.call(Service::Iam, "TagUser", call).await?;
+                cx.note_unsettled(self.id());
                 Ok(Applied::Done)
             }
             UserChange::Untag { name, keys } => {
@@ -305,10 +306,16 @@ impl User {
 /// What AWS refused.
 pub(super) async fn look(cx: &Cx, name: &AppName) -> Result<Observation<SeenUser>, Fault> {
     let answer = found(cx.call(Service::Iam, "GetUser", cx.account.iam().get_user().user_name(name.as_str()).send()).await)?;
-    let Some(user) = answer.and_then(|answer| answer.user) else { return Ok(Observation::Absent) };
+    let Some(user) = answer.map(|answer| answer.user.filter(|user| !user.user_name().is_empty())) else {
+        return Ok(Observation::Absent);
+    };
+    let user = user.ok_or_else(|| Fault::unreadable(Service::Iam, "GetUser"))?;
     let tags: Tags = user.tags().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect();
     cx.note_arn(id(name), user.arn());
     let made_by_us = ownership::is_made_by_us(cx, &id(name), &tags);
+    if made_by_us {
+        cx.note_creation(id(name), Some(user.create_date()));
+    }
     let dropped = ownership::dropped(cx, &tags);
     let (name_there, path) = (user.user_name().to_owned(), user.path().to_owned());
     let seen = SeenUser { name: name_there, path, tags: tags.clone(), made_by_us, dropped, belongings: Vec::new() };

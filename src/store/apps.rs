@@ -48,6 +48,8 @@ pub struct Recorded {
     /// What an attempt of the app's was at when it was interrupted, and since when: it may have made these
     /// without having recorded it. A conflict is no such doubt: the thing was there before.
     pub interrupted: BTreeMap<String, Timestamp>,
+    /// What an attempt was at that did not come to tell how it ended, and since when.
+    pub running: BTreeMap<String, Timestamp>,
 }
 
 impl Store {
@@ -104,7 +106,11 @@ impl Store {
         for row in rows.fetch_all(&mut *self.reader().await?).in_time().await? {
             let row = Reader { row: &row, table: "resources", key: "resource" };
             let resource: String = row.plain("resource")?;
-            let is_open = matches!(row.parsed("state")?, StepState::Running | StepState::Waiting | StepState::Failed);
+            let state = row.parsed("state")?;
+            if state == StepState::Running {
+                recorded.running.insert(resource.clone(), row.moment("updated_at")?);
+            }
+            let is_open = matches!(state, StepState::Running | StepState::Waiting | StepState::Failed);
             if is_open && row.json_or_null::<Trouble>("error")?.is_none_or(|trouble| trouble.code != TroubleCode::Conflict) {
                 recorded.interrupted.insert(resource.clone(), row.moment("updated_at")?);
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Executor as _};
+use tokio::time::Instant;
 use ulid::Ulid;
 
 use super::audit::{self, Of};
@@ -90,7 +91,8 @@ impl Store {
         let open = open.bind(app.to_string()).fetch_optional(&mut *self.reader().await?).in_time().await?;
         let read = |row: AnyRow| {
             let row = Reader { row: &row, table: "key_intents", key: "id" };
-            Ok::<_, StoreError>(Intent { id: row.id("id")?, known_keys: row.json("known_keys")?, at: row.moment("at")? })
+            let (id, known_keys, at) = (row.id("id")?, row.json("known_keys")?, row.moment("at")?);
+            Ok::<_, StoreError>(Intent { id, known_keys, at, met: Instant::now() })
         };
         let open = open.map(read).transpose()?;
         let gone = sqlx::query_scalar("SELECT access_key_id FROM credentials WHERE app_id = $1 AND gone_at IS NOT NULL");
@@ -108,7 +110,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::LostLease`] when another worker has the job.
     pub async fn intend_key(&self, lease: Lease, known_keys: Vec<String>) -> Result<Intent, StoreError> {
-        let intent = Intent { id: Ulid::generate(), known_keys, at: self.clock.now() };
+        let intent = Intent { id: Ulid::generate(), known_keys, at: self.clock.now(), met: Instant::now() };
         let row = intent.clone();
         self.write_held(lease, move |db| {
             Box::pin(async move {

@@ -257,7 +257,8 @@ impl Store {
             can_be_asked_for_anew!(),
             ")"
         );
-        let taken: i64 = sqlx::query_scalar(taken).bind(name.key()).bind(name.as_str()).fetch_one(&mut *self.reader().await?).in_time().await?;
+        let taken: i64 =
+            sqlx::query_scalar(taken).bind(name.key()).bind(name.as_str()).fetch_one(&mut *self.reader().await?).in_time().await?;
         Ok(taken > 0)
     }
 
@@ -477,11 +478,8 @@ async fn insert_app(db: &mut AnyConnection, new: &NewApp, id: Ulid, now: Timesta
         can_be_asked_for_anew!(),
         " RETURNING id, retained"
     );
-    let insert = sqlx::query(insert)
-        .bind(id.to_string())
-        .bind(new.spec.name.as_str())
-        .bind(new.spec.name.key())
-        .bind(new.spec.account.as_str());
+    let insert =
+        sqlx::query(insert).bind(id.to_string()).bind(new.spec.name.as_str()).bind(new.spec.name.key()).bind(new.spec.account.as_str());
     let insert = insert.bind(to_json(&new.spec)?).bind(&new.requested_by).bind(now.millis()).bind(now.millis());
     let Some(row) = insert.fetch_optional(&mut *db).await? else { return Ok(None) };
     let row = Reader { row: &row, table: "apps", key: "id" };

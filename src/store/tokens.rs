@@ -60,8 +60,11 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn caller_by_token_hash(&self, hash: &str) -> Result<Option<Caller>, StoreError> {
-        let row =
-            sqlx::query("SELECT id, name, role FROM tokens WHERE hash = $1").bind(hash).fetch_optional(&mut *self.reader().await?).in_time().await?;
+        let row = sqlx::query("SELECT id, name, role FROM tokens WHERE hash = $1")
+            .bind(hash)
+            .fetch_optional(&mut *self.reader().await?)
+            .in_time()
+            .await?;
         let read = |row: sqlx::any::AnyRow| {
             let row = Reader { row: &row, table: "tokens", key: "id" };
             Ok(Caller { id: row.plain("id")?, name: row.plain("name")?, role: row.parsed("role")? })

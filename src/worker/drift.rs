@@ -39,7 +39,7 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// When the database does not answer.
 pub async fn looking(service: &Service, account: Arc<Account>, task: &Task, spec: &AppSpec, app: Option<&App>) -> Result<Cx, StoreError> {
     let (records, recorded) = match app {
-        Some(app) => (service.store.key_records(app.id).await?, service.store.recorded(app.id).await?.made),
+        Some(app) => (service.key_records(app.id).await?, service.store.recorded(app.id).await?.made),
         None => (KeyRecords::default(), BTreeSet::new()),
     };
     // A plan looks afresh: what is remembered of shared things could be wrong by now.

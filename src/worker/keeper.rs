@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use ulid::Ulid;
 
 use super::reseal::{Resealed, reseal};
+use crate::aws::Meaning;
 use crate::domain::spec::default_account;
 use crate::service::Service;
 use crate::store::{CredentialRow, Signal, StoreError};
@@ -147,6 +148,8 @@ async fn verify(service: &Service, key: CredentialRow, sealed: Vec<u8>) {
     while in_a_row < IN_A_ROW && service.clock.now().since(key.created_at) < PATIENCE {
         in_a_row = match account.check_key(&key.access_key_id, &secret).await {
             Ok(()) => in_a_row + 1,
+            // A throttle says nothing about the key.
+            Err(error) if error.meaning == Meaning::Throttled => in_a_row,
             Err(_) => 0,
         };
         if in_a_row < IN_A_ROW {

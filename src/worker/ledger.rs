@@ -28,15 +28,25 @@ impl LeasedLedger {
 
 impl KeyLedger for LeasedLedger {
     fn records(&self) -> BoxFuture<'_, Result<KeyRecords, Fault>> {
-        async { self.service.store.key_records(self.app).await.map_err(fault) }.boxed()
+        async { self.service.key_records(self.app).await.map_err(fault) }.boxed()
     }
 
     fn intend(&self, known_keys: Vec<String>) -> BoxFuture<'_, Result<Intent, Fault>> {
-        async { self.service.store.intend_key(self.lease, known_keys).await.map_err(fault) }.boxed()
+        async {
+            let intent = self.service.store.intend_key(self.lease, known_keys).await.map_err(fault)?;
+            self.service.met(&intent);
+            Ok(intent)
+        }
+        .boxed()
     }
 
     fn close(&self, intent: Ulid) -> BoxFuture<'_, Result<(), Fault>> {
-        async move { self.service.store.close_intent(self.lease, intent).await.map_err(fault) }.boxed()
+        async move {
+            self.service.store.close_intent(self.lease, intent).await.map_err(fault)?;
+            self.service.settled(intent);
+            Ok(())
+        }
+        .boxed()
     }
 
     fn close_deleted(&self, intent: Ulid, access_key_id: String) -> BoxFuture<'_, Result<(), Fault>> {
@@ -49,7 +59,9 @@ impl KeyLedger for LeasedLedger {
             let vault = &self.service.vault;
             let sealed = vault.seal(&secret, &[&id.to_string(), &access_key_id]).map_err(|error| Fault::of_store(&error))?;
             let new = NewCredential { id, access_key_id, sealed, seal_key: vault.id().to_owned() };
-            self.service.store.seal_key(self.lease, intent, new).await.map_err(fault)
+            self.service.store.seal_key(self.lease, intent, new).await.map_err(fault)?;
+            self.service.settled(intent);
+            Ok(())
         }
         .boxed()
     }

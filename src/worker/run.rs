@@ -21,6 +21,7 @@ use crate::domain::credential::SecretState;
 use crate::domain::job::{JobKind, JobResult, RepositoryResult, StepState, Trouble, TroubleCode};
 use crate::domain::task::Task;
 use crate::engine::{Node, Verdict, full_jitter, nodes, walk};
+use crate::resources::context::Left;
 use crate::resources::{Cx, Want, user};
 use crate::service::Service;
 use crate::store::{Claimed, Ended, Lease, Signal, StoreError};
@@ -64,12 +65,15 @@ async fn attempt(service: &Arc<Service>, claimed: Claimed, asked: Instant, signa
     };
     let conventions = service.conventions(&account);
     let nodes = nodes(&claimed.job.task, Some(&claimed.app), &claimed.app.spec, &conventions);
-    let (recorded, interrupted) = match service.store.recorded(claimed.app.id).await {
-        Ok(recorded) => (recorded.made, recorded.interrupted),
+    let (recorded, interrupted, running) = match service.store.recorded(claimed.app.id).await {
+        Ok(recorded) => (recorded.made, recorded.interrupted, recorded.running),
         Err(error) => return Some(database_trouble(service, &claimed, &error)),
     };
     let interrupted = with_unrecorded(interrupted, &claimed);
-    let made = Arc::new(crate::resources::context::Made::default());
+    let left = service.handed_back.take(claimed.lease.job, claimed.job.attempt, claimed.deadline);
+    let is_first = claimed.job.kind == JobKind::Onboard && claimed.job.attempt == 1 && recorded.is_empty();
+    let untouched = left.as_ref().map_or(is_first, |left| left.untouched);
+    let made = left.map(|left| left.made).unwrap_or_default();
     let reporter = Reporter::new(service, &claimed, &nodes, &conventions, made.clone());
     let cx = Cx {
         account,
@@ -78,7 +82,7 @@ async fn attempt(service: &Arc<Service>, claimed: Claimed, asked: Instant, signa
         accepted_at: claimed.job.created_at,
         on_existing: claimed.app.spec.on_existing,
         accept_expiry: claimed.job.task.accepts_expiry(),
-        untouched: claimed.job.kind == JobKind::Onboard && claimed.job.attempt == 1 && recorded.is_empty(),
+        untouched,
         interrupted: Arc::new(interrupted),
         recorded: Arc::new(recorded),
         keys: Arc::new(LeasedLedger::new(service.clone(), claimed.app.id, claimed.lease)),
@@ -92,10 +96,17 @@ async fn attempt(service: &Arc<Service>, claimed: Claimed, asked: Instant, signa
         calls: Arc::default(),
     };
     let fence = Fence::at(end_of_work(asked, service.settings.lease));
+    for (resource, since) in running {
+        cx.note_unsettled_since(resource, since);
+    }
     let verdict = tokio::select! {
         verdict = fence.around(walk(&nodes, &cx, claimed.deadline, &reporter)) => verdict,
         () = keep_lease(service, claimed.lease, &fence, &reporter, signals) => Verdict::LostLease,
     };
+    if let Verdict::Later { .. } = verdict {
+        let left = Left { attempt: claimed.job.attempt, deadline: claimed.deadline, made: cx.made.clone(), untouched };
+        service.handed_back.keep(claimed.lease.job, left, service.clock.now());
+    }
     conclude(service, &claimed, &cx.account, &nodes, &reporter, verdict).await
 }
 

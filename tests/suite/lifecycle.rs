@@ -298,6 +298,11 @@ fn script_preview(setup: &Setup, looks: Vec<Value>) {
             Some(Scripted::Now(200, json!({"status": "IN_PROGRESS"}).to_string()))
         }
         "GetLifecyclePolicyPreview" => {
+            let body: Value = serde_json::from_str(&call.body).unwrap();
+            // Amazon ECR API Reference, GetLifecyclePolicyPreview.
+            if !body["maxResults"].as_i64().is_none_or(|most| (1..=100).contains(&most)) {
+                return Some(Scripted::Now(400, refusal_body("ecr", "InvalidParameterException")));
+            }
             let mut last = last.lock().unwrap();
             *last = looks.lock().unwrap().next().unwrap_or_else(|| last.clone());
             let mut answer = json!({"lifecyclePolicyText": *asked.lock().unwrap()});

@@ -1,7 +1,9 @@
 //! The whole service against emulators. `make test` starts them and runs this.
 #![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails there")]
 
+mod answers;
 mod api;
+mod authorization;
 #[path = "../aws/mod.rs"]
 mod aws;
 mod change;

@@ -171,6 +171,56 @@ async fn data_goes_by_name_and_confirmed_and_its_amount_is_said_first() {
     }
 }
 
+/// ECR lists only active images unless it is asked for all; one that is archived is data too.
+#[tokio::test(flavor = "multi_thread")]
+async fn archived_images_count_before_a_repository_goes() {
+    let (setup, server, name) = start(Emulator::Ministack, Duration::ZERO).await;
+    server.onboard(&json!({"name": name, "buckets": [], "repositories": [{"name": name}]})).await;
+    setup.wire.script(|call| {
+        let archived = || {
+            let all = call.body.contains("\"imageStatus\":\"ANY\"");
+            let images = if all { json!([{"imageDigest": "sha256:1"}]) } else { json!([]) };
+            Answer::Now(200, json!({"imageIds": images}).to_string())
+        };
+        (call.operation == "ListImages").then(archived)
+    });
+    let body = json!({"name": name, "buckets": [], "repositories": []});
+    let refused = server.request(Method::PUT, &format!("/v1/apps/{name}?remove=true")).json(&body).send().await.unwrap();
+    let refused: Value = refused.json().await.unwrap();
+    assert_eq!(refused["code"], "confirmation_required", "{refused:#}");
+    assert!(refused["detail"].as_str().unwrap().contains("1 image"), "{refused:#}");
+    server.stop().await;
+}
+
+/// An image that is pushed after the images were counted is not deleted with its repository, unless that was confirmed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_that_is_not_empty_after_all_stays_unless_confirmed() {
+    let (setup, server, name) = start(Emulator::Ministack, Duration::ZERO).await;
+    server.onboard(&json!({"name": name, "buckets": [], "repositories": [{"name": name}]})).await;
+    let image = json!({"repositoryName": name, "imageTag": "latest", "imageManifest": manifest()});
+    eyes::call(&setup.place, "ecr", "put_image", image).unwrap();
+    setup.wire.script(|call| match call.operation.as_str() {
+        "ListImages" => Some(Answer::Now(200, json!({"imageIds": []}).to_string())),
+        "DeleteRepository" if !call.body.contains("\"force\":true") => {
+            Some(Answer::Now(400, refusal_body("ecr", "RepositoryNotEmptyException")))
+        }
+        _ => None,
+    });
+    let body = json!({"name": name, "buckets": [], "repositories": []});
+    let put = async |query: &str| {
+        let asked = server.request(Method::PUT, &format!("/v1/apps/{name}?remove=true{query}")).json(&body).send().await.unwrap();
+        let (status, job): (_, Value) = (asked.status(), asked.json().await.unwrap());
+        assert_eq!(status, 202, "{job:#}");
+        server.wait(job["id"].as_str().unwrap()).await
+    };
+    let job = put("").await;
+    assert_eq!((&job["state"], &job["error"]["code"]), (&json!("needs_attention"), &json!("would_delete_data")), "{job:#}");
+    assert!(is_there(&setup, "ecr", "describe_repositories", json!({"repositoryNames": [name]})));
+    assert_eq!(put(&format!("&confirm={name}")).await["state"], "succeeded");
+    assert!(!is_there(&setup, "ecr", "describe_repositories", json!({"repositoryNames": [name]})));
+    server.stop().await;
+}
+
 /// A manifest such as Docker pushes.
 fn manifest() -> String {
     let digest = "sha256:0000000000000000000000000000000000000000000000000000000000000000";

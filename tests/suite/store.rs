@@ -534,7 +534,9 @@ async fn what_is_latest_is_what_came_last_whatever_the_clocks_say() {
             assert_eq!(t.store.retry(*earlier, "ben".into(), false).await.unwrap(), Err(Refusal::Superseded(latest)));
         }
         let mut paged = Vec::new();
-        while let Some(job) = t.store.jobs(&JobFilter { before: paged.last().copied(), limit: 1, ..Default::default() }).await.unwrap().pop() {
+        while let Some(job) =
+            t.store.jobs(&JobFilter { before: paged.last().copied(), limit: 1, ..Default::default() }).await.unwrap().pop()
+        {
             paged.push(job.id);
         }
         assert_eq!(paged, newest_first);

@@ -66,6 +66,69 @@ async fn jobs_whose_calls_are_throttled_half_of_the_time_all_succeed() {
     server.stop().await;
 }
 
+/// The service's waits, a hundred times shorter.
+fn hurried() -> Timing {
+    let usual = Timing::default();
+    Timing {
+        backoff: usual.backoff / 100,
+        backoff_cap: usual.backoff_cap / 100,
+        settle: usual.settle / 100,
+        hold: usual.hold / 100,
+        turn: usual.turn / 100,
+        ..crate::support::fast()
+    }
+}
+
+/// As many apps in a new account, with half of all calls throttled or none; how many calls that took.
+async fn calls_for(apps: usize, throttled: bool) -> usize {
+    let mut setup = Setup::new(Place::new(Emulator::Moto));
+    setup.timing = hurried();
+    // Chance does not throttle less when calls go slower.
+    setup.rates = Rates { first: 1600.0, slowest: 400.0, free: 6400.0, rise: 50.0 };
+    setup.settings.job_deadline = Duration::from_secs(120);
+    let server = setup.start().await;
+    if throttled {
+        throttle_half(&setup);
+    }
+    setup.wire.take_log();
+    let names: Vec<String> = (0..apps).map(|_| unique("acme")).collect();
+    let bodies: Vec<Value> = names.iter().map(|name| json!({"name": name})).collect();
+    join_all(bodies.iter().map(|body| server.onboard(body))).await;
+    let calls = setup.wire.take_log().iter().filter(|call| call.service != "sts").count();
+    setup.wire.unscript();
+    server.stop().await;
+    calls
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_throttled_call_is_repeated_and_what_was_done_before_it_is_not() {
+    let _turn = alone().await;
+    let (without, with) = (calls_for(40, false).await, calls_for(40, true).await);
+    // Each call, again by itself until it passes, is two calls.
+    let singly = 2 * without;
+    println!("40 jobs: {without} calls, {with} with half of them throttled, {singly} if each is repeated by itself");
+    assert!(with <= 2 * singly, "{with} calls, and {singly} would do");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_throttled_sts_says_nothing_against_the_service() {
+    let setup = Setup::new(Place::new(Emulator::Moto));
+    let server = setup.start().await;
+    let throttled = Arc::new(AtomicUsize::new(0));
+    let count = throttled.clone();
+    setup.wire.script(move |call| {
+        count.fetch_add(1, Ordering::Relaxed);
+        refusal(call.service, Fault::Throttled)
+    });
+    setup.clock.advance(Duration::from_secs(60));
+    // The dispatcher gives a sign of life by the same clock.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let ready = server.get("/readyz").await;
+    assert_eq!((ready.status().as_u16(), throttled.load(Ordering::Relaxed)), (200, 1), "{}", ready.text().await.unwrap());
+    setup.wire.unscript();
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_is_told_to_come_back_while_too_many_calls_wait() {
     let mut setup = Setup::new(Place::new(Emulator::Moto));

@@ -333,6 +333,9 @@ impl Inner {
 fn response(status: u16, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = StatusCode::from_u16(status).expect("a status");
-    response.headers_mut().insert("x-amzn-requestid", HeaderValue::from_static("r"));
+    // S3 has another name for it than the others.
+    for name in ["x-amzn-requestid", "x-amz-request-id"] {
+        response.headers_mut().insert(name, HeaderValue::from_static("r"));
+    }
     response
 }
