@@ -18,6 +18,9 @@ use crate::support::{eyes, for_each_of, unique};
 /// Actions at once: most of their stories is waiting.
 const AT_ONCE: usize = 5;
 
+/// How long a denial on what was made just now is waited out: the emulator knows at once what it made.
+const SHORTLY: Duration = Duration::from_secs(1);
+
 /// Actions whose absence the emulator does not notice, and why they are in the policy all the same.
 const NOT_ENFORCED: [(&str, &str); 10] = [
     ("ecr:GetLifecyclePolicyPreview", "plans do with our own evaluation where AWS does not preview; the emulator has no preview"),
@@ -84,7 +87,8 @@ fn without(action: &str, account: &str) -> Value {
 
 /// Everything that the service does, as one story; answers the troubles met, if any.
 async fn everything(owner: &Place) -> Vec<Value> {
-    let setup = Setup::new(owner.assume("slipway"));
+    let mut setup = Setup::new(owner.assume("slipway"));
+    setup.timing.propagation = SHORTLY;
     let server = setup.start().await;
     let mut troubles = Vec::new();
 
@@ -136,6 +140,7 @@ async fn everything(owner: &Place) -> Vec<Value> {
 async fn later_days(owner: &Place) -> Vec<Value> {
     let mut setup = Setup::new(owner.assume("slipway"));
     setup.settings.quarantine = Duration::ZERO;
+    setup.timing.propagation = SHORTLY;
     let server = setup.start().await;
     let name = unique("acme");
     let (old, kept) = (format!("{name}-old"), format!("{name}-kept"));

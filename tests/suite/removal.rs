@@ -253,6 +253,8 @@ async fn a_bucket_is_emptied_part_by_part_and_says_how_far_it_is() {
 async fn the_quarantine_begins_when_the_keys_are_off() {
     let (setup, server, name) = start(Emulator::Moto, Duration::from_secs(2)).await;
     server.onboard(&json!({"name": name, "buckets": [], "repositories": []})).await;
+    // A denial on a user that was made just now would be waited out.
+    setup.clock.advance(Duration::from_secs(180));
     setup.wire.take_log();
     setup.wire.break_calls([("iam:UpdateAccessKey", 0, Fault::Denied)]);
     let job: Value = delete(&server, &name, "").await.json().await.unwrap();

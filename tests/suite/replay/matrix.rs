@@ -40,6 +40,10 @@ fn run(scenario: &Scenario, more: More) -> Left {
         // A key that is gone and that nobody has noted as gone could be one that is too young to be listed.
         setup.timing.propagation = Duration::from_secs(2);
     }
+    if more.is_some_and(|(.., fault)| fault == Fault::Denied) {
+        // A denial on what was made just now is waited out for as long.
+        setup.timing.propagation = Duration::from_secs(2);
+    }
     let mut process = Process::start(&setup);
     let id = process.block_on(async |server| case.begin(server, &setup.wire).await);
     if more.is_some_and(|(.., fault)| fault.loses_the_process()) {
