@@ -231,6 +231,7 @@ impl Account {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
+        let call = Box::pin(call);
         self.turn(service, operation, PATIENCE).await?;
         self.call_at_once(service, operation, PATIENCE, call).await
     }

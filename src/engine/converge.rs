@@ -93,7 +93,7 @@ async fn try_once<R: Resource>(resource: &R, cx: &Cx, report: &dyn Report, turn:
         stop_if_interrupted(report)?;
         let planned = match turn.left.take() {
             Some(left) => left,
-            None if look_first => planned(resource, cx, look(resource, cx).await?.as_ref())?,
+            None if look_first => planned(resource, cx, Box::pin(look(resource, cx)).await?.as_ref())?,
             None => planned(resource, cx, None)?,
         };
         match apply_all(resource, cx, report, turn, &planned).await {
@@ -101,7 +101,7 @@ async fn try_once<R: Resource>(resource: &R, cx: &Cx, report: &dyn Report, turn:
             Ok(Applied::MetExisting) => looks += 1,
             // Each part is progress: it is not done until nothing is left.
             Ok(Applied::More) => cx.note_progress(),
-            Err(denied @ Fault::Denied { .. }) => turn.left = Some(without_denied(resource, cx, turn, denied).await?),
+            Err(denied @ Fault::Denied { .. }) => turn.left = Some(Box::pin(without_denied(resource, cx, turn, denied)).await?),
             Err(fault) => return Err(fault),
         }
         look_first = true;

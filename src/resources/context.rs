@@ -225,6 +225,8 @@ impl Cx {
         T: RequestId,
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
+        // The SDK's futures are large, and each one around them would hold them by value.
+        let call = Box::pin(call);
         self.account.turn(service, operation, self.timing.turn).await?;
         self.call_at_once(service, operation, call).await
     }

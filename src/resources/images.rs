@@ -148,6 +148,7 @@ impl<'a> Registry<'a> {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
+        let call = Box::pin(call);
         self.account.turn(Service::Ecr, operation, self.timing.turn).await?;
         self.account.call_at_once(Service::Ecr, operation, self.timing.turn, call).await
     }

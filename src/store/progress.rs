@@ -216,6 +216,13 @@ pub(super) async fn insert(db: &mut AnyConnection, lease: Lease, told: Vec<Told>
             sql.push(") AND resource IN (").list(gone.iter().map(|latest| latest.resource))?.push(")");
         }
     }
+    let waits = told.iter().rev().find_map(|told| match &told.happening {
+        Happening::StepWaiting { reason, .. } => Some(reason),
+        _ => None,
+    });
+    if let Some(reason) = waits {
+        sql.then(db, "UPDATE jobs SET reason = ").bind(reason)?.push(" WHERE id = ").bind(lease.job.to_string())?;
+    }
     insert_events(db, &mut sql, &told.iter().map(|told| (lease.job, told.at, &told.happening)).collect::<Vec<_>>())?;
     run_held(db, lease, sql).await.map(drop)
 }
