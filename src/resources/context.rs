@@ -295,9 +295,13 @@ impl Cx {
         self.note_unsettled_since(id, self.clock.now());
     }
 
-    /// The same at `at`. The first time counts: a denial that outlasts it is not waited for again.
+    /// The same at `at`. The first time counts until it is over: a denial that outlasts it is not waited for again.
     pub fn note_unsettled_since(&self, id: ResourceId, at: Timestamp) {
-        self.made.unsettled.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_insert(at);
+        let mut unsettled = self.made.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
+        let noted = unsettled.entry(id).or_insert(at);
+        if at.since(*noted) >= self.timing.propagation {
+            *noted = at;
+        }
     }
 
     /// Takes note of when AWS says that `id` of this app was made.
