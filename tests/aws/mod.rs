@@ -15,6 +15,7 @@ pub mod access;
 pub mod consistency;
 pub mod ecr;
 pub mod iam;
+pub mod listen;
 pub mod models;
 pub mod policy;
 pub mod protocol;

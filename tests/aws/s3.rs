@@ -28,6 +28,7 @@ pub fn input(call: &Call) -> Value {
         ("version-id-marker", "VersionIdMarker"),
         ("upload-id-marker", "UploadIdMarker"),
         ("uploadId", "UploadId"),
+        ("versionId", "VersionId"),
         ("max-keys", "MaxKeys"),
         ("max-uploads", "MaxUploads"),
         ("prefix", "Prefix"),
@@ -47,6 +48,11 @@ pub fn input(call: &Call) -> Value {
     }
     if call.headers.keys().any(|header| header.starts_with("x-amz-acl") || header.starts_with("x-amz-grant")) {
         input["ACL"] = json!("set");
+    }
+    if call.operation == "PutObject" {
+        let length = call.headers.get("x-amz-decoded-content-length").or(call.headers.get("content-length"));
+        input["Size"] = json!(length.and_then(|length| length.parse::<usize>().ok()));
+        return input;
     }
     if let Some(root) = Element::parse(&call.body) {
         body_input(&root, &mut input);
@@ -77,6 +83,7 @@ fn body_input(root: &Element, input: &mut Value) {
             let rule = root.child("Rule").and_then(|rule| rule.text_of("ObjectOwnership"));
             input["OwnershipControls"] = json!({"Rules": [{"ObjectOwnership": rule}]});
         }
+        "VersioningConfiguration" => input["VersioningConfiguration"] = json!({"Status": root.text_of("Status")}),
         "Delete" => {
             let objects: Vec<Value> =
                 root.all("Object").map(|object| json!({"Key": object.text_of("Key"), "VersionId": object.text_of("VersionId")})).collect();
@@ -159,6 +166,10 @@ pub fn output(operation: &str, output: &Value) -> String {
             }
             flat(&mut xml, "Upload", &output["Uploads"]);
             wrapped("ListMultipartUploadsResult", &xml)
+        }
+        "CreateMultipartUpload" => {
+            ["Bucket", "Key", "UploadId"].iter().for_each(|name| leaf(&mut xml, name, &output[*name]));
+            wrapped("InitiateMultipartUploadResult", &xml)
         }
         "DeleteObjects" => {
             flat(&mut xml, "Deleted", &output["Deleted"]);

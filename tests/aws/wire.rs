@@ -240,7 +240,7 @@ impl Aws {
     }
 
     /// AWS takes its time, acts and answers.
-    async fn pass(&self, call: &Call) -> Reply {
+    pub async fn pass(&self, call: &Call) -> Reply {
         let latency = self.latency(call);
         if latency > Duration::ZERO {
             if let Err(refused) = self.begin_change(call, latency) {

@@ -7,6 +7,7 @@ mod authorization;
 #[path = "../aws/mod.rs"]
 mod aws;
 mod change;
+mod conformance;
 mod drift;
 mod e2e;
 mod export;

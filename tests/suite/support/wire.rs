@@ -196,11 +196,17 @@ fn s3_operation(method: &Method, uri: &str) -> String {
         (&Method::GET, "uploads", "ListMultipartUploads"),
         (&Method::POST, "delete", "DeleteObjects"),
         (&Method::DELETE, "uploadId", "AbortMultipartUpload"),
+        (&Method::POST, "uploads", "CreateMultipartUpload"),
+        (&Method::PUT, "versioning", "PutBucketVersioning"),
+        (&Method::GET, "location", "GetBucketLocation"),
     ];
     if let Some((.., operation)) = contents.iter().find(|(verb, name, _)| *verb == method && has(name)) {
         return (*operation).to_owned();
     }
+    let is_object = path.trim_start_matches('/').split_once('/').is_some_and(|(_, key)| !key.is_empty());
     match (method.as_str(), thing) {
+        ("PUT", None) if is_object => "PutObject".into(),
+        ("DELETE", None) if is_object => "DeleteObject".into(),
         ("DELETE", None) => "DeleteBucket".into(),
         ("PUT", Some((_, thing))) => format!("Put{thing}"),
         ("GET", Some((_, thing))) => format!("Get{thing}"),
