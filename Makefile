@@ -1,12 +1,13 @@
 # make test    everything that CI runs
 # make demo    the service on an emulated AWS, on this machine (STAY=1: keeps running)
 # make soak    kills the service at random instants, again and again (ROUNDS=300, SLIPWAY_TEST_SEED=…)
+# make simulate  random worlds on the AWS in memory (SEEDS=100000, or one: SEED=…, TRACE=1 tells what is done in it)
 # make bench   the table of figures and targets
 
 PYTHON ?= python3
 VENV := .venv/bin/python
 
-.PHONY: test lint soak demo bench venv postgresql
+.PHONY: test lint soak simulate demo bench venv postgresql
 
 # These keep the whole machine busy, and would make others meet their time-outs.
 BUSY := replay:: replicas::
@@ -25,6 +26,11 @@ lint:
 
 soak: venv
 	$(VENV) tests/emulators.py --only ministack-auth -- cargo test --test suite -- --ignored --exact --nocapture process::soak
+
+simulate: venv
+	$(if $(SEED),SLIPWAY_TEST_SEED=$(SEED)) $(if $(SEEDS),SLIPWAY_TEST_SEEDS=$(SEEDS)) $(if $(FIRST),SLIPWAY_TEST_FIRST=$(FIRST)) \
+	$(if $(TRACE),SLIPWAY_TEST_TRACE=1) SLIPWAY_TEST_PYTHON=$(CURDIR)/$(VENV) \
+	cargo test --test suite -- --ignored --exact --nocapture simulation::as_many_worlds_as_asked
 
 demo: venv
 	cargo build

@@ -25,6 +25,7 @@ mod replay;
 mod replicas;
 mod scripted;
 mod seal_keys;
+mod simulation;
 mod store;
 mod support;
 mod trouble;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::aws::{Emulator, Place};
+use crate::support::aws::{AccountAdmin, Emulator, Place};
 use crate::support::server::{Server, Setup};
 use crate::support::wire::{Answer, Fault, refusal_body};
 use crate::support::{eyes, unique};
@@ -115,10 +115,8 @@ async fn after_it_the_user_is_taken_apart_and_data_stays() {
 }
 
 /// What hangs on a user and has to go before it.
-pub fn hang_things_on(place: &Place, name: &str) {
-    let made = |service: &str, method: &str, args: Value| {
-        eyes::call(place, service, method, args).unwrap_or_else(|error| panic!("{service} {method}: {error}"))
-    };
+pub fn hang_things_on(admin: &dyn AccountAdmin, name: &str) {
+    let made = |service: &str, method: &str, args: Value| admin.make(service, method, args);
     made("iam", "create_access_key", json!({"UserName": name}));
     made("iam", "create_login_profile", json!({"UserName": name, "Password": "a-Long-1-password"}));
     let document = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]});

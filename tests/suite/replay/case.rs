@@ -6,21 +6,21 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use slipway::domain::job::JobKind;
 
-use super::scenarios::{Asked, Leaves, Scenario, made};
+use super::ground::Ground;
+use super::scenarios::{Asked, Leaves, Scenario};
 use crate::support::api::Api;
-use crate::support::aws::Place;
-use crate::support::proxy::Proxy;
+use crate::support::aws::AccountAdmin;
+use crate::support::unique;
 use crate::support::wire::{Call, Fault};
-use crate::support::{eyes, unique};
 
 /// What goes wrong, besides what always does in the scenario.
 pub type More<'a> = Option<(&'a str, usize, Fault)>;
 
-/// A scenario with a new account and an app's name.
-pub struct Case<'a> {
+/// A scenario in a new account, and an app's name.
+pub struct Case<'a, G> {
     scenario: &'a Scenario,
     more: More<'a>,
-    pub place: Place,
+    ground: &'a G,
     pub name: String,
     /// Keys that the app's user had before us.
     foreign_keys: Vec<String>,
@@ -33,29 +33,29 @@ pub struct Left {
     pub resources: Vec<String>,
 }
 
-impl<'a> Case<'a> {
-    pub fn new(scenario: &'a Scenario, more: More<'a>) -> Self {
-        let place = Place::new(scenario.emulator).in_region(scenario.region);
+impl<'a, G: Ground> Case<'a, G> {
+    pub fn new(scenario: &'a Scenario, more: More<'a>, ground: &'a G) -> Self {
         let name = unique("acme");
-        (scenario.before)(&place, &name);
-        let foreign_keys = keys_of(&place, &name);
-        Self { scenario, more, place, name, foreign_keys }
+        (scenario.before)(ground, &name);
+        let foreign_keys = keys_of(ground, &name);
+        Self { scenario, more, ground, name, foreign_keys }
     }
 
     /// Brings about what the job starts from, plans what goes wrong in it, and asks for it; its id.
-    pub async fn begin(&self, api: &Api, proxy: &Proxy) -> String {
+    pub async fn begin(&self, api: &Api) -> String {
         let mut key = String::new();
         if let Some(later) = &self.scenario.later {
             let job = api.onboard(&(self.scenario.body)(&self.name)).await;
             key = job["result"]["access_key_id"].as_str().unwrap_or_default().to_owned();
             if let Some(first) = later.first {
-                let id = accepted(first(api, &self.name)).await["id"].as_str().unwrap().to_owned();
+                let id = accepted(api, first(api, &self.name)).await["id"].as_str().unwrap().to_owned();
                 assert_eq!(api.wait(&id).await["state"], "succeeded");
             }
-            (later.damage)(&self.place, &self.name);
+            (later.damage)(self.ground, &self.name);
         }
-        proxy.break_calls(self.scenario.always.iter().copied().chain(self.more));
-        let job = self.asked(api, proxy, &Asked { name: &self.name, key: &key }).await;
+        let faults: Vec<_> = self.scenario.always.iter().copied().chain(self.more).collect();
+        self.ground.break_calls(&faults);
+        let job = self.asked(api, &Asked { name: &self.name, key: &key }).await;
         let kind = if self.scenario.kind() == JobKind::Remove { JobKind::Offboard } else { self.scenario.kind() };
         assert_eq!(job["kind"], kind.to_string());
         job["id"].as_str().unwrap().to_owned()
@@ -63,9 +63,9 @@ impl<'a> Case<'a> {
 
     /// Asks for the job. Some requests look at AWS before they are accepted: what goes wrong with that look is told, nothing is
     /// done, and asking again helps once it is over.
-    async fn asked(&self, api: &Api, proxy: &Proxy, asked: &Asked<'_>) -> Value {
+    async fn asked(&self, api: &Api, asked: &Asked<'_>) -> Value {
         for _ in 0..4 {
-            let response = self.scenario.request(api, asked).send().await.unwrap();
+            let response = api.send(self.scenario.request(api, asked)).await;
             let (status, answer): (_, Value) = (response.status(), response.json().await.unwrap());
             if status == 202 {
                 return answer;
@@ -74,24 +74,24 @@ impl<'a> Case<'a> {
             assert!(answer["aws"]["operation"].is_string(), "{answer:#}");
             if let Some((.., Fault::Denied)) = self.more {
                 assert!(answer["remedy"].is_string(), "{answer:#}");
-                proxy.mend();
+                self.ground.mend();
             }
         }
         panic!("the job was not accepted");
     }
 
     /// Waits for the job's end, and checks everything that must hold then.
-    pub async fn end(&self, api: &Api, proxy: &Proxy, id: &str) -> Left {
-        let mut job = self.ended_well(api, proxy, id).await;
+    pub async fn end(&self, api: &Api, id: &str) -> Left {
+        let mut job = self.ended_well(api, id).await;
         if self.scenario.kind() == JobKind::Remove {
             // The quarantine is over at once: the app is taken apart by a job that nobody has to ask for.
-            job = self.ended_well(api, proxy, &self.removal(api).await).await;
+            job = self.ended_well(api, &self.removal(api).await).await;
         }
-        assert!(proxy.all_met(), "the fault was met");
-        let calls = proxy.take_log();
+        assert!(self.ground.all_met(), "the fault was met");
+        let calls = self.ground.take_log();
         self.nothing_foreign_is_touched(&calls);
         one_change_of_a_bucket_at_a_time(&calls);
-        let seen = self.left_behind(api, proxy).await;
+        let seen = self.left_behind(api).await;
         let resources = job["steps"].as_array().unwrap().iter().map(|step| step["resource"].as_str().unwrap().to_owned()).collect();
         let of_the_job = calls.iter().filter(|call| call.service != "sts");
         Left { seen, calls: of_the_job.map(|call| (call.name(), call.nth)).collect(), resources }
@@ -109,7 +109,7 @@ impl<'a> Case<'a> {
     }
 
     /// The job succeeds by itself; while a call is denied it waits for a person, says why, and goes on when asked to.
-    async fn ended_well(&self, api: &Api, proxy: &Proxy, id: &str) -> Value {
+    async fn ended_well(&self, api: &Api, id: &str) -> Value {
         let mut job = api.wait(id).await;
         let retried = async || {
             assert_eq!(api.post_empty(&format!("/v1/jobs/{id}/retry")).await.status(), 202);
@@ -118,7 +118,7 @@ impl<'a> Case<'a> {
         while job["error"]["code"] == "credential_in_doubt" {
             // A key on a user that we have not made is never deleted: the answer to its create may be what was lost.
             let killed = self.more.is_some_and(|(.., fault)| fault.loses_the_process());
-            assert!(self.is_adopted() && (killed || proxy.left_unanswered("iam:CreateAccessKey")), "{job:#}");
+            assert!(self.is_adopted() && (killed || self.ground.left_unanswered("iam:CreateAccessKey")), "{job:#}");
             self.delete_the_key_in_doubt(&job);
             job = retried().await;
         }
@@ -130,7 +130,7 @@ impl<'a> Case<'a> {
             for text in ["detail", "remedy"] {
                 assert!(job["error"][text].as_str().is_some_and(|text| !text.is_empty()), "{job:#}");
             }
-            proxy.mend();
+            self.ground.mend();
             job = retried().await;
         }
         assert_eq!(job["state"], "succeeded", "{job:#}");
@@ -138,14 +138,14 @@ impl<'a> Case<'a> {
     }
 
     fn is_adopted(&self) -> bool {
-        made(&self.place, "iam", "list_user_tags", json!({"UserName": self.name})).to_string().contains("slipway:adopted")
+        self.ground.make("iam", "list_user_tags", json!({"UserName": self.name})).to_string().contains("slipway:adopted")
     }
 
     /// What the error tells a person to do.
     fn delete_the_key_in_doubt(&self, job: &Value) {
         let told = job["error"]["remedy"].as_str().unwrap();
-        let key = keys_of(&self.place, &self.name).into_iter().find(|key| told.contains(key)).expect("the key is named");
-        made(&self.place, "iam", "delete_access_key", json!({"UserName": self.name, "AccessKeyId": key}));
+        let key = keys_of(self.ground, &self.name).into_iter().find(|key| told.contains(key)).expect("the key is named");
+        self.ground.make("iam", "delete_access_key", json!({"UserName": self.name, "AccessKeyId": key}));
     }
 
     /// Every change is of something by the app's name, or of what all apps share.
@@ -158,10 +158,10 @@ impl<'a> Case<'a> {
     }
 
     /// What is in AWS after the job, and that nothing is left to change.
-    async fn left_behind(&self, api: &Api, proxy: &Proxy) -> Value {
-        proxy.break_calls([]);
+    async fn left_behind(&self, api: &Api) -> Value {
+        self.ground.break_calls(&[]);
         let app = api.json(&format!("/v1/apps/{}", self.name)).await;
-        let mut seen = eyes::look(&self.place, &app["spec"]);
+        let mut seen = self.ground.look(&app["spec"]);
         let listed = seen["access_keys"].as_array().unwrap().clone();
         let ours: Vec<&Value> = listed.iter().filter(|key| !self.foreign_keys.iter().any(|it| key["id"] == **it)).collect();
         match self.scenario.leaves {
@@ -178,7 +178,7 @@ impl<'a> Case<'a> {
                         self.assert_claimed_works(api, key["id"].as_str().unwrap(), &seen["user"]["arn"]).await;
                     }
                 }
-                self.assert_converged(api, proxy).await;
+                self.assert_converged(api).await;
             }
             Leaves::Asleep => assert!(!ours.is_empty() && ours.iter().all(|key| key["status"] == "Inactive"), "{ours:?}"),
             Leaves::Gone => {
@@ -191,11 +191,11 @@ impl<'a> Case<'a> {
     }
 
     /// A repair makes no change.
-    async fn assert_converged(&self, api: &Api, proxy: &Proxy) {
-        proxy.take_log();
+    async fn assert_converged(&self, api: &Api) {
+        self.ground.take_log();
         let again = api.run(&format!("/v1/apps/{}/repair", self.name), None).await;
         assert_eq!(again["state"], "succeeded", "{again:#}");
-        let changing: Vec<String> = proxy.take_log().iter().filter(|call| call.mutates()).map(Call::name).collect();
+        let changing: Vec<String> = self.ground.take_log().iter().filter(|call| call.mutates()).map(Call::name).collect();
         assert_eq!(changing, Vec::<String>::new(), "nothing is left to change");
     }
 
@@ -204,44 +204,43 @@ impl<'a> Case<'a> {
         let claim = format!("/v1/apps/{}/credentials/{key}/claim", self.name);
         let claimed: Value = api.post_empty(&claim).await.json().await.unwrap();
         assert!(claimed["AWS_SECRET_ACCESS_KEY"].as_str().is_some_and(|secret| secret.len() >= 40), "the secret is known");
-        let credentials = json!({"access_key_id": key, "secret_access_key": claimed["AWS_SECRET_ACCESS_KEY"]});
-        let identity = eyes::call_as(&self.place, &credentials, "sts", "get_caller_identity", json!({})).expect("the key works");
+        let identity = self.ground.identity_of(key, &claimed["AWS_SECRET_ACCESS_KEY"]).await;
         // ministack knows the keys of its first account alone.
         assert!(identity["Arn"] == *user_arn || identity["Account"] == "000000000000", "{identity}");
     }
 
-    /// Without names, accounts and the ids of jobs.
+    /// Without names, accounts, ids and times.
     fn plain(&self, seen: &Value) -> Value {
-        let text = seen.to_string().replace(&self.name, "APP").replace(&self.place.account, "ACCOUNT");
+        let text = seen.to_string().replace(&self.name, "APP").replace(self.ground.account(), "ACCOUNT");
         let mut seen: Value = serde_json::from_str(&text).unwrap();
-        let without_job = |tagged: &mut Value| {
-            if let Some(tags) = tagged["tags"].as_object_mut() {
-                tags.remove("slipway:job");
-            }
-        };
-        without_job(&mut seen["user"]);
-        for kind in ["buckets", "repositories"] {
-            for (_, thing) in seen[kind].as_object_mut().unwrap() {
-                without_job(thing);
-                if let Some(thing) = thing.as_object_mut() {
-                    thing.remove("acl_grants");
-                }
-            }
-        }
+        forget_what_differs(&mut seen);
         seen
     }
 }
 
+/// What differs from run to run, or by how often a call was made.
+fn forget_what_differs(seen: &mut Value) {
+    const DIFFERS: [&str; 9] = ["slipway:job", "acl_grants", "id", "created", "create_date", "pushed_at", "versions", "default", "digest"];
+    match seen {
+        Value::Object(fields) => {
+            fields.retain(|name, _| !DIFFERS.contains(&name.as_str()));
+            fields.values_mut().for_each(forget_what_differs);
+        }
+        Value::Array(list) => list.iter_mut().for_each(forget_what_differs),
+        _ => {}
+    }
+}
+
 /// The job that a request is answered with.
-async fn accepted(request: reqwest::RequestBuilder) -> Value {
-    let response = request.send().await.unwrap();
+async fn accepted(api: &Api, request: reqwest::RequestBuilder) -> Value {
+    let response = api.send(request).await;
     let (status, job): (_, Value) = (response.status(), response.json().await.unwrap());
     assert_eq!(status, 202, "{job:#}");
     job
 }
 
-fn keys_of(place: &Place, name: &str) -> Vec<String> {
-    let Ok(listed) = eyes::call(place, "iam", "list_access_keys", json!({"UserName": name})) else { return Vec::new() };
+fn keys_of(admin: &dyn AccountAdmin, name: &str) -> Vec<String> {
+    let Ok(listed) = admin.call("iam", "list_access_keys", json!({"UserName": name})) else { return Vec::new() };
     listed["AccessKeyMetadata"].as_array().unwrap().iter().map(|key| key["AccessKeyId"].as_str().unwrap().to_owned()).collect()
 }
 

@@ -6,9 +6,11 @@ use slipway::domain::job::JobKind;
 use strum::IntoEnumIterator as _;
 
 use super::case::{Case, Left, More};
+use super::ground::Emulated;
 use super::scenarios::{SCENARIOS, Scenario};
 use super::{enumerated, run_all};
 use crate::support::alone;
+use crate::support::aws::Place;
 use crate::support::process::Launch;
 use crate::support::proxy::Proxy;
 use crate::support::wire::{Fault, mutates};
@@ -23,18 +25,19 @@ const BOUNDARIES: [Fault; 3] = [Fault::LostBefore, Fault::LostAfter, Fault::Lost
 fn run(scenario: &Scenario, more: More) -> Left {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let case = Case::new(scenario, more);
-        let proxy = Proxy::before(&case.place.endpoint);
-        let launch = Launch::new(&case.place).with("AWS_ENDPOINT_URL", &proxy.endpoint).with("AWS_REGION", scenario.region);
+        let place = Place::new(scenario.emulator).in_region(scenario.region);
+        let ground = Emulated { proxy: Proxy::before(&place.endpoint), place };
+        let case = Case::new(scenario, more, &ground);
+        let launch = Launch::new(&ground.place).with("AWS_ENDPOINT_URL", &ground.proxy.endpoint).with("AWS_REGION", scenario.region);
         let launch = if scenario.kind() == JobKind::Remove { launch.with("SLIPWAY_QUARANTINE", "0s") } else { launch };
         let mut process = launch.serve().await;
-        let id = case.begin(&process.api, &proxy).await;
+        let id = case.begin(&process.api).await;
         if more.is_some() {
-            tokio::time::timeout(Duration::from_secs(60), proxy.lost()).await.expect("the call is made");
+            tokio::time::timeout(Duration::from_secs(60), ground.proxy.lost()).await.expect("the call is made");
             process.kill().await;
             process = launch.serve().await;
         }
-        let left = case.end(&process.api, &proxy, &id).await;
+        let left = case.end(&process.api, &id).await;
         process.stop().await;
         left
     })

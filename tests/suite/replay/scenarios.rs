@@ -6,8 +6,7 @@ use slipway::domain::job::JobKind;
 
 use crate::removal::hang_things_on;
 use crate::support::api::Api;
-use crate::support::aws::{Emulator, Place};
-use crate::support::eyes;
+use crate::support::aws::{AccountAdmin, Emulator};
 use crate::support::wire::Fault;
 
 /// A job, what is there before it, and what goes wrong in every run of it.
@@ -18,7 +17,7 @@ pub struct Scenario {
     /// What the app is onboarded with.
     pub body: fn(&str) -> Value,
     /// What is there before the app.
-    pub before: fn(&Place, &str),
+    pub before: fn(&dyn AccountAdmin, &str),
     /// The job, where it is another than the onboarding.
     pub later: Option<Later>,
     pub always: &'static [(&'static str, usize, Fault)],
@@ -42,7 +41,7 @@ pub struct Later {
     /// A job that comes before it.
     pub first: Option<fn(&Api, &str) -> RequestBuilder>,
     /// What is done to the app's place by hand before the job.
-    pub damage: fn(&Place, &str),
+    pub damage: fn(&dyn AccountAdmin, &str),
     pub request: fn(&Api, &Asked) -> RequestBuilder,
 }
 
@@ -67,7 +66,7 @@ impl Scenario {
     }
 }
 
-fn nothing(_: &Place, _: &str) {}
+fn nothing(_: &dyn AccountAdmin, _: &str) {}
 
 pub static SCENARIOS: [Scenario; 13] = [
     Scenario {
@@ -230,9 +229,9 @@ pub static SCENARIOS: [Scenario; 13] = [
         later: Some(Later {
             kind: JobKind::Remove,
             first: None,
-            damage: |place, name| {
-                fill(place, name);
-                hang_things_on(place, name);
+            damage: |admin, name| {
+                fill(admin, name);
+                hang_things_on(admin, name);
             },
             request: |api, asked| {
                 let name = asked.name;
@@ -250,11 +249,11 @@ pub static SCENARIOS: [Scenario; 13] = [
             json!({"name": name, "on_existing": "adopt", "media_access": "scoped", "repositories": [],
                 "buckets": [{"name": format!("{name}-media")}]})
         },
-        before: |place, name| {
-            made(place, "iam", "create_user", json!({"UserName": name}));
+        before: |admin, name| {
+            admin.make("iam", "create_user", json!({"UserName": name}));
             let document = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]});
             let policy = json!({"PolicyName": format!("MediaManagement-{name}"), "PolicyDocument": document.to_string()});
-            made(place, "iam", "create_policy", policy);
+            admin.make("iam", "create_policy", policy);
         },
         later: Some(Later {
             kind: JobKind::Remove,
@@ -268,46 +267,42 @@ pub static SCENARIOS: [Scenario; 13] = [
 ];
 
 /// Puts something into what is to be deleted: objects in versions, an upload that was not finished, an image.
-fn fill(place: &Place, name: &str) {
+fn fill(admin: &dyn AccountAdmin, name: &str) {
     let bucket = format!("{name}-old");
-    made(place, "s3", "put_bucket_versioning", json!({"Bucket": bucket, "VersioningConfiguration": {"Status": "Enabled"}}));
+    admin.make("s3", "put_bucket_versioning", json!({"Bucket": bucket, "VersioningConfiguration": {"Status": "Enabled"}}));
     for _ in 0..2 {
-        made(place, "s3", "put_object", json!({"Bucket": bucket, "Key": "left.txt", "Body": {"base64": "aGk="}}));
+        admin.make("s3", "put_object", json!({"Bucket": bucket, "Key": "left.txt", "Body": {"base64": "aGk="}}));
     }
-    made(place, "s3", "create_multipart_upload", json!({"Bucket": bucket, "Key": "half.txt"}));
+    admin.make("s3", "create_multipart_upload", json!({"Bucket": bucket, "Key": "half.txt"}));
 }
 
-pub fn made(place: &Place, service: &str, method: &str, args: Value) -> Value {
-    eyes::call(place, service, method, args).unwrap_or_else(|error| panic!("{service} {method}: {error}"))
-}
-
-fn things_made_by_hand(place: &Place, name: &str) {
+fn things_made_by_hand(admin: &dyn AccountAdmin, name: &str) {
     let bucket = format!("{name}-media");
-    made(place, "iam", "create_user", json!({"UserName": name, "Tags": [{"Key": "own", "Value": "1"}]}));
-    made(place, "iam", "create_access_key", json!({"UserName": name}));
-    let constraint = json!({"LocationConstraint": place.region});
+    admin.make("iam", "create_user", json!({"UserName": name, "Tags": [{"Key": "own", "Value": "1"}]}));
+    admin.make("iam", "create_access_key", json!({"UserName": name}));
+    let constraint = json!({"LocationConstraint": admin.region()});
     let args = json!({"Bucket": bucket, "CreateBucketConfiguration": constraint, "ObjectOwnership": "BucketOwnerPreferred"});
-    made(place, "s3", "create_bucket", args);
+    admin.make("s3", "create_bucket", args);
     let rule = json!({"AllowedMethods": ["HEAD"], "AllowedOrigins": ["https://own.example"]});
-    made(place, "s3", "put_bucket_cors", json!({"Bucket": bucket, "CORSConfiguration": {"CORSRules": [rule]}}));
+    admin.make("s3", "put_bucket_cors", json!({"Bucket": bucket, "CORSConfiguration": {"CORSRules": [rule]}}));
     let tags = json!([{"Key": "own", "Value": "1"}]);
-    made(place, "s3", "put_bucket_tagging", json!({"Bucket": bucket, "Tagging": {"TagSet": tags}}));
-    made(place, "ecr", "create_repository", json!({"repositoryName": name}));
+    admin.make("s3", "put_bucket_tagging", json!({"Bucket": bucket, "Tagging": {"TagSet": tags}}));
+    admin.make("ecr", "create_repository", json!({"repositoryName": name}));
 }
 
-fn undo_most(place: &Place, name: &str) {
+fn undo_most(admin: &dyn AccountAdmin, name: &str) {
     let bucket = format!("{name}-media");
-    let policy = format!("arn:aws:iam::{}:policy/MediaManagement-{name}", place.account);
-    made(place, "iam", "remove_user_from_group", json!({"UserName": name, "GroupName": "Apps"}));
-    made(place, "iam", "detach_user_policy", json!({"UserName": name, "PolicyArn": policy}));
+    let policy = format!("arn:aws:iam::{}:policy/MediaManagement-{name}", admin.account());
+    admin.make("iam", "remove_user_from_group", json!({"UserName": name, "GroupName": "Apps"}));
+    admin.make("iam", "detach_user_policy", json!({"UserName": name, "PolicyArn": policy}));
     let document = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]});
     for _ in 0..4 {
         let args = json!({"PolicyArn": policy, "PolicyDocument": document.to_string(), "SetAsDefault": true});
-        made(place, "iam", "create_policy_version", args);
+        admin.make("iam", "create_policy_version", args);
     }
-    made(place, "iam", "untag_policy", json!({"PolicyArn": policy, "TagKeys": ["slipway:app"]}));
-    made(place, "s3", "delete_bucket_cors", json!({"Bucket": bucket}));
-    made(place, "s3", "delete_public_access_block", json!({"Bucket": bucket}));
-    made(place, "s3", "delete_bucket_tagging", json!({"Bucket": bucket}));
-    made(place, "ecr", "delete_repository", json!({"repositoryName": name, "force": true}));
+    admin.make("iam", "untag_policy", json!({"PolicyArn": policy, "TagKeys": ["slipway:app"]}));
+    admin.make("s3", "delete_bucket_cors", json!({"Bucket": bucket}));
+    admin.make("s3", "delete_public_access_block", json!({"Bucket": bucket}));
+    admin.make("s3", "delete_bucket_tagging", json!({"Bucket": bucket}));
+    admin.make("ecr", "delete_repository", json!({"repositoryName": name, "force": true}));
 }

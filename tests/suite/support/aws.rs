@@ -26,6 +26,34 @@ pub enum Emulator {
     Ministack,
 }
 
+/// Somebody who works on an account by hand: makes what is there before an app, and changes what is there beside it.
+pub trait AccountAdmin {
+    fn account(&self) -> &str;
+    fn region(&self) -> &str;
+
+    /// Makes one call, by boto3's name for it, and answers what AWS said.
+    fn call(&self, service: &str, method: &str, args: Value) -> Result<Value, Value>;
+
+    /// Makes one call that has to work.
+    fn make(&self, service: &str, method: &str, args: Value) -> Value {
+        self.call(service, method, args).unwrap_or_else(|error| panic!("{service} {method}: {error}"))
+    }
+}
+
+impl AccountAdmin for Place {
+    fn account(&self) -> &str {
+        &self.account
+    }
+
+    fn region(&self) -> &str {
+        self.region
+    }
+
+    fn call(&self, service: &str, method: &str, args: Value) -> Result<Value, Value> {
+        eyes::call(self, service, method, args)
+    }
+}
+
 /// A role's session in a new account of an emulator.
 #[derive(Debug, Clone)]
 pub struct Place {

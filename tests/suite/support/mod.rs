@@ -7,6 +7,7 @@ pub mod eyes;
 pub mod process;
 pub mod proxy;
 pub mod server;
+pub mod simulated;
 pub mod wire;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -80,11 +80,12 @@ impl Planned {
     }
 }
 
-/// A loopback proxy in front of an emulator; it ends when this is dropped.
+/// A loopback proxy in front of an emulator; it ends when the last of these is dropped.
+#[derive(Clone)]
 pub struct Proxy {
     pub endpoint: String,
     inner: Arc<Inner>,
-    _stop: DropGuard,
+    _stop: Arc<DropGuard>,
 }
 
 struct Inner {
@@ -117,7 +118,7 @@ impl Proxy {
         let inner = Arc::new(Inner { plan, pass, lost: Semaphore::new(0), behind, client });
         let stop = CancellationToken::new();
         runtime().spawn(listen(listener, inner.clone(), stop.clone()));
-        Self { endpoint: own, inner, _stop: stop.drop_guard() }
+        Self { endpoint: own, inner, _stop: Arc::new(stop.drop_guard()) }
     }
 
     /// From now on the nth call by each name meets its fault. The log begins anew.

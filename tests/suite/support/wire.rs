@@ -118,6 +118,11 @@ impl Call {
         format!("{}:{}", self.service, self.operation)
     }
 
+    /// The id of the credentials that it is signed with.
+    pub fn session(&self) -> Option<&str> {
+        self.headers.get("authorization")?.split_once("Credential=")?.1.split('/').next()
+    }
+
     /// The names of the users, groups, policies, buckets and repositories that it is about.
     pub fn things(&self) -> Vec<String> {
         match self.service {
