@@ -1,28 +1,26 @@
-# make test    everything that CI runs
-# make demo    the service on an emulated AWS, on this machine (STAY=1: keeps running)
-# make soak    kills the service at random instants, again and again (ROUNDS=300, SLIPWAY_TEST_SEED=…)
-# make simulate  random worlds on the AWS in memory (SEEDS=100000, or one: SEED=…, TRACE=1 tells what is done in it)
-# make bench   the table of figures and targets
+# make test       what each change has to pass; says at the end how long each part took
+# make test-all   the same, and what takes long (docs/testing.md says what proves what)
+# make lint       the lints alone
+# make demo       the service on an emulated AWS, on this machine (STAY=1: keeps running)
+# make soak       kills the service at random instants, again and again (ROUNDS=300, SLIPWAY_TEST_SEED=…)
+# make simulate   random worlds on the AWS in memory (SEEDS=100000, or one: SEED=…, TRACE=1 tells what is done in it)
+# make bench      the table of figures and targets
 
 PYTHON ?= python3
 VENV := .venv/bin/python
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: test lint soak simulate demo bench venv postgresql
+.PHONY: test test-all lint soak simulate demo bench venv postgresql
 
-# These keep the whole machine busy, and would make others meet their time-outs.
-BUSY := replay:: replicas::
-# Most of the others wait most of the time.
-THREADS := $(shell expr 2 \* $$(nproc))
+test: venv postgresql
+	$(VENV) tests/run.py
 
-test: venv postgresql lint
-	$(VENV) tests/emulators.py -- cargo test -- --test-threads $(THREADS) $(BUSY:%=--skip %)
-	$(VENV) tests/emulators.py -- cargo test --test suite -- --test-threads 1 $(BUSY)
-	$(VENV) tests/emulators.py --only moto -- $(VENV) tests/contract.py
+test-all: venv postgresql
+	$(VENV) tests/run.py --all
 
 lint:
 	cargo fmt --check
-	cargo clippy --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+	RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/.ci/lint-and-build cargo test --all-targets --no-run
 
 soak: venv
 	$(VENV) tests/emulators.py --only ministack-auth -- cargo test --test suite -- --ignored --exact --nocapture process::soak
@@ -34,11 +32,11 @@ simulate: venv
 
 demo: venv
 	cargo build
-	$(VENV) demo/demo.py --binary target/debug/slipway $(if $(STAY),--stay)
+	$(VENV) demo/demo.py --binary $(TARGET)/debug/slipway $(if $(STAY),--stay)
 
 bench: venv
 	cargo build --release
-	$(VENV) benches/run.py --binary target/release/slipway $(if $(ONLY),--only $(ONLY))
+	$(VENV) benches/run.py --binary $(TARGET)/release/slipway $(if $(ONLY),--only $(ONLY))
 
 venv: .venv/installed
 

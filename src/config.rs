@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use crate::domain::names::{Origin, Region};
 use crate::domain::spec::Defaults;
+use crate::resources::Timing;
 use crate::vault::{Vault, VaultError};
 
 /// Settings that come from the environment as `SLIPWAY_` and their name in capitals.
@@ -118,6 +119,8 @@ pub struct Settings {
     pub request_timeout: Duration,
     /// The organisation's conventions.
     pub defaults: Defaults,
+    /// How long AWS is waited for.
+    pub timing: Timing,
 }
 
 /// Regions, separated by commas.
@@ -164,6 +167,7 @@ impl Default for Settings {
             body_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(60),
             defaults: Defaults::default(),
+            timing: Timing::default(),
         }
     }
 }
@@ -262,13 +266,18 @@ mod tests {
     fn each_source_over_the_one_before() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("slipway.toml");
-        std::fs::write(&file, "workers = 3\nlease = \"5s\"\n[defaults]\ngroup = \"Guests\"\nlifecycle = \"protected\"\n").unwrap();
+        std::fs::write(
+            &file,
+            "workers = 3\nlease = \"5s\"\n[defaults]\ngroup = \"Guests\"\nlifecycle = \"protected\"\n[timing]\nanswer = \"3s\"\n",
+        )
+        .unwrap();
         let environment =
             env(&[("SLIPWAY_WORKERS", "4"), ("SLIPWAY_ADMIN_TOKEN", "0123"), ("SLIPWAY_ELSEWHERE", "x"), ("SLIPWAY_JOB_DEADLINE", "2m")]);
         let settings = Settings::load(Some(&file), &environment, &[("listen", "127.0.0.1:1".into())]).unwrap();
         assert_eq!((settings.workers, settings.lease, settings.job_deadline), (4, Duration::from_secs(5), Duration::from_secs(120)));
         assert_eq!(settings.admin_token.as_ref().unwrap().expose_secret(), "0123", "a token of digits stays a text");
         assert_eq!(settings.defaults.group.as_str(), "Guests");
+        assert_eq!(settings.timing, Timing { answer: Duration::from_secs(3), ..Timing::default() });
         assert_eq!(settings.defaults.policy.as_str(), "MediaManagement");
         assert_eq!(settings.listen.port(), 1);
         assert!(!format!("{settings:?}").contains("0123"), "a secret is not shown");
@@ -280,6 +289,8 @@ mod tests {
         let file = folder.path().join("slipway.toml");
         std::fs::write(&file, "worker = 3\n").unwrap();
         assert!(Settings::load(Some(&file), &[], &[]).unwrap_err().to_string().contains("worker"));
+        std::fs::write(&file, "[timing]\nanswers = \"3s\"\n").unwrap();
+        assert!(Settings::load(Some(&file), &[], &[]).unwrap_err().to_string().contains("answers"));
         for (name, least) in [
             ("WORKERS", "1"),
             ("MAX_CONNECTIONS", "1"),

@@ -31,8 +31,9 @@ pub async fn serve(settings: Settings) -> Result<(), StartError> {
     let cannot = |error| StartError::Listen(listen, error);
     let listener = TcpListener::bind(listen).await.map_err(cannot)?;
     let address = listener.local_addr().map_err(cannot)?;
+    let outside = Outside { timing: settings.timing, ..Outside::default() };
     let service = tokio::select! {
-        started = Service::start(settings, Outside::default(), tasks.clone()) => started?,
+        started = Service::start(settings, outside, tasks.clone()) => started?,
         () = tasks.stopping() => return Ok(()),
     };
     tracing::info!(listen = %address, "listening");

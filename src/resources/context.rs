@@ -12,6 +12,7 @@ use aws_sdk_iam::operation::RequestId;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use serde::Deserialize;
 use tokio::time::Instant;
 use ulid::Ulid;
 
@@ -24,30 +25,42 @@ use crate::domain::names::AppName;
 use crate::domain::spec::OnExisting;
 use crate::domain::task::Data;
 
-/// How long things take.
-#[derive(Debug, Clone, Copy)]
+/// How long things take. The settings' `[timing]`; AWS needs the defaults, a private cloud or an emulator may not.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Timing {
     /// The first back-off; it doubles from there.
+    #[serde(with = "humantime_serde")]
     pub backoff: Duration,
     /// The longest back-off.
+    #[serde(with = "humantime_serde")]
     pub backoff_cap: Duration,
     /// How long AWS is left in peace while it settles.
+    #[serde(with = "humantime_serde")]
     pub settle: Duration,
     /// How long after our own create "not found" means "not visible yet" (IAM is eventually consistent).
+    #[serde(with = "humantime_serde")]
     pub propagation: Duration,
     /// How long after a lost answer a user's keys are listed, and listed again.
+    #[serde(with = "humantime_serde")]
     pub key_list: Duration,
     /// The longest wait for the answer to one AWS call.
+    #[serde(with = "humantime_serde")]
     pub answer: Duration,
     /// The longest wait with the lease held; a longer one gives the worker back.
+    #[serde(with = "humantime_serde")]
     pub hold: Duration,
-    /// A key that was used within this time is in use.
+    /// A key that was used within this time is in use: `SLIPWAY_ROTATION_GRACE`.
+    #[serde(skip)]
     pub quiet: Duration,
     /// The longest wait for the turn of one call while AWS throttles the account.
+    #[serde(with = "humantime_serde")]
     pub turn: Duration,
     /// How long a new attachment of a policy gets to work everywhere before the one that it takes the place of goes.
+    #[serde(with = "humantime_serde")]
     pub attachment: Duration,
     /// Between two looks into the database for work that is due, where no signal tells of it.
+    #[serde(with = "humantime_serde")]
     pub poll: Duration,
 }
 

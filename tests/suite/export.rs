@@ -140,6 +140,7 @@ async fn assert_terraform_takes_over(setup: &Setup, server: &Server, name: &str)
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes long: make test-all"]
 async fn terraform_takes_the_least_app_over_and_changes_nothing() {
     let setup = Setup::new(Place::new(Emulator::Moto));
     let server = setup.start().await;
@@ -184,6 +185,7 @@ async fn terraform_takes_a_wide_app_over_and_changes_nothing() {
 
 /// What was there before its app is the app's, but not as the spec would have made it.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes long: make test-all"]
 async fn terraform_takes_adopted_things_over_as_they_are() {
     let setup = Setup::new(Place::new(Emulator::Ministack));
     let server = setup.start().await;
