@@ -6,6 +6,7 @@
 //!   nobody can ask them for anything any more.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,11 +25,19 @@ pub struct Tasks {
 }
 
 /// A process that a test can lose or freeze, with every task of it, at any of their steps.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct SimulatedProcess(Arc<Mutex<ProcessState>>);
 
-#[derive(Debug, Default)]
+impl fmt::Debug for SimulatedProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimulatedProcess").finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
 struct ProcessState {
+    /// Called before each step with its number.
+    watcher: Option<Box<dyn FnMut(u64) + Send>>,
     killed: bool,
     frozen: bool,
     /// Steps of tasks so far, and the one before which the process is lost.
@@ -49,6 +58,11 @@ impl SimulatedProcess {
     /// Loses it before step `step`, counted from its start.
     pub fn kill_before(&self, step: u64) {
         self.state().kill_before = Some(step);
+    }
+
+    /// Calls `watcher` before each step from now on, with the step's number.
+    pub fn watch(&self, watcher: impl FnMut(u64) + Send + 'static) {
+        self.state().watcher = Some(Box::new(watcher));
     }
 
     /// Stops it from running, as SIGSTOP does, or lets it run again.
@@ -99,7 +113,12 @@ impl<F: Future<Output = ()>> Future for SimulatedTask<F> {
         let process = self.process.clone();
         let killed = {
             let mut state = process.state();
-            state.steps += u64::from(!state.killed && !state.frozen);
+            let is_still = state.killed || state.frozen;
+            state.steps += u64::from(!is_still);
+            let step = state.steps;
+            if let (Some(watcher), false) = (&mut state.watcher, is_still) {
+                watcher(step);
+            }
             if state.kill_before.is_some_and(|step| state.steps >= step) && !state.killed {
                 state.killed = true;
                 state.wake_all();

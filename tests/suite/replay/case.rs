@@ -13,13 +13,15 @@ use crate::support::aws::AccountAdmin;
 use crate::support::unique;
 use crate::support::wire::{Call, Fault};
 
-/// What goes wrong, besides what always does in the scenario.
+/// What goes wrong with a call, besides what always does in the scenario.
 pub type More<'a> = Option<(&'a str, usize, Fault)>;
 
 /// A scenario in a new account, and an app's name.
 pub struct Case<'a, G> {
     scenario: &'a Scenario,
     more: More<'a>,
+    /// Whether the process is lost at a step of its own.
+    killed: bool,
     ground: &'a G,
     pub name: String,
     /// Keys that the app's user had before us.
@@ -38,7 +40,12 @@ impl<'a, G: Ground> Case<'a, G> {
         let name = unique("acme");
         (scenario.before)(ground, &name);
         let foreign_keys = keys_of(ground, &name);
-        Self { scenario, more, ground, name, foreign_keys }
+        Self { scenario, more, killed: false, ground, name, foreign_keys }
+    }
+
+    /// The same, with a process that is lost at a step of its own.
+    pub fn killed(self) -> Self {
+        Self { killed: true, ..self }
     }
 
     /// Brings about what the job starts from, plans what goes wrong in it, and asks for it; its id.
@@ -117,7 +124,7 @@ impl<'a, G: Ground> Case<'a, G> {
         };
         while job["error"]["code"] == "credential_in_doubt" {
             // A key on a user that we have not made is never deleted: the answer to its create may be what was lost.
-            let killed = self.more.is_some_and(|(.., fault)| fault.loses_the_process());
+            let killed = self.killed || self.more.is_some_and(|(.., fault)| fault.loses_the_process());
             assert!(self.is_adopted() && (killed || self.ground.left_unanswered("iam:CreateAccessKey")), "{job:#}");
             self.delete_the_key_in_doubt(&job);
             job = retried().await;

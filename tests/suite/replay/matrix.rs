@@ -1,6 +1,7 @@
 //! Every fault at every call, and the process lost at every step of its tasks, on the AWS in memory and in simulated time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use slipway::domain::job::JobKind;
@@ -8,11 +9,11 @@ use slipway::resources::{KINDS, permission};
 
 use super::case::{Case, Left, More};
 use super::scenarios::{SCENARIOS, Scenario};
-use super::{enumerated, run_simulated};
+use super::{compared, enumerated, run_simulated};
 use crate::aws::Options;
-use crate::support::alone;
 use crate::support::simulated::{Host, runtime};
 use crate::support::wire::{Fault, mutates};
+use crate::support::{alone, for_each_of};
 
 /// One run of a scenario, with one more fault or none.
 fn run(scenario: &Scenario, more: More) -> Left {
@@ -27,6 +28,61 @@ fn run(scenario: &Scenario, more: More) -> Left {
             process.kill().await;
             process = host.start().await;
         }
+        let left = case.end(&process, &id).await;
+        process.stop().await;
+        left
+    });
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    left
+}
+
+/// How long everything that a scenario sets going takes, in simulated time.
+const GOES_ON: Duration = Duration::from_secs(600);
+
+/// The steps of a process after a scenario's job is accepted, counted from there, before which something had changed in AWS or in
+/// the database, or was on its way: what a process leaves that is lost between two of them is the same.
+fn places_to_die(scenario: &Scenario) -> Vec<u64> {
+    let runtime = runtime();
+    let places = runtime.block_on(async {
+        let host = host(scenario);
+        let case = Case::new(scenario, None, &host);
+        let process = host.start().await;
+        case.begin(&process).await;
+        let (aws, database) = (host.aws.clone(), host.settings.database_url.replace("sqlite://", "") + "-wal");
+        let (first, seen) = (process.simulated.steps(), Arc::new(Mutex::new((BTreeSet::new(), Vec::new()))));
+        let noted = seen.clone();
+        process.simulated.watch(move |step| {
+            let log = aws.log();
+            let answered = log.iter().filter(|call| call.ended.is_some()).count();
+            let mark = (log.len(), answered, std::fs::metadata(&database).map_or(0, |file| file.len()));
+            let (marks, places) = &mut *noted.lock().unwrap();
+            if marks.insert(mark) {
+                places.push(step - first);
+            }
+        });
+        tokio::time::sleep(GOES_ON).await;
+        process.stop().await;
+        std::mem::take(&mut seen.lock().unwrap().1)
+    });
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    places
+}
+
+/// One run of a scenario whose process is lost before a step, and another goes on.
+fn run_killed(scenario: &Scenario, place: u64) -> Left {
+    let runtime = runtime();
+    let left = runtime.block_on(async {
+        let host = host(scenario);
+        let case = Case::new(scenario, None, &host).killed();
+        let mut process = host.start().await;
+        let id = case.begin(&process).await;
+        process.simulated.kill_before(process.simulated.steps() + place);
+        let began = tokio::time::Instant::now();
+        while !process.simulated.is_killed() && began.elapsed() < GOES_ON {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        process.kill().await;
+        process = host.start().await;
         let left = case.end(&process, &id).await;
         process.stop().await;
         left
@@ -57,6 +113,26 @@ fn every_fault_at_every_call_of_every_kind_of_job() {
     // A read has no effect that could be lost: to its caller these are the same.
     cases.retain(|case| case.more.is_none_or(|(call, _, fault)| mutates(call) || !matches!(fault, Fault::ResetAfter | Fault::LostAfter)));
     run_simulated(&cases, run);
+}
+
+#[test]
+fn a_process_is_lost_at_every_step_that_counts() {
+    let _turn = futures::executor::block_on(alone());
+    let began = std::time::Instant::now();
+    let cases: Vec<(&Scenario, u64)> =
+        SCENARIOS.iter().flat_map(|scenario| places_to_die(scenario).into_iter().map(move |place| (scenario, place))).collect();
+    assert!(cases.len() > 300, "the enumeration is not empty: {}", cases.len());
+    let clean: BTreeMap<&str, Left> = SCENARIOS.iter().map(|scenario| (scenario.title, run(scenario, None))).collect();
+    let failed = Mutex::new(Vec::new());
+    for_each_of(&cases, std::thread::available_parallelism().map_or(2, usize::from), |(scenario, place)| {
+        let left = || run_killed(scenario, *place).seen;
+        if let Err(failure) = compared(left, &clean[scenario.title]) {
+            failed.lock().unwrap().push(format!("{} lost before step {place} {failure}", scenario.title));
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    println!("{} cases in {:.0?}, {} failed", cases.len(), began.elapsed(), failed.len());
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
 /// Calls that no scenario makes: only plans ask for a preview; and what hardly any user has is looked for only once AWS

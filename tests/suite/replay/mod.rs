@@ -93,11 +93,15 @@ fn run_all(cases: &[Planned], at_once: usize, run: impl Fn(&Scenario, More) -> L
 }
 
 fn outcome(case: &Planned, run: &(impl Fn(&Scenario, More) -> Left + Sync)) -> Result<(), String> {
-    let title = || format!("{}: {:?}", case.scenario.title, case.more.expect("a fault"));
-    let seen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(case.scenario, case.more).seen));
-    let seen = seen.map_err(|panic| format!("{}: {}", title(), words(panic.as_ref())))?;
-    let differences = differences("", &seen, &case.clean.seen);
-    if differences.is_empty() { Ok(()) } else { Err(format!("{} left {}", title(), differences.join("; "))) }
+    let outcome = compared(|| run(case.scenario, case.more).seen, case.clean);
+    outcome.map_err(|failure| format!("{}: {:?} {failure}", case.scenario.title, case.more.expect("a fault")))
+}
+
+/// Whether a run leaves what the clean one left.
+fn compared(run: impl FnOnce() -> Value, clean: &Left) -> Result<(), String> {
+    let seen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).map_err(|panic| words(panic.as_ref()))?;
+    let differences = differences("", &seen, &clean.seen);
+    if differences.is_empty() { Ok(()) } else { Err(format!("left {}", differences.join("; "))) }
 }
 
 pub fn words(panic: &(dyn std::any::Any + Send)) -> String {

@@ -114,7 +114,7 @@ impl World {
             let bucket = json!({"Bucket": format!("{}-hand", name.to_lowercase()), "CreateBucketConfiguration": {"LocationConstraint": host.region}});
             host.make("s3", "create_bucket", bucket);
             if rng.u32(..4) == 0 {
-                host.make("iam", "create_user", json!({"UserName": name, "Tags": [{"Key": "own", "Value": "1"}]}));
+                host.make("iam", "create_user", json!({"UserName": name, "Path": "/apps/", "Tags": [{"Key": "own", "Value": "1"}]}));
             }
         }
         let before = host.aws.snapshot(host.account());
