@@ -47,7 +47,10 @@ pub fn call(world: &mut World, r: &Request<'_>) -> Answer {
             let tags = tags_of(&r.input["Tags"]);
             change_user(world, r, user, |user| add_tags(r, &mut user.tags, tags))
         }
-        "UntagUser" => change_user(world, r, user, |user| Ok(remove_tags(r, &mut user.tags))),
+        "UntagUser" => change_user(world, r, user, |user| {
+            remove_tags(r, &mut user.tags);
+            Ok(())
+        }),
         "ListUserTags" => page(r, "Tags", tag_list(&seen_user(world, r, user)?.tags).as_array().cloned().unwrap_or_default()),
         "CreateAccessKey" => create_access_key(world, r, user),
         "ListAccessKeys" => {
@@ -513,7 +516,10 @@ fn policy_call(world: &mut World, r: &Request<'_>, user: &str, arn: &str) -> Ans
             })
         }
         "TagPolicy" => change_policy(world, r, arn, |policy| add_tags(r, &mut policy.tags, tags_of(&r.input["Tags"]))),
-        "UntagPolicy" => change_policy(world, r, arn, |policy| Ok(remove_tags(r, &mut policy.tags))),
+        "UntagPolicy" => change_policy(world, r, arn, |policy| {
+            remove_tags(r, &mut policy.tags);
+            Ok(())
+        }),
         "ListPolicyTags" => page(r, "Tags", tag_list(&seen_policy(world, r, arn)?.tags).as_array().cloned().unwrap_or_default()),
         "ListEntitiesForPolicy" => {
             seen_policy(world, r, arn)?;
@@ -749,7 +755,10 @@ fn belongings(world: &mut World, r: &Request<'_>, name: &str) -> Answer {
                 "UploadDate": date(r.date),
             });
             let id = certificate["CertificateId"].as_str().expect("an id").to_owned();
-            change_user(world, r, name, |user| Ok(drop(user.certificates.insert(id, certificate.clone()))))?;
+            change_user(world, r, name, |user| {
+                user.certificates.insert(id, certificate.clone());
+                Ok(())
+            })?;
             Ok(json!({"Certificate": certificate}))
         }
         "ListSigningCertificates" => page(r, "Certificates", seen_user(world, r, name)?.certificates.values().cloned().collect()),
@@ -760,7 +769,10 @@ fn belongings(world: &mut World, r: &Request<'_>, name: &str) -> Answer {
         "UploadSSHPublicKey" => {
             let id = r.new_id("APKA");
             let mut key = json!({"UserName": name, "SSHPublicKeyId": id, "Status": "Active", "UploadDate": date(r.date)});
-            change_user(world, r, name, |user| Ok(drop(user.ssh_keys.insert(id, key.clone()))))?;
+            change_user(world, r, name, |user| {
+                user.ssh_keys.insert(id, key.clone());
+                Ok(())
+            })?;
             key["SSHPublicKeyBody"] = json!(id_of("SSHPublicKeyBody"));
             key["Fingerprint"] = json!("e1:5b:19:6a:1b:a4:4f:1c:8b:6a:5c:d5:5d:6a:54:5d");
             Ok(json!({"SSHPublicKey": key}))
@@ -776,7 +788,10 @@ fn belongings(world: &mut World, r: &Request<'_>, name: &str) -> Answer {
                 "UserName": name, "Status": "Active", "ServiceUserName": format!("{name}-at-{}", r.account), "CreateDate": date(r.date),
                 "ServiceSpecificCredentialId": id, "ServiceName": id_of("ServiceName"),
             });
-            change_user(world, r, name, |user| Ok(drop(user.service_credentials.insert(id, credential.clone()))))?;
+            change_user(world, r, name, |user| {
+                user.service_credentials.insert(id, credential.clone());
+                Ok(())
+            })?;
             credential["ServicePassword"] = json!(r.new_secret());
             Ok(json!({"ServiceSpecificCredential": credential}))
         }

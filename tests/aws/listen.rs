@@ -30,7 +30,7 @@ pub fn on_loopback(aws: &Aws) -> Listening {
     let listener = TcpListener::from_std(listener).unwrap();
     let stop = CancellationToken::new();
     let (aws, stopped) = (aws.clone(), stop.clone());
-    tokio::spawn(async move {
+    tokio::runtime::Handle::current().spawn(async move {
         loop {
             let stream = tokio::select! {
                 accepted = listener.accept() => accepted.unwrap().0,
@@ -38,7 +38,7 @@ pub fn on_loopback(aws: &Aws) -> Listening {
             };
             let (aws, stopped) = (aws.clone(), stopped.clone());
             let service = service_fn(move |request| answer(aws.clone(), request));
-            tokio::spawn(async move {
+            tokio::runtime::Handle::current().spawn(async move {
                 tokio::select! {
                     _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service) => {}
                     () = stopped.cancelled() => {}

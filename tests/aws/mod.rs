@@ -36,6 +36,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
 use serde_json::{Value, json};
+use slipway::clock::Clock;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -162,7 +163,8 @@ struct State {
 
 impl Aws {
     pub fn new(options: Options) -> Self {
-        let epoch = options.epoch.unwrap_or_else(SystemTime::now).duration_since(SystemTime::UNIX_EPOCH).expect("a time after 1970");
+        let now = || SystemTime::UNIX_EPOCH + Duration::from_millis(Clock::default().now().millis().unsigned_abs());
+        let epoch = options.epoch.unwrap_or_else(now).duration_since(SystemTime::UNIX_EPOCH).expect("a time after 1970");
         Self(Arc::new(Inner {
             epoch: i64::try_from(epoch.as_millis()).expect("a time"),
             options,

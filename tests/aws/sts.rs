@@ -74,11 +74,11 @@ fn assume_role(world: &mut World, r: &Request<'_>) -> Answer {
         _ => principal.clone(),
     };
     let is_trusted = [&principal, &caller_role].iter().any(|principal| trusts(&role.trust, principal, r.account, &context));
-    if !is_trusted && !(r.caller.is_owner() && account == r.account) {
+    if !(is_trusted || r.caller.is_owner() && account == r.account) {
         return Err(refused());
     }
     let mut policy = text(r.input, "Policy")
-        .map(|policy| serde_json::from_str::<Value>(policy))
+        .map(serde_json::from_str::<Value>)
         .transpose()
         .map_err(|_| Refused::new(400, "MalformedPolicyDocument", "Syntax errors in policy."))?;
     if !list(r.input, "PolicyArns").is_empty() && policy.is_none() {

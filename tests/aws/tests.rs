@@ -355,7 +355,7 @@ async fn faults_act_before_after_late_or_not_at_all() {
         let config = config.timeout_config(timeout).retry_config(aws_config::retry::RetryConfig::disabled()).build();
         let iam = aws_sdk_iam::Client::new(&config);
         aws.on_call(move |call| (call.nth == 0).then_some(fault));
-        let (call, lost) = (tokio::spawn(iam.create_user().user_name("acme").send()), aws.lost());
+        let (call, lost) = (tokio::runtime::Handle::current().spawn(iam.create_user().user_name("acme").send()), aws.lost());
         if fault.loses_the_process() {
             lost.await;
         } else {

@@ -12,7 +12,9 @@ mod world;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
+
+use slipway::clock::Clock;
 
 use crate::support::{alone, for_each_of};
 use world::Outcome;
@@ -69,7 +71,7 @@ fn run(seeds: &[u64]) {
 #[test]
 fn promises_hold_in_random_worlds() {
     let _turn = futures::executor::block_on(alone());
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+    let now = u64::try_from(Clock::default().now().millis()).unwrap();
     let seeds: Vec<u64> = (0..FIXED).chain((0..NEW).map(|n| now + n)).collect();
     run(&seeds);
 }
