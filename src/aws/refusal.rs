@@ -166,6 +166,8 @@ pub fn meaning(service: Service, operation: &str, code: &str, status: Option<u16
         (None, Some(404)) => Meaning::NotFound,
         (None, Some(403)) => Meaning::Denied,
         (None, Some(429)) => Meaning::Throttled,
+        // A refusal whose code cannot be read may be any; only the answer to a HEAD has none.
+        (None, Some(status)) if code == status.to_string() && !operation.starts_with("Head") => Meaning::Transient,
         (None, Some(_)) => Meaning::Rejected,
     }
 }
@@ -320,6 +322,8 @@ mod tests {
             (Service::S3, "HeadBucket", "NotFound", 404, M::NotFound),
             (Service::S3, "HeadBucket", "503", 503, M::Throttled),
             (Service::Iam, "GetUser", "UnreadableAnswer", 200, M::Transient),
+            (Service::Ecr, "PutLifecyclePolicy", "400", 400, M::Transient),
+            (Service::S3, "HeadBucket", "400", 400, M::Rejected),
             (Service::Ecr, "CreateRepository", "LimitExceededException", 400, M::Quota),
             (Service::Ecr, "CreateRepository", "ThrottlingException", 400, M::Throttled),
             (Service::Ecr, "CreateRepository", "InvalidParameterException", 400, M::Rejected),

@@ -41,7 +41,8 @@ pub struct Timing {
     /// How long after our own create "not found" means "not visible yet" (IAM is eventually consistent).
     #[serde(with = "humantime_serde")]
     pub propagation: Duration,
-    /// How long after a lost answer a user's keys are listed, and listed again.
+    /// How long after a lost answer a user's keys are listed, and listed again. AWS may act when its caller has given up
+    /// already, and lists a new key some ten seconds later.
     #[serde(with = "humantime_serde")]
     pub key_list: Duration,
     /// The longest wait for the answer to one AWS call.
@@ -71,7 +72,7 @@ impl Default for Timing {
             backoff_cap: Duration::from_secs(60),
             settle: Duration::from_secs(1),
             propagation: Duration::from_secs(120),
-            key_list: Duration::from_secs(10),
+            key_list: Duration::from_secs(20),
             answer: Duration::from_secs(15),
             hold: Duration::from_secs(5),
             quiet: Duration::from_secs(24 * 3600),

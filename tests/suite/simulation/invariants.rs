@@ -61,6 +61,7 @@ fn untrue_reason(world: &World, asked: &str, job: &Value) -> Option<String> {
                 || says("BucketAlreadyExists")
                 || says("-hand")
                 || says("iam:user/")
+                || says("iam:access-key/")
                 || says("NotEmpty")
                 || says("DeleteConflict")
         }
@@ -68,6 +69,7 @@ fn untrue_reason(world: &World, asked: &str, job: &Value) -> Option<String> {
         "would_delete_data" | "key_in_use" | "would_expire" => true,
         "deadline_exceeded" | "unavailable" => world.plan.faults > 0 || world.plan.clock_steps > 0,
         "quota_exceeded" => !world.known.hand_keys.is_empty() || asked.contains("rotate"),
+        "rejected" => says("is not there any more"),
         _ => false,
     };
     let tells =
@@ -91,7 +93,7 @@ async fn keys_are_known(world: &mut World) -> Vec<String> {
         for key in keys {
             let id = key["id"].as_str().unwrap_or_default();
             if !world.known.hand_keys.contains(id) && !managed.contains(id) && !jobs.contains(id) {
-                broken.push(format!("{name} has the key {id}, which nobody knows"));
+                broken.push(format!("{name} has the key {id}, which nobody knows; its jobs: {jobs}; listed: {listed}"));
             }
         }
     }
@@ -125,7 +127,8 @@ fn nothing_foreign_is_changed(world: &World) -> Vec<String> {
     let mut broken = Vec::new();
     for kind in ["buckets", "repositories", "users", "policies", "groups"] {
         for (name, before) in world.before[kind].as_object().into_iter().flatten() {
-            let adopted = asked.contains("adopt") && (asked.contains(name.as_str()) || kind == "users");
+            let by_hand = kind == "users" && world.known.hand_changed.contains(name);
+            let adopted = by_hand || asked.contains("adopt") && (asked.contains(name.as_str()) || kind == "users");
             if !adopted && now[kind][name] != *before {
                 broken.push(format!("{kind} {name}, which is not ours, was {before} and is {}", now[kind][name]));
             }
