@@ -1,5 +1,7 @@
 //! A look at the keys on an app's user, for the list of its credentials.
 
+use std::time::Duration;
+
 use futures::future::try_join_all;
 
 use crate::aws::{Account, AwsError, Meaning, Service};
@@ -35,6 +37,29 @@ pub async fn look(account: &Account, user: &AppName) -> Result<Vec<SeenKey>, Aws
     Ok(seen.into_iter().flatten().collect())
 }
 
+/// Recorded keys that AWS may not list everywhere yet (IAM is eventually consistent), and does not.
+pub fn unlisted_yet(
+    listed: &[SeenKey],
+    recorded: Vec<(String, Timestamp)>,
+    now: Timestamp,
+    propagation: Duration,
+) -> Vec<(String, Timestamp)> {
+    let is_listed = |id: &str| listed.iter().any(|key| key.access_key_id == id);
+    recorded.into_iter().filter(|(id, at)| now.since(*at) < propagation && !is_listed(id)).collect()
+}
+
+/// The listed keys and those that AWS does not list yet: these are on, as they were made.
+pub fn with_young(mut listed: Vec<SeenKey>, recorded: Vec<(String, Timestamp)>, now: Timestamp, propagation: Duration) -> Vec<SeenKey> {
+    let young = unlisted_yet(&listed, recorded, now, propagation).into_iter();
+    listed.extend(young.map(|(access_key_id, at)| SeenKey {
+        access_key_id,
+        state: KeyState::Active,
+        created_at: Some(at),
+        last_used: None,
+    }));
+    listed
+}
+
 /// A listed key, unless it is gone meanwhile.
 async fn look_at(account: &Account, key: aws_sdk_iam::types::AccessKeyMetadata) -> Result<Option<SeenKey>, AwsError> {
     let access_key_id = key.access_key_id.unwrap_or_default();
@@ -52,4 +77,19 @@ async fn look_at(account: &Account, key: aws_sdk_iam::types::AccessKeyMetadata) 
 
 fn moment(at: Option<aws_smithy_types::DateTime>) -> Option<Timestamp> {
     at.and_then(|at| at.to_millis().ok()).map(Timestamp::from_millis)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_was_made_just_now_is_not_gone_for_not_being_listed() {
+        let (now, propagation) = (Timestamp::from_millis(1_000_000), Duration::from_secs(120));
+        let listed = SeenKey { access_key_id: "LISTED".into(), state: KeyState::Inactive, created_at: None, last_used: None };
+        let made = |id: &str, seconds| (id.to_owned(), now.before(Duration::from_secs(seconds)));
+        let seen = with_young(vec![listed], vec![made("LISTED", 5), made("YOUNG", 5), made("GONE", 120)], now, propagation);
+        let seen: Vec<_> = seen.iter().map(|key| (key.access_key_id.as_str(), key.state)).collect();
+        assert_eq!(seen, [("LISTED", KeyState::Inactive), ("YOUNG", KeyState::Active)]);
+    }
 }

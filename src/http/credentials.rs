@@ -26,7 +26,7 @@ use crate::domain::names::{AccessKeyId, AppName};
 use crate::domain::role::Caller;
 use crate::domain::rotation::{Rotation, RotationEvent};
 use crate::domain::task::{KeyTarget, Task};
-use crate::engine::credentials::{SeenKey, look};
+use crate::engine::credentials::{SeenKey, look, with_young};
 use crate::engine::rotation::{NoStart, is_in_use, start, told};
 use crate::export::dotenv::{Environment, Secret};
 use crate::service::Service;
@@ -100,10 +100,9 @@ pub async fn list(
 ) -> Result<Json<CredentialPage>, ApiError> {
     params.finish()?;
     let app = service.store.app(&name).await?.ok_or(ApiError::NoSuch("such app"))?;
-    let account = service.account(&app.spec.account).ok_or(ApiError::NoSuch("such account"))?;
     let rows = service.store.credentials(app.id).await?;
     let mut seen: BTreeMap<String, SeenKey> =
-        look(&account, &app.spec.name).await?.into_iter().map(|key| (key.access_key_id.clone(), key)).collect();
+        keys_of(&service, &app).await?.into_iter().map(|key| (key.access_key_id.clone(), key)).collect();
     let now = service.clock.now();
     let mut items: Vec<Credential> = Vec::new();
     for row in rows {
@@ -362,8 +361,8 @@ async fn switch(
         return answer::accepted(Accepted::Replay(answer));
     }
     let keys = keys_of(service, &app).await?;
-    let seen = keys.iter().find(|seen| seen.access_key_id == key).ok_or(ApiError::NoSuch("such key on the app's user"))?;
     let now = service.clock.now();
+    let seen = keys.iter().find(|seen| seen.access_key_id == key).ok_or(ApiError::NoSuch("such key on the app's user"))?;
     if !force && is_in_use(seen, now, service.timing.quiet) {
         return Err(ApiError::KeyInUse(told(seen, now)));
     }
@@ -373,7 +372,9 @@ async fn switch(
 
 async fn keys_of(service: &Service, app: &App) -> Result<Vec<SeenKey>, ApiError> {
     let account = service.account(&app.spec.account).ok_or(ApiError::NoSuch("such account"))?;
-    Ok(look(&account, &app.spec.name).await?)
+    let listed = look(&account, &app.spec.name).await?;
+    let recorded = service.store.key_records(app.id).await?.keys;
+    Ok(with_young(listed, recorded, service.clock.now(), service.timing.propagation))
 }
 
 /// What stands in the way whatever keys there are.

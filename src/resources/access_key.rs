@@ -671,18 +671,19 @@ impl AccessKey {
     /// and a young key gets time to be shown before it counts as gone.
     async fn list_recorded(&self, cx: &Cx, records: &KeyRecords) -> Result<Vec<ListedKey>, Fault> {
         let listed = self.list(cx).await?;
-        // One that is to be deleted, and is not listed, is as it is to be.
+        let is_young = |at: Timestamp| cx.clock.now().since(at) < cx.timing.propagation;
+        // One that is to be deleted, and is not listed, is as it is to be, unless it is too new to be listed.
         let goes = |id: &str| matches!(&self.goal, KeyGoal::Switched { access_key_id, to: KeyTarget::Deleted, .. } if access_key_id == id);
         let missing = |listed: &[ListedKey]| {
-            let unlisted = |id: &str| !goes(id) && !listed.iter().any(|key| key.id == id);
-            records.keys.iter().filter(|(id, _)| unlisted(id)).cloned().collect::<Vec<_>>()
+            let unlisted = |id: &str, at: Timestamp| (is_young(at) || !goes(id)) && !listed.iter().any(|key| key.id == id);
+            records.keys.iter().filter(|(id, at)| unlisted(id, *at)).cloned().collect::<Vec<_>>()
         };
         if missing(&listed).is_empty() {
             return Ok(listed);
         }
         tokio::time::sleep(cx.timing.settle).await;
         let listed = self.list(cx).await?;
-        match missing(&listed).iter().find(|(_, at)| cx.clock.now().since(*at) < cx.timing.propagation) {
+        match missing(&listed).iter().find(|(_, at)| is_young(*at)) {
             Some((id, _)) => {
                 let why = format!("AWS does not list the access key {id}: it is gone, or too new to be listed everywhere");
                 Err(Fault::Wait { why, after: cx.timing.settle })

@@ -591,6 +591,7 @@ impl Bucket {
     /// create was lost: it was made while that create can have taken effect.
     async fn is_from_this_job(&self, cx: &Cx) -> Result<bool, Fault> {
         let Some(span) = cx.may_have_made(&self.id()) else { return Ok(false) };
+        let listed_by = *span.end();
         // S3 tells whole seconds.
         let span = span.start().millis().div_euclid(1000)..=span.end().millis().div_euclid(1000);
         let mut token = None;
@@ -602,9 +603,14 @@ impl Bucket {
                 return Ok(made.is_some_and(|made| span.contains(&made)));
             }
             token = page.continuation_token;
-            if token.is_none() {
-                return Ok(false);
+            if token.is_some() {
+                continue;
             }
+            // The list of buckets is eventually consistent (Amazon S3 User Guide, "Amazon S3 data consistency model").
+            if cx.clock.now() < listed_by {
+                return Err(Fault::Wait { why: format!("AWS does not list {} yet", self.id()), after: cx.timing.settle });
+            }
+            return Ok(false);
         }
     }
 

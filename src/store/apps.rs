@@ -3,6 +3,7 @@
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 use ulid::Ulid;
 
 use super::connection::InTime as _;
@@ -119,6 +120,23 @@ impl Store {
             }
         }
         Ok(recorded)
+    }
+
+    /// When each resource of the app was last changed by a job, for those of the last while.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn changed_within(&self, app: Ulid, span: Duration) -> Result<BTreeMap<String, Timestamp>, StoreError> {
+        let since = self.clock.now().before(span);
+        let mut sql = Sql::new("SELECT resource, MAX(at) AS at FROM audit WHERE app_id = ");
+        sql.bind(app.to_string())?.push(" AND at >= ").bind(since.millis())?;
+        sql.push(" AND action = 'change_applied' AND resource IS NOT NULL GROUP BY resource");
+        let rows = sql.query().fetch_all(&mut *self.reader().await?).in_time().await?;
+        let read = |row| {
+            let row = Reader { row, table: "audit", key: "resource" };
+            Ok((row.plain("resource")?, row.moment("at")?))
+        };
+        rows.iter().map(read).collect()
     }
 
     /// Takes note of keys that are about to be switched off because the app is removed: those a restore switches on again.

@@ -14,7 +14,7 @@ use crate::clock::Timestamp;
 use crate::domain::app::App;
 use crate::domain::rotation::{RotationEvent, Stage};
 use crate::domain::task::{KeyTarget, Task};
-use crate::engine::credentials::{SeenKey, look};
+use crate::engine::credentials::{SeenKey, look, unlisted_yet};
 use crate::engine::rotation::{Held, Start, Watched, held, start, watched};
 use crate::resources::access_key;
 use crate::service::Service;
@@ -105,12 +105,18 @@ async fn delete(service: &Service, due: &DueRotation, event: RotationEvent) -> R
     }
 }
 
-/// The keys on the app's user; without them the rotation looks again soon.
+/// The keys on the app's user; without all that must be there, the rotation looks again soon.
 async fn seen(service: &Service, due: &DueRotation) -> Result<Option<Vec<SeenKey>>, StoreError> {
     let why_not = match service.account(&due.app.spec.account) {
         None => format!("no account is registered as {}", due.app.spec.account),
         Some(account) => match look(&account, &due.app.spec.name).await {
-            Ok(keys) => return Ok(Some(keys)),
+            Ok(keys) => {
+                let recorded = service.store.key_records(due.app.id).await?.keys;
+                match unlisted_yet(&keys, recorded, service.clock.now(), service.timing.propagation).first() {
+                    None => return Ok(Some(keys)),
+                    Some((id, _)) => format!("AWS does not list the access key {id} yet"),
+                }
+            }
             Err(error) => error.to_string(),
         },
     };

@@ -72,6 +72,12 @@ async fn attempt(service: &Arc<Service>, claimed: Claimed, asked: Instant, signa
     let interrupted = with_unrecorded(interrupted, &claimed);
     let left = service.handed_back.take(claimed.lease.job, claimed.job.attempt, claimed.deadline);
     let is_first = claimed.job.kind == JobKind::Onboard && claimed.job.attempt == 1 && recorded.is_empty();
+    let changed =
+        if is_first { Ok(BTreeMap::new()) } else { service.store.changed_within(claimed.app.id, service.timing.propagation).await };
+    let changed = match changed {
+        Ok(changed) => changed,
+        Err(error) => return Some(database_trouble(service, &claimed, &error)),
+    };
     let untouched = left.as_ref().map_or(is_first, |left| left.untouched);
     let made = left.map(|left| left.made).unwrap_or_default();
     let reporter = Reporter::new(service, &claimed, &nodes, &conventions, made.clone());
@@ -96,7 +102,8 @@ async fn attempt(service: &Arc<Service>, claimed: Claimed, asked: Instant, signa
         calls: Arc::default(),
     };
     let fence = Fence::at(end_of_work(asked, service.settings.lease));
-    for (resource, since) in running {
+    // Also what a job before this one has changed may not be authorized yet.
+    for (resource, since) in running.into_iter().chain(changed) {
         cx.note_unsettled_since(resource, since);
     }
     let verdict = tokio::select! {

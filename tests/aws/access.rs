@@ -23,17 +23,23 @@ struct Need {
     context: Context,
 }
 
-/// Whether the caller may make this call.
-pub fn check(world: &World, r: &Request<'_>, look: Look, service: &str) -> Result<(), Refused> {
+/// The actions that this call takes, which the caller may do.
+pub fn check(world: &World, r: &Request<'_>, look: Look, service: &str) -> Result<Vec<String>, Refused> {
     if r.caller.is_owner() {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    for need in needs(world, r, look, service) {
+    let needs = needs(world, r, look, service);
+    for need in &needs {
         if let Some(why) = refusal(world, r.caller, look, &need.action, &need.resource, &need.context) {
-            return Err(refused(world, r, service, &need, &why));
+            return Err(refused(world, r, service, need, &why));
         }
     }
-    Ok(())
+    Ok(needs.into_iter().map(|need| need.action).collect())
+}
+
+/// The action that the deletion of an object, or of a version of it, takes.
+pub fn deletion(object: &Value) -> &'static str {
+    if object["VersionId"].is_null() { "s3:DeleteObject" } else { "s3:DeleteObjectVersion" }
 }
 
 /// The keys of objects that the caller may not delete.
@@ -41,7 +47,7 @@ pub fn denied_objects(world: &World, r: &Request<'_>, look: Look) -> Vec<String>
     let bucket = text(r.input, "Bucket").unwrap_or_default();
     let objects = list(&r.input["Delete"], "Objects").iter();
     let may = |object: &&Value| {
-        let action = if object["VersionId"].is_null() { "s3:DeleteObject" } else { "s3:DeleteObjectVersion" };
+        let action = deletion(object);
         let resource = format!("arn:aws:s3:::{bucket}/{}", text(object, "Key").unwrap_or_default());
         refusal(world, r.caller, look, action, &resource, &Context::default()).is_none()
     };

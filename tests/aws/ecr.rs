@@ -11,10 +11,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
 use super::policy::glob;
 use super::protocol::{Refused, list, number, text, truth};
+use super::signature::hex;
 use super::state::{Answer, Image, Preview, Repository, Request, Tags, World, tags_of};
 
 const A_DAY: i64 = 24 * 3600 * 1000;
@@ -245,13 +247,17 @@ fn is_named(image: &Image, id: &Value) -> bool {
 fn change_images(world: &mut World, r: &Request<'_>, name: &str) -> Answer {
     match r.operation {
         "PutImage" => {
-            let dice = r.dice.with(text(r.input, "imageManifest").unwrap_or_default());
-            let digest = format!("sha256:{:016x}{:016x}{:016x}{:016x}", dice.draw(1), dice.draw(2), dice.draw(3), dice.draw(4));
+            let manifest = text(r.input, "imageManifest").unwrap_or_default();
+            let digest = format!("sha256:{}", hex(digest(&SHA256, manifest.as_bytes()).as_ref()));
             let digest = text(r.input, "imageDigest").unwrap_or(&digest).to_owned();
             // A test may say when it was pushed.
             let pushed_at = r.input["pushedAt"].as_i64().unwrap_or(r.date);
             change(world, r, name, |repository| {
                 let tag = text(r.input, "imageTag").map(str::to_owned);
+                let mut id = json!({"imageDigest": digest});
+                if let Some(tag) = &tag {
+                    id["imageTag"] = json!(tag);
+                }
                 repository.images.iter_mut().for_each(|image| image.tags.retain(|other| Some(other) != tag.as_ref()));
                 match repository.images.iter_mut().find(|image| image.digest == digest) {
                     Some(image) => image.tags.extend(tag),
@@ -266,7 +272,7 @@ fn change_images(world: &mut World, r: &Request<'_>, name: &str) -> Answer {
                         activated_at: None,
                     }),
                 }
-                Ok(json!({"image": {"registryId": r.account, "repositoryName": name, "imageId": {"imageDigest": digest}}}))
+                Ok(json!({"image": {"registryId": r.account, "repositoryName": name, "imageId": id}}))
             })
         }
         "BatchDeleteImage" => change(world, r, name, |repository| {

@@ -284,9 +284,11 @@ fn create_access_key(world: &mut World, r: &Request<'_>, name: &str) -> Answer {
         user.keys.push(key);
         Ok(())
     })?;
+    let secret = r.new_secret();
     world.key_owners.insert(id.clone(), (r.account.to_owned(), name.to_lowercase()));
+    world.secrets.insert(id.clone(), secret.clone());
     let key = json!({
-        "UserName": name, "AccessKeyId": id, "Status": "Active", "SecretAccessKey": r.new_secret(), "CreateDate": date(r.date),
+        "UserName": name, "AccessKeyId": id, "Status": "Active", "SecretAccessKey": secret, "CreateDate": date(r.date),
     });
     Ok(json!({"AccessKey": key}))
 }
@@ -750,11 +752,12 @@ fn belongings(world: &mut World, r: &Request<'_>, name: &str) -> Answer {
             )
         }
         "UploadSigningCertificate" => {
+            // 24 characters at least, as AWS's model of DeleteSigningCertificate has it.
+            let id = format!("{}0000", r.new_id("CERT"));
             let certificate = json!({
-                "UserName": name, "CertificateId": r.new_id("CERT"), "CertificateBody": id_of("CertificateBody"), "Status": "Active",
+                "UserName": name, "CertificateId": id, "CertificateBody": id_of("CertificateBody"), "Status": "Active",
                 "UploadDate": date(r.date),
             });
-            let id = certificate["CertificateId"].as_str().expect("an id").to_owned();
             change_user(world, r, name, |user| {
                 user.certificates.insert(id, certificate.clone());
                 Ok(())

@@ -6,6 +6,7 @@
 //! - What chance decides depends on the seed and on the call alone (see `consistency.rs`).
 //! - A call acts once and whole, or not at all, whatever becomes of its caller.
 //! - What is not known here is refused, and never answered as if it were done.
+//! - What AWS's API models forbid is refused and noted, and the test that sent it fails at its end.
 //!
 //! How it is kept true: `tests/suite/conformance.rs` makes the same calls here and to the emulators, and names each
 //! difference with its source.
@@ -22,6 +23,7 @@ pub mod protocol;
 pub mod rates;
 pub mod s3;
 pub mod server;
+pub mod signature;
 pub mod snapshot;
 pub mod state;
 pub mod sts;
@@ -29,7 +31,7 @@ mod tests;
 pub mod wire;
 mod xml;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -145,6 +147,8 @@ struct Inner {
     log: Mutex<wire::Log>,
     on_call: Mutex<Option<OnCall>>,
     script: Mutex<Option<Script>>,
+    /// What AWS's API models forbid of what the SDK has sent.
+    violations: Mutex<Vec<String>>,
     /// One permit for each call that has lost its process.
     lost: Semaphore,
 }
@@ -157,6 +161,8 @@ struct State {
     counts: HashMap<String, u64>,
     /// What acts later, whether or not its caller is still there: when, and what.
     pending: Vec<(u64, Call)>,
+    /// The IAM actions that callers used, where calls are authorized.
+    used_actions: BTreeSet<String>,
     /// The newest time that was seen: time does not go back, also where another runtime's clock does.
     now: u64,
 }
@@ -173,6 +179,7 @@ impl Aws {
             log: Mutex::default(),
             on_call: Mutex::default(),
             script: Mutex::default(),
+            violations: Mutex::default(),
             lost: Semaphore::new(0),
         }))
     }
@@ -218,9 +225,10 @@ impl Aws {
         }
         let id = format!("ASIA{:016X}", dice.draw(2));
         let session = Session { account: account.into(), role: role.into(), name: "i-0123456789abcdef0".into(), policy: None };
+        let (secret, token) = (format!("{:016x}{:016x}", dice.draw(3), dice.draw(4)), format!("session-{id}"));
         state.world.sessions.insert(id.clone(), session);
-        let token = format!("session-{id}");
-        Credentials::new(id, format!("{:016x}{:016x}", dice.draw(3), dice.draw(4)), Some(token), None, "the AWS in memory")
+        state.world.secrets.insert(id.clone(), secret.clone());
+        Credentials::new(id, secret, Some(token), None, "the AWS in memory")
     }
 
     /// Somebody who may do everything, sees the newest state, and is met by no fault, rate or log.
@@ -253,6 +261,22 @@ impl Aws {
 
     pub fn unscript(&self) {
         *self.0.script.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// The IAM actions that callers used so far, where calls are authorized.
+    pub fn used_actions(&self) -> BTreeSet<String> {
+        self.state().used_actions.clone()
+    }
+
+    /// What AWS's API models forbid of what the SDK has sent since this was last taken.
+    pub fn take_violations(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.violations.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Fails the test that sent what AWS's API models forbid.
+    pub fn refuse_violations(&self) {
+        let violations = self.take_violations();
+        assert!(violations.is_empty() || std::thread::panicking(), "AWS's API models forbid what was sent: {violations:#?}");
     }
 
     /// Returns when a call has lost the process.
@@ -307,6 +331,9 @@ impl Aws {
         let count = state.count(&[call.service, operation, &thing, &signed.key]);
         let dice = Dice::new(self.0.options.seed, &[call.service, operation, &thing, &signed.key], count);
         let caller = wire::caller(&state.world, call.service, &signed.key, look(dice))?;
+        if let Some(secret) = state.world.secrets.get(&signed.key) {
+            signature::check(call, secret)?;
+        }
         if let Caller::User { .. } = &caller {
             let used = state::KeyUse { at: self.date_at(now), service: call.service.into(), region: signed.region.clone() };
             state.world.key_uses.insert(signed.key.clone(), used);
@@ -345,10 +372,14 @@ impl Aws {
         }
         if options.authorization {
             let look = Look::Authorization { now, replica: replica(901) };
-            access::check(world, &r, look, service)?;
+            let mut used = access::check(world, &r, look, service)?;
             if operation == "DeleteObjects" && !caller.is_owner() {
                 r.denied = access::denied_objects(world, &r, look);
+                let objects = protocol::list(&input["Delete"], "Objects").iter();
+                let deleted = objects.filter(|object| !r.denied.iter().any(|key| object["Key"] == **key));
+                used.extend(deleted.map(|object| access::deletion(object).to_owned()));
             }
+            state.used_actions.extend(used);
         }
         match service {
             "iam" => iam::call(world, &r),

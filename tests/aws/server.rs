@@ -42,6 +42,12 @@ pub struct Setup {
     pub folder: Arc<tempfile::TempDir>,
 }
 
+impl Drop for Setup {
+    fn drop(&mut self) {
+        self.aws.refuse_violations();
+    }
+}
+
 impl Setup {
     /// A service that may do everything.
     pub fn new(options: Options) -> Self {

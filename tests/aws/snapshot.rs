@@ -1,6 +1,6 @@
 //! Everything that there is in an account, as JSON in a fixed order.
 //!
-//! Invariant: no secret is in it, for none is kept.
+//! Invariant: no secret is in it.
 
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@
 //! Invariants:
 //! - IAM names are keys in lower case, for they are unique without regard to case (aws.md A4); buckets belong to one
 //!   name space for all accounts.
-//! - A secret is answered once and not kept.
+//! - A secret is answered once. It is kept beside what there is, to check signatures.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -24,6 +24,8 @@ pub struct World {
     pub sessions: HashMap<String, Session>,
     /// Whose each access key is: the account and the user's name in lower case.
     pub key_owners: HashMap<String, (String, String)>,
+    /// By their access key ids, to check signatures.
+    pub secrets: HashMap<String, String>,
     pub key_uses: HashMap<String, KeyUse>,
     /// Until when a deleted bucket's name cannot be had again.
     pub bucket_names_settle: HashMap<String, u64>,

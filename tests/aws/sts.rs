@@ -87,10 +87,12 @@ fn assume_role(world: &mut World, r: &Request<'_>) -> Answer {
     let id = r.new_id("ASIA");
     let session = Session { account: account.clone(), role: role.name.clone(), name: name.to_owned(), policy };
     let lasts = i64::try_from(number(r.input, "DurationSeconds").unwrap_or(3600)).unwrap_or(3600);
+    let secret = r.new_secret();
     world.sessions.insert(id.clone(), session);
+    world.secrets.insert(id.clone(), secret.clone());
     Ok(json!({
         "Credentials": {
-            "AccessKeyId": id, "SecretAccessKey": r.new_secret(), "SessionToken": format!("session-{id}"),
+            "AccessKeyId": id, "SecretAccessKey": secret, "SessionToken": format!("session-{id}"),
             "Expiration": date(r.date + lasts * 1000),
         },
         "AssumedRoleUser": {

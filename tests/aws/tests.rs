@@ -92,10 +92,25 @@ async fn a_new_key_is_unknown_to_sts_for_a_while() {
     assert_eq!(told.arn.as_deref(), Some("arn:aws:iam::123456789012:user/acme"));
     let used = aws.owner(ACCOUNT).call("iam", "GetAccessKeyLastUsed", json!({"AccessKeyId": key.access_key_id})).unwrap();
     assert_eq!(used["AccessKeyLastUsed"]["ServiceName"], "sts", "STS counts as use");
+    let wrong = aws_credential_types::Credentials::new(&key.access_key_id, "not-its-secret", None, None, "test");
+    let wrong = aws_sdk_sts::Client::new(&aws.sdk(&wrong));
+    assert_eq!(code!(wrong.get_caller_identity()).as_deref(), Some("SignatureDoesNotMatch"));
     iam.update_access_key().user_name("acme").access_key_id(&key.access_key_id).status("Inactive".into()).send().await.unwrap();
     sleep(Duration::from_secs(16)).await;
     assert_eq!(code!(sts.get_caller_identity()).as_deref(), Some("InvalidClientTokenId"));
     assert!(!aws.snapshot(ACCOUNT).to_string().contains(&key.secret_access_key));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_models_forbid_is_refused_and_noted() {
+    let aws = Aws::new(Options::default());
+    let (iam, _, ecr, _) = clients(&aws, None);
+    assert_eq!(code!(iam.get_user().user_name("no/name")).as_deref(), Some("ValidationError"));
+    let preview = ecr.get_lifecycle_policy_preview().repository_name("acme").max_results(1000);
+    assert_eq!(code!(preview).as_deref(), Some("InvalidParameterException"));
+    let noted = aws.take_violations();
+    assert!(noted.len() == 2 && noted[1].contains("maxResults is 1000, not within 1 to 100"), "{noted:?}");
+    assert!(aws.take_violations().is_empty(), "each is told once");
 }
 
 #[tokio::test(start_paused = true)]
@@ -188,7 +203,7 @@ async fn previews_run_and_finish_and_take_a_hundred_results() {
             .call(
                 "ecr",
                 "PutImage",
-                json!({"repositoryName": "acme", "imageManifest": "m", "imageTag": format!("v{number}"), "pushedAt": number}),
+                json!({"repositoryName": "acme", "imageManifest": number.to_string(), "imageTag": format!("v{number}"), "pushedAt": number}),
             )
             .unwrap();
     }

@@ -23,7 +23,7 @@ use serde_json::Value;
 use super::consistency::{Dice, Look, micros};
 use super::protocol::{Refused, Reply, query_input, query_output};
 use super::state::{Caller, World};
-use super::{Aws, s3};
+use super::{Aws, models, s3, signature};
 use crate::support::wire::{Answer, Call, Fault, mutates, refusal};
 
 /// How much longer a delayed call takes: well within every time-out.
@@ -170,7 +170,7 @@ impl Aws {
         SdkConfig::builder()
             .behavior_version(aws_config::BehaviorVersion::latest())
             .region(aws_config::Region::new(region))
-            .endpoint_url("http://aws.test")
+            .endpoint_url(format!("http://{}", signature::HOST))
             .credentials_provider(SharedCredentialsProvider::new(session.clone()))
             .sleep_impl(SharedAsyncSleep::new(TokioSleep::new()))
             .time_source(SharedTimeSource::new(Time(self.clone())))
@@ -185,12 +185,30 @@ impl Aws {
             let id = self.log_mut().arrive(&mut call);
             (call, id)
         };
-        let reply = match self.scripted(&call) {
-            Some(Answer::Now(status, body)) => Reply::new(call.service, status, body, "scripted"),
-            None => self.faulty(&call).await?,
+        let reply = match (self.violation(&call), self.scripted(&call)) {
+            (Some(refused), _) => Reply::refusal(call.service, &refused, "invalid", call.operation.starts_with("Head")),
+            (None, Some(Answer::Now(status, body))) => Reply::new(call.service, status, body, "scripted"),
+            (None, None) => self.faulty(&call).await?,
         };
         self.log_mut().answered(id, &reply);
         response(reply)
+    }
+
+    /// AWS's refusal of a call whose form its API model forbids; it is kept for [`Aws::take_violations`].
+    fn violation(&self, call: &Call) -> Option<Refused> {
+        let known = operation(call);
+        let violations = match known == call.operation {
+            true => models::violations(call),
+            false => models::violations(&Call { operation: known, ..call.clone() }),
+        };
+        let code = match call.service {
+            "s3" => "InvalidArgument",
+            "ecr" => "InvalidParameterException",
+            _ => "ValidationError",
+        };
+        let refused = (!violations.is_empty()).then(|| Refused::new(400, code, violations.join("; ")))?;
+        self.0.violations.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(violations);
+        Some(refused)
     }
 
     fn scripted(&self, call: &Call) -> Option<Answer> {

@@ -20,6 +20,7 @@ pub async fn broken(world: &mut World) -> Vec<String> {
     broken.extend(changes_are_audited(world).await);
     broken.extend(attempts_do_not_overlap(world));
     broken.extend(a_second_repair_changes_nothing(world).await);
+    broken.extend(world.host.aws.take_violations());
     broken
 }
 

@@ -128,6 +128,12 @@ fn folder() -> tempfile::TempDir {
     if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.expect("a folder")
 }
 
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.aws.refuse_violations();
+    }
+}
+
 impl Host {
     /// A host in a new account. Called within the simulation's runtime.
     pub fn new(options: Options) -> Self {
