@@ -90,6 +90,9 @@ pub fn is_limited(service: Service, operation: &str) -> bool {
     service == Service::Iam || all().any(by_tags)
 }
 
+/// Operations that change what AWS authorizes calls on a thing by, which it knows everywhere only after a while.
+pub const CHANGES_OF_AUTHORIZATION: &[&str] = &["CreateUser", "TagUser", "CreatePolicy", "TagPolicy", "CreateRepository", "TagResource"];
+
 /// The policy that the service's role needs, scoped to path and tags where AWS allows it.
 pub fn role_policy(conventions: &Conventions) -> Value {
     let mut groups: Vec<(Scope, Condition, Vec<&str>)> = Vec::new();

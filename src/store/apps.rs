@@ -122,15 +122,20 @@ impl Store {
         Ok(recorded)
     }
 
-    /// When each resource of the app was last changed by a job, for those of the last while.
+    /// When each resource of the app was last changed by one of these operations, where a job did that within the last while.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn changed_within(&self, app: Ulid, span: Duration) -> Result<BTreeMap<String, Timestamp>, StoreError> {
+    pub async fn changed_within(
+        &self,
+        app: Ulid,
+        span: Duration,
+        operations: &'static [&'static str],
+    ) -> Result<BTreeMap<String, Timestamp>, StoreError> {
         let since = self.clock.now().before(span);
         let mut sql = Sql::new("SELECT resource, MAX(at) AS at FROM audit WHERE app_id = ");
         sql.bind(app.to_string())?.push(" AND at >= ").bind(since.millis())?;
-        sql.push(" AND action = 'change_applied' AND resource IS NOT NULL GROUP BY resource");
+        sql.push(" AND action = 'change_applied' AND operation IN (").list(operations.iter().copied())?.push(") GROUP BY resource");
         let rows = sql.query().fetch_all(&mut *self.reader().await?).in_time().await?;
         let read = |row| {
             let row = Reader { row, table: "audit", key: "resource" };

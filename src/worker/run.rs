@@ -22,6 +22,7 @@ use crate::domain::job::{JobKind, JobResult, RepositoryResult, StepState, Troubl
 use crate::domain::task::Task;
 use crate::engine::{Node, Verdict, full_jitter, nodes, walk};
 use crate::resources::context::Left;
+use crate::resources::permission::CHANGES_OF_AUTHORIZATION;
 use crate::resources::{Cx, Want, user};
 use crate::service::Service;
 use crate::store::{Claimed, Ended, Lease, Signal, StoreError};
@@ -72,8 +73,10 @@ async fn attempt(service: &Arc<Service>, claimed: Claimed, asked: Instant, signa
     let interrupted = with_unrecorded(interrupted, &claimed);
     let left = service.handed_back.take(claimed.lease.job, claimed.job.attempt, claimed.deadline);
     let is_first = claimed.job.kind == JobKind::Onboard && claimed.job.attempt == 1 && recorded.is_empty();
-    let changed =
-        if is_first { Ok(BTreeMap::new()) } else { service.store.changed_within(claimed.app.id, service.timing.propagation).await };
+    let changed = match is_first {
+        true => Ok(BTreeMap::new()),
+        false => service.store.changed_within(claimed.app.id, service.timing.propagation, CHANGES_OF_AUTHORIZATION).await,
+    };
     let changed = match changed {
         Ok(changed) => changed,
         Err(error) => return Some(database_trouble(service, &claimed, &error)),

@@ -208,8 +208,8 @@ async fn shared(stage: &mut Stage) {
     stage.errors.extend(Some(look["error"].clone()).filter(|error| !error.is_null()));
     let strays = ["membership/strays", "inline-policy/stray"].map(|stray| format!("iam:{stray}/{APP}"));
     stage.job(Method::POST, &path("/repair"), Some(&json!({"remove": strays}))).await;
-    for tag in ["v1", "v2", "v3"] {
-        stage.by_hand("ecr", "put_image", json!({"repositoryName": APP, "imageManifest": tag, "imageTag": tag}));
+    for manifest in ["1", "2", "3"] {
+        stage.by_hand("ecr", "put_image", json!({"repositoryName": APP, "imageManifest": manifest}));
     }
     let selection = json!({"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 2});
     let rule = json!({"rulePriority": 1, "selection": selection, "action": {"type": "expire"}});

@@ -78,12 +78,20 @@ fn lives_by_action() -> BTreeMap<String, Vec<Life>> {
     by_action.into_inner().unwrap()
 }
 
+/// Actions that no life uses, and why they are granted.
+const NOT_USED: [(&str, &str); 1] = [(
+    "s3:DeleteObject",
+    "every deletion names a version, `null` too, which takes s3:DeleteObjectVersion alone (Amazon S3 API Reference, DeleteObjects); \
+     ministack asks for this one",
+)];
+
 /// Actions whose absence no job and no answer tells, and why.
 const NOT_MISSED: [(&str, &str); 0] = [];
 
 #[test]
 fn every_action_is_used_and_each_taken_out_is_missed_and_named() {
-    let (lives, granted) = (lives_by_action(), granted(&printed()));
+    let (lives, mut granted) = (lives_by_action(), granted(&printed()));
+    assert!(NOT_USED.iter().all(|(action, _)| granted.remove(*action)), "what is listed is granted");
     assert_eq!(lives.keys().cloned().collect::<BTreeSet<_>>(), granted, "what is used is what is granted");
     let unnoticed = Mutex::new(BTreeSet::new());
     on_all_cores(&granted.iter().collect::<Vec<_>>(), |action| {
