@@ -15,8 +15,10 @@ use crate::aws::pace::Rates;
 use crate::aws::{Account, Identity};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Settings;
-use crate::domain::names::AccountName;
+use crate::domain::app::App;
+use crate::domain::names::{AccountName, AppName};
 use crate::domain::spec::{Place, default_account};
+use crate::engine::retained;
 use crate::resources::access_key::{Intent, KeyRecords};
 use crate::resources::context::HandedBack;
 use crate::resources::{Conventions, Timing};
@@ -170,7 +172,19 @@ impl Service {
     /// The organisation's names in an account.
     pub fn conventions(&self, account: &Account) -> Conventions {
         let identity = account.identity();
-        Conventions::new(&self.settings.defaults, &identity.partition, &identity.account)
+        Conventions::new(&self.settings.defaults, &identity.partition, &identity.account).of_installation(self.store.installation())
+    }
+
+    /// The app by this name, without regard to case, with what it has besides what its spec names.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn app(&self, name: &AppName) -> Result<Option<App>, StoreError> {
+        let Some(mut app) = self.store.app(name).await? else { return Ok(None) };
+        if let Some(account) = self.account(&app.spec.account) {
+            app.retained = retained(&app, &self.conventions(&account));
+        }
+        Ok(Some(app))
     }
 
     /// Whether this is the hash of the bootstrap token.

@@ -2,15 +2,17 @@
 //!
 //! Invariant: an app's state is what its last job left; what is in AWS is only in AWS.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString};
 use ulid::Ulid;
 use utoipa::ToSchema;
 
 use super::drift::DriftSummary;
-use super::job::{JobKind, JobState, StepState, Trouble};
+use super::job::{JobKind, JobState, StepState, Trouble, TroubleCode};
 use super::spec::AppSpec;
-use super::task::{Removal, Retained};
+use super::task::{Dropped, Removal, Retained};
 use crate::clock::Timestamp;
 
 /// What an app's last job left.
@@ -50,6 +52,69 @@ impl AppState {
     }
 }
 
+/// How a thing came to be an app's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Owned {
+    /// A job of the app made it.
+    Made,
+    /// It was there before; a job of the app took it over.
+    Adopted,
+}
+
+/// What is recorded of the things that jobs of an app have worked on.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Recorded {
+    /// What jobs of the app have created.
+    pub made: BTreeSet<String>,
+    /// What jobs of the app have taken over.
+    pub adopted: BTreeSet<String>,
+    /// When what they created was created, where that is known.
+    pub made_at: BTreeMap<String, Timestamp>,
+    /// What an attempt of the app's was at when it was interrupted, and since when: it may have made these
+    /// without having recorded it. A conflict is no such doubt: the thing was there before.
+    pub interrupted: BTreeMap<String, Timestamp>,
+    /// What an attempt was at that did not come to tell how it ended, and since when.
+    pub running: BTreeMap<String, Timestamp>,
+}
+
+impl Recorded {
+    /// What the app's things as they are recorded say.
+    pub fn of(resources: &[AppResource]) -> Self {
+        let mut recorded = Self::default();
+        for AppResource { resource, state, error, owned, made_at, updated_at, .. } in resources {
+            if *state == StepState::Running {
+                recorded.running.insert(resource.clone(), *updated_at);
+            }
+            let is_open = matches!(state, StepState::Running | StepState::Waiting | StepState::Failed);
+            if is_open && error.as_ref().is_none_or(|trouble| trouble.code != TroubleCode::Conflict) {
+                recorded.interrupted.insert(resource.clone(), *updated_at);
+            }
+            match owned {
+                Some(Owned::Made) => recorded.made.insert(resource.clone()),
+                Some(Owned::Adopted) => recorded.adopted.insert(resource.clone()),
+                None => false,
+            };
+            recorded.made_at.extend(made_at.map(|at| (resource.clone(), at)));
+        }
+        recorded
+    }
+
+    /// Whether a thing is the app's.
+    pub fn owns(&self, id: &str) -> bool {
+        self.made.contains(id) || self.adopted.contains(id)
+    }
+}
+
+/// An access key of an app's that is not known to be gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordedKey {
+    /// AWS's id of it.
+    pub access_key_id: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
 /// A resource of an app, as the last job that looked at it left it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AppResource {
@@ -62,6 +127,10 @@ pub struct AppResource {
     pub state: StepState,
     /// Why it is not as the spec says.
     pub error: Option<Trouble>,
+    /// How it came to be the app's; absent where it did not, or not yet.
+    pub owned: Option<Owned>,
+    /// When a job of the app made it, where that is recorded.
+    pub made_at: Option<Timestamp>,
     /// The job that looked at it last.
     #[schema(value_type = String)]
     pub job: Ulid,
@@ -107,8 +176,14 @@ pub struct App {
     pub spec: AppSpec,
     /// What it has, by its jobs' last look.
     pub resources: Vec<AppResource>,
-    /// What the spec does not name any more and stays in AWS.
+    /// What jobs of the app have made or adopted, and its spec does not name: it stays in AWS until it is removed.
     pub retained: Retained,
+    /// What earlier specs have named and this one does not, whether it was made or not.
+    #[serde(skip)]
+    pub dropped: Dropped,
+    /// Its access keys that are not known to be gone, where its spec asks for none.
+    #[serde(skip)]
+    pub keys: Vec<RecordedKey>,
     /// Its removal, once it is asked for.
     pub removal: Option<Removal>,
     /// The job that made the last change.

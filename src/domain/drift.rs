@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use super::job::{Trouble, TroubleCode};
 use super::names::AppName;
 use super::plan::{Action, PlannedChange};
+use super::task::RetainedResource;
 use crate::clock::Timestamp;
 
 /// What a look found.
@@ -27,6 +28,10 @@ pub struct DriftReport {
     pub changes: Vec<PlannedChange>,
     /// What is on the app's user and the spec does not ask for. A repair leaves it unless it is told to remove it.
     pub unexpected: Vec<Unexpected>,
+    /// What jobs of the app have made or adopted and the spec does not name. That alone is no drift.
+    #[serde(default)]
+    #[schema(required = true)]
+    pub retained: Vec<RetainedResource>,
     /// What a person should know.
     pub warnings: Vec<String>,
     /// Why the look is not whole.
@@ -40,7 +45,7 @@ pub struct DriftReport {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Unexpected {
     /// Its id.
-    #[schema(example = "iam:attachment/AdministratorAccess/acme-shop")]
+    #[schema(example = "iam:attachment/aws/AdministratorAccess/acme-shop")]
     pub resource: String,
     /// What it is.
     #[schema(example = "policy arn:aws:iam::aws:policy/AdministratorAccess is attached to user acme-shop")]
@@ -56,9 +61,10 @@ pub struct Unexpected {
 /// What a repair does besides bringing AWS back to the spec.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RepairRequest {
-    /// What is on the app's user and the spec does not ask for, by the ids of a drift report: it is removed.
+    /// What is removed: what is on the app's user and the spec does not ask for, by the ids of a drift report, and what is
+    /// retained, by its id. A bucket or repository goes only if it is empty.
     #[serde(default)]
-    #[schema(max_items = 50, example = json!(["iam:attachment/AdministratorAccess/acme-shop"]), required = false)]
+    #[schema(max_items = 50, example = json!(["iam:attachment/aws/AdministratorAccess/acme-shop"]), required = false)]
     pub remove: BTreeSet<String>,
 }
 

@@ -37,8 +37,8 @@ pub enum Stage {
     Done,
     /// The old key works again, beside the new one.
     RolledBack,
-    /// It ended before that, as its `reason` says: its app is removed, its first job or its rollback was canceled, a key
-    /// is gone, nobody claimed the new key's secret, or somebody switched the old key on again.
+    /// It ended before that, as its `reason` says: its app is removed, one of its jobs was canceled, the new key is
+    /// gone, nobody claimed the new key's secret, or somebody switched the old key on again.
     Stopped,
 }
 
@@ -98,7 +98,7 @@ impl Stage {
             (S::Deleting, E::InUse) => Ok(S::Stopped),
             (S::Watching | S::SwitchingOff, E::Off) => Ok(S::Holding),
             (S::Holding, E::HoldOver) => Ok(S::Deleting),
-            (S::Watching | S::Deleting, E::Gone) => Ok(S::Done),
+            (S::Claiming | S::Watching | S::SwitchingOff | S::Holding | S::Deleting, E::Gone) => Ok(S::Done),
             (S::Making | S::SwitchingOff | S::Deleting | S::RollingBack, E::AskedAgain) => Ok(self),
             (S::Making | S::Claiming | S::Watching | S::SwitchingOff | S::Holding | S::Deleting, E::RollbackAsked) => Ok(S::RollingBack),
             (S::RollingBack, E::BackOn) => Ok(S::RolledBack),
@@ -166,6 +166,7 @@ mod tests {
         making stopped stopped
         claiming claimed watching
         claiming unclaimed watching
+        claiming gone done
         claiming rollback_asked rolling_back
         claiming stopped stopped
         watching quiet switching_off
@@ -175,10 +176,12 @@ mod tests {
         watching stopped stopped
         switching_off in_use watching
         switching_off off holding
+        switching_off gone done
         switching_off asked_again switching_off
         switching_off rollback_asked rolling_back
         switching_off stopped stopped
         holding hold_over deleting
+        holding gone done
         holding rollback_asked rolling_back
         holding stopped stopped
         deleting in_use stopped

@@ -11,6 +11,8 @@ use strum::{Display, EnumString};
 use ulid::Ulid;
 use utoipa::ToSchema;
 
+use super::app::Owned;
+use super::drift::RepairRequest;
 use super::job::JobKind;
 use super::spec::{AppSpec, BucketSpec, RepositorySpec};
 use crate::clock::Timestamp;
@@ -31,9 +33,12 @@ pub enum Task {
         remove: bool,
         /// Keys of tags that the spec does not name any more.
         dropped_tags: BTreeSet<String>,
-        /// Whether the access key goes: the spec before asked for one, this one does not, and it is to be removed.
+        /// Whether the access key goes: there is one, the spec asks for none, and it is to be removed.
         #[serde(default)]
         drop_key: bool,
+        /// Whether that is done even if the key is in use.
+        #[serde(default)]
+        force: bool,
         /// Whether what is in buckets and repositories may be deleted with them.
         #[serde(default)]
         confirmed: bool,
@@ -42,7 +47,7 @@ pub enum Task {
     },
     /// Bring AWS back to the spec.
     Repair {
-        /// Things of the app's user that the spec does not ask for, to be removed: resource ids, as a drift report names them.
+        /// Things that the spec does not ask for, to be removed: resource ids, as a drift report or `retained` names them.
         #[serde(default)]
         remove: BTreeSet<String>,
         /// Whether images with protected tags may expire by it.
@@ -166,26 +171,30 @@ impl Task {
         }
     }
 
+    /// Whether an access key that is to go with other things goes even if it is in use.
+    pub fn forces(&self) -> bool {
+        matches!(self, Self::Remove | Self::Update { force: true, .. })
+    }
+
     /// Whether an app that is being removed takes it.
     pub fn is_of_removal(&self) -> bool {
         matches!(self, Self::Offboard | Self::Restore { .. } | Self::Remove)
     }
 }
 
-/// What a spec does not name any more and is in AWS still.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+/// What earlier specs of an app have named and its present one does not.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Retained {
+pub struct Dropped {
     /// Buckets.
-    #[schema(value_type = Vec<serde_json::Value>)]
     pub buckets: Vec<BucketSpec>,
     /// Repositories.
-    #[schema(value_type = Vec<serde_json::Value>)]
     pub repositories: Vec<RepositorySpec>,
 }
 
-impl Retained {
-    /// What is retained when `old` gives way to `new`: what was retained before or named by `old`, and is not named by `new`.
+impl Dropped {
+    /// What is dropped when `old` gives way to `new`: what was dropped before or named by `old`, and is not named by `new`.
+    #[must_use]
     pub fn after(&self, old: &AppSpec, new: &AppSpec) -> Self {
         let mut after = self.clone();
         after.buckets.extend(old.buckets.iter().cloned());
@@ -196,13 +205,6 @@ impl Retained {
         after
     }
 
-    /// What people are told of it.
-    pub fn told(&self) -> Vec<String> {
-        let buckets = self.buckets.iter().map(|bucket| format!("The bucket {} in {}", bucket.name, bucket.region));
-        let repositories = self.repositories.iter().map(|it| format!("The repository {} in {}", it.name, it.region));
-        buckets.chain(repositories).map(|thing| format!("{thing} stays in AWS with all that is in it.")).collect()
-    }
-
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
         self.buckets.is_empty() && self.repositories.is_empty()
@@ -211,6 +213,48 @@ impl Retained {
     /// The spec of an app that has just these buckets and repositories.
     pub fn as_spec(&self, of: &AppSpec) -> AppSpec {
         AppSpec { buckets: self.buckets.clone(), repositories: self.repositories.clone(), ..of.clone() }
+    }
+}
+
+/// What jobs of an app have made or adopted, and its spec does not name.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct Retained {
+    /// Buckets, as an earlier spec named them.
+    #[schema(value_type = Vec<serde_json::Value>)]
+    pub buckets: Vec<BucketSpec>,
+    /// Repositories, as an earlier spec named them.
+    #[schema(value_type = Vec<serde_json::Value>)]
+    pub repositories: Vec<RepositorySpec>,
+    /// Everything by its id, these included.
+    #[schema(required = true)]
+    pub resources: Vec<RetainedResource>,
+}
+
+/// A thing that a job of an app has made or adopted, and the spec does not name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RetainedResource {
+    /// Its id.
+    #[schema(example = "iam:policy/MediaManagement-acme-shop")]
+    pub resource: String,
+    /// What it is, and that it stays.
+    #[schema(example = "iam:policy/MediaManagement-acme-shop stays in AWS; the spec does not name it.")]
+    pub detail: String,
+    /// Its ARN, where AWS gives it one.
+    pub arn: Option<String>,
+    /// Whether it was made or adopted.
+    pub owned: Owned,
+    /// When it was made, where that is recorded.
+    pub made_at: Option<Timestamp>,
+    /// The body with which `POST /v1/apps/{app}/repair` removes it. `PUT /v1/apps/{app}?remove=true` removes everything
+    /// that is retained. Absent where the app is removed.
+    pub remove: Option<RepairRequest>,
+}
+
+impl Retained {
+    /// What people are told of it, but for what `removed` says.
+    pub fn told(&self, removed: impl Fn(&str) -> bool) -> Vec<String> {
+        self.resources.iter().filter(|it| !removed(&it.resource)).map(|it| it.detail.clone()).collect()
     }
 }
 
@@ -235,9 +279,9 @@ pub struct Removal {
 }
 
 impl Removal {
-    /// What stays in AWS when an app with this spec, and with what it had retained before, is removed.
-    pub fn retained(&self, spec: &AppSpec, before: &Retained) -> Retained {
-        let mut stays = before.after(spec, &Retained::default().as_spec(spec));
+    /// What is not removed of what this spec of an app, and those before it, have named.
+    pub fn leaves(&self, spec: &AppSpec, before: &Dropped) -> Dropped {
+        let mut stays = before.after(spec, &Dropped::default().as_spec(spec));
         stays.buckets.retain(|bucket| !self.buckets.contains(bucket.name.as_str()));
         stays.repositories.retain(|repository| !self.repositories.contains(&repository.place()));
         stays

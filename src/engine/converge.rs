@@ -37,7 +37,7 @@ pub async fn converge<R: Resource>(resource: &R, cx: &Cx, deadline: Timestamp, r
                 let duration_ms = cx.clock.now().millis() - began.millis();
                 let (resource, changes) = (id, turn.changes.clone());
                 report.tell(match cx.want {
-                    Want::Present => Happening::StepDone { resource, changes, duration_ms },
+                    Want::Present | Want::Released => Happening::StepDone { resource, changes, duration_ms },
                     Want::Absent => Happening::StepGone { resource, changes, duration_ms },
                 });
                 return Outcome::Done { changes: turn.changes, warnings };
@@ -87,7 +87,7 @@ fn denied_for_now<R: Resource>(resource: &R, cx: &Cx, fault: Fault) -> Fault {
 
 /// One try: looks, plans and applies until the plan is empty; its answer are the plan's warnings.
 async fn try_once<R: Resource>(resource: &R, cx: &Cx, report: &dyn Report, turn: &mut Turn<R::Change>) -> Result<Vec<String>, Fault> {
-    let mut look_first = cx.want == Want::Absent || cx.has_made(&resource.id()) || !resource.create_first(cx);
+    let mut look_first = cx.want != Want::Present || cx.has_made(&resource.id()) || !resource.create_first(cx);
     let mut looks = 0;
     while looks < LOOKS {
         stop_if_interrupted(report)?;
@@ -130,7 +130,8 @@ pub fn planned<R: Resource>(resource: &R, cx: &Cx, seen: Option<&R::Observed>) -
     match (cx.want, seen) {
         (Want::Present, seen) => resource.plan(seen),
         (Want::Absent, Some(seen)) => resource.plan_absent(cx, seen),
-        (Want::Absent, None) => Ok(Changes::of(Vec::new())),
+        (Want::Released, Some(seen)) => Ok(resource.plan_released(seen)),
+        (Want::Absent | Want::Released, None) => Ok(Changes::of(Vec::new())),
     }
 }
 
@@ -178,11 +179,16 @@ fn stop_if_interrupted(report: &dyn Report) -> Result<(), Fault> {
 
 /// What is there, if the job may work with it.
 pub async fn look<R: Resource>(resource: &R, cx: &Cx) -> Result<Option<R::Observed>, Fault> {
-    match resource.observe(cx).await? {
+    let seen = match resource.observe(cx).await {
+        // What no job of this app has made or adopted is not its to remove, whoever has it.
+        Err(fault) if cx.want != Want::Present && fault.is_conflict() && !cx.owns(&resource.id()) => return Ok(None),
+        seen => seen?,
+    };
+    match seen {
         Observation::Absent => Ok(None),
         Observation::Ours(seen) => Ok(Some(seen)),
         // What is not ours is not ours to remove.
-        Observation::Foreign { .. } if cx.want == Want::Absent => Ok(None),
+        Observation::Foreign { .. } if cx.want != Want::Present => Ok(None),
         Observation::Foreign { owner: None, seen } if cx.on_existing == OnExisting::Adopt => Ok(Some(seen)),
         Observation::Foreign { owner, .. } => Err(Fault::conflict(&resource.id(), owner.as_deref())),
     }

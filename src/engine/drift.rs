@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Node, plan};
+use super::{Node, plan, retained};
 use crate::domain::app::App;
 use crate::domain::drift::{DriftReport, RepairRequest, Unexpected, is_difference, keeps_from_looking};
 use crate::domain::job::Trouble;
@@ -17,15 +17,21 @@ pub async fn look(app: &App, nodes: &[Box<dyn Node>], conventions: &Conventions,
     let changes: Vec<PlannedChange> = plan.changes.into_iter().filter(|change| change.action != Action::None).collect();
     let troubles = changes.iter().filter(|change| change.action == Action::Blocked).filter_map(|change| change.error.as_ref());
     let mut error = troubles.filter(|trouble| keeps_from_looking(trouble)).map(|trouble| of_a_look(trouble.clone())).next();
+    let retained = retained(app, conventions).resources;
+    // What jobs of the app have made is not unexpected.
+    let known = |extra: &Extra| {
+        retained.iter().map(|it| &it.resource).chain(changes.iter().map(|change| &change.resource)).any(|id| *id == extra.resource)
+    };
     let mut unexpected = Vec::new();
     if has_its_user(app, &changes) {
         match stray::extras(&app.spec, conventions, cx).await {
-            Ok(extras) => unexpected.extend(extras.into_iter().map(|extra| told(extra, app, cx))),
+            Ok(extras) => unexpected.extend(extras.into_iter().filter(|extra| !known(extra)).map(|extra| told(extra, app, cx))),
             Err(fault) => error = error.or_else(|| Some(trouble_of(&fault))),
         }
     }
     let drifted = changes.iter().any(is_difference) || unexpected.iter().any(|it| !it.adopted);
-    DriftReport { app: app.spec.name.clone(), looked_at, drifted, changes, unexpected, warnings: plan.warnings, error, repair: None }
+    let (name, warnings) = (app.spec.name.clone(), plan.warnings);
+    DriftReport { app: name, looked_at, drifted, changes, unexpected, retained, warnings, error, repair: None }
 }
 
 /// Whether the user is there and this app's: what hangs on another's is nobody's business here.

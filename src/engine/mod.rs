@@ -12,6 +12,7 @@ pub mod credentials;
 mod drift;
 mod preview;
 pub mod repositories;
+mod retained;
 pub mod rotation;
 mod survey;
 mod tasks;
@@ -29,6 +30,7 @@ use crate::resources::{Conventions, Cx, Fault, Resource, ResourceId, Want};
 pub use backoff::full_jitter;
 pub use drift::look;
 pub use preview::{Preview, plan};
+pub use retained::{given_back_or_left, is_retained, is_taken_away, retained};
 pub use survey::{Portable, Survey};
 pub use tasks::nodes;
 pub use walk::{Verdict, walk};
@@ -76,6 +78,8 @@ pub trait Node: Send + Sync {
     fn needs(&self) -> Vec<ResourceId>;
     /// Its ARN, where AWS gives it one.
     fn arn(&self, conventions: &Conventions) -> Option<String>;
+    /// Whether it is the account's, for all apps.
+    fn is_shared(&self) -> bool;
     /// Brings it to what is wanted.
     fn converge<'a>(&'a self, cx: &'a Cx, deadline: crate::clock::Timestamp, report: &'a dyn Report) -> BoxFuture<'a, Outcome>;
     /// Says what would be changed.
@@ -112,6 +116,10 @@ impl<R: Resource> Node for Typed<R> {
 
     fn arn(&self, conventions: &Conventions) -> Option<String> {
         self.resource.arn(conventions)
+    }
+
+    fn is_shared(&self) -> bool {
+        self.resource.is_shared()
     }
 
     fn converge<'a>(&'a self, cx: &'a Cx, deadline: crate::clock::Timestamp, report: &'a dyn Report) -> BoxFuture<'a, Outcome> {

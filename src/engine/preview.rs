@@ -63,6 +63,7 @@ async fn changes<R: Resource>(resource: &R, cx: &Cx) -> Result<Preview, Fault> {
         let detail = match cx.want {
             Want::Present => "is as the spec says",
             Want::Absent => "is not there, or stays",
+            Want::Released => "stays as it is",
         };
         let (resource, detail) = (id.clone(), detail.to_owned());
         changes.push(PlannedChange { resource, action: Action::None, detail, before: None, after: None, aws_cli: None, error: None });

@@ -82,8 +82,8 @@ pub enum Watched {
 /// What the keys on the user mean for `rotation`: a key is unused if it was never used, or not for the time `quiet`.
 pub fn watched(rotation: &Rotation, keys: &[SeenKey], now: Timestamp, quiet: Duration) -> Watched {
     let on_user = |id: &Option<String>| keys.iter().find(|key| Some(&key.access_key_id) == id.as_ref());
-    let Some(new) = on_user(&rotation.new_key) else { return Watched::NewGone };
     let Some(old) = on_user(&rotation.old_key) else { return Watched::Gone };
+    let Some(new) = on_user(&rotation.new_key) else { return Watched::NewGone };
     if old.state != KeyState::Active {
         return Watched::Off;
     }
@@ -231,6 +231,7 @@ mod tests {
         assert_eq!(look(false, &[new.clone(), off("OLD")]), Watched::Off);
         assert_eq!(look(false, std::slice::from_ref(&new)), Watched::Gone);
         assert_eq!(look(true, &[key("OLD", None)]), Watched::NewGone);
+        assert_eq!(look(false, &[]), Watched::Gone, "there is no old key that could stay");
         let Watched::Kept(until, reason) = look(false, &[new, key("OLD", Some(0))]) else { panic!("it is in use") };
         assert_eq!(until, NOW.after(QUIET));
         assert!(reason.contains("OLD (active") && reason.contains("1h"), "{reason}");

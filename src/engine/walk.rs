@@ -88,7 +88,7 @@ enum Readiness {
 pub(super) fn before(node: &dyn Node, nodes: &[Box<dyn Node>]) -> Vec<ResourceId> {
     match node.want() {
         Want::Present => node.needs(),
-        Want::Absent => {
+        Want::Absent | Want::Released => {
             let id = node.id();
             let first = |other: &dyn Node| other.want() == Want::Present || other.needs().contains(&id);
             nodes.iter().map(AsRef::as_ref).filter(|other| first(*other)).map(Node::id).collect()

@@ -23,7 +23,7 @@ use crate::domain::names::{AccountName, AppName};
 use crate::domain::plan::Plan;
 use crate::domain::spec::{AppRequest, AppSpec};
 use crate::domain::task::Task;
-use crate::engine::{self, Node};
+use crate::engine::{self, is_taken_away, retained};
 use crate::resources::{Cx, Want};
 use crate::service::Service;
 use crate::store::{AppFilter, Ask, NewApp, Refusal, fingerprint};
@@ -81,7 +81,7 @@ async fn dry_run_of(service: &Service, task: &Task, body: &serde_json::Value) ->
     if service.store.is_taken(&spec.name).await? {
         return Err(Refusal::AppExists(spec.name).into());
     }
-    let app = service.store.app(&spec.name).await?;
+    let app = service.app(&spec.name).await?;
     Ok(Json(plan_of(service, task, &spec, app.as_ref()).await?))
 }
 
@@ -140,7 +140,7 @@ pub async fn get(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     params.finish()?;
-    let app = service.store.app(&name).await?.ok_or(ApiError::NoSuch("such app"))?;
+    let app = service.app(&name).await?.ok_or(ApiError::NoSuch("such app"))?;
     let tag = etag(&app)?;
     let unchanged = headers.get(header::IF_NONE_MATCH).is_some_and(|seen| seen.as_bytes() == tag.as_bytes());
     let mut response = if unchanged { StatusCode::NOT_MODIFIED.into_response() } else { Json(app).into_response() };
@@ -159,7 +159,7 @@ pub(super) fn etag(app: &App) -> Result<String, ApiError> {
 
 /// The app by this name, unless it was removed.
 pub(super) async fn live(service: &Service, name: &AppName) -> Result<App, ApiError> {
-    let app = service.store.app(name).await?.ok_or(ApiError::NoSuch("such app"))?;
+    let app = service.app(name).await?.ok_or(ApiError::NoSuch("such app"))?;
     match app.summary.state {
         AppState::Removed => Err(Refusal::Removed(app.spec.name, app.summary.updated_at).into()),
         _ => Ok(app),
@@ -173,6 +173,7 @@ pub(super) async fn live(service: &Service, name: &AppName) -> Result<App, ApiEr
         ("app" = AppName, Path, description = "The app's name"),
         ("remove" = Option<bool>, Query, description = "As a change that removes what the spec does not name any more"),
         ("confirm" = Option<AppName>, Query, description = "The app's name: as one by which data may be deleted"),
+        ("force" = Option<bool>, Query, description = "As one by which an access key goes even if it is in use"),
         ("accept_expiry" = Option<bool>, Query, description = "As one by which images with protected tags may expire"),
     ),
     request_body(content = Option<AppRequest>, description = "Absent: the present spec"),
@@ -246,11 +247,11 @@ pub async fn repair(
     answer::accepted(service.store.ask(Ask::new(app.spec.name, task, steps, caller.name), key).await??)
 }
 
-/// What a repair with this body removes from the app's user.
+/// What a repair with this body removes.
 fn removed_by(service: &Service, app: &App, body: &JsonBody) -> Result<BTreeSet<String>, ApiError> {
     let Some(body) = &body.value else { return Ok(BTreeSet::new()) };
     let account = service.account(&app.spec.account).ok_or(ApiError::NoSuch("such account"))?;
-    parse_repair(body, &app.spec, &service.conventions(&account))
+    parse_repair(body, app, &service.conventions(&account))
 }
 
 /// The spec that a body asks for, in an account that is registered.
@@ -266,13 +267,6 @@ pub(super) fn parse_spec(service: &Service, body: &serde_json::Value) -> Result<
 pub(super) fn steps_of(service: &Service, task: &Task, app: Option<&App>, spec: &AppSpec) -> Result<Vec<String>, ApiError> {
     let account = service.account(&spec.account).ok_or(ApiError::NoSuch("such account"))?;
     Ok(engine::nodes(task, app, spec, &service.conventions(&account)).iter().map(|node| node.id()).collect())
-}
-
-/// What the app has and the task does not touch.
-fn left_out(app: Option<&App>, walked: &[Box<dyn Node>]) -> Vec<String> {
-    let has = app.map(|app| app.resources.as_slice()).unwrap_or_default().iter().map(|resource| &resource.resource);
-    let left = has.filter(|id| !walked.iter().any(|node| node.id() == **id));
-    left.map(|id| format!("{id} is not in this spec; it stays in AWS as it is.")).collect()
 }
 
 /// What looks at an app's things work with: nothing is written, and nothing remembered is believed.
@@ -294,11 +288,14 @@ pub(super) async fn plan_of_removals(service: &Service, task: &Task, spec: &AppS
 /// What a job with this task would do now.
 pub(super) async fn plan_of(service: &Service, task: &Task, spec: &AppSpec, app: Option<&App>) -> Result<Plan, ApiError> {
     let account = service.account(&spec.account).ok_or(ApiError::NoSuch("such account"))?;
-    let nodes = engine::nodes(task, app, spec, &service.conventions(&account));
+    let conventions = service.conventions(&account);
+    let nodes = engine::nodes(task, app, spec, &conventions);
     let cx = worker::looking(service, account, task, spec, app).await?;
     let mut plan = engine::plan(spec, &nodes, &cx).await;
-    if *task != Task::Remove {
-        plan.warnings.extend(left_out(app, &nodes));
+    if let (Some(app), true) = (app, *task != Task::Remove) {
+        let after = App { spec: spec.clone(), dropped: app.dropped.after(&app.spec, spec), ..app.clone() };
+        let after = service.store.with_record(after).await?;
+        plan.warnings.extend(retained(&after, &conventions).told(|id| is_taken_away(id, &nodes)));
     }
     Ok(plan)
 }

@@ -14,6 +14,7 @@ use super::answer;
 use super::apps::{etag, live, parse_spec, plan_of, plan_of_removals, steps_of};
 use super::auth::Viewer;
 use super::body::{AppPath, IdempotencyText, JsonBody, Params, idempotency_key};
+use super::credentials::keys_of;
 use super::problem::{ApiError, Problem};
 use crate::domain::app::App;
 use crate::domain::fields::FieldError;
@@ -23,6 +24,7 @@ use crate::domain::plan::Plan;
 use crate::domain::role::Caller;
 use crate::domain::spec::{AppRequest, AppSpec};
 use crate::domain::task::Task;
+use crate::engine::rotation::{is_in_use, told};
 use crate::service::Service;
 use crate::store::{Accepted, AppChange, Ask, IdempotencyKey, Refusal};
 
@@ -34,6 +36,7 @@ pub(super) const TRIES: u32 = 5;
 pub(super) struct Options {
     remove: bool,
     confirmed: bool,
+    force: bool,
     /// Whether images with protected tags may expire.
     pub(super) accept_expiry: bool,
 }
@@ -48,6 +51,7 @@ pub(super) struct Options {
         ("app" = AppName, Path, description = "The app's name"),
         ("remove" = Option<bool>, Query, description = "Remove from AWS what the spec does not name any more"),
         ("confirm" = Option<AppName>, Query, description = "The app's name, where what is removed holds data"),
+        ("force" = Option<bool>, Query, description = "Delete an access key that is removed even if it is in use"),
         ("accept_expiry" = Option<bool>, Query, description = "Let images with protected tags expire by the new lifecycle policy"),
         ("dry_run" = Option<bool>, Query, description = "Answer the plan, write nothing"),
         ("If-Match" = Option<String>, Header, description = "The ETag of the app that the change was decided on", nullable = false),
@@ -61,7 +65,7 @@ pub(super) struct Options {
         (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "Takes the role operator", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such app", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "A job is at work on the app, it is being removed, or data would go without confirm", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "A job is at work on the app, it is being removed, data would go without confirm, or a key that would go is in use", body = Problem, content_type = "application/problem+json"),
         (status = 412, description = "The app has changed since the ETag of If-Match", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "More than 64 KiB", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "Not application/json", body = Problem, content_type = "application/problem+json"),
@@ -91,6 +95,7 @@ pub async fn change(
     let caller = viewer.operator()?;
     if service.store.replay(key.as_ref()).await??.is_none() {
         refuse_unconfirmed(&service, &name, options, body.required()?).await?;
+        refuse_key_in_use(&service, &name, options, body.required()?).await?;
     }
     accept(&service, &name, &caller, options, &headers, body.required()?, key).await
 }
@@ -128,10 +133,10 @@ fn ask_for(service: &Service, app: &App, caller: &Caller, options: Options, body
     let spec = parse_change(service, app, body)?;
     let task = task(app, &spec, options);
     let steps = steps_of(service, &task, Some(app), &spec)?;
-    let retained = app.retained.after(&app.spec, &spec);
+    let dropped = app.dropped.after(&app.spec, &spec);
     Ok(Ask {
         if_version: Some(app.version),
-        change: Some(AppChange::Spec(Box::new(spec), retained)),
+        change: Some(AppChange::Spec(Box::new(spec), dropped)),
         ..Ask::new(app.spec.name.clone(), task, steps, &caller.name)
     })
 }
@@ -151,7 +156,8 @@ impl Options {
     /// Those of a request about an app by this name.
     pub(super) fn of(params: &mut Params, app: &AppName) -> Self {
         let confirm = params.take("confirm", |text| if text == app.as_str() { Ok(()) } else { Err("must be the app's name") });
-        Self { remove: params.flag("remove"), confirmed: confirm.is_some(), accept_expiry: params.flag("accept_expiry") }
+        let (remove, force, accept_expiry) = (params.flag("remove"), params.flag("force"), params.flag("accept_expiry"));
+        Self { remove, confirmed: confirm.is_some(), force, accept_expiry }
     }
 }
 
@@ -168,10 +174,20 @@ async fn refuse_unconfirmed(service: &Service, name: &AppName, options: Options,
     if deletes_data { Err(ApiError::Unconfirmed(plan.warnings)) } else { Ok(()) }
 }
 
-fn task(app: &App, spec: &AppSpec, Options { remove, confirmed, accept_expiry }: Options) -> Task {
+/// Fails where an access key would be removed that is in use, as its own deletion does.
+async fn refuse_key_in_use(service: &Service, name: &AppName, options: Options, body: &serde_json::Value) -> Result<(), ApiError> {
+    let app = live(service, name).await?;
+    let Task::Update { drop_key: true, force: false, .. } = task(&app, &parse_change(service, &app, body)?, options) else { return Ok(()) };
+    let ours: Vec<String> = service.store.key_records(app.id).await?.keys.into_iter().map(|(id, _)| id).collect();
+    let (now, keys) = (service.clock.now(), keys_of(service, &app).await?);
+    let in_use = keys.iter().find(|key| ours.contains(&key.access_key_id) && is_in_use(key, now, service.timing.quiet));
+    in_use.map_or(Ok(()), |key| Err(ApiError::KeyInUse(told(key, now))))
+}
+
+fn task(app: &App, spec: &AppSpec, Options { remove, confirmed, force, accept_expiry }: Options) -> Task {
     let dropped_tags: BTreeSet<String> = app.spec.tags.keys().filter(|key| !spec.tags.contains_key(*key)).cloned().collect();
-    let drop_key = remove && app.spec.access_key && !spec.access_key;
-    Task::Update { remove, dropped_tags, drop_key, confirmed, accept_expiry }
+    let drop_key = remove && !spec.access_key && (app.spec.access_key || !app.keys.is_empty());
+    Task::Update { remove, dropped_tags, drop_key, force, confirmed, accept_expiry }
 }
 
 /// The spec that a body asks for in the place of the app's.
@@ -188,9 +204,5 @@ pub(super) fn parse_change(service: &Service, app: &App, body: &serde_json::Valu
 
 /// What a change to `spec` would do now.
 pub(super) async fn plan_of_change(service: &Service, app: &App, spec: &AppSpec, options: Options) -> Result<Plan, ApiError> {
-    let mut plan = plan_of(service, &task(app, spec, options), spec, Some(app)).await?;
-    if !options.remove {
-        plan.warnings.extend(app.retained.after(&app.spec, spec).told());
-    }
-    Ok(plan)
+    plan_of(service, &task(app, spec, options), spec, Some(app)).await
 }

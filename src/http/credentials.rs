@@ -370,7 +370,7 @@ async fn switch(
     answer::accepted(service.store.ask(about_key(&app, task, caller.name), repeat).await??)
 }
 
-async fn keys_of(service: &Service, app: &App) -> Result<Vec<SeenKey>, ApiError> {
+pub(super) async fn keys_of(service: &Service, app: &App) -> Result<Vec<SeenKey>, ApiError> {
     let account = service.account(&app.spec.account).ok_or(ApiError::NoSuch("such account"))?;
     let listed = look(&account, &app.spec.name).await?;
     let recorded = service.store.key_records(app.id).await?.keys;

@@ -10,10 +10,11 @@ use super::apps::live;
 use super::auth::{Operator, Viewer};
 use super::body::{AppPath, Params};
 use super::problem::{ApiError, Problem};
+use crate::domain::app::App;
 use crate::domain::drift::DriftReport;
 use crate::domain::fields::{self, FieldError, Fields};
 use crate::domain::names::AppName;
-use crate::domain::spec::AppSpec;
+use crate::engine::is_retained;
 use crate::resources::{Conventions, stray};
 use crate::service::Service;
 use crate::store::Refusal;
@@ -80,21 +81,18 @@ pub async fn look(
 /// The ids that the body of a repair asks to remove.
 ///
 /// # Errors
-/// Every field's error: what is no stray of this app's user cannot be removed by a repair.
-pub(super) fn parse_repair(
-    body: &Value,
-    spec: &AppSpec,
-    conventions: &Conventions,
-) -> Result<std::collections::BTreeSet<String>, ApiError> {
+/// Every field's error: what is neither retained nor a stray of this app's user cannot be removed by a repair.
+pub(super) fn parse_repair(body: &Value, app: &App, conventions: &Conventions) -> Result<std::collections::BTreeSet<String>, ApiError> {
     let mut f = Fields::of(body, "");
     let remove = f.list("remove", MOST, |item, at, errors| {
         let id = fields::text(item, &at, errors)?;
-        if stray::node(id, spec, conventions).is_some() {
+        let spec = &app.spec;
+        if is_retained(id, app, conventions) || stray::node(id, spec, conventions).is_some() {
             return Some(id.to_owned());
         }
         let why = match stray::is_asked_for(id, spec, conventions) {
             true => "is what the spec asks for; change the spec, or remove the app",
-            false => "is nothing on this app's user that a repair could remove; a drift report names what there is (remove_with)",
+            false => "is nothing of this app's that a repair could remove; a drift report (remove_with) and the app (retained) name what there is",
         };
         errors.push(FieldError::new(at, why));
         None

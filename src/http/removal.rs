@@ -27,7 +27,8 @@ use crate::domain::names::AppName;
 use crate::domain::plan::Plan;
 use crate::domain::role::Caller;
 use crate::domain::spec::{RotateAfter, parse_age};
-use crate::domain::task::{Removal, Retained, Task};
+use crate::domain::task::{Dropped, Removal, Task};
+use crate::engine::given_back_or_left;
 use crate::service::Service;
 use crate::store::{Accepted, AppChange, Ask, JobFilter, Refusal};
 
@@ -222,8 +223,8 @@ fn names(text: &str) -> Result<BTreeSet<String>, &'static str> {
 }
 
 /// Everything of the app's that holds data.
-fn data_of(app: &App) -> Retained {
-    app.retained.after(&app.spec, &Retained::default().as_spec(&app.spec))
+fn data_of(app: &App) -> Dropped {
+    app.dropped.after(&app.spec, &Dropped::default().as_spec(&app.spec))
 }
 
 /// The repositories by these names, each as `region/name`; a name alone is that of all regions.
@@ -266,7 +267,7 @@ async fn plan(service: &Service, app: &App, removal: Removal) -> Result<Plan, Ap
         ),
     };
     plan.warnings.insert(0, first);
-    plan.warnings.extend(removal.retained(&app.spec, &app.retained).told());
+    plan.warnings.extend(given_back_or_left(&app, &removal));
     if app.spec.protected {
         plan.warnings.push("The app is protected: its removal is refused until its spec says \"protected\": false.".into());
     }

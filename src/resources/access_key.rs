@@ -127,6 +127,8 @@ pub enum KeyGoal {
         /// Whether a rotation asks for it, which deletes what is switched off and nothing else.
         rotating: bool,
     },
+    /// Just this key of ours, which is to go.
+    Single(String),
     /// No key that works, for the app is removed.
     Off {
         /// Whether a user that was there before the app goes too, and so do its keys.
@@ -325,6 +327,11 @@ pub fn id(user: &AppName) -> ResourceId {
     format!("{}/{user}", AccessKey::KIND)
 }
 
+/// The id of one of an app's access keys.
+pub fn id_of(user: &AppName, access_key_id: &str) -> ResourceId {
+    format!("{}/{user}/{access_key_id}", AccessKey::KIND)
+}
+
 impl Resource for AccessKey {
     type Observed = SeenKeys;
     type Change = AccessKeyChange;
@@ -343,7 +350,10 @@ impl Resource for AccessKey {
     }
 
     fn id(&self) -> ResourceId {
-        id(&self.user)
+        match &self.goal {
+            KeyGoal::Single(access_key_id) => id_of(&self.user, access_key_id),
+            _ => id(&self.user),
+        }
     }
 
     fn needs(&self) -> Vec<ResourceId> {
@@ -392,7 +402,7 @@ impl Resource for AccessKey {
         let none = SeenKeys::default();
         let seen = seen.unwrap_or(&none);
         match &self.goal {
-            KeyGoal::One => self.plan_one(seen, Vec::new()),
+            KeyGoal::One | KeyGoal::Single(_) => self.plan_one(seen, Vec::new()),
             KeyGoal::Another { known_keys, replace, force } => self.plan_another(seen, known_keys, replace.as_deref(), *force),
             KeyGoal::Switched { access_key_id, to: KeyTarget::Deleted, rotating: true, .. } => {
                 self.plan_deleted_if_off(seen, access_key_id)
@@ -404,13 +414,18 @@ impl Resource for AccessKey {
     }
 
     /// Our keys go; others on the user go with it, if it goes.
-    fn plan_absent(&self, _: &Cx, seen: &SeenKeys) -> Result<Changes<AccessKeyChange>, Fault> {
+    fn plan_absent(&self, cx: &Cx, seen: &SeenKeys) -> Result<Changes<AccessKeyChange>, Fault> {
         let (mut changes, keys) = self.settle_lost(seen)?;
-        let ours = keys.into_iter().filter(|key| seen.ours.contains(&key.id));
-        changes.extend(ours.map(|key| AccessKeyChange::Delete { user: self.user.clone(), key: key.clone() }));
-        if !seen.gone.is_empty() {
-            changes.push(AccessKeyChange::Forget { gone: seen.gone.clone() });
+        let goes = |key: &&ListedKey| match &self.goal {
+            KeyGoal::Single(id) => *id == key.id,
+            _ => true,
+        };
+        let ours: Vec<&ListedKey> = keys.into_iter().filter(|key| seen.ours.contains(&key.id)).filter(goes).collect();
+        for key in &ours {
+            spare_one_in_use(key, cx.force)?;
         }
+        changes.extend(ours.into_iter().map(|key| AccessKeyChange::Delete { user: self.user.clone(), key: key.clone() }));
+        changes.extend(forget(seen));
         Ok(Changes::of(changes))
     }
 
@@ -504,9 +519,12 @@ impl AccessKey {
                 return Err(no_slot(&self.user, &known_keys));
             }
             changes.push(AccessKeyChange::Create { user: self.user.clone(), known_keys, gone: seen.gone.clone() });
-        } else if let Some(key) = ours.find(|key| !key.active && !on.contains(&key.id)) {
+            return Ok(Changes { changes, warnings });
+        }
+        if let Some(key) = ours.find(|key| !key.active && !on.contains(&key.id)) {
             warnings.push(format!("The access key {} of user {} is inactive.", key.id, self.user));
         }
+        changes.extend(forget(seen));
         Ok(Changes { changes, warnings })
     }
 
@@ -523,6 +541,7 @@ impl AccessKey {
         }
         let (mut changes, keys) = self.settle_lost(seen)?;
         if seen.ours.iter().any(|id| !known.contains(id)) {
+            changes.extend(forget(seen));
             return Ok(Changes::of(changes));
         }
         if !force {
@@ -624,10 +643,14 @@ impl AccessKey {
             KeyGoal::Switched { access_key_id, to, force, .. } => {
                 *access_key_id == key.id && *to != KeyTarget::Active && !force && key.active
             }
-            KeyGoal::One | KeyGoal::Off { .. } | KeyGoal::Restored { .. } => false,
+            KeyGoal::One | KeyGoal::Single(_) | KeyGoal::Off { .. } | KeyGoal::Restored { .. } => false,
         };
         let keys = listed.len();
-        for key in listed.iter_mut().filter(|key| cx.want == Want::Present && asked(key, keys)) {
+        let is_asked = |key: &ListedKey| match cx.want {
+            Want::Present => asked(key, keys),
+            Want::Absent | Want::Released => key.active && !cx.force,
+        };
+        for key in listed.iter_mut().filter(|key| is_asked(key)) {
             key.used = self.last_use(cx, &key.id, key.created_at).await?;
         }
         Ok(())
@@ -773,6 +796,11 @@ impl Lost {
         };
         Err(in_doubt(user, &self.candidates, reason))
     }
+}
+
+/// Recorded keys that are not there any more are told to the record.
+fn forget(seen: &SeenKeys) -> Option<AccessKeyChange> {
+    (!seen.gone.is_empty()).then(|| AccessKeyChange::Forget { gone: seen.gone.clone() })
 }
 
 /// When the call of an intent is surely over and AWS's list has had time to show what it made.

@@ -121,13 +121,17 @@ impl Resource for Attachment {
         let call = cx.account.iam().list_attached_user_policies().user_name(self.user.as_str()).send();
         match cx.call(Service::Iam, "ListAttachedUserPolicies", call).await {
             Ok(answer) => {
-                // By name, which is unique in an account whatever the path.
-                let named = |p: &aws_sdk_iam::types::AttachedPolicy| {
+                // By name, which is unique in an account whatever the path; AWS's own policies can have the same.
+                let named = |p: &&aws_sdk_iam::types::AttachedPolicy| {
                     p.policy_name().is_some_and(|name| name.eq_ignore_ascii_case(self.policy.name()))
+                        && !p.policy_arn().is_some_and(policy::is_of_aws)
                 };
-                let attached = answer.attached_policies().iter().find(|p| named(p));
-                let arn = |p: &aws_sdk_iam::types::AttachedPolicy| p.policy_arn().unwrap_or(&self.default_arn).to_owned();
-                Ok(attached.map_or(Observation::Absent, |p| Observation::Ours(arn(p))))
+                let attached = answer.attached_policies().iter().find(named);
+                let arn = attached.map(|p| p.policy_arn().unwrap_or(&self.default_arn).to_owned());
+                if arn.is_some() {
+                    cx.note_found(&self.id());
+                }
+                Ok(arn.or_else(|| self.not_shown_yet(cx)).map_or(Observation::Absent, Observation::Ours))
             }
             Err(error) if error.meaning == Meaning::NotFound => Ok(Observation::Absent),
             Err(error) => Err(error.into()),
@@ -158,7 +162,11 @@ impl Resource for Attachment {
             AttachmentChange::Detach { user, arn, .. } => {
                 self.wait_for_successor(cx)?;
                 let call = cx.account.iam().detach_user_policy().user_name(user.as_str()).policy_arn(arn).send();
-                Applied::gone(cx.call(Service::Iam, "DetachUserPolicy", call).await)
+                let answer = cx.call(Service::Iam, "DetachUserPolicy", call).await;
+                if answer.as_ref().is_err_and(|error| error.in_doubt) {
+                    cx.note_perhaps_taken(self.id());
+                }
+                Applied::gone(answer)
             }
         }
     }
@@ -189,6 +197,13 @@ impl Attachment {
         let young = cx.made_since(&self.successor).and_then(|age| cx.timing.attachment.checked_sub(age)).filter(|left| !left.is_zero());
         let Some(after) = young else { return Ok(()) };
         Err(Fault::Wait { why: format!("{} has just been attached and gets time to work everywhere", self.successor), after })
+    }
+
+    /// IAM is eventually consistent: one that is to go and was made just now may be there though it is not listed,
+    /// unless it may have been detached already.
+    fn not_shown_yet(&self, cx: &Cx) -> Option<String> {
+        let young = cx.made_since(&self.id()).is_some_and(|age| age < cx.timing.propagation);
+        (cx.want == Want::Absent && young && !cx.is_perhaps_taken(&self.id())).then(|| self.arn_of_policy(cx))
     }
 
     /// The attachment of the media policy that the spec's mode does not attach.

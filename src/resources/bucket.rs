@@ -140,6 +140,9 @@ impl fmt::Display for BucketChange {
             Self::Create(name, region, _) => write!(f, "create bucket {name} in {region}"),
             Self::EnforceOwnership(name, _) => write!(f, "disable ACLs on bucket {name}"),
             Self::BlockPublicAccess(name, _) => write!(f, "block public access to bucket {name}"),
+            Self::Tag { bucket, before, after } if ownership::gives_back(before, after) => {
+                write!(f, "take Slipway's tags off bucket {bucket}, which stays")
+            }
             Self::Tag { bucket, .. } => write!(f, "tag bucket {bucket}"),
             Self::SetCors { bucket, .. } => write!(f, "set CORS of bucket {bucket}"),
             Self::DeleteObjects { bucket, versions, more } => {
@@ -222,6 +225,11 @@ impl Change for BucketChange {
     }
 }
 
+/// The id of a bucket.
+pub fn id(name: &BucketName) -> ResourceId {
+    format!("{}/{name}", Bucket::KIND)
+}
+
 impl Resource for Bucket {
     type Observed = SeenBucket;
     type Change = BucketChange;
@@ -252,7 +260,7 @@ impl Resource for Bucket {
     ];
 
     fn wanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Self> {
-        let tags = ownership::wanted(&spec.name, &spec.tags);
+        let tags = ownership::wanted(spec, conventions);
         let (account_id, partition) = (&conventions.account_id, &conventions.partition);
         let bucket = |spec: &BucketSpec| Self {
             spec: spec.clone(),
@@ -264,7 +272,7 @@ impl Resource for Bucket {
     }
 
     fn id(&self) -> ResourceId {
-        format!("{}/{}", Self::KIND, self.spec.name)
+        id(&self.spec.name)
     }
 
     fn create_first(&self, cx: &Cx) -> bool {
@@ -285,7 +293,7 @@ impl Resource for Bucket {
         if let Some(region) = region.as_deref().filter(|region| *region != self.spec.region.as_str()) {
             return Err(self.elsewhere(region));
         }
-        if cx.want == Want::Absent {
+        if cx.want != Want::Present {
             return self.see_to_delete(cx, region).await;
         }
         let (tags, block, ownership, cors) =
@@ -344,10 +352,8 @@ impl Resource for Bucket {
     fn plan_absent(&self, cx: &Cx, seen: &SeenBucket) -> Result<Changes<BucketChange>, Fault> {
         let (bucket, contents) = (self.spec.name.clone(), &seen.contents);
         if cx.data != Data::Named && ownership::is_left(cx, seen.made_by_us) {
-            let mut tags = seen.tags.clone();
-            tags.retain(|key, _| !key.starts_with(TAG_PREFIX));
-            let (before, after) = (seen.tags.clone(), tags);
-            return Ok(Changes::of(vec![BucketChange::Tag { bucket, before, after }]));
+            let told = ownership::told_given_back(&format!("bucket {bucket} in {}", self.spec.region));
+            return Ok(Changes { warnings: vec![told], ..self.plan_released(seen) });
         }
         if cx.data == Data::Kept && *contents != Contents::default() {
             let more = if contents.more { "more than " } else { "" };
@@ -367,6 +373,15 @@ impl Resource for Bucket {
         Ok(Changes::of(changes))
     }
 
+    fn plan_released(&self, seen: &SeenBucket) -> Changes<BucketChange> {
+        let mut after = seen.tags.clone();
+        after.retain(|key, _| !key.starts_with(TAG_PREFIX));
+        if after == seen.tags {
+            return Changes::of(Vec::new());
+        }
+        Changes::of(vec![BucketChange::Tag { bucket: self.spec.name.clone(), before: seen.tags.clone(), after }])
+    }
+
     async fn apply(&self, cx: &Cx, change: &BucketChange) -> Result<Applied, Fault> {
         match change {
             BucketChange::DeleteObjects { versions, more, .. } => self.delete_objects(cx, versions, *more).await,
@@ -381,7 +396,8 @@ impl Resource for Bucket {
     }
 
     async fn foresee(&self, cx: &Cx, seen: Option<&SeenBucket>) -> Result<Vec<String>, Fault> {
-        if cx.want == Want::Present || seen.is_none() {
+        let Some(seen) = seen.filter(|_| cx.want == Want::Absent) else { return Ok(Vec::new()) };
+        if cx.data != Data::Named && ownership::is_left(cx, seen.made_by_us) {
             return Ok(Vec::new());
         }
         let (versions, bytes, all) = self.count(cx).await?;
@@ -433,6 +449,11 @@ impl Resource for Bucket {
 }
 
 impl Bucket {
+    /// The name that an id names.
+    pub fn name_in(id: &str) -> Option<BucketName> {
+        id.strip_prefix(Self::KIND)?.strip_prefix('/').and_then(|name| BucketName::parse(name).ok())
+    }
+
     fn name(&self) -> &str {
         self.spec.name.as_str()
     }
@@ -620,6 +641,7 @@ impl Bucket {
         let made_by_us = ownership::is_made_by_us(cx, &self.id(), &tags);
         let seen = SeenBucket { region, tags: tags.clone(), made_by_us, ..SeenBucket::default() };
         match ownership::sort(cx, &self.id(), &tags, seen) {
+            Observation::Ours(seen) if cx.want == Want::Released => Ok(Observation::Ours(seen)),
             Observation::Ours(mut seen) => {
                 seen.contents = self.see_contents(cx).await?;
                 Ok(Observation::Ours(seen))
@@ -858,7 +880,7 @@ impl Cors {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::names::{AppName, Origin};
+    use crate::domain::names::Origin;
     use proptest::prelude::*;
 
     fn bucket(origins: &[&str]) -> Bucket {
@@ -868,7 +890,7 @@ mod tests {
                 region: Region::parse("us-west-2").unwrap(),
                 upload_origins: origins.iter().map(|o| Origin::parse(o).unwrap()).collect(),
             },
-            tags: ownership::wanted(&AppName::parse("acme").unwrap(), &Tags::new()),
+            tags: [("slipway:app", "acme"), ("slipway:installation", "one")].map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
             account_id: "123456789012".into(),
             partition: "aws".into(),
         }

@@ -20,6 +20,7 @@ use super::access_key::KeyLedger;
 use super::{Applied, Fault, ResourceId, Want};
 use crate::aws::{Account, AwsError, Meaning, Service};
 use crate::clock::{Clock, Timestamp};
+use crate::domain::app::Recorded;
 use crate::domain::event::AwsCall;
 use crate::domain::names::AppName;
 use crate::domain::spec::OnExisting;
@@ -108,8 +109,10 @@ pub struct Cx {
     pub untouched: bool,
     /// What an earlier attempt was at when it was interrupted, and since when: it may have made these.
     pub interrupted: Arc<BTreeMap<ResourceId, Timestamp>>,
-    /// What our record says that jobs of this app have made.
-    pub recorded: Arc<BTreeSet<ResourceId>>,
+    /// What our record says of what jobs of this app have made and taken over.
+    pub recorded: Arc<Recorded>,
+    /// The id of this installation of Slipway, written into tags.
+    pub installation: Arc<str>,
     /// Where intents and secrets of access keys are written.
     pub keys: Arc<dyn KeyLedger>,
     /// The clock.
@@ -122,6 +125,8 @@ pub struct Cx {
     pub want: Want,
     /// Whether also what was adopted is removed, where it is not data.
     pub remove_adopted: bool,
+    /// Whether an access key that goes with other things goes even if it is in use.
+    pub force: bool,
     /// What may be done to what is in buckets and repositories that go.
     pub data: Data,
     /// Keys of tags that are taken off.
@@ -154,6 +159,10 @@ pub struct Made {
     perhaps: Mutex<BTreeMap<ResourceId, Timestamp>>,
     by_tags: Mutex<BTreeSet<ResourceId>>,
     arns: Mutex<HashMap<ResourceId, String>>,
+    /// What an interrupted attempt may have made, and when this one has first seen it.
+    found: Mutex<HashMap<ResourceId, Timestamp>>,
+    /// What a call whose answer was lost may have taken away.
+    perhaps_taken: Mutex<BTreeSet<ResourceId>>,
     /// When the last part of a long change was made.
     progress: Mutex<Option<Timestamp>>,
     /// What AWS did not delete because something hangs on it, and since when.
@@ -213,7 +222,8 @@ impl Made {
         self.arns.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 
-    fn at(&self, id: &str) -> Option<Timestamp> {
+    /// When this attempt has made `id`.
+    pub fn at(&self, id: &str) -> Option<Timestamp> {
         self.surely.lock().unwrap_or_else(PoisonError::into_inner).get(id).copied()
     }
 }
@@ -278,7 +288,12 @@ impl Cx {
 
     /// Whether a job of this app has made `id`, by our record, in this attempt, or by its tags.
     pub fn is_made_by_us(&self, id: &str) -> bool {
-        self.recorded.contains(id) || self.made.is_ours(id)
+        self.recorded.made.contains(id) || self.made.is_ours(id)
+    }
+
+    /// Whether `id` is this app's by our record, or was made in this attempt.
+    pub fn owns(&self, id: &str) -> bool {
+        self.recorded.owns(id) || self.made.is_ours(id)
     }
 
     /// Takes note of the ARN under which `id` was seen.
@@ -299,9 +314,29 @@ impl Cx {
         Some(self.accepted_at..=at.after(self.timing.propagation))
     }
 
-    /// How long ago this attempt has made `id`.
+    /// Takes note that `id` is there. Nobody knows when an interrupted attempt has made it, so its age counts from here.
+    pub fn note_found(&self, id: &str) {
+        if self.may_have_made(id).is_some() {
+            let mut found = self.made.found.lock().unwrap_or_else(PoisonError::into_inner);
+            found.entry(id.to_owned()).or_insert_with(|| self.clock.now());
+        }
+    }
+
+    /// Takes note that a call whose answer was lost may have taken `id` away.
+    pub fn note_perhaps_taken(&self, id: ResourceId) {
+        self.made.perhaps_taken.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+    }
+
+    /// Whether a call whose answer was lost may have taken `id` away.
+    pub fn is_perhaps_taken(&self, id: &str) -> bool {
+        self.made.perhaps_taken.lock().unwrap_or_else(PoisonError::into_inner).contains(id)
+    }
+
+    /// How long ago a job of this app has made `id`, as far as that is known.
     pub fn made_since(&self, id: &str) -> Option<Duration> {
-        self.made.at(id).map(|at| self.clock.now().since(at))
+        let found = || self.made.found.lock().unwrap_or_else(PoisonError::into_inner).get(id).copied();
+        let at = self.made.at(id).or_else(|| self.recorded.made_at.get(id).copied()).or_else(found)?;
+        Some(self.clock.now().since(at))
     }
 
     /// Takes note that `id` was made, tagged or deleted just now, or may have been.

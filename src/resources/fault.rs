@@ -53,11 +53,18 @@ impl Fault {
         }
     }
 
+    /// Whether something is there that is not this app's.
+    pub fn is_conflict(&self) -> bool {
+        self.trouble().is_some_and(|trouble| trouble.code == TroubleCode::Conflict)
+    }
+
     /// Something by that name is there and is not this app's.
     pub fn conflict(id: &str, owner: Option<&str>) -> Self {
         let (detail, remedy) = match owner {
             Some(owner) => {
-                (format!("{id} belongs to {owner}"), "Choose another name: Slipway does not take over what has an owner.".to_owned())
+                let remedy = "Choose another name: Slipway does not take over what has an owner. If nobody manages it any more, take its \
+                              slipway: tags off first.";
+                (format!("{id} belongs to {owner}"), remedy.to_owned())
             }
             None => (
                 format!("{id} is there already and was not made for this app"),

@@ -30,7 +30,7 @@ pub mod group;
 pub mod images;
 pub mod lifecycle;
 pub mod membership;
-mod ownership;
+pub(crate) mod ownership;
 pub mod permission;
 pub mod policy;
 pub mod repository;
@@ -69,6 +69,8 @@ pub enum Want {
     Present,
     /// That it is not there any more; what was adopted is given back.
     Absent,
+    /// That it stays in AWS and is nobody's: our tags come off.
+    Released,
 }
 
 /// The changes that would bring what is there to what is wanted, and what a person should know.
@@ -144,6 +146,8 @@ pub struct Conventions {
     pub partition: String,
     /// The account's 12 digits.
     pub account_id: String,
+    /// The id of this installation of Slipway.
+    pub installation: String,
 }
 
 impl Conventions {
@@ -155,7 +159,14 @@ impl Conventions {
             policy: defaults.policy.clone(),
             partition: partition.into(),
             account_id: account_id.into(),
+            installation: String::new(),
         }
+    }
+
+    /// The same, for an installation of Slipway.
+    #[must_use]
+    pub fn of_installation(self, id: &str) -> Self {
+        Self { installation: id.to_owned(), ..self }
     }
 }
 
@@ -202,6 +213,11 @@ pub trait Resource: Send + Sync + Clone + 'static {
     /// # Errors
     /// When a person has to decide, or it can never work.
     fn plan_absent(&self, cx: &Cx, seen: &Self::Observed) -> Result<Changes<Self::Change>, Fault>;
+
+    /// What to change so that what is there is nobody's and stays. Most things carry no mark of ours.
+    fn plan_released(&self, _seen: &Self::Observed) -> Changes<Self::Change> {
+        Changes::of(Vec::new())
+    }
 
     /// Makes one change.
     fn apply(&self, cx: &Cx, change: &Self::Change) -> impl Future<Output = Result<Applied, Fault>> + Send;

@@ -1,14 +1,14 @@
 //! Whose a thing is, by its tags and by our own record.
 //!
 //! Invariants:
-//! - A thing tagged as another app's is that app's, whatever our record says.
+//! - A thing tagged as another app's, or as another installation's, is theirs, whatever our record says.
 //! - A thing without our tag is ours only if our record says that a job of this app made it.
+//! - A thing with the app's tag and none of an installation is from before there was one: it is ours only by our record.
 
 use std::collections::BTreeMap;
 
-use super::{Cx, Observation};
-use crate::domain::names::AppName;
-use crate::domain::spec::TAG_PREFIX;
+use super::{Conventions, Cx, Observation};
+use crate::domain::spec::{AppSpec, TAG_PREFIX};
 
 /// Tags by key.
 pub type Tags = BTreeMap<String, String>;
@@ -16,6 +16,12 @@ pub type Tags = BTreeMap<String, String>;
 /// The app that a thing belongs to.
 pub fn app_key() -> String {
     format!("{TAG_PREFIX}app")
+}
+
+/// The installation of Slipway that a thing belongs to: two in one account, or one whose database was lost, can have
+/// apps of the same name.
+pub fn installation_key() -> String {
+    format!("{TAG_PREFIX}installation")
 }
 
 /// The job that made a thing.
@@ -28,11 +34,17 @@ pub fn adopted_key() -> String {
     format!("{TAG_PREFIX}adopted")
 }
 
-/// The tags that a thing of this app keeps: the caller's and ours.
-pub fn wanted(app: &AppName, tags: &Tags) -> Tags {
-    let mut all = tags.clone();
-    all.insert(app_key(), app.to_string());
+/// The tags that a thing of an app keeps: the caller's and ours.
+pub fn wanted(spec: &AppSpec, conventions: &Conventions) -> Tags {
+    let mut all = spec.tags.clone();
+    all.insert(app_key(), spec.name.to_string());
+    all.insert(installation_key(), conventions.installation.clone());
     all
+}
+
+/// The tags that say whose a thing is.
+pub fn marks(wanted: &Tags) -> Tags {
+    [app_key(), installation_key()].iter().filter_map(|key| wanted.get_key_value(key)).map(|(k, v)| (k.clone(), v.clone())).collect()
 }
 
 /// The tags that a new thing gets: also the job that makes it.
@@ -74,6 +86,16 @@ pub fn is_left(cx: &Cx, made_by_us: bool) -> bool {
     !made_by_us && !cx.remove_adopted
 }
 
+/// Whether a change of tags gives a thing back.
+pub fn gives_back(before: &Tags, after: &Tags) -> bool {
+    before.contains_key(&app_key()) && !after.contains_key(&app_key())
+}
+
+/// What people are told of data that was adopted and is given back.
+pub fn told_given_back(what: &str) -> String {
+    format!("The {what} was there before the app: it is given back, and stays in AWS with all that is in it.")
+}
+
 /// Whether a thing with these tags was there before its app, or is about to be adopted.
 pub fn is_adopted(seen: &Tags) -> bool {
     seen.contains_key(&adopted_key()) || !seen.contains_key(&app_key())
@@ -81,7 +103,8 @@ pub fn is_adopted(seen: &Tags) -> bool {
 
 /// Whether a job of this app has made a thing: by the tags that only a create sets, or by our record.
 pub fn is_made_by_us(cx: &Cx, id: &str, tags: &Tags) -> bool {
-    if tags.get(&app_key()).is_some_and(|owner| *owner == cx.app.as_str()) && !is_adopted(tags) {
+    let has = |key: &str, value: &str| tags.get(key).is_some_and(|it| it == value);
+    if has(&app_key(), cx.app.as_str()) && has(&installation_key(), &cx.installation) && !is_adopted(tags) {
         cx.note_made_by_us(id);
     }
     cx.is_made_by_us(id)
@@ -89,11 +112,23 @@ pub fn is_made_by_us(cx: &Cx, id: &str, tags: &Tags) -> bool {
 
 /// Sorts what was seen by whose it is.
 pub fn sort<T>(cx: &Cx, id: &str, tags: &Tags, seen: T) -> Observation<T> {
-    match tags.get(&app_key()) {
-        Some(owner) if *owner == cx.app.as_str() => Observation::Ours(seen),
-        Some(owner) => Observation::Foreign { owner: Some(format!("the app {owner}")), seen },
-        None if cx.is_made_by_us(id) => Observation::Ours(seen),
-        None => Observation::Foreign { owner: None, seen },
+    match foreign_owner(cx, id, tags) {
+        None => Observation::Ours(seen),
+        Some(owner) => Observation::Foreign { owner, seen },
+    }
+}
+
+/// Whose a thing is that is not this app's, where that can be told; `None` if it is this app's.
+fn foreign_owner(cx: &Cx, id: &str, tags: &Tags) -> Option<Option<String>> {
+    match (tags.get(&app_key()), tags.get(&installation_key())) {
+        (app, Some(other)) if **other != *cx.installation => {
+            let app = app.map(|app| format!("the app {app} of ")).unwrap_or_default();
+            Some(Some(format!("{app}another Slipway installation ({other})")))
+        }
+        (Some(owner), _) if *owner != cx.app.as_str() => Some(Some(format!("the app {owner}"))),
+        (Some(_), Some(_)) => None,
+        (Some(owner), None) => (!cx.owns(id)).then(|| Some(format!("the app {owner} of another Slipway installation"))),
+        (None, _) => (!cx.is_made_by_us(id)).then_some(None),
     }
 }
 
@@ -114,7 +149,8 @@ mod tests {
             tags in proptest::collection::btree_map("[a-z]{1,4}", "[a-z]{0,4}", 0..6),
             seen in proptest::collection::btree_map("[a-z]{1,4}", "[a-z]{0,4}", 0..6),
         ) {
-            let wanted = wanted(&AppName::parse("acme").unwrap(), &tags);
+            let mut wanted = tags.clone();
+            wanted.extend([(app_key(), "acme".to_owned()), (installation_key(), "one".to_owned())]);
             for made_by_us in [false, true] {
                 let mut after = seen.clone();
                 after.extend(missing(&wanted, &seen, made_by_us));

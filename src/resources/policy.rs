@@ -195,7 +195,7 @@ impl Resource for Policy {
         let (name, document, tags) = match spec.media_access {
             MediaAccess::Shared => (conventions.policy.to_string(), Some(PolicyDocument::media_shared(partition)), None),
             MediaAccess::Scoped => {
-                let tags = ownership::wanted(&spec.name, &spec.tags);
+                let tags = ownership::wanted(spec, conventions);
                 (format!("{}-{}", conventions.policy, spec.name), PolicyDocument::media_scoped(partition, &buckets), Some(tags))
             }
         };
@@ -274,7 +274,7 @@ impl Resource for Policy {
         let arn = seen.arn.clone();
         if ownership::is_left(cx, seen.made_by_us) {
             let keys = ownership::ours(&seen.tags);
-            return Ok(Changes::of(vec![PolicyChange::Untag { arn, keys }]));
+            return Ok(Changes::of(if keys.is_empty() { Vec::new() } else { vec![PolicyChange::Untag { arn, keys }] }));
         }
         let prune = |version: &String| PolicyChange::Prune { arn: arn.clone(), version: version.clone() };
         let mut changes: Vec<PolicyChange> = seen.old_versions.iter().map(prune).collect();
@@ -355,6 +355,11 @@ impl Resource for Policy {
         };
         vec![cloudformation::Entry::Thing(policy)]
     }
+}
+
+/// Whether an ARN is that of one of AWS's own policies, which can have the same names as an account's.
+pub fn is_of_aws(arn: &str) -> bool {
+    arn.split(':').nth(4) == Some("aws")
 }
 
 impl Policy {

@@ -155,7 +155,7 @@ impl Resource for Repository {
     ];
 
     fn wanted(spec: &AppSpec, c: &Conventions) -> Vec<Self> {
-        let tags = ownership::wanted(&spec.name, &spec.tags);
+        let tags = ownership::wanted(spec, c);
         let repository = |spec: &RepositorySpec| Self {
             name: spec.name.clone(),
             region: spec.region.clone(),
@@ -205,8 +205,8 @@ impl Resource for Repository {
         if tags.is_empty() {
             return Ok(Changes::of(changes));
         }
-        // The role may tag only what it tags as ours, so the mark goes with every change of tags.
-        tags.extend(self.tags.get_key_value(&ownership::app_key()).map(|(k, v)| (k.clone(), v.clone())));
+        // The role may tag only what it tags as ours, so the marks go with every change of tags.
+        tags.extend(ownership::marks(&self.tags));
         changes.insert(0, RepositoryChange::Tag { arn: self.arn.clone(), region: self.region.clone(), tags, before: seen.tags.clone() });
         Ok(Changes::of(changes))
     }
@@ -215,14 +215,19 @@ impl Resource for Repository {
     fn plan_absent(&self, cx: &Cx, seen: &SeenRepository) -> Result<Changes<RepositoryChange>, Fault> {
         let (name, region) = (self.name.clone(), self.region.clone());
         if cx.data != Data::Named && ownership::is_left(cx, seen.made_by_us) {
-            let (arn, keys) = (self.arn.clone(), ownership::ours(&seen.tags));
-            return Ok(Changes::of(vec![RepositoryChange::Untag { arn, region, keys }]));
+            let told = ownership::told_given_back(&format!("repository {name} in {region}"));
+            return Ok(Changes { warnings: vec![told], ..self.plan_released(seen) });
         }
         if cx.data == Data::Kept && seen.images > 0 {
             return Err(Fault::would_delete_data(&format!("repository {name} in {region}"), &format!("{} images", seen.images)));
         }
         let force = cx.data != Data::Kept;
         Ok(Changes::of(vec![RepositoryChange::Delete { name, region, images: seen.images, force }]))
+    }
+
+    fn plan_released(&self, seen: &SeenRepository) -> Changes<RepositoryChange> {
+        let (arn, region, keys) = (self.arn.clone(), self.region.clone(), ownership::ours(&seen.tags));
+        Changes::of(if keys.is_empty() { Vec::new() } else { vec![RepositoryChange::Untag { arn, region, keys }] })
     }
 
     async fn apply(&self, cx: &Cx, change: &RepositoryChange) -> Result<Applied, Fault> {
@@ -265,6 +270,9 @@ impl Resource for Repository {
 
     async fn foresee(&self, cx: &Cx, seen: Option<&SeenRepository>) -> Result<Vec<String>, Fault> {
         let Some(seen) = seen.filter(|_| cx.want == Want::Absent) else { return Ok(Vec::new()) };
+        if cx.data != Data::Named && ownership::is_left(cx, seen.made_by_us) {
+            return Ok(Vec::new());
+        }
         let plural = if seen.images == 1 { "" } else { "s" };
         Ok(vec![format!("The repository {} in {} goes with {} image{plural} in it.", self.name, self.region, seen.images)])
     }
@@ -286,6 +294,12 @@ impl Resource for Repository {
 }
 
 impl Repository {
+    /// The region and name that an id names.
+    pub fn place_in(id: &str) -> Option<(Region, RepositoryName)> {
+        let (region, name) = id.strip_prefix(Self::KIND)?.strip_prefix('/')?.split_once('/')?;
+        Some((Region::parse(region).ok()?, RepositoryName::parse(name).ok()?))
+    }
+
     async fn count_images(&self, cx: &Cx) -> Result<usize, Fault> {
         // Without a filter ECR leaves out what is archived (Amazon ECR API Reference, `ListImages`).
         let all = ListImagesFilter::builder().image_status(ImageStatusFilter::Any).build();

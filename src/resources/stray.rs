@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 
 use super::access_key::KeyRecords;
 use super::belongings::{self, Belonging};
-use super::{Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Want, aws_cli, graph, user};
+use super::{
+    Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Want, aws_cli, graph, policy, user,
+};
 use crate::aws::Service;
 use crate::clock::Timestamp;
 use crate::domain::names::{AccessKeyId, AppName, GroupName, PolicyName};
@@ -151,6 +153,7 @@ pub async fn extras(spec: &AppSpec, conventions: &Conventions, cx: &Cx) -> Resul
 fn id_of(user: &AppName, it: &Belonging) -> Option<ResourceId> {
     match it {
         Belonging::Group(name) => Some(format!("iam:membership/{name}/{user}")),
+        Belonging::Attachment(arn) if policy::is_of_aws(arn) => Some(format!("iam:attachment/aws/{}/{user}", name_of(arn))),
         Belonging::Attachment(arn) => Some(format!("iam:attachment/{}/{user}", name_of(arn))),
         Belonging::InlinePolicy(name) => Some(format!("iam:inline-policy/{name}/{user}")),
         Belonging::AccessKey(id) => Some(format!("iam:access-key/{user}/{id}")),
@@ -163,7 +166,9 @@ fn id_of(user: &AppName, it: &Belonging) -> Option<ResourceId> {
 fn parse(id: &str, user: &AppName) -> Option<Stray> {
     let (kind, rest) = id.split_once('/')?;
     let named = || rest.split_once('/').filter(|(_, whose)| *whose == user.as_str()).map(|(name, _)| name);
+    let of_aws = || rest.strip_prefix("aws/").and_then(|rest| rest.split_once('/')).filter(|(_, whose)| *whose == user.as_str());
     let valid = match kind {
+        "iam:attachment" if of_aws().is_some() => of_aws().is_some_and(|(name, _)| PolicyName::parse(name).is_ok()),
         "iam:membership" => named().is_some_and(|name| GroupName::parse(name).is_ok()),
         "iam:attachment" | "iam:inline-policy" => named().is_some_and(|name| PolicyName::parse(name).is_ok()),
         "iam:access-key" => rest.split_once('/').is_some_and(|(whose, key)| whose == user.as_str() && AccessKeyId::parse(key).is_ok()),
@@ -222,6 +227,7 @@ mod tests {
         prop_oneof![
             name.prop_map(Belonging::Group),
             name.prop_map(|name| Belonging::Attachment(format!("arn:aws:iam::aws:policy/job-function/{name}"))),
+            name.prop_map(|name| Belonging::Attachment(format!("arn:aws:iam::123456789012:policy/by/hand/{name}"))),
             name.prop_map(Belonging::InlinePolicy),
             "[A-Z0-9]{16,20}".prop_map(Belonging::AccessKey),
             Just(Belonging::LoginProfile),
@@ -257,6 +263,19 @@ mod tests {
         ] {
             assert_eq!(parse(id, &user), None, "{id}");
         }
+    }
+
+    #[test]
+    fn a_policy_of_the_account_and_one_of_aws_by_the_same_name_are_two() {
+        let user = AppName::parse("acme").unwrap();
+        let id = |arn: &str| id_of(&user, &Belonging::Attachment(arn.into())).unwrap();
+        assert_eq!(id("arn:aws:iam::123456789012:policy/media/MediaManagement"), "iam:attachment/MediaManagement/acme");
+        assert_eq!(id("arn:aws:iam::aws:policy/MediaManagement"), "iam:attachment/aws/MediaManagement/acme");
+        assert_eq!(id("arn:aws-cn:iam::123456789012:policy/aws"), "iam:attachment/aws/acme");
+        for id in ["iam:attachment/aws/acme", "iam:attachment/aws/aws/acme", "iam:attachment/aws/MediaManagement/acme"] {
+            assert_eq!(Resource::id(&parse(id, &user).unwrap()), id);
+        }
+        assert_eq!(parse("iam:attachment/aws/x/y/acme", &user), None);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::fault::found;
 use super::permission::Condition;
 use super::{
     Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, Tags, Want, aws_cli, ownership,
+    policy,
 };
 use crate::aws::{Meaning, Service};
 use crate::domain::job::{Trouble, TroubleCode};
@@ -180,7 +181,7 @@ impl Resource for User {
     ];
 
     fn wanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Self> {
-        let tags = ownership::wanted(&spec.name, &spec.tags);
+        let tags = ownership::wanted(spec, conventions);
         let policies = [conventions.policy.to_string(), format!("{}-{}", conventions.policy, spec.name)];
         let (name, path, group) = (spec.name.clone(), conventions.iam_path.clone(), conventions.group.to_string());
         vec![Self { name, path, tags, group, policies }]
@@ -231,7 +232,8 @@ impl Resource for User {
     fn plan_absent(&self, cx: &Cx, seen: &SeenUser) -> Result<Changes<UserChange>, Fault> {
         let name = self.name.clone();
         if ownership::is_left(cx, seen.made_by_us) {
-            return Ok(Changes::of(vec![UserChange::Untag { name, keys: ownership::ours(&seen.tags) }]));
+            let keys = ownership::ours(&seen.tags);
+            return Ok(Changes::of(if keys.is_empty() { Vec::new() } else { vec![UserChange::Untag { name, keys }] }));
         }
         let take = |belonging: &Belonging| UserChange::Take { name: name.clone(), belonging: belonging.clone() };
         let mut changes: Vec<UserChange> = seen.belongings.iter().map(take).collect();
@@ -294,7 +296,10 @@ impl User {
         match it {
             Belonging::AccessKey(id) => records.keys.iter().any(|(ours, _)| ours == id),
             Belonging::Group(name) => *name == self.group,
-            Belonging::Attachment(arn) => arn.rsplit('/').next().is_some_and(|name| self.policies.iter().any(|own| own == name)),
+            Belonging::Attachment(arn) => {
+                let name = arn.rsplit('/').next().unwrap_or(arn);
+                !policy::is_of_aws(arn) && self.policies.iter().any(|own| own == name)
+            }
             _ => false,
         }
     }
@@ -356,7 +361,8 @@ mod tests {
 
     fn user() -> User {
         let name = AppName::parse("acme").unwrap();
-        let tags = ownership::wanted(&name, &Tags::from([("team".to_owned(), "shop".to_owned())]));
+        let tags = [("slipway:app", "acme"), ("slipway:installation", "one"), ("team", "shop")];
+        let tags = tags.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
         User { name, path: IamPath::parse("/apps/").unwrap(), tags, group: "Apps".into(), policies: Default::default() }
     }
 
@@ -380,7 +386,8 @@ mod tests {
         let seen =
             SeenUser { name: "acme".into(), path: "/apps/".into(), tags, made_by_us: true, dropped: Vec::new(), belongings: Vec::new() };
         let changes = user().plan(Some(&seen)).unwrap().changes;
-        assert_eq!(changes[0].to_string(), "tag user acme with team");
-        assert_eq!(changes[0].after().unwrap()["tags"], json!({"own": "1", "slipway:app": "acme", "team": "shop"}));
+        assert_eq!(changes[0].to_string(), "tag user acme with slipway:installation, team");
+        let after = json!({"own": "1", "slipway:app": "acme", "slipway:installation": "one", "team": "shop"});
+        assert_eq!(changes[0].after().unwrap()["tags"], after);
     }
 }

@@ -12,12 +12,11 @@ use super::rows::{Reader, readable, to_json};
 use super::sql::{Sql, for_update};
 use super::{Lease, Store, StoreError};
 use crate::clock::Timestamp;
-use crate::domain::app::{App, AppResource, AppState, AppSummary};
+use crate::domain::app::{App, AppResource, AppState, AppSummary, Owned, Recorded, RecordedKey};
 use crate::domain::drift::DriftSummary;
-use crate::domain::job::{StepState, Trouble, TroubleCode};
 use crate::domain::names::AppName;
 use crate::domain::spec::AppSpec;
-use crate::domain::task::{Removal, Retained, Task};
+use crate::domain::task::{Dropped, Removal, Retained, Task};
 
 const COLUMNS: &str = "SELECT a.id, a.name, a.account, a.spec, a.state, a.version, a.created_at, a.updated_at, a.retained, a.removal, \
     (SELECT j.id FROM jobs j WHERE j.app_id = a.id AND j.state IN ('queued', 'running', 'waiting')) AS active_job, \
@@ -41,18 +40,6 @@ pub struct AppFilter {
     pub limit: u32,
 }
 
-/// What is recorded of an app's resources.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Recorded {
-    /// What jobs of the app have created.
-    pub made: BTreeSet<String>,
-    /// What an attempt of the app's was at when it was interrupted, and since when: it may have made these
-    /// without having recorded it. A conflict is no such doubt: the thing was there before.
-    pub interrupted: BTreeMap<String, Timestamp>,
-    /// What an attempt was at that did not come to tell how it ended, and since when.
-    pub running: BTreeMap<String, Timestamp>,
-}
-
 impl Store {
     /// The app by this name, without regard to case.
     ///
@@ -62,9 +49,7 @@ impl Store {
         let mut sql = Sql::new(COLUMNS);
         sql.push(" WHERE a.name_key = ").bind(name.key())?;
         let Some(row) = sql.query().fetch_optional(&mut *self.reader().await?).in_time().await? else { return Ok(None) };
-        let mut app = read_app(&row)?;
-        app.resources = self.resources(app.id).await?;
-        Ok(Some(app))
+        self.with_record(read_app(&row)?).await.map(Some)
     }
 
     /// Apps in the order they were asked for.
@@ -102,24 +87,20 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn recorded(&self, app: Ulid) -> Result<Recorded, StoreError> {
-        let rows = sqlx::query("SELECT resource, made, state, updated_at, error FROM resources WHERE app_id = $1").bind(app.to_string());
-        let mut recorded = Recorded::default();
-        for row in rows.fetch_all(&mut *self.reader().await?).in_time().await? {
-            let row = Reader { row: &row, table: "resources", key: "resource" };
-            let resource: String = row.plain("resource")?;
-            let state = row.parsed("state")?;
-            if state == StepState::Running {
-                recorded.running.insert(resource.clone(), row.moment("updated_at")?);
-            }
-            let is_open = matches!(state, StepState::Running | StepState::Waiting | StepState::Failed);
-            if is_open && row.json_or_null::<Trouble>("error")?.is_none_or(|trouble| trouble.code != TroubleCode::Conflict) {
-                recorded.interrupted.insert(resource.clone(), row.moment("updated_at")?);
-            }
-            if row.plain::<i64>("made")? == 1 {
-                recorded.made.insert(resource);
-            }
+        Ok(Recorded::of(&self.resources(app).await?))
+    }
+
+    /// The app with what is recorded of its things.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn with_record(&self, mut app: App) -> Result<App, StoreError> {
+        app.resources = self.resources(app.id).await?;
+        if !app.spec.access_key {
+            let keys = self.key_records(app.id).await?.keys.into_iter();
+            app.keys = keys.map(|(access_key_id, created_at)| RecordedKey { access_key_id, created_at }).collect();
         }
-        Ok(recorded)
+        Ok(app)
     }
 
     /// When each resource of the app was last changed by one of these operations, where a job did that within the last while.
@@ -173,8 +154,8 @@ impl Store {
     }
 
     async fn resources(&self, app: Ulid) -> Result<Vec<AppResource>, StoreError> {
-        let rows = sqlx::query("SELECT resource, arn, state, error, job_id, updated_at FROM resources WHERE app_id = $1 ORDER BY resource");
-        let rows = rows.bind(app.to_string()).fetch_all(&mut *self.reader().await?).in_time().await?;
+        let rows = "SELECT resource, arn, state, error, made, adopted, made_at, job_id, updated_at FROM resources WHERE app_id = $1 ORDER BY resource";
+        let rows = sqlx::query(rows).bind(app.to_string()).fetch_all(&mut *self.reader().await?).in_time().await?;
         let read = |row: &AnyRow| {
             let row = Reader { row, table: "resources", key: "resource" };
             Ok(AppResource {
@@ -182,6 +163,12 @@ impl Store {
                 arn: row.plain("arn")?,
                 state: row.parsed("state")?,
                 error: row.json_or_null("error")?,
+                owned: match (row.plain::<i64>("made")?, row.plain::<i64>("adopted")?) {
+                    (1, _) => Some(Owned::Made),
+                    (_, 1) => Some(Owned::Adopted),
+                    _ => None,
+                },
+                made_at: row.moment_or_null("made_at")?,
                 job: row.id("job_id")?,
                 updated_at: row.moment("updated_at")?,
             })
@@ -213,21 +200,21 @@ pub(super) async fn lock(db: &mut AnyConnection, name: &AppName) -> Result<Optio
     row.map(|row| Reader { row: &row, table: "apps", key: "id" }.id("id")).transpose()
 }
 
-/// Another spec, and what it does not name any more.
+/// Another spec, and what it and those before it do not name any more.
 pub(super) async fn set_spec(
     db: &mut AnyConnection,
     app: Ulid,
     spec: &AppSpec,
-    retained: &Retained,
+    dropped: &Dropped,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let update = sqlx::query("UPDATE apps SET spec = $1, retained = $2, version = version + 1, updated_at = $3 WHERE id = $4");
-    update.bind(to_json(spec)?).bind(to_json(retained)?).bind(now.millis()).bind(app.to_string()).execute(db).await?;
+    update.bind(to_json(spec)?).bind(to_json(dropped)?).bind(now.millis()).bind(app.to_string()).execute(db).await?;
     Ok(())
 }
 
-pub(super) async fn set_retained(db: &mut AnyConnection, app: Ulid, retained: &Retained) -> Result<(), StoreError> {
-    sqlx::query("UPDATE apps SET retained = $1 WHERE id = $2").bind(to_json(retained)?).bind(app.to_string()).execute(db).await?;
+async fn set_dropped(db: &mut AnyConnection, app: Ulid, dropped: &Dropped) -> Result<(), StoreError> {
+    sqlx::query("UPDATE apps SET retained = $1 WHERE id = $2").bind(to_json(dropped)?).bind(app.to_string()).execute(db).await?;
     Ok(())
 }
 
@@ -240,24 +227,43 @@ pub(super) async fn set_removal(db: &mut AnyConnection, app: Ulid, removal: Opti
 }
 
 /// What follows for the app's record from a job that succeeded.
-pub(super) async fn follow(db: &mut AnyConnection, app: Ulid, task: &Task, now: Timestamp) -> Result<(), StoreError> {
+pub(super) async fn follow(db: &mut AnyConnection, app: Ulid, job: Ulid, task: &Task, now: Timestamp) -> Result<(), StoreError> {
     match task {
-        Task::Update { remove: true, .. } => set_retained(db, app, &Retained::default()).await,
+        Task::Onboard { .. } | Task::Repair { .. } => forget_what_was_named_in_vain(db, app, job).await,
+        Task::Update { remove, .. } => {
+            if *remove {
+                set_dropped(db, app, &Dropped::default()).await?;
+            }
+            forget_what_was_named_in_vain(db, app, job).await
+        }
         Task::Offboard => {
             // The quarantine is what is left after the keys are off, however long that took.
             let Some(mut removal) = app_by_id(db, app).await?.removal else { return Ok(()) };
             removal.remove_at = now.after(removal.remove_at.since(removal.requested_at));
             set_removal(db, app, Some(&removal)).await
         }
-        Task::Restore { .. } => set_removal(db, app, None).await,
+        Task::Restore { .. } => {
+            set_removal(db, app, None).await?;
+            forget_what_was_named_in_vain(db, app, job).await
+        }
         Task::Remove => {
             let removed = app_by_id(db, app).await?;
-            let retained = removed.removal.as_ref().map(|removal| removal.retained(&removed.spec, &removed.retained));
-            set_retained(db, app, &retained.unwrap_or_default()).await?;
+            let left = removed.removal.as_ref().map(|removal| removal.leaves(&removed.spec, &removed.dropped));
+            set_dropped(db, app, &left.unwrap_or_default()).await?;
+            // What was adopted is given back.
+            sqlx::query("DELETE FROM resources WHERE app_id = $1 AND made = 0").bind(app.to_string()).execute(&mut *db).await?;
             set_removal(db, app, None).await
         }
-        _ => Ok(()),
+        Task::Rotate { .. } | Task::SwitchKey { .. } => Ok(()),
     }
+}
+
+/// What earlier specs have named and no job has made or adopted is nothing of the app's, now that a job has done all
+/// that the present one asks for.
+async fn forget_what_was_named_in_vain(db: &mut AnyConnection, app: Ulid, job: Ulid) -> Result<(), StoreError> {
+    let delete = sqlx::query("DELETE FROM resources WHERE app_id = $1 AND made = 0 AND adopted = 0 AND job_id <> $2");
+    delete.bind(app.to_string()).bind(job.to_string()).execute(db).await?;
+    Ok(())
 }
 
 pub(super) fn read_app(row: &AnyRow) -> Result<App, StoreError> {
@@ -283,7 +289,9 @@ pub(super) fn read_app(row: &AnyRow) -> Result<App, StoreError> {
         version: row.plain("version")?,
         spec,
         resources: Vec::new(),
-        retained: row.json("retained")?,
+        retained: Retained::default(),
+        dropped: row.json("retained")?,
+        keys: Vec::new(),
         removal: row.json_or_null("removal")?,
         last_job: id_or_null("last_job")?,
     })

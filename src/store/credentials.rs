@@ -59,6 +59,8 @@ pub struct CredentialRow {
     pub claimed_at: Option<Timestamp>,
     /// Who claimed it.
     pub claimed_by: Option<String>,
+    /// When it was found to be gone from AWS.
+    pub gone_at: Option<Timestamp>,
 }
 
 /// What a claim gets.
@@ -195,7 +197,8 @@ impl Store {
         let now = self.clock.now();
         self.write_held(lease, move |db| {
             Box::pin(async move {
-                hold(db, lease).await?;
+                let app = hold(db, lease).await?;
+                rotations::gone(db, app, &access_key_ids, now).await?;
                 for id in access_key_ids {
                     let update = "UPDATE credentials SET gone_at = $1, sealed = NULL, \
                             secret = CASE secret WHEN 'unclaimed' THEN 'expired' ELSE secret END WHERE access_key_id = $2";
@@ -215,7 +218,7 @@ impl Store {
     /// When the database does not answer.
     pub async fn credentials(&self, app: Ulid) -> Result<Vec<CredentialRow>, StoreError> {
         let query = sqlx::query(
-            "SELECT id, app_id, access_key_id, seal_key, secret, readiness, created_at, claimed_at, claimed_by FROM credentials \
+            "SELECT id, app_id, access_key_id, seal_key, secret, readiness, created_at, claimed_at, claimed_by, gone_at FROM credentials \
              WHERE app_id = $1 ORDER BY seq",
         );
         let rows = query.bind(app.to_string()).fetch_all(&mut *self.reader().await?).in_time().await?;
@@ -228,7 +231,7 @@ impl Store {
     /// When the database does not answer.
     pub async fn unverified(&self) -> Result<Vec<(CredentialRow, Vec<u8>)>, StoreError> {
         let query = sqlx::query(
-            "SELECT id, app_id, access_key_id, sealed, seal_key, secret, readiness, created_at, claimed_at, claimed_by FROM credentials \
+            "SELECT id, app_id, access_key_id, sealed, seal_key, secret, readiness, created_at, claimed_at, claimed_by, gone_at FROM credentials \
              WHERE secret = 'unclaimed' AND sealed IS NOT NULL AND readiness = 'unverified' AND gone_at IS NULL ORDER BY seq",
         );
         let rows = query.fetch_all(&mut *self.reader().await?).in_time().await?;
@@ -356,7 +359,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<(CredentialRow, Vec<u8>)>, StoreError> {
         let query = sqlx::query(
-            "SELECT id, app_id, access_key_id, sealed, seal_key, secret, readiness, created_at, claimed_at, claimed_by FROM credentials \
+            "SELECT id, app_id, access_key_id, sealed, seal_key, secret, readiness, created_at, claimed_at, claimed_by, gone_at FROM credentials \
              WHERE sealed IS NOT NULL AND seal_key <> $1 AND id > $2 ORDER BY id LIMIT $3",
         );
         let after = after.map(|id| id.to_string()).unwrap_or_default();
@@ -437,7 +440,7 @@ async fn claimable(
     now: Timestamp,
 ) -> Result<ClaimAnswer, StoreError> {
     let query = sqlx::query(
-        "SELECT id, app_id, access_key_id, sealed, seal_key, secret, readiness, created_at, claimed_at, claimed_by, claim_key \
+        "SELECT id, app_id, access_key_id, sealed, seal_key, secret, readiness, created_at, claimed_at, claimed_by, gone_at, claim_key \
          FROM credentials WHERE app_id = $1 AND access_key_id = $2",
     );
     let Some(found) = query.bind(app.to_string()).bind(access_key_id).fetch_optional(db).await? else {
@@ -472,5 +475,6 @@ fn read(row: &AnyRow) -> Result<CredentialRow, StoreError> {
         created_at: row.moment("created_at")?,
         claimed_at: row.moment_or_null("claimed_at")?,
         claimed_by: row.plain("claimed_by")?,
+        gone_at: row.moment_or_null("gone_at")?,
     })
 }

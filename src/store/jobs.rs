@@ -23,7 +23,7 @@ use crate::domain::job::{IllegalTransition, Job, JobEvent, JobKind, JobResult, J
 use crate::domain::names::{AccountName, AppName, NameError};
 use crate::domain::rotation::IllegalStep;
 use crate::domain::spec::AppSpec;
-use crate::domain::task::{Removal, Retained, Task};
+use crate::domain::task::{Dropped, Removal, Task};
 
 const COLUMNS: &str = "SELECT j.id, j.kind, j.task, j.state, j.attempt, j.reason, j.next_attempt_at, j.result, j.error, j.requested_by, j.created_at, \
     j.started_at, j.finished_at, a.name, a.account, a.id AS app_id, s.steps FROM jobs j \
@@ -83,8 +83,8 @@ impl Ask {
 /// What a request for a job changes of its app's record.
 #[derive(Debug, Clone)]
 pub enum AppChange {
-    /// Another spec, and what it does not name any more.
-    Spec(Box<AppSpec>, Retained),
+    /// Another spec, and what it and those before it do not name any more.
+    Spec(Box<AppSpec>, Dropped),
     /// It is being removed.
     Removal(Removal),
     /// A rotation begins or goes on.
@@ -208,6 +208,10 @@ pub struct StepRecord {
     pub arn: Option<String>,
     /// Whether this job created it.
     pub made: bool,
+    /// When this job created it.
+    pub made_at: Option<Timestamp>,
+    /// Whether it is the app's: a job has changed it, or found it as the spec says.
+    pub owned: bool,
     /// Whether it is not the app's any more.
     pub gone: bool,
 }
@@ -454,10 +458,6 @@ async fn onboard(
     if let Some(answer) = earlier(db, key.as_ref(), now).await? {
         return Ok(answer);
     }
-    if is_postgres(db) {
-        // Whether the app can be asked for anew is then decided by what is there after the wait.
-        apps::lock(db, &new.spec.name).await?;
-    }
     let Some(app_id) = insert_app(db, &new, new_app, now).await? else { return Ok(Err(Refusal::AppExists(new.spec.name))) };
     let task = Task::Onboard { accept_expiry: new.accept_expiry };
     let job = new_job(job, &new.spec, task, &new.resources, new.requested_by, now);
@@ -468,29 +468,41 @@ async fn onboard(
 /// The app's row: a new one, or that of an app whose onboarding has failed and was never finished, which
 /// can be asked for anew. `None` if there is an app by this name.
 async fn insert_app(db: &mut AnyConnection, new: &NewApp, id: Ulid, now: Timestamp) -> Result<Option<Ulid>, StoreError> {
-    let insert = concat!(
-        "INSERT INTO apps (id, name, name_key, account, spec, state, version, created_by, created_at, updated_at, retained) \
-         VALUES ($1, $2, $3, $4, $5, 'pending', 1, $6, $7, $8, '{}') \
-         ON CONFLICT (name_key) DO UPDATE SET name = excluded.name, spec = excluded.spec, account = excluded.account, state = 'pending', version = apps.version + 1, \
-         created_by = CASE apps.state WHEN 'removed' THEN excluded.created_by ELSE apps.created_by END, \
-         created_at = CASE apps.state WHEN 'removed' THEN excluded.created_at ELSE apps.created_at END, \
-         removal = NULL, remove_at = NULL, updated_at = excluded.updated_at WHERE (apps.name = excluded.name OR apps.state = 'removed') AND ",
-        can_be_asked_for_anew!(),
-        " RETURNING id, retained"
-    );
+    let insert = "INSERT INTO apps (id, name, name_key, account, spec, state, version, created_by, created_at, updated_at, retained) \
+         VALUES ($1, $2, $3, $4, $5, 'pending', 1, $6, $7, $7, '{}') ON CONFLICT (name_key) DO NOTHING RETURNING id";
     let insert =
         sqlx::query(insert).bind(id.to_string()).bind(new.spec.name.as_str()).bind(new.spec.name.key()).bind(new.spec.account.as_str());
-    let insert = insert.bind(to_json(&new.spec)?).bind(&new.requested_by).bind(now.millis()).bind(now.millis());
-    let Some(row) = insert.fetch_optional(&mut *db).await? else { return Ok(None) };
-    let row = Reader { row: &row, table: "apps", key: "id" };
-    let (new_id, id, retained) = (id, row.id("id")?, row.json::<Retained>("retained")?);
-    if id != new_id {
-        // What was seen of the earlier app does not count.
-        sqlx::query("DELETE FROM drift_reports WHERE app_id = $1").bind(id.to_string()).execute(&mut *db).await?;
+    let insert = insert.bind(to_json(&new.spec)?).bind(&new.requested_by).bind(now.millis());
+    match insert.fetch_optional(&mut *db).await? {
+        Some(row) => Ok(Some(Reader { row: &row, table: "apps", key: "id" }.id("id")?)),
+        None => ask_anew(db, new, now).await,
     }
-    if !retained.is_empty() {
-        apps::set_retained(db, id, &retained.after(&new.spec, &new.spec)).await?;
+}
+
+/// The row of an app that is asked for anew. What its earlier spec has named is remembered: jobs may have made it.
+async fn ask_anew(db: &mut AnyConnection, new: &NewApp, now: Timestamp) -> Result<Option<Ulid>, StoreError> {
+    // Whether the app can be asked for anew is decided by what is there after the wait.
+    let Some(id) = apps::lock(db, &new.spec.name).await? else { return Ok(None) };
+    let earlier = apps::app_by_id(db, id).await?;
+    let dropped = match earlier.summary.state {
+        // Of a removed app what its removal has left is remembered already.
+        AppState::Removed => earlier.dropped.after(&new.spec, &new.spec),
+        _ => earlier.dropped.after(&earlier.spec, &new.spec),
+    };
+    let update = concat!(
+        "UPDATE apps SET name = $1, spec = $2, account = $3, state = 'pending', version = version + 1, \
+         created_by = CASE state WHEN 'removed' THEN $4 ELSE created_by END, \
+         created_at = CASE state WHEN 'removed' THEN $5 ELSE created_at END, \
+         removal = NULL, remove_at = NULL, updated_at = $5, retained = $6 WHERE id = $7 AND (name = $1 OR state = 'removed') AND ",
+        can_be_asked_for_anew!()
+    );
+    let update = sqlx::query(update).bind(new.spec.name.as_str()).bind(to_json(&new.spec)?).bind(new.spec.account.as_str());
+    let update = update.bind(&new.requested_by).bind(now.millis()).bind(to_json(&dropped)?).bind(id.to_string());
+    if update.execute(&mut *db).await?.rows_affected() == 0 {
+        return Ok(None);
     }
+    // What was seen of the earlier app does not count.
+    sqlx::query("DELETE FROM drift_reports WHERE app_id = $1").bind(id.to_string()).execute(db).await?;
     Ok(Some(id))
 }
 
@@ -512,8 +524,8 @@ async fn ask(
         None => {}
     }
     let spec = match &ask.change {
-        Some(AppChange::Spec(spec, retained)) => {
-            apps::set_spec(db, app_id, spec, retained, now).await?;
+        Some(AppChange::Spec(spec, dropped)) => {
+            apps::set_spec(db, app_id, spec, dropped, now).await?;
             spec
         }
         Some(AppChange::Removal(removal)) => {
@@ -759,6 +771,7 @@ async fn end(db: &mut AnyConnection, lease: Lease, ended: &Ended, now: Timestamp
     let row = Reader { row: &row, table: "jobs", key: "id" };
     let (app, task, cancel_requested) = (row.id("app_id")?, row.json::<Task>("task"), row.plain::<i64>("cancel_requested")? == 1);
     let ended = if cancel_requested { canceled_unless_in_doubt(ended) } else { ended.clone() };
+    let canceled = cancel_requested || matches!(ended, Ended::Canceled);
     let ended = &in_doubt_unless_settled(db, app, ended).await?;
     // The lease says that the job is running, and every end of an attempt is legal from there.
     let state = JobState::Running.on(ended.event()).map_err(|_| StoreError::LostLease)?;
@@ -782,7 +795,7 @@ async fn end(db: &mut AnyConnection, lease: Lease, ended: &Ended, now: Timestamp
     let happening = ended.happening();
     // A job is parked because it cannot be read, and that can be its task.
     let task = if matches!(ended, Ended::NeedsAttention(_)) || state.is_active() { task.ok() } else { Some(task?) };
-    leave(db, sql, Left { app, job: lease.job, task, state, error, happening }, now).await
+    leave(db, sql, Left { app, job: lease.job, task, state, canceled, error, happening }, now).await
 }
 
 /// A cancel that was accepted is kept, however far the attempt came. What a person has to know of a key or of a record
@@ -801,6 +814,8 @@ struct Left {
     /// What it was asked to do, if that can be read.
     task: Option<Task>,
     state: JobState,
+    /// Whether somebody asked to end it.
+    canceled: bool,
     error: Option<Trouble>,
     happening: Happening,
 }
@@ -808,7 +823,7 @@ struct Left {
 /// Runs the statement that ends a job or its attempt, and tells of it. The app is left in the state that its job
 /// ended in, and its record with what follows from what was done.
 async fn leave(db: &mut AnyConnection, mut sql: Sql, left: Left, now: Timestamp) -> Result<(), StoreError> {
-    let Left { app, job, task, state: ended, error, happening } = left;
+    let Left { app, job, task, state: ended, canceled, error, happening } = left;
     if !ended.is_active() {
         let state = task.as_ref().map_or(Some(AppState::NeedsAttention), |task| AppState::left_by(task.kind(), ended));
         let state = state.map(|state| state.to_string());
@@ -818,8 +833,8 @@ async fn leave(db: &mut AnyConnection, mut sql: Sql, left: Left, now: Timestamp)
     insert_events(db, &mut sql, &[(job, now, &happening)])?;
     sql.run(db).await?;
     let Some(task) = task.filter(|_| !ended.is_active()) else { return Ok(()) };
-    rotations::follow(db, &task, ended, error, now).await?;
-    if ended == JobState::Succeeded { apps::follow(db, app, &task, now).await } else { Ok(()) }
+    rotations::follow(db, &task, (ended, canceled), error, now).await?;
+    if ended == JobState::Succeeded { apps::follow(db, app, job, &task, now).await } else { Ok(()) }
 }
 
 /// A job does not end for good while nobody knows whether its CreateAccessKey has made a key.
@@ -885,7 +900,7 @@ async fn stop(db: &mut AnyConnection, app: Ulid, job: Job, canceled: JobState, n
     sql.bind(state.to_string())?.push(", finished_at = ").bind(now.millis())?;
     sql.push(", error = ").bind(error.as_ref().map(to_json).transpose()?)?;
     sql.push(", reason = ").bind(error.as_ref().map(|trouble| trouble.detail.clone()))?.push(" WHERE id = ").bind(job.id.to_string())?;
-    leave(db, sql, Left { app, job: job.id, task: Some(job.task), state, error, happening }, now).await
+    leave(db, sql, Left { app, job: job.id, task: Some(job.task), state, canceled: true, error, happening }, now).await
 }
 
 /// Why a job that is over is not the one to go on with, if a later one of its app has taken its place.

@@ -34,11 +34,12 @@ use std::sync::Arc;
 
 use sqlx::AnyConnection;
 use tokio::sync::{broadcast, mpsc};
+use ulid::Ulid;
 
 use crate::clock::{Clock, TimeHold};
 use crate::shutdown::Tasks;
 
-pub use apps::{AppFilter, Recorded};
+pub use apps::AppFilter;
 pub use audit::{AuditCursor, AuditFilter};
 use connection::{Connections, InTime as _, Lent};
 pub use credentials::{ClaimAnswer, CredentialRow, NewCredential, REPEATABLE, UNCLAIMED};
@@ -100,6 +101,7 @@ pub struct Store {
     signals: Signals,
     clock: Clock,
     kind: Kind,
+    installation: Arc<str>,
 }
 
 /// A connection that reads; simulated time stands still meanwhile.
@@ -151,7 +153,15 @@ impl Store {
             }
             scheme => return Err(StoreError::Url(scheme.unwrap_or_default().to_owned())),
         };
-        Ok(Self { readers, writer, progress: Progress::default(), signals, clock, kind })
+        let hold = clock.hold();
+        let installation = installation(&readers, &writer, clock.new_id()).await?;
+        drop(hold);
+        Ok(Self { readers, writer, progress: Progress::default(), signals, clock, kind, installation })
+    }
+
+    /// The id of this installation of Slipway, made when its database was: whoever has that database has its things.
+    pub fn installation(&self) -> &Arc<str> {
+        &self.installation
     }
 
     /// Hears of commits from now on, but for jobs' progress: of this process at once, of other replicas as they tell.
@@ -193,4 +203,24 @@ impl Store {
             let _ = replicas.send(signal);
         }
     }
+}
+
+/// The installation's id, made if there is none. Of replicas that start together one makes it.
+async fn installation(readers: &Connections, writer: &Writer, new: Ulid) -> Result<Arc<str>, StoreError> {
+    let known = sqlx::query_scalar("SELECT id FROM installation");
+    let known: Option<String> = known.fetch_optional(&mut *readers.acquire().await?).in_time().await?;
+    if let Some(id) = known {
+        return Ok(id.into());
+    }
+    let id = new.to_string();
+    let id: String = writer
+        .write(move |db| {
+            Box::pin(async move {
+                let insert = sqlx::query("INSERT INTO installation (id, one) VALUES ($1, 1) ON CONFLICT DO NOTHING");
+                insert.bind(id).execute(&mut *db).await?;
+                Ok(sqlx::query_scalar("SELECT id FROM installation").fetch_one(db).await?)
+            })
+        })
+        .await?;
+    Ok(id.into())
 }

@@ -175,12 +175,14 @@ impl Store {
     }
 }
 
-/// A resource as the last of its records says; what one of them has made stays made.
+/// A resource as the last of its records says; what one of them has made or taken over stays so.
 #[derive(Serialize)]
 struct Latest<'t> {
     resource: &'t str,
     arn: Option<&'t str>,
     made: i64,
+    made_at: Option<i64>,
+    owned: i64,
     state: StepState,
     error: Option<String>,
     at: i64,
@@ -191,11 +193,16 @@ struct Latest<'t> {
 impl Latest<'_> {
     fn of_each(told: &[Told]) -> Result<Vec<Latest<'_>>, StoreError> {
         let mut latest: BTreeMap<&str, Latest<'_>> = BTreeMap::new();
-        for (at, StepRecord { step, arn, made, gone, .. }) in told.iter().filter_map(|told| Some((told.at.millis(), told.step.as_ref()?))) {
-            let made = i64::from(*made || latest.get(step.resource.as_str()).is_some_and(|earlier| earlier.made == 1));
+        for (at, StepRecord { step, arn, made, made_at, owned, gone, .. }) in
+            told.iter().filter_map(|told| Some((told.at.millis(), told.step.as_ref()?)))
+        {
+            let earlier = latest.get(step.resource.as_str());
+            let made = i64::from(*made || earlier.is_some_and(|earlier| earlier.made == 1));
+            let owned = i64::from(*owned || earlier.is_some_and(|earlier| earlier.owned == 1));
+            let made_at = made_at.map(Timestamp::millis).or_else(|| earlier.and_then(|earlier| earlier.made_at));
             let (state, arn, gone) = (step.state, arn.as_deref(), *gone);
             let error = step.error.as_ref().map(to_json).transpose()?;
-            latest.insert(&step.resource, Latest { resource: &step.resource, arn, made, state, error, at, gone });
+            latest.insert(&step.resource, Latest { resource: &step.resource, arn, made, made_at, owned, state, error, at, gone });
         }
         Ok(latest.into_values().collect())
     }
@@ -230,13 +237,15 @@ pub(super) async fn insert(db: &mut AnyConnection, lease: Lease, told: Vec<Told>
 fn upsert_resources(db: &AnyConnection, sql: &mut Sql, job: Ulid, latest: &[Latest<'_>]) -> Result<(), StoreError> {
     sql.then(
         db,
-        "INSERT INTO resources (app_id, resource, arn, made, state, error, job_id, updated_at) \
-         SELECT j.app_id, item.value ->> 'resource', item.value ->> 'arn', CAST(item.value ->> 'made' AS BIGINT), item.value ->> 'state', \
-         item.value ->> 'error', j.id, CAST(item.value ->> 'at' AS BIGINT) FROM jobs j, ",
+        "INSERT INTO resources (app_id, resource, arn, made, adopted, made_at, state, error, job_id, updated_at) \
+         SELECT j.app_id, item.value ->> 'resource', item.value ->> 'arn', CAST(item.value ->> 'made' AS BIGINT), \
+         CAST(item.value ->> 'owned' AS BIGINT), CAST(item.value ->> 'made_at' AS BIGINT), item.value ->> 'state', item.value ->> 'error', j.id, CAST(item.value ->> 'at' AS BIGINT) FROM jobs j, ",
     );
     sql.rows(db, &latest)?.push(" WHERE j.id = ").bind(job.to_string())?.push(
         " ON CONFLICT (app_id, resource) DO UPDATE SET arn = excluded.arn, \
-         made = CASE WHEN excluded.made > resources.made THEN excluded.made ELSE resources.made END, state = excluded.state, \
+         made = CASE WHEN excluded.made > resources.made THEN excluded.made ELSE resources.made END, \
+         adopted = CASE WHEN excluded.adopted > resources.adopted THEN excluded.adopted ELSE resources.adopted END, \
+         made_at = COALESCE(excluded.made_at, resources.made_at), state = excluded.state, \
          error = excluded.error, job_id = excluded.job_id, updated_at = excluded.updated_at",
     );
     Ok(())

@@ -223,11 +223,22 @@ pub(super) async fn claimed(db: &mut AnyConnection, app: Ulid, access_key_id: &s
     }
 }
 
-/// What follows for a rotation from a job that has ended.
+/// Keys are gone: a rotation that was to take one of them out of use has nothing left to do.
+pub(super) async fn gone(db: &mut AnyConnection, app: Ulid, access_key_ids: &[String], now: Timestamp) -> Result<(), StoreError> {
+    match active(db, app).await? {
+        Some(row) if row.rotation.old_key.as_ref().is_some_and(|old| access_key_ids.contains(old)) => {
+            step(db, &row, RotationEvent::Gone, With::default(), now).await.map(drop)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What follows for a rotation from a job that has ended. A job that somebody canceled counts as canceled also where it
+/// was parked, because a key of the app's is in doubt.
 pub(super) async fn follow(
     db: &mut AnyConnection,
     task: &Task,
-    ended: JobState,
+    (ended, canceled): (JobState, bool),
     error: Option<Trouble>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
@@ -243,8 +254,8 @@ pub(super) async fn follow(
         (Task::Rotate { .. }, JobState::Canceled) => {
             (RotationEvent::Stopped, With { reason: Some("its first job was canceled".into()), ..With::default() })
         }
-        (Task::SwitchKey { to: KeyTarget::Active, .. }, JobState::Canceled) => {
-            (RotationEvent::Stopped, With { reason: Some("its rollback was canceled".into()), ..With::default() })
+        (Task::SwitchKey { to, .. }, _) if canceled => {
+            (RotationEvent::Stopped, With { reason: Some(canceled_job(*to).into()), ..With::default() })
         }
         // The old key is gone: asking again brings it back as little.
         (Task::SwitchKey { to: KeyTarget::Active, .. }, _) if rejected => {
@@ -272,6 +283,14 @@ async fn is_claimed(db: &mut AnyConnection, app: Ulid, key: &str) -> Result<bool
     let claimed = "SELECT COUNT(*) FROM credentials WHERE app_id = $1 AND access_key_id = $2 AND claimed_at IS NOT NULL";
     let claimed: i64 = sqlx::query_scalar(claimed).bind(app.to_string()).bind(key).fetch_one(db).await?;
     Ok(claimed > 0)
+}
+
+fn canceled_job(to: KeyTarget) -> &'static str {
+    match to {
+        KeyTarget::Active => "its rollback was canceled",
+        KeyTarget::Inactive => "the job that switches the old key off was canceled",
+        KeyTarget::Deleted => "the job that deletes the old key was canceled",
+    }
 }
 
 fn of_target(to: KeyTarget) -> RotationEvent {

@@ -12,7 +12,7 @@ use ulid::Ulid;
 
 use crate::aws::Account;
 use crate::aws::account::PATIENCE;
-use crate::domain::app::{App, AppState};
+use crate::domain::app::{App, AppState, Recorded};
 use crate::domain::drift::DriftReport;
 use crate::domain::job::JobKind;
 use crate::domain::names::AccountName;
@@ -39,8 +39,8 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// When the database does not answer.
 pub async fn looking(service: &Service, account: Arc<Account>, task: &Task, spec: &AppSpec, app: Option<&App>) -> Result<Cx, StoreError> {
     let (records, recorded) = match app {
-        Some(app) => (service.key_records(app.id).await?, service.store.recorded(app.id).await?.made),
-        None => (KeyRecords::default(), BTreeSet::new()),
+        Some(app) => (service.key_records(app.id).await?, service.store.recorded(app.id).await?),
+        None => (KeyRecords::default(), Recorded::default()),
     };
     // A plan looks afresh: what is remembered of shared things could be wrong by now.
     account.forget();
@@ -54,6 +54,7 @@ pub async fn looking(service: &Service, account: Arc<Account>, task: &Task, spec
         untouched: false,
         interrupted: Arc::default(),
         recorded: Arc::new(recorded),
+        installation: service.store.installation().clone(),
         keys: Arc::new(RecordsOnly(records)),
         clock: service.clock.clone(),
         timing: Timing { turn: PATIENCE, ..service.timing },
@@ -61,6 +62,7 @@ pub async fn looking(service: &Service, account: Arc<Account>, task: &Task, spec
         want: Want::Present,
         remove_adopted: app.and_then(|app| app.removal.as_ref()).is_some_and(|removal| removal.adopted),
         dropped_tags: Arc::new(task.dropped_tags()),
+        force: task.forces(),
         data: task.data(),
         calls: Arc::default(),
     })
@@ -72,7 +74,7 @@ pub async fn looking(service: &Service, account: Arc<Account>, task: &Task, spec
 /// When the database does not answer.
 pub async fn look(service: &Service, app: &App) -> Result<Result<DriftReport, Refusal>, StoreError> {
     let Some(account) = service.account(&app.spec.account) else { return Ok(Err(Refusal::NoApp)) };
-    let task = repair();
+    let (task, app) = (repair(), &service.store.with_record(app.clone()).await?);
     let conventions = service.conventions(&account);
     let nodes = engine::nodes(&task, Some(app), &app.spec, &conventions);
     let cx = looking(service, account, &task, &app.spec, Some(app)).await?;

@@ -1,6 +1,6 @@
 //! Tells the database what a walk does, and the walk whether to go on.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,7 +8,7 @@ use crate::domain::event::Happening;
 use crate::domain::job::{Step, StepState};
 use crate::engine::{Node, Report};
 use crate::resources::context::Made;
-use crate::resources::{Conventions, Fault};
+use crate::resources::{Conventions, Fault, Want};
 use crate::service::Service;
 use crate::store::{Claimed, Lease, StepRecord, Store};
 
@@ -18,6 +18,8 @@ pub struct Reporter {
     lease: Lease,
     steps: Mutex<Vec<Step>>,
     arns: HashMap<String, String>,
+    /// What is wanted there.
+    wanted: HashSet<String>,
     made: Arc<Made>,
     canceled: AtomicBool,
     stopping: AtomicBool,
@@ -26,12 +28,14 @@ pub struct Reporter {
 impl Reporter {
     /// The reporter of a claimed job, which goes on from the steps as they were left.
     pub fn new(service: &Service, claimed: &Claimed, nodes: &[Box<dyn Node>], conventions: &Conventions, made: Arc<Made>) -> Self {
+        let wanted = nodes.iter().filter(|node| node.want() == Want::Present).map(|node| node.id()).collect();
         let arns = nodes.iter().filter_map(|node| Some((node.id(), node.arn(conventions)?))).collect();
         Self {
             store: service.store.clone(),
             lease: claimed.lease,
             steps: Mutex::new(claimed.job.steps.clone()),
             arns,
+            wanted,
             made,
             canceled: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -103,9 +107,12 @@ impl Report for Reporter {
         let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
         let record = follow(&mut steps, &happening).map(|position| {
             let step = steps[position].clone();
+            let touched = matches!(happening, Happening::ChangeApplied { .. } | Happening::StepDone { .. });
             StepRecord {
                 arn: self.arn(&step.resource),
                 made: self.made.is_ours(&step.resource),
+                made_at: self.made.at(&step.resource),
+                owned: touched && self.wanted.contains(&step.resource),
                 gone: matches!(happening, Happening::StepGone { .. }),
                 step,
                 steps: steps.clone(),

@@ -17,15 +17,16 @@ use super::ledger::LeasedLedger;
 use super::reporter::Reporter;
 use crate::aws::{Account, Fence};
 use crate::clock::Timestamp;
+use crate::domain::app::Recorded;
 use crate::domain::credential::SecretState;
 use crate::domain::job::{JobKind, JobResult, RepositoryResult, StepState, Trouble, TroubleCode};
 use crate::domain::task::Task;
-use crate::engine::{Node, Verdict, full_jitter, nodes, walk};
+use crate::engine::{Node, Verdict, full_jitter, given_back_or_left, is_taken_away, nodes, retained, walk};
 use crate::resources::context::Left;
 use crate::resources::permission::CHANGES_OF_AUTHORIZATION;
-use crate::resources::{Cx, Want, user};
+use crate::resources::{Conventions, Cx, Want, user};
 use crate::service::Service;
-use crate::store::{Claimed, Ended, Lease, Signal, StoreError};
+use crate::store::{Claimed, CredentialRow, Ended, Lease, Signal, StoreError};
 
 /// Works on a claimed job until the attempt ends, and writes down how. The worker is free as soon as the end
 /// is on its way to the writer: the next claim goes with it, instead of waiting for its commit. The lease lasts from
@@ -60,19 +61,21 @@ async fn write_end(service: &Service, lease: Lease, ended: Ended) -> Result<(), 
     }
 }
 
-async fn attempt(service: &Arc<Service>, claimed: Claimed, asked: Instant, signals: Receiver<Signal>) -> Option<Ended> {
+async fn attempt(service: &Arc<Service>, mut claimed: Claimed, asked: Instant, signals: Receiver<Signal>) -> Option<Ended> {
     let Some(account) = service.account(&claimed.app.spec.account) else {
         return Some(Ended::Failed(no_account(&claimed)));
     };
     let conventions = service.conventions(&account);
-    let nodes = nodes(&claimed.job.task, Some(&claimed.app), &claimed.app.spec, &conventions);
-    let (recorded, interrupted, running) = match service.store.recorded(claimed.app.id).await {
-        Ok(recorded) => (recorded.made, recorded.interrupted, recorded.running),
+    claimed.app = match service.store.with_record(claimed.app.clone()).await {
+        Ok(app) => app,
         Err(error) => return Some(database_trouble(service, &claimed, &error)),
     };
-    let interrupted = with_unrecorded(interrupted, &claimed);
+    let nodes = nodes(&claimed.job.task, Some(&claimed.app), &claimed.app.spec, &conventions);
+    let mut recorded = Recorded::of(&claimed.app.resources);
+    let running = std::mem::take(&mut recorded.running);
+    let interrupted = with_unrecorded(std::mem::take(&mut recorded.interrupted), &claimed);
     let left = service.handed_back.take(claimed.lease.job, claimed.job.attempt, claimed.deadline);
-    let is_first = claimed.job.kind == JobKind::Onboard && claimed.job.attempt == 1 && recorded.is_empty();
+    let is_first = claimed.job.kind == JobKind::Onboard && claimed.job.attempt == 1 && recorded.made.is_empty();
     let changed = match is_first {
         true => Ok(BTreeMap::new()),
         false => service.store.changed_within(claimed.app.id, service.timing.propagation, CHANGES_OF_AUTHORIZATION).await,
@@ -94,6 +97,7 @@ async fn attempt(service: &Arc<Service>, claimed: Claimed, asked: Instant, signa
         untouched,
         interrupted: Arc::new(interrupted),
         recorded: Arc::new(recorded),
+        installation: service.store.installation().clone(),
         keys: Arc::new(LeasedLedger::new(service.clone(), claimed.app.id, claimed.lease)),
         clock: service.clock.clone(),
         timing: service.timing,
@@ -101,6 +105,7 @@ async fn attempt(service: &Arc<Service>, claimed: Claimed, asked: Instant, signa
         want: Want::Present,
         remove_adopted: claimed.app.removal.as_ref().is_some_and(|removal| removal.adopted),
         dropped_tags: Arc::new(claimed.job.task.dropped_tags()),
+        force: claimed.job.task.forces(),
         data: claimed.job.task.data(),
         calls: Arc::default(),
     };
@@ -216,12 +221,11 @@ async fn result(
         uri: identity.repository_uri(&repository.region, &repository.name),
     });
     let task = &claimed.job.task;
-    warnings.extend(staying(claimed));
+    warnings.extend(staying(claimed, nodes, &service.conventions(account)));
     if matches!(task, Task::SwitchKey { .. } | Task::Offboard | Task::Remove) {
         return Ok(JobResult { user_arn: user_arn.filter(|_| *task != Task::Remove), warnings, ..JobResult::default() });
     }
-    let key =
-        if spec.access_key || matches!(task, Task::Rotate { .. }) { service.store.credentials(claimed.app.id).await?.pop() } else { None };
+    let key = if spec.access_key || matches!(task, Task::Rotate { .. }) { newest_key(service, claimed).await? } else { None };
     let claimable = key.as_ref().filter(|key| key.secret == SecretState::Unclaimed);
     Ok(JobResult {
         user_arn,
@@ -233,12 +237,25 @@ async fn result(
     })
 }
 
-/// What the job leaves in AWS that the spec does not name any more.
-fn staying(claimed: &Claimed) -> Vec<String> {
+/// The key that a job hands over: the newest of ours that is there, and of a rotation the one that it made.
+async fn newest_key(service: &Service, claimed: &Claimed) -> Result<Option<CredentialRow>, StoreError> {
+    let mut keys = service.store.credentials(claimed.app.id).await?;
+    keys.retain(|key| key.gone_at.is_none());
+    let is_new = |key: &CredentialRow| match &claimed.job.task {
+        Task::Rotate { known_keys, .. } => !known_keys.contains(&key.access_key_id),
+        _ => true,
+    };
+    Ok(keys.into_iter().rfind(is_new))
+}
+
+/// What the job leaves in AWS that the spec does not name.
+fn staying(claimed: &Claimed, nodes: &[Box<dyn Node>], conventions: &Conventions) -> Vec<String> {
     let app = &claimed.app;
     match (&claimed.job.task, &app.removal) {
-        (Task::Update { remove: false, .. }, _) => app.retained.told(),
-        (Task::Remove, Some(removal)) => removal.retained(&app.spec, &app.retained).told(),
+        (Task::Onboard { .. } | Task::Update { .. } | Task::Repair { .. } | Task::Restore { .. }, _) => {
+            retained(app, conventions).told(|id| is_taken_away(id, nodes))
+        }
+        (Task::Remove, Some(removal)) => given_back_or_left(app, removal),
         _ => Vec::new(),
     }
 }

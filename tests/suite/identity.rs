@@ -14,7 +14,8 @@ use tokio::process::{Child, Command};
 
 use crate::support::aws::{Emulator, Place, required};
 use crate::support::process::{Launch, enforced_place};
-use crate::support::unique;
+use crate::support::server::Setup;
+use crate::support::{eyes, unique};
 
 /// Keys of nobody in particular: an emulator decides whose they are.
 fn test_keys() -> Credentials {
@@ -224,4 +225,73 @@ async fn settings_that_do_not_parse_are_named() {
     }
     let launch = Launch::at("http://127.0.0.1:9").with_credentials(&test_keys());
     assert_refused(&launch.with("SLIPWAY_LISTEN", "nowhere"), &[]).await;
+}
+
+/// Another Slipway in the account, or one whose database was lost, takes nothing for its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_installation_has_tagged_is_never_taken() {
+    for emulator in [Emulator::Moto, Emulator::Ministack] {
+        let setup = Setup::new(Place::new(emulator));
+        let (server, name) = (setup.start().await, unique("acme"));
+        let installation = server.json("/v1/identity").await["installation"].as_str().unwrap().to_owned();
+        let body = json!({"name": name, "media_access": "scoped"});
+        server.onboard(&body).await;
+        let app = server.json(&format!("/v1/apps/{name}")).await;
+        let before = eyes::look(&setup.place, &app["spec"]);
+        for thing in
+            [&before["user"], &before["buckets"][app["spec"]["buckets"][0]["name"].as_str().unwrap()], &before["repositories"][&name]]
+        {
+            assert_eq!((&thing["tags"]["slipway:app"], &thing["tags"]["slipway:installation"]), (&json!(name), &json!(installation)));
+        }
+        server.stop().await;
+
+        let server = setup.start().await;
+        assert_eq!(server.json("/v1/identity").await["installation"], json!(installation), "it outlives the process");
+        server.stop().await;
+
+        let other = Setup { place: setup.place.clone(), ..Setup::new(setup.place.clone()) };
+        let server = other.start().await;
+        assert_ne!(server.json("/v1/identity").await["installation"], json!(installation));
+        for on_existing in ["fail", "adopt"] {
+            let body = json!({"name": name, "media_access": "scoped", "on_existing": on_existing});
+            let job = server.run("/v1/apps", Some(&body)).await;
+            assert_eq!((&job["state"], &job["error"]["code"]), (&json!("failed"), &json!("conflict")), "{job:#}");
+            let errors: Vec<&str> = job["steps"].as_array().unwrap().iter().filter_map(|step| step["error"]["detail"].as_str()).collect();
+            assert!(errors.len() >= 4 && errors.iter().all(|error| error.contains("another Slipway installation")), "{errors:?}");
+        }
+        let asked: Value = server.request(reqwest::Method::DELETE, &format!("/v1/apps/{name}")).send().await.unwrap().json().await.unwrap();
+        server.wait(asked["id"].as_str().unwrap()).await;
+        assert_eq!(eyes::look(&setup.place, &app["spec"]), before, "nothing of it is touched");
+        server.stop().await;
+    }
+}
+
+/// What was tagged before installations had ids is the app's by the record, and is tagged by the next job.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_tagged_before_there_were_installations_is_tagged_by_the_next_job() {
+    let setup = Setup::new(Place::new(Emulator::Moto));
+    let (server, name) = (setup.start().await, unique("acme"));
+    let body = json!({"name": name, "media_access": "scoped"});
+    server.onboard(&body).await;
+    let app = server.json(&format!("/v1/apps/{name}")).await;
+    let bucket = app["spec"]["buckets"][0]["name"].as_str().unwrap();
+    let before = eyes::look(&setup.place, &app["spec"]);
+    let key = "slipway:installation";
+    let untag = |service: &str, method: &str, args: Value| eyes::call(&setup.place, service, method, args).unwrap();
+    untag("iam", "untag_user", json!({"UserName": name, "TagKeys": [key]}));
+    let account = &setup.place.account;
+    let policy = format!("arn:aws:iam::{account}:policy/MediaManagement-{name}");
+    untag("iam", "untag_policy", json!({"PolicyArn": policy, "TagKeys": [key]}));
+    untag("ecr", "untag_resource", json!({"resourceArn": format!("arn:aws:ecr:us-west-2:{account}:repository/{name}"), "tagKeys": [key]}));
+    let tags = json!({"TagSet": [{"Key": "slipway:app", "Value": name}]});
+    untag("s3", "put_bucket_tagging", json!({"Bucket": bucket, "Tagging": tags}));
+    let job = server.run(&format!("/v1/apps/{name}/repair"), None).await;
+    assert_eq!(job["state"], "succeeded", "{job:#}");
+    let after = eyes::look(&setup.place, &app["spec"]);
+    for place in ["/user/tags".to_owned(), format!("/buckets/{bucket}/tags"), format!("/repositories/{name}/tags")] {
+        let tags = |seen: &Value| seen.pointer(&place).unwrap()[key].clone();
+        assert_eq!(tags(&after), tags(&before), "{place}");
+        assert_eq!(after.pointer(&place).unwrap()["slipway:adopted"], Value::Null);
+    }
+    server.stop().await;
 }

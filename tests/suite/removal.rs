@@ -461,3 +461,54 @@ fn offboard_scripted(setup: &Setup) {
         })
     });
 }
+
+fn tags_of(setup: &Setup, bucket: &str) -> String {
+    let tags = eyes::call(&setup.place, "s3", "get_bucket_tagging", json!({"Bucket": bucket}));
+    tags.map(|tags| tags["TagSet"].to_string()).unwrap_or_default()
+}
+
+/// What stays in AWS is nobody's once its app is removed, so another app can adopt it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stays_can_be_adopted_by_another_app() {
+    for emulator in [Emulator::Moto, Emulator::Ministack] {
+        let (setup, server, name) = start(emulator, Duration::ZERO).await;
+        let [adopted, dropped, made] = ["adopted", "dropped", "made"].map(|kind| format!("{name}-{kind}"));
+        let constraint = json!({"LocationConstraint": "us-west-2"});
+        eyes::call(&setup.place, "s3", "create_bucket", json!({"Bucket": adopted, "CreateBucketConfiguration": constraint})).unwrap();
+        let team = json!({"TagSet": [{"Key": "team", "Value": "own"}]});
+        eyes::call(&setup.place, "s3", "put_bucket_tagging", json!({"Bucket": adopted, "Tagging": team})).unwrap();
+        let buckets = [&adopted, &dropped, &made].map(|bucket| json!({"name": bucket}));
+        server.onboard(&json!({"name": name, "on_existing": "adopt", "buckets": buckets})).await;
+        let without = json!({"name": name, "on_existing": "adopt", "buckets": [{"name": adopted}, {"name": made}]});
+        let path = format!("/v1/apps/{name}");
+        let job: Value = server.request(Method::PUT, &path).json(&without).send().await.unwrap().json().await.unwrap();
+        assert_eq!(server.wait(job["id"].as_str().unwrap()).await["state"], "succeeded");
+        assert!(tags_of(&setup, &dropped).contains("slipway:app"), "what is retained is the app's still");
+
+        let plan: Value = delete(&server, &name, "?dry_run=true").await.json().await.unwrap();
+        let told = plan["warnings"].to_string();
+        assert!(told.contains(&format!("The bucket {adopted} in us-west-2 was there before the app: it is given back")), "{told}");
+        assert!(told.contains(&format!("The bucket {made} in us-west-2 stays in AWS with all that is in it")), "{told}");
+        offboard(&server, &name, "").await;
+        let job = taken_apart(&server, &name).await;
+        assert_eq!(job["state"], "succeeded", "{job:#}");
+        assert!(job["result"]["warnings"].to_string().contains("is given back"), "{job:#}");
+        for bucket in [&adopted, &dropped, &made] {
+            assert!(is_there(&setup, "s3", "head_bucket", json!({"Bucket": bucket})));
+            assert!(!tags_of(&setup, bucket).contains("slipway:"), "{}", tags_of(&setup, bucket));
+        }
+        assert!(tags_of(&setup, &adopted).contains("team"), "its own tags are left");
+        let arn = format!("arn:aws:ecr:us-west-2:{}:repository/{name}", setup.place.account);
+        let tags = eyes::call(&setup.place, "ecr", "list_tags_for_resource", json!({"resourceArn": arn})).unwrap();
+        assert!(!tags.to_string().contains("slipway:"), "{tags}");
+
+        let other = unique("other");
+        let body = json!({"name": other, "on_existing": "adopt", "buckets": buckets, "repositories": [{"name": name}]});
+        server.onboard(&body).await;
+        for bucket in [&adopted, &dropped, &made] {
+            let tags = tags_of(&setup, bucket);
+            assert!(tags.contains(&other) && tags.contains("slipway:adopted"), "{tags}");
+        }
+        server.stop().await;
+    }
+}

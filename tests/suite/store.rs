@@ -305,7 +305,15 @@ fn credential(access_key_id: &str) -> NewCredential {
 fn done(resource: &str) -> StepRecord {
     let step = Step { state: StepState::Done, attempts: 1, changes: vec!["create it".into()], ..Step::pending(resource) };
     let steps = vec![step.clone()];
-    StepRecord { step, steps, arn: Some(format!("arn:aws:iam::123456789012:{resource}")), made: true, gone: false }
+    StepRecord {
+        step,
+        steps,
+        arn: Some(format!("arn:aws:iam::123456789012:{resource}")),
+        made: true,
+        made_at: None,
+        owned: true,
+        gone: false,
+    }
 }
 
 fn warning() -> Happening {
@@ -745,6 +753,7 @@ async fn nothing_is_written_under_a_lost_lease() {
 /// All that is recorded of an app and its job.
 async fn everything(t: &Bench, app: Ulid, job: Ulid) -> String {
     let (records, keys) = (t.store.key_records(app).await.unwrap(), t.store.credentials(app).await.unwrap());
+    let records = (records.keys, records.open.map(|open| open.id), records.earlier);
     let (shown, job_now, events) = (t.store.app(&name("acme")).await.unwrap(), t.job(job).await, t.happenings(job).await);
     let leases = t.number("SELECT SUM(lease_token) + COALESCE(SUM(lease_until), 0) FROM jobs").await;
     format!("{records:?} {keys:?} {shown:?} {job_now:?} {events:?} {leases} {}", t.sealed_secrets().await)
@@ -990,7 +999,7 @@ async fn of_what_is_told_together_every_event_stays_and_of_a_step_the_last_state
         for record in [
             done("iam:group/Apps"),
             done("iam:user/acme"),
-            StepRecord { step: failed.clone(), steps: vec![failed], arn: None, made: false, gone: false },
+            StepRecord { step: failed.clone(), steps: vec![failed], arn: None, made: false, made_at: None, owned: false, gone: false },
         ] {
             t.store.record(claimed.lease, Some(record), warning());
         }
@@ -1077,6 +1086,61 @@ async fn what_a_job_has_made_stays_the_apps() {
         t.store.record(second.lease, Some(StepRecord { made: false, ..done("iam:user/acme") }), warning());
         t.store.check().await.unwrap();
         assert_eq!(t.store.recorded(first.app.id).await.unwrap().made, BTreeSet::from(["iam:user/acme".to_owned()]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_job_has_adopted_and_when_something_was_made_stays_known() {
+    each(async |t| {
+        let first = t.at_work("acme").await;
+        let made_at = Timestamp::from_millis(7);
+        t.store.record(first.lease, Some(StepRecord { made_at: Some(made_at), ..done("iam:user/acme") }), warning());
+        t.store.record(first.lease, Some(StepRecord { made: false, ..done("s3:bucket/adopted") }), warning());
+        t.store.record(first.lease, Some(StepRecord { made: false, owned: false, ..done("s3:bucket/foreign") }), warning());
+        t.end(first.lease, Ended::Failed(trouble())).await;
+        fresh(t.repair("acme", None).await);
+        let second = t.claim().await.unwrap();
+        for resource in ["iam:user/acme", "s3:bucket/adopted"] {
+            let pending = StepRecord { step: Step::pending(resource), made: false, owned: false, ..done(resource) };
+            t.store.record(second.lease, Some(pending), warning());
+        }
+        t.store.check().await.unwrap();
+        let recorded = t.store.recorded(first.app.id).await.unwrap();
+        assert_eq!(recorded.made, BTreeSet::from(["iam:user/acme".to_owned()]));
+        assert_eq!(recorded.adopted, BTreeSet::from(["s3:bucket/adopted".to_owned()]));
+        assert_eq!(recorded.made_at, [("iam:user/acme".to_owned(), made_at)].into());
+        assert!(!recorded.owns("s3:bucket/foreign"));
+        t.end(second.lease, succeeded()).await;
+        let left: Vec<String> = t.app("acme").await.resources.into_iter().map(|it| it.resource).collect();
+        assert_eq!(left, ["iam:user/acme", "s3:bucket/adopted"], "what was named in vain is forgotten once all is well");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_app_that_is_asked_for_anew_remembers_what_its_first_spec_has_named() {
+    each(async |t| {
+        let first = NewApp { spec: spec_with("acme", &["first-bucket", "both-bucket"]), ..new_app("acme") };
+        fresh(t.store.onboard(first, None).await.unwrap());
+        t.run(Ended::Failed(trouble())).await;
+        let second = NewApp { spec: spec_with("acme", &["both-bucket"]), ..new_app("acme") };
+        fresh(t.store.onboard(second, None).await.unwrap());
+        let app = t.app("acme").await;
+        let dropped: Vec<&str> = app.dropped.buckets.iter().map(|bucket| bucket.name.as_str()).collect();
+        assert_eq!((dropped, app.version), (vec!["first-bucket"], 3));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_installation_keeps_its_id_and_another_database_has_another() {
+    each(async |t| {
+        let id = t.store.installation().clone();
+        assert!(Ulid::from_string(&id).is_ok(), "{id}");
+        assert_eq!(t.number("SELECT COUNT(*) FROM installation").await, 1);
+        t.raw("INSERT INTO installation (id, one) VALUES ('another', 1) ON CONFLICT DO NOTHING").await;
+        assert_eq!(t.number(&format!("SELECT COUNT(*) FROM installation WHERE id = '{id}'")).await, 1, "there is one");
     })
     .await;
 }
@@ -1205,11 +1269,12 @@ async fn an_app_has_one_open_key_intent() {
     each(async |t| {
         let claimed = t.at_work("acme").await;
         let intent = t.store.intend_key(claimed.lease, vec!["AKIAOLD".into()]).await.unwrap();
-        assert_eq!(t.store.key_records(claimed.app.id).await.unwrap().open, Some(intent.clone()));
+        let open = async || t.store.key_records(claimed.app.id).await.unwrap().open.map(|open| (open.id, open.known_keys));
+        assert_eq!(open().await, Some((intent.id, vec!["AKIAOLD".to_owned()])));
         assert!(t.store.intend_key(claimed.lease, Vec::new()).await.is_err());
-        assert_eq!(t.store.key_records(claimed.app.id).await.unwrap().open, Some(intent.clone()), "the first one stays");
+        assert_eq!(open().await, Some((intent.id, vec!["AKIAOLD".to_owned()])), "the first one stays");
         t.store.close_intent(claimed.lease, intent.id).await.unwrap();
-        assert_eq!(t.store.key_records(claimed.app.id).await.unwrap().open, None);
+        assert_eq!(open().await, None);
         t.store.intend_key(claimed.lease, Vec::new()).await.unwrap();
     })
     .await;
@@ -1225,7 +1290,7 @@ async fn sealing_a_key_closes_its_intent_in_the_same_commit() {
         t.refuse("UPDATE", "key_intents").await;
         assert!(t.store.seal_key(claimed.lease, intent.id, credential("AKIAB")).await.is_err());
         let records = t.store.key_records(claimed.app.id).await.unwrap();
-        assert_eq!((records.keys.len(), records.open), (1, Some(intent)), "neither without the other");
+        assert_eq!((records.keys.len(), records.open.map(|open| open.id)), (1, Some(intent.id)), "neither without the other");
     })
     .await;
 }
@@ -2322,10 +2387,11 @@ fn spec_with(app: &str, buckets: &[&str]) -> AppSpec {
 }
 
 fn a_change(app: &App, spec: AppSpec, remove: bool) -> Ask {
-    let retained = app.retained.after(&app.spec, &spec);
-    let task = Task::Update { remove, dropped_tags: BTreeSet::new(), drop_key: false, confirmed: false, accept_expiry: false };
+    let dropped = app.dropped.after(&app.spec, &spec);
+    let task =
+        Task::Update { remove, dropped_tags: BTreeSet::new(), drop_key: false, force: false, confirmed: false, accept_expiry: false };
     let ask = Ask::new(app.spec.name.clone(), task, resources(app.spec.name.as_str()), "ann");
-    Ask { if_version: Some(app.version), change: Some(AppChange::Spec(Box::new(spec), retained)), ..ask }
+    Ask { if_version: Some(app.version), change: Some(AppChange::Spec(Box::new(spec), dropped)), ..ask }
 }
 
 #[tokio::test]
@@ -2343,16 +2409,16 @@ async fn a_change_writes_the_spec_with_its_job_and_only_on_the_version_it_was_de
         let now = t.app("acme").await;
         fresh(t.store.ask(a_change(&now, spec_with("acme", &["two-bucket"]), false), None).await.unwrap());
         t.run(succeeded()).await;
-        let dropped: Vec<String> = t.app("acme").await.retained.buckets.iter().map(|bucket| bucket.name.to_string()).collect();
+        let dropped: Vec<String> = t.app("acme").await.dropped.buckets.iter().map(|bucket| bucket.name.to_string()).collect();
         assert_eq!(dropped, ["one-bucket"], "what was dropped is remembered");
         let now = t.app("acme").await;
         fresh(t.store.ask(a_change(&now, spec_with("acme", &["two-bucket"]), true), None).await.unwrap());
         t.run(Ended::Failed(trouble())).await;
-        assert!(!t.app("acme").await.retained.is_empty(), "a failed change has removed nothing for sure");
+        assert!(!t.app("acme").await.dropped.is_empty(), "a failed change has removed nothing for sure");
         let now = t.app("acme").await;
         fresh(t.store.ask(a_change(&now, spec_with("acme", &["two-bucket"]), true), None).await.unwrap());
         t.run(succeeded()).await;
-        assert!(t.app("acme").await.retained.is_empty());
+        assert!(t.app("acme").await.dropped.is_empty());
     })
     .await;
 }
@@ -2467,6 +2533,7 @@ fn report(app: &str, drifted: bool, at: Timestamp) -> DriftReport {
         looked_at: at,
         drifted,
         changes: Vec::new(),
+        retained: Vec::new(),
         unexpected: vec![Unexpected {
             resource: format!("iam:login-profile/{app}"),
             detail: "a password".into(),
@@ -2698,6 +2765,51 @@ async fn a_key_that_is_claimed_before_its_job_ends_is_claimed() {
         bench.claim_secret(app, "NEW", "bob", None).await;
         bench.end(claimed.lease, succeeded()).await;
         assert_eq!(bench.rotation(app).await.stage, Stage::Watching);
+    })
+    .await;
+}
+
+/// Somebody cancels what the rotation has asked for: it does not ask again, whichever job it was.
+#[tokio::test]
+async fn a_rotation_whose_job_is_canceled_stops_and_says_so() {
+    each(async |t| {
+        for (app, stage, to, event) in [
+            ("acme", Stage::SwitchingOff, KeyTarget::Inactive, RotationEvent::Quiet),
+            ("blog", Stage::Deleting, KeyTarget::Deleted, RotationEvent::HoldOver),
+        ] {
+            let id = t.rotating(app).await;
+            t.raw(&format!("UPDATE rotations SET stage = 'watching' WHERE app_id = '{id}'")).await;
+            if to == KeyTarget::Deleted {
+                t.raw(&format!("UPDATE rotations SET stage = 'holding' WHERE app_id = '{id}'")).await;
+            }
+            let rotation = t.rotation(id).await;
+            let job = fresh(t.store.ask(moved(app, &rotation, event, to), None).await.unwrap());
+            assert_eq!(t.rotation(id).await.stage, stage);
+            t.store.cancel(job.id, "ann".into()).await.unwrap().unwrap();
+            let rotation = t.rotation(id).await;
+            assert_eq!((rotation.stage, rotation.due_at), (Stage::Stopped, None));
+            assert!(rotation.reason.as_ref().unwrap().contains("was canceled"), "{rotation:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rotation_whose_old_key_is_gone_is_done() {
+    each(async |t| {
+        for stage in ["claiming", "watching", "holding"] {
+            let app = format!("acme-{stage}");
+            let id = t.rotating(&app).await;
+            t.raw(&format!("UPDATE rotations SET stage = '{stage}' WHERE app_id = '{id}'")).await;
+            fresh(t.repair(&app, None).await);
+            let claimed = t.claim().await.unwrap();
+            t.store.keys_gone(claimed.lease, vec!["SOME".into()]).await.unwrap();
+            assert_eq!(t.rotation(id).await.stage.to_string(), stage, "that was another key");
+            t.store.keys_gone(claimed.lease, vec!["OLD".into()]).await.unwrap();
+            let rotation = t.rotation(id).await;
+            assert!(rotation.stage == Stage::Done && rotation.ended_at.is_some() && rotation.due_at.is_none(), "{rotation:?}");
+            t.end(claimed.lease, succeeded()).await;
+        }
     })
     .await;
 }
