@@ -700,16 +700,28 @@ impl Bucket {
         Ok(if more { Applied::More } else { Applied::Done })
     }
 
-    /// An object that S3 keeps, for one because it is locked.
+    /// The fault of an object that S3 keeps. S3 denies also the deletion of an object that is locked.
     fn not_deleted(&self, error: &aws_sdk_s3::types::Error) -> Fault {
         let (key, code) = (error.key().unwrap_or_default(), error.code().unwrap_or_default());
-        Fault::Blocked(Trouble {
-            code: TroubleCode::Rejected,
-            detail: format!("S3 does not delete {key} from bucket {}: {code}: {}", self.name(), error.message().unwrap_or_default()),
-            remedy: Some("Look for a lock or a policy on the object, take it away, and retry the job.".into()),
-            retryable: false,
-            aws: None,
-        })
+        let refused = AwsError {
+            service: Service::S3,
+            operation: "DeleteObjects",
+            code: code.to_owned(),
+            message: format!("{key} in bucket {}: {}", self.name(), error.message().unwrap_or_default()),
+            request_id: None,
+            status: Some(409),
+            meaning: meaning(Service::S3, "DeleteObjects", code, Some(409)),
+            in_doubt: false,
+        };
+        const LOCKED: &str = "Remove the lock or the bucket policy that protects the object, and retry the job.";
+        match Fault::from(refused) {
+            Fault::Blocked(trouble) => {
+                let remedy = trouble.remedy.as_deref().map_or_else(|| LOCKED.to_owned(), |remedy| format!("{remedy} {LOCKED}"));
+                Fault::Blocked(Trouble { remedy: Some(remedy), ..trouble })
+            }
+            Fault::Rejected(trouble) => Fault::Blocked(Trouble { remedy: Some(LOCKED.into()), ..trouble }),
+            fault => fault,
+        }
     }
 
     async fn abort_upload(&self, cx: &Cx, key: &str, upload: &str) -> Result<Applied, Fault> {
