@@ -411,7 +411,12 @@ async fn a_new_attachment_gets_its_time_also_when_the_process_is_lost_meanwhile(
     let scoped = json!({"name": name, "repositories": [], "media_access": "scoped"});
     let job: Value = server.request(Method::PUT, &format!("/v1/apps/{name}")).json(&scoped).send().await.unwrap().json().await.unwrap();
     let path = format!("/v1/jobs/{}", job["id"].as_str().unwrap());
-    while server.json(&path).await["state"] != "waiting" {
+    loop {
+        let job = server.json(&path).await;
+        if job["state"] == "waiting" {
+            break;
+        }
+        assert!(job["finished_at"].is_null(), "it has not waited: {job:#}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     server.tasks.stop();
