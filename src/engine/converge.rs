@@ -181,7 +181,10 @@ fn stop_if_interrupted(report: &dyn Report) -> Result<(), Fault> {
 pub async fn look<R: Resource>(resource: &R, cx: &Cx) -> Result<Option<R::Observed>, Fault> {
     let seen = match resource.observe(cx).await {
         // What no job of this app has made or adopted is not its to remove, whoever has it.
-        Err(fault) if cx.want != Want::Present && fault.is_conflict() && !cx.owns(&resource.id()) => return Ok(None),
+        // What is to be given back, and has become somebody else's, needs nothing more.
+        Err(fault) if cx.want != Want::Present && fault.is_conflict() && (cx.want == Want::Released || !cx.owns(&resource.id())) => {
+            return Ok(None);
+        }
         seen => seen?,
     };
     match seen {

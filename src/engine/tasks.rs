@@ -38,7 +38,7 @@ pub fn nodes(task: &Task, app: Option<&App>, spec: &AppSpec, c: &Conventions) ->
 /// the attachments of its spec.
 fn of_spec(spec: &AppSpec, c: &Conventions) -> Vec<Box<dyn Node>> {
     let mut nodes = graph(spec, c, Want::Present);
-    nodes.extend(Attachment::of_other_mode(spec, c).map(absent));
+    nodes.extend(Attachment::not_wanted(spec, c).into_iter().map(absent));
     nodes
 }
 

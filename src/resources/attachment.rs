@@ -206,10 +206,17 @@ impl Attachment {
         (cx.want == Want::Absent && young && !cx.is_perhaps_taken(&self.id())).then(|| self.arn_of_policy(cx))
     }
 
-    /// The attachment of the media policy that the spec's mode does not attach.
-    pub fn of_other_mode(spec: &AppSpec, conventions: &Conventions) -> impl Iterator<Item = Self> {
-        let other = AppSpec { media_access: spec.media_access.other(), ..spec.clone() };
-        Self::wanted(&other, conventions).into_iter()
+    /// The attachments of those media policies that the spec does not ask for.
+    pub fn not_wanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Self> {
+        let wanted: Vec<ResourceId> = Self::wanted(spec, conventions).iter().map(Resource::id).collect();
+        let successor = wanted.first().cloned().unwrap_or_default();
+        let attach = |policy: policy::Policy| {
+            let default_arn = policy.default_arn().to_owned();
+            Self { user: spec.name.clone(), policy, default_arn, successor: successor.clone() }
+        };
+        let mut all: Vec<Self> = policy::Policy::of_each_mode(spec, conventions).into_iter().map(attach).collect();
+        all.retain(|attachment| !wanted.contains(&attachment.id()));
+        all
     }
 
     /// The policy's ARN: it may sit under another path than the one that we would make it at.

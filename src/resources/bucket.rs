@@ -742,8 +742,8 @@ impl Bucket {
         let s3 = cx.account.s3(&self.spec.region);
         let call = s3.get_bucket_tagging().bucket(self.name()).expected_bucket_owner(&self.account_id).send();
         match cx.call(Service::S3, "GetBucketTagging", call).await {
-            Err(told) if matches!(told.meaning, Meaning::BadCredentials | Meaning::Transient | Meaning::Throttled) => told.into(),
-            Err(told) if told.meaning != Meaning::NotFound => self.not_ours(error),
+            Err(told) if matches!(told.meaning, Meaning::Denied | Meaning::Rejected) => self.not_ours(error),
+            Err(told) if told.meaning != Meaning::NotFound => told.into(),
             // This account's: the role may not look at it.
             _ => error.clone().into(),
         }

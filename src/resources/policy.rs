@@ -192,15 +192,11 @@ impl Resource for Policy {
     fn wanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Self> {
         let partition = conventions.partition.as_str();
         let buckets: Vec<_> = spec.buckets.iter().map(|bucket| &bucket.name).collect();
-        let (name, document, tags) = match spec.media_access {
-            MediaAccess::Shared => (conventions.policy.to_string(), Some(PolicyDocument::media_shared(partition)), None),
-            MediaAccess::Scoped => {
-                let tags = ownership::wanted(spec, conventions);
-                (format!("{}-{}", conventions.policy, spec.name), PolicyDocument::media_scoped(partition, &buckets), Some(tags))
-            }
+        let document = match spec.media_access {
+            MediaAccess::Shared => Some(PolicyDocument::media_shared(partition)),
+            MediaAccess::Scoped => PolicyDocument::media_scoped(partition, &buckets),
         };
-        let default_arn = format!("arn:{partition}:iam::{}:policy/{name}", conventions.account_id);
-        document.map(|document| Self { name, document, default_arn, tags }).into_iter().collect()
+        document.map(|document| Self::of_mode(spec.media_access, document, spec, conventions)).into_iter().collect()
     }
 
     fn id(&self) -> ResourceId {
@@ -363,6 +359,21 @@ pub fn is_of_aws(arn: &str) -> bool {
 }
 
 impl Policy {
+    /// The media policy of each mode, whether or not the spec asks for it: told by name, with a document that is not for use.
+    pub fn of_each_mode(spec: &AppSpec, conventions: &Conventions) -> [Self; 2] {
+        let document = || PolicyDocument::media_shared(&conventions.partition);
+        [MediaAccess::Shared, MediaAccess::Scoped].map(|mode| Self::of_mode(mode, document(), spec, conventions))
+    }
+
+    fn of_mode(mode: MediaAccess, document: PolicyDocument, spec: &AppSpec, conventions: &Conventions) -> Self {
+        let (name, tags) = match mode {
+            MediaAccess::Shared => (conventions.policy.to_string(), None),
+            MediaAccess::Scoped => (format!("{}-{}", conventions.policy, spec.name), Some(ownership::wanted(spec, conventions))),
+        };
+        let default_arn = format!("arn:{}:iam::{}:policy/{name}", conventions.partition, conventions.account_id);
+        Self { name, document, default_arn, tags }
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name

@@ -251,7 +251,7 @@ pub(super) async fn follow(
             (RotationEvent::Made, With { new_key: newest_key(db, row.app, known_keys).await?, ..With::default() })
         }
         (Task::SwitchKey { to, .. }, JobState::Succeeded) => (of_target(*to), With::default()),
-        (Task::Rotate { .. }, JobState::Canceled) => {
+        (Task::Rotate { .. }, state) if canceled || state == JobState::Canceled => {
             (RotationEvent::Stopped, With { reason: Some("its first job was canceled".into()), ..With::default() })
         }
         (Task::SwitchKey { to, .. }, _) if canceled => {

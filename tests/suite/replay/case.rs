@@ -227,7 +227,8 @@ impl<'a, G: Ground> Case<'a, G> {
 
 /// What differs from run to run, or by how often a call was made.
 fn forget_what_differs(seen: &mut Value) {
-    const DIFFERS: [&str; 9] = ["slipway:job", "acl_grants", "id", "created", "create_date", "pushed_at", "versions", "default", "digest"];
+    const DIFFERS: [&str; 10] =
+        ["slipway:job", "slipway:installation", "acl_grants", "id", "created", "create_date", "pushed_at", "versions", "default", "digest"];
     match seen {
         Value::Object(fields) => {
             fields.retain(|name, _| !DIFFERS.contains(&name.as_str()));
