@@ -1864,7 +1864,8 @@ async fn of_replicas_whose_clocks_are_apart_the_jobs_of_an_app_are_in_the_order_
     // Four at each replica ask at the same time; whose request wins works on it at once.
     join_all((0..8).map(async |n| {
         let store = &stores[n % 2];
-        for _ in 0..20 {
+        // Most requests lose, and how many depends on the machine.
+        while came.lock().unwrap().len() <= 10 {
             let Ok(Accepted::Fresh(job)) = store.ask(a_repair("acme"), None).await.unwrap() else { continue };
             let claimed = store.claim("a worker", LEASE, DEADLINE).await.unwrap().unwrap();
             assert_eq!(claimed.lease.job, job.id);
