@@ -277,7 +277,8 @@ async fn a_plan_of_an_app_says_what_its_other_policy_would_expire() {
     let lifecycle = async |query: &str, body: Option<Value>| {
         let request = server.request(Method::POST, &format!("{path}{query}"));
         let plan = api::ask(body.iter().fold(request, |request, body| request.json(body))).await.expect(200);
-        plan["changes"].as_array().unwrap().last().unwrap()["action"].clone()
+        let of_lifecycle = |change: &&Value| change["resource"].as_str().unwrap().starts_with("ecr:lifecycle/");
+        plan["changes"].as_array().unwrap().iter().find(of_lifecycle).unwrap()["action"].clone()
     };
     let guide = json!({"name": name, "buckets": [], "access_key": false});
     assert_eq!(lifecycle("", None).await, "none");

@@ -41,7 +41,7 @@ async fn killed_at_random_instants(rounds: usize) {
     println!("SLIPWAY_TEST_SEED={seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     let delays: Vec<Duration> = (0..rounds).map(|_| Duration::from_micros(random.u64(0..LATEST_KILL * 1000))).collect();
-    let ended = futures::stream::iter(delays.into_iter().enumerate()).map(async |(round, delay)| {
+    let ended = futures::stream::iter(delays.into_iter().enumerate()).map(|(round, delay)| async move {
         println!("round {round}: killed {delay:?} after the 202");
         killed_after(delay).await
     });
@@ -55,7 +55,7 @@ async fn killed_at_random_instants(rounds: usize) {
 /// Onboards, kills, starts again; the number of attempts that the job took.
 async fn killed_after(delay: Duration) -> u64 {
     let place = enforced_place();
-    let (launch, app) = (Launch::new(&place), unique("acme"));
+    let (launch, app) = (Launch::new(&place).with_short_waits(), unique("acme"));
     let first = launch.serve().await;
     let accepted = first.ask(&app).await;
     tokio::time::sleep(delay).await;
@@ -111,7 +111,7 @@ fn assert_works(place: &Place, claim: &Value, app: &str) {
 async fn a_process_lost_between_the_creation_of_a_key_and_its_record_leaves_no_second_key() {
     let place = enforced_place();
     let gate = Proxy::before(&place.endpoint);
-    let (launch, app) = (Launch::new(&place).with("AWS_ENDPOINT_URL", &gate.endpoint), unique("acme"));
+    let (launch, app) = (Launch::new(&place).with_short_waits().with("AWS_ENDPOINT_URL", &gate.endpoint), unique("acme"));
     let first = launch.serve().await;
     gate.break_calls([("iam:CreateAccessKey", 0, Fault::LostAfter)]);
     let accepted = first.ask(&app).await;
@@ -132,7 +132,7 @@ async fn killed_again_and_again_a_job_still_ends() {
     let place = enforced_place();
     let gate = Proxy::before(&place.endpoint);
     gate.set(Pass::Slowly(Duration::from_millis(20)));
-    let (launch, app) = (Launch::new(&place).with("AWS_ENDPOINT_URL", &gate.endpoint), unique("acme"));
+    let (launch, app) = (Launch::new(&place).with_short_waits().with("AWS_ENDPOINT_URL", &gate.endpoint), unique("acme"));
     let first = launch.serve().await;
     let accepted = first.ask(&app).await;
     first.kill().await;
@@ -216,7 +216,7 @@ async fn a_second_signal_ends_it_at_once_and_loses_nothing() {
     let place = enforced_place();
     let gate = Proxy::before(&place.endpoint);
     gate.set(Pass::Slowly(Duration::from_millis(100)));
-    let (launch, app) = (Launch::new(&place).with("AWS_ENDPOINT_URL", &gate.endpoint), unique("acme"));
+    let (launch, app) = (Launch::new(&place).with_short_waits().with("AWS_ENDPOINT_URL", &gate.endpoint), unique("acme"));
     let (mut server, job, _stream) = under_way(&launch, &app).await;
     gate.set(Pass::Closed);
     server.signal("TERM").await;
@@ -238,7 +238,8 @@ async fn when_the_grace_time_is_over_it_ends_and_loses_nothing() {
     let place = enforced_place();
     let gate = Proxy::before(&place.endpoint);
     gate.set(Pass::Slowly(Duration::from_millis(100)));
-    let (launch, app) = (Launch::new(&place).with("AWS_ENDPOINT_URL", &gate.endpoint).with("SLIPWAY_GRACE", "1s"), unique("acme"));
+    let (launch, app) =
+        (Launch::new(&place).with_short_waits().with("AWS_ENDPOINT_URL", &gate.endpoint).with("SLIPWAY_GRACE", "1s"), unique("acme"));
     let (mut server, job, _stream) = under_way(&launch, &app).await;
     gate.set(Pass::Closed);
     let began = Instant::now();

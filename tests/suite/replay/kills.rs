@@ -18,10 +18,6 @@ use crate::support::wire::{Fault, mutates};
 /// Cases at once: each has processes of its own, and the machine is the limit.
 const AT_ONCE: usize = 6;
 
-/// The waits of the tests in this process, for the service's file of settings.
-const TIMING: &str = "[timing]\nbackoff = \"10ms\"\nbackoff_cap = \"100ms\"\nsettle = \"20ms\"\nkey_list = \"500ms\"\n\
-    answer = \"5s\"\nhold = \"200ms\"\nattachment = \"0s\"\n";
-
 /// Before AWS acts, after it, and while the next process is already at work.
 const BOUNDARIES: [Fault; 3] = [Fault::LostBefore, Fault::LostAfter, Fault::LostBetween(Duration::from_millis(150))];
 
@@ -33,8 +29,7 @@ fn run(scenario: &Scenario, more: More) -> Left {
         let ground = Emulated { proxy: Proxy::before(&place.endpoint), place };
         let case = Case::new(scenario, more, &ground);
         let launch = Launch::new(&ground.place).with("AWS_ENDPOINT_URL", &ground.proxy.endpoint).with("AWS_REGION", scenario.region);
-        std::fs::write(launch.file("slipway.toml"), TIMING).unwrap();
-        let launch = launch.with("SLIPWAY_CONFIG", "slipway.toml");
+        let launch = launch.with_short_waits();
         let launch = if scenario.kind() == JobKind::Remove { launch.with("SLIPWAY_QUARANTINE", "0s") } else { launch };
         let mut process = launch.serve().await;
         let id = case.begin(&process.api).await;

@@ -17,6 +17,11 @@ use super::api::Api;
 use super::aws::{Place, required};
 use super::eyes;
 
+/// The waits of the tests in this process, for the service's file of settings. With its own, a key whose answer was lost
+/// is waited for for most of a minute after each kill.
+const SHORT_WAITS: &str = "[timing]\nbackoff = \"10ms\"\nbackoff_cap = \"100ms\"\nsettle = \"20ms\"\nkey_list = \"500ms\"\n\
+    answer = \"5s\"\nhold = \"200ms\"\nattachment = \"0s\"\n";
+
 /// Longer than anything here takes that goes well.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -83,6 +88,12 @@ impl Launch {
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.set(name, value);
         self
+    }
+
+    /// For processes that are killed.
+    pub fn with_short_waits(self) -> Self {
+        std::fs::write(self.file("slipway.toml"), SHORT_WAITS).unwrap();
+        self.with("SLIPWAY_CONFIG", "slipway.toml")
     }
 
     pub fn without(mut self, name: &str) -> Self {
