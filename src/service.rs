@@ -228,6 +228,11 @@ impl Service {
         self.intents().remove(&intent);
     }
 
+    /// How many intents this process has met whose outcome is not known.
+    pub fn open_intents(&self) -> usize {
+        self.intents().len()
+    }
+
     fn intents(&self) -> MutexGuard<'_, HashMap<Ulid, Instant>> {
         self.intents.lock().unwrap_or_else(PoisonError::into_inner)
     }

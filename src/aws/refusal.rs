@@ -159,9 +159,8 @@ const MEANINGS: &[Row] = &[
 /// The meaning of a code, or where the table is silent, of the HTTP status; no status is no answer, and a success that
 /// cannot be read is none either.
 pub fn meaning(service: Service, operation: &str, code: &str, status: Option<u16>) -> Meaning {
-    let fits = |row: &&Row| row.0.is_none_or(|s| s == service) && (row.1 == ANY || row.1 == operation) && row.2.contains(&code);
-    match (MEANINGS.iter().find(fits), status) {
-        (Some(row), _) => row.3,
+    match (meaning_of_code(service, operation, code), status) {
+        (Some(meaning), _) => meaning,
         (None, None | Some(..300 | 500..)) => Meaning::Transient,
         (None, Some(404)) => Meaning::NotFound,
         (None, Some(403)) => Meaning::Denied,
@@ -171,6 +170,15 @@ pub fn meaning(service: Service, operation: &str, code: &str, status: Option<u16
         (None, Some(_)) => Meaning::Rejected,
     }
 }
+
+/// What the table says of a code.
+fn meaning_of_code(service: Service, operation: &str, code: &str) -> Option<Meaning> {
+    let fits = |row: &&Row| row.0.is_none_or(|s| s == service) && (row.1 == ANY || row.1 == operation) && row.2.contains(&code);
+    MEANINGS.iter().find(fits).map(|row| row.3)
+}
+
+/// The code of a call whose answer cannot be read.
+const UNREADABLE: &str = "UnreadableAnswer";
 
 /// A refused or failed AWS call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -195,7 +203,8 @@ pub struct AwsError {
 
 impl fmt::Display for AwsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verb = if self.status.is_some_and(|status| status >= 300) { "was refused with" } else { "got no answer:" };
+        let is_answered = self.status.is_some_and(|status| status >= 300 || self.code != UNREADABLE);
+        let verb = if is_answered { "was refused with" } else { "got no answer:" };
         write!(f, "{}:{} {verb} {}", self.service, self.operation, self.code)?;
         if !self.message.is_empty() {
             write!(f, ": {}", self.message)?;
@@ -214,7 +223,7 @@ impl AwsError {
         let transport = match error {
             SdkError::TimeoutError(_) => "TimedOut",
             SdkError::DispatchFailure(_) => "ConnectionFailed",
-            SdkError::ResponseError(_) | SdkError::ServiceError(_) => "UnreadableAnswer",
+            SdkError::ResponseError(_) | SdkError::ServiceError(_) => UNREADABLE,
             SdkError::ConstructionFailure(_) => "InvalidRequest",
             _ => "Unknown",
         };
@@ -232,6 +241,12 @@ impl AwsError {
         let request_id = error.meta().extra("aws_request_id").or_else(|| error.raw_response().and_then(request_id_in));
         let request_id = request_id.map(str::to_owned);
         Self { service, operation, code, message, request_id, status, meaning, in_doubt: false }
+    }
+
+    /// What AWS refuses of a call with several parts, which it answers 200 all the same: a code without a status.
+    pub fn of_part(service: Service, operation: &'static str, code: &str, message: String) -> Self {
+        let meaning = meaning_of_code(service, operation, code).unwrap_or(Meaning::Rejected);
+        Self { service, operation, code: code.to_owned(), message, request_id: None, status: Some(200), meaning, in_doubt: false }
     }
 
     /// A call that was not made: AWS throttles the account, and too many others wait for their turn.
@@ -335,5 +350,19 @@ mod tests {
             assert_eq!(meaning(service, operation, code, Some(status)), expected, "{service} {operation} {code}");
         }
         assert_eq!(meaning(Service::Iam, "CreateUser", "TimedOut", None), M::Transient);
+    }
+
+    #[test]
+    fn a_part_of_a_call_is_refused_by_its_code_alone() {
+        let part = |code| AwsError::of_part(Service::S3, "DeleteObjects", code, "a.txt".into());
+        for (code, expected) in [
+            ("AccessDenied", Meaning::Denied),
+            ("SlowDown", Meaning::Throttled),
+            ("InternalError", Meaning::Transient),
+            ("Whatever", Meaning::Rejected),
+        ] {
+            assert_eq!(part(code).meaning, expected, "{code}");
+        }
+        assert_eq!(part("AccessDenied").to_string(), "s3:DeleteObjects was refused with AccessDenied: a.txt");
     }
 }

@@ -20,7 +20,7 @@ pub enum SecretState {
     Unclaimed,
     /// Shown once; the same caller can repeat the same claim for ten minutes.
     Claimed,
-    /// Nobody claimed it for seven days, and it was destroyed: rotate the credential.
+    /// Nobody claimed it for seven days, or its key was deleted before: it is destroyed. Rotate the credential.
     Expired,
 }
 

@@ -397,6 +397,7 @@ fn sealed(answer: ClaimAnswer) -> Result<(CredentialRow, Vec<u8>), ApiError> {
         ClaimAnswer::NoKey => Err(ApiError::NoSuch("such key")),
         ClaimAnswer::Claimed(_) => Err(ApiError::AlreadyClaimed),
         ClaimAnswer::Expired => Err(ApiError::ClaimExpired),
+        ClaimAnswer::Gone => Err(ApiError::KeyGone),
     }
 }
 

@@ -4,6 +4,7 @@
 //! - A valid token is known, so that it has a rate limit of its own, whoever else calls from its address.
 //! - Tokens that nobody has make no work: they are looked for in memory, and the database is read at most once a
 //!   [`READ_INTERVAL`], whoever asks.
+//! - A database that does not answer holds nobody up for longer than one read, however many ask.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -11,11 +12,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// Between two reads of the database.
 const READ_INTERVAL: Duration = Duration::from_secs(1);
-/// The longest wait for one.
+/// The longest wait for one, one's own or another's.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
 /// Tokens that are known at most, the newest; others are limited by their address until their first use.
 const MAX_KNOWN: u32 = 100_000;
@@ -46,19 +47,27 @@ impl KnownTokens {
 
     /// Looks in the database for a token that is not known, unless that was read a moment ago.
     pub async fn look_for(&self, hash: &str, store: &Store) {
+        self.look_by(hash, store.token_hashes(MAX_KNOWN)).await;
+    }
+
+    async fn look_by(&self, hash: &str, read: impl Future<Output = Result<HashSet<String>, StoreError>>) {
         if self.contains(hash) {
             return;
         }
-        let mut read_at = self.read_at.lock().await;
-        if !self.contains(hash) && is_due(*read_at) {
-            // Also a read that fails counts: a database in trouble is not asked more often.
-            *read_at = Some(Instant::now());
-            match timeout(READ_TIMEOUT, store.token_hashes(MAX_KNOWN)).await {
-                Ok(Ok(hashes)) => *self.hashes.lock().unwrap_or_else(PoisonError::into_inner) = hashes,
-                Ok(Err(error)) => tracing::debug!(%error, "the tokens could not be read"),
-                Err(_) => tracing::debug!("the tokens could not be read in time"),
-            }
+        // Whoever reads has the lock: those that wait for it take what that finds, or go without.
+        let Ok(mut read_at) = timeout(READ_TIMEOUT, self.read_at.lock()).await else { return };
+        if self.contains(hash) || !is_due(*read_at) {
+            return;
         }
+        // Also a read that is given up, or fails, counts, and from its end on: a database in trouble is not asked by each that
+        // has waited for it.
+        *read_at = Some(Instant::now());
+        match timeout(READ_TIMEOUT, read).await {
+            Ok(Ok(hashes)) => *self.hashes.lock().unwrap_or_else(PoisonError::into_inner) = hashes,
+            Ok(Err(error)) => tracing::debug!(%error, "the tokens could not be read"),
+            Err(_) => tracing::debug!("the tokens could not be read in time"),
+        }
+        *read_at = Some(Instant::now());
     }
 }
 
@@ -68,6 +77,8 @@ fn is_due(read_at: Option<Instant>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use crate::clock::Clock;
     use crate::domain::role::Role;
@@ -96,5 +107,18 @@ mod tests {
         tokens.note("later", false);
         tokens.look_for("later", &store).await;
         assert!(!tokens.contains("later"), "one that was found revoked is not known");
+    }
+    #[tokio::test(start_paused = true)]
+    async fn a_database_that_does_not_answer_holds_up_nobody_for_longer_than_one_read() {
+        let (tokens, reads) = (KnownTokens::default(), AtomicUsize::new(0));
+        let silent = async || {
+            reads.fetch_add(1, Ordering::Relaxed);
+            std::future::pending().await
+        };
+        let began = Instant::now();
+        let guesses: Vec<String> = (0..100).map(|guess| format!("guess-{guess}")).collect();
+        futures::future::join_all(guesses.iter().map(|guess| tokens.look_by(guess, silent()))).await;
+        assert!(began.elapsed() <= READ_TIMEOUT + READ_INTERVAL / 10, "{:?}", began.elapsed());
+        assert_eq!(reads.into_inner(), 1);
     }
 }

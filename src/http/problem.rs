@@ -136,6 +136,9 @@ pub enum ApiError {
     /// A secret that nobody claimed in time.
     #[error("nobody claimed the secret of this key for seven days, and it is destroyed")]
     ClaimExpired,
+    /// A secret of a key that is not there any more.
+    #[error("this access key was deleted before anybody claimed its secret, which is destroyed")]
+    KeyGone,
     /// AWS refused.
     #[error(transparent)]
     Aws(#[from] AwsError),
@@ -205,6 +208,8 @@ impl ApiError {
                 .remedy("Find out who uses it and give them another key first; or ask again with force=true."),
             Self::AlreadyClaimed => plain(StatusCode::GONE, "already_claimed").remedy(ROTATE),
             Self::ClaimExpired => plain(StatusCode::GONE, "claim_expired").remedy(ROTATE),
+            Self::KeyGone => plain(StatusCode::GONE, "key_gone")
+                .remedy("The list of the app's credentials has the keys that are there; where there is none, a repair of the app makes one."),
             Self::Aws(error) => of_aws(error),
             Self::Unseen(unseen) => of_unseen(unseen),
             Self::Store(_) => plain_internal(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", "the database does not answer")

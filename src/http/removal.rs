@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{OriginalUri, State};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse, Response};
 
 use super::answer;
@@ -88,7 +88,7 @@ pub async fn remove(
         return answer::accepted(Accepted::Replay(answer));
     }
     if let Some(job) = under_way(&service, &name, &going).await? {
-        return Ok(answer::with_job(StatusCode::ACCEPTED, &job));
+        return answer::accepted(service.store.join(job, key).await??);
     }
     let mut tries = 0;
     loop {

@@ -370,6 +370,9 @@ impl Resource for AccessKey {
             if matches!(self.goal, KeyGoal::Off { .. }) {
                 return Ok(Observation::Absent);
             }
+            if cx.want == Want::Present {
+                return Err(Fault::conflict(&user::id(&self.user), owner.as_deref()));
+            }
             // Nothing is looked for on a user that nothing is done to.
             return Ok(Observation::Foreign { owner: owner.clone(), seen: SeenKeys::default() });
         }

@@ -224,3 +224,31 @@ impl Attachment {
         cx.account.remembers(&self.policy.id()).unwrap_or_else(|| self.default_arn.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::spec::{Defaults, MediaAccess, Place};
+
+    #[test]
+    fn of_both_media_policies_the_one_that_the_spec_does_not_ask_for_is_not_wanted() {
+        let conventions = Conventions::new(&Defaults::default(), "aws", "123456789012");
+        let place = Place { account_id: "123456789012", partition: "aws", region: None, regions: &[] };
+        let body = json!({"name": "acme", "region": "us-west-2", "buckets": [{"name": "acme-media"}], "repositories": []});
+        let spec = AppSpec::parse(&body, &Defaults::default(), &place).unwrap();
+        let (shared, scoped) = ("iam:attachment/MediaManagement/acme", "iam:attachment/MediaManagement-acme/acme");
+        for (media_access, buckets, wanted, not_wanted) in [
+            (MediaAccess::Shared, spec.buckets.clone(), vec![shared], vec![scoped]),
+            (MediaAccess::Scoped, spec.buckets.clone(), vec![scoped], vec![shared]),
+            // Without a bucket there is nothing to open, so neither is asked for.
+            (MediaAccess::Scoped, Vec::new(), vec![], vec![shared, scoped]),
+        ] {
+            let spec = AppSpec { media_access, buckets, ..spec.clone() };
+            let ids = |all: Vec<Attachment>| all.iter().map(Resource::id).collect::<Vec<_>>();
+            assert_eq!(ids(Attachment::wanted(&spec, &conventions)), wanted);
+            assert_eq!(ids(Attachment::not_wanted(&spec, &conventions)), not_wanted, "{media_access:?}");
+        }
+        let one = &Attachment::not_wanted(&spec, &conventions)[0];
+        assert!(Attachment::wanted(&spec, &conventions).iter().any(|wanted| wanted.id() == one.successor), "it waits for that one");
+    }
+}

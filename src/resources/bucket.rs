@@ -21,7 +21,7 @@ use super::fault::found;
 use super::{
     Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, Tags, Want, aws_cli, ownership,
 };
-use crate::aws::{AwsError, Meaning, Service, meaning};
+use crate::aws::{AwsError, Meaning, Service};
 use crate::domain::job::{Trouble, TroubleCode};
 use crate::domain::names::{BucketName, Region};
 use crate::domain::plan::Action;
@@ -687,41 +687,20 @@ impl Bucket {
         let delete = Delete::builder().set_objects(Some(objects)).quiet(true).build().map_err(Fault::of_sdk)?;
         let call = cx.account.s3(&self.spec.region).delete_objects().bucket(self.name()).delete(delete);
         let answer = cx.call(Service::S3, "DeleteObjects", call.expected_bucket_owner(&self.account_id).send()).await?;
-        let passes = |error: &&aws_sdk_s3::types::Error| {
-            let code = error.code().unwrap_or_default();
-            matches!(meaning(Service::S3, "DeleteObjects", code, Some(400)), Meaning::Transient | Meaning::Throttled)
-        };
-        if let Some(error) = answer.errors().iter().find(|error| !passes(error)) {
-            return Err(self.not_deleted(error));
+        let refused: Vec<AwsError> = answer.errors().iter().map(|error| self.refused(error)).collect();
+        if let Some(error) = refused.iter().find(|error| !matches!(error.meaning, Meaning::Transient | Meaning::Throttled)) {
+            return Err(not_deleted(error.clone()));
         }
-        if let Some(error) = answer.errors().first() {
-            return Err(Fault::Wait { why: format!("S3 is busy: {}", error.code().unwrap_or_default()), after: cx.timing.settle });
+        if let Some(error) = refused.first() {
+            return Err(Fault::Wait { why: format!("S3 is busy: {}", error.code), after: cx.timing.settle });
         }
         Ok(if more { Applied::More } else { Applied::Done })
     }
 
-    /// The fault of an object that S3 keeps. S3 denies also the deletion of an object that is locked.
-    fn not_deleted(&self, error: &aws_sdk_s3::types::Error) -> Fault {
+    fn refused(&self, error: &aws_sdk_s3::types::Error) -> AwsError {
         let (key, code) = (error.key().unwrap_or_default(), error.code().unwrap_or_default());
-        let refused = AwsError {
-            service: Service::S3,
-            operation: "DeleteObjects",
-            code: code.to_owned(),
-            message: format!("{key} in bucket {}: {}", self.name(), error.message().unwrap_or_default()),
-            request_id: None,
-            status: Some(409),
-            meaning: meaning(Service::S3, "DeleteObjects", code, Some(409)),
-            in_doubt: false,
-        };
-        const LOCKED: &str = "Remove the lock or the bucket policy that protects the object, and retry the job.";
-        match Fault::from(refused) {
-            Fault::Blocked(trouble) => {
-                let remedy = trouble.remedy.as_deref().map_or_else(|| LOCKED.to_owned(), |remedy| format!("{remedy} {LOCKED}"));
-                Fault::Blocked(Trouble { remedy: Some(remedy), ..trouble })
-            }
-            Fault::Rejected(trouble) => Fault::Blocked(Trouble { remedy: Some(LOCKED.into()), ..trouble }),
-            fault => fault,
-        }
+        let message = format!("{key} in bucket {}: {}", self.name(), error.message().unwrap_or_default());
+        AwsError::of_part(Service::S3, "DeleteObjects", code, message)
     }
 
     async fn abort_upload(&self, cx: &Cx, key: &str, upload: &str) -> Result<Applied, Fault> {
@@ -771,6 +750,19 @@ impl Bucket {
             retryable: false,
             aws: None,
         })
+    }
+}
+
+/// The fault of an object that S3 keeps. S3 denies also the deletion of an object that is locked.
+fn not_deleted(error: AwsError) -> Fault {
+    const LOCKED: &str = "Remove the lock or the bucket policy that protects the object, and retry the job.";
+    match Fault::from(error) {
+        Fault::Blocked(trouble) => {
+            let remedy = trouble.remedy.as_deref().map_or_else(|| LOCKED.to_owned(), |remedy| format!("{remedy} {LOCKED}"));
+            Fault::Blocked(Trouble { remedy: Some(remedy), ..trouble })
+        }
+        Fault::Rejected(trouble) => Fault::Blocked(Trouble { remedy: Some(LOCKED.into()), ..trouble }),
+        fault => fault,
     }
 }
 

@@ -3,11 +3,13 @@
 //! Invariants:
 //! - A thing tagged as another app's, or as another installation's, is theirs, whatever our record says.
 //! - A thing without our tag is ours only if our record says that a job of this app made it.
-//! - A thing with the app's tag and none of an installation is from before there was one: it is ours only by our record.
+//! - A thing with the app's tag and none of an installation is from before there was one: it is ours by our record, or by
+//!   the tag of the very job that looks, whose id no other installation has.
 
 use std::collections::BTreeMap;
 
 use super::{Conventions, Cx, Observation};
+use crate::domain::names::AppName;
 use crate::domain::spec::{AppSpec, TAG_PREFIX};
 
 /// Tags by key.
@@ -103,11 +105,17 @@ pub fn is_adopted(seen: &Tags) -> bool {
 
 /// Whether a job of this app has made a thing: by the tags that only a create sets, or by our record.
 pub fn is_made_by_us(cx: &Cx, id: &str, tags: &Tags) -> bool {
-    let has = |key: &str, value: &str| tags.get(key).is_some_and(|it| it == value);
-    if has(&app_key(), cx.app.as_str()) && has(&installation_key(), &cx.installation) && !is_adopted(tags) {
+    if was_made_by(&cx.app, &cx.installation, &cx.job.to_string(), tags) {
         cx.note_made_by_us(id);
     }
     cx.is_made_by_us(id)
+}
+
+/// Whether a create of the app has set these tags. One before there were installations has not named its own, but its job.
+fn was_made_by(app: &AppName, installation: &str, job: &str, tags: &Tags) -> bool {
+    let has = |key: &str, value: &str| tags.get(key).is_some_and(|it| it == value);
+    let is_of_job = || !tags.contains_key(&installation_key()) && has(&job_key(), job);
+    has(&app_key(), app.as_str()) && (has(&installation_key(), installation) || is_of_job()) && !is_adopted(tags)
 }
 
 /// Sorts what was seen by whose it is.
@@ -142,6 +150,20 @@ pub fn shorthand(tags: &Tags) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_create_is_told_by_its_installation_or_before_there_was_one_by_its_job() {
+        let made = |tags: &[(&str, &str)]| {
+            let tags = tags.iter().map(|(key, value)| (format!("{TAG_PREFIX}{key}"), (*value).to_owned())).collect();
+            was_made_by(&AppName::parse("acme").unwrap(), "one", "J1", &tags)
+        };
+        assert!(made(&[("app", "acme"), ("installation", "one"), ("job", "J0")]));
+        assert!(made(&[("app", "acme"), ("job", "J1")]));
+        assert!(!made(&[("app", "acme"), ("job", "J0")]), "another job's, of who knows whose");
+        assert!(!made(&[("app", "acme"), ("installation", "two"), ("job", "J1")]), "another installation's");
+        assert!(!made(&[("app", "other"), ("job", "J1")]));
+        assert!(!made(&[("app", "acme"), ("job", "J1"), ("adopted", "true")]), "it was there before");
+    }
 
     proptest! {
         #[test]

@@ -10,6 +10,7 @@ use aws_config::retry::RetryConfig;
 use aws_sdk_iam::types::PolicyScopeType;
 use serde_json::{Value, json};
 
+use super::fault::found;
 use super::permission::Condition;
 use super::{
     Applied, Change, Changes, Conventions, Cx, Fault, Observation, Permission, Resource, ResourceId, Scope, Tags, aws_cli, ownership, user,
@@ -408,15 +409,9 @@ impl Policy {
 
     /// The policy at the ARN that it should have, or anywhere else in the account by its name.
     async fn look(&self, cx: &Cx) -> Result<Option<SeenPolicy>, Fault> {
-        let call = cx.account.iam().get_policy().policy_arn(&self.default_arn).send();
-        let found = match cx.call(Service::Iam, "GetPolicy", call).await {
-            Ok(answer) => Some(answer.policy.ok_or_else(|| Fault::unreadable(Service::Iam, "GetPolicy"))?),
-            Err(error) if error.meaning == Meaning::NotFound => None,
-            Err(error) => return Err(error.into()),
-        };
-        let policy = match found {
+        let policy = match get(cx, &self.default_arn).await? {
             Some(policy) => policy,
-            None => match self.find_elsewhere(cx).await? {
+            None => match self.find_listed(cx).await? {
                 Some(policy) => policy,
                 None => return Ok(None),
             },
@@ -434,14 +429,24 @@ impl Policy {
         Ok(Some(SeenPolicy { arn, description, document, tags, made_by_us, old_versions, dropped }))
     }
 
-    async fn find_elsewhere(&self, cx: &Cx) -> Result<Option<aws_sdk_iam::types::Policy>, Fault> {
+    /// A policy that the list shows by this name. The list has no tags, so that nobody can tell by it whose the policy is
+    /// (IAM API Reference, ListPolicies); and IAM may list what it does not show otherwise yet, or any more.
+    async fn find_listed(&self, cx: &Cx) -> Result<Option<aws_sdk_iam::types::Policy>, Fault> {
+        let Some(arn) = self.listed_arn(cx).await? else { return Ok(None) };
+        match get(cx, &arn).await? {
+            Some(policy) => Ok(Some(policy)),
+            None => Err(Fault::Wait { why: format!("AWS lists {arn} and does not show it everywhere"), after: cx.timing.settle }),
+        }
+    }
+
+    async fn listed_arn(&self, cx: &Cx) -> Result<Option<String>, Fault> {
         let mut marker = None;
         loop {
             let call = cx.account.iam().list_policies().scope(PolicyScopeType::Local).set_marker(marker).send();
             let page = cx.call(Service::Iam, "ListPolicies", call).await?;
             let same_name = |p: &&aws_sdk_iam::types::Policy| p.policy_name().is_some_and(|name| name.eq_ignore_ascii_case(&self.name));
             if let Some(policy) = page.policies().iter().find(same_name) {
-                return Ok(Some(policy.clone()));
+                return Ok(Some(policy.arn().unwrap_or(&self.default_arn).to_owned()));
             }
             marker = page.marker;
             if marker.is_none() {
@@ -494,6 +499,12 @@ impl SeenPolicy {
         };
         Ok(Some(PolicyChange::Prune { arn: self.arn.clone(), version: version.clone() }))
     }
+}
+
+/// The policy by an ARN, if AWS shows it.
+async fn get(cx: &Cx, arn: &str) -> Result<Option<aws_sdk_iam::types::Policy>, Fault> {
+    let answer = found(cx.call(Service::Iam, "GetPolicy", cx.account.iam().get_policy().policy_arn(arn).send()).await)?;
+    answer.map(|answer| answer.policy.ok_or_else(|| Fault::unreadable(Service::Iam, "GetPolicy"))).transpose()
 }
 
 async fn old_versions(cx: &Cx, arn: &str) -> Result<Vec<String>, Fault> {

@@ -74,6 +74,8 @@ pub enum ClaimAnswer {
     Claimed(Box<CredentialRow>),
     /// Nobody claimed it in time.
     Expired,
+    /// The key was deleted before anybody claimed it.
+    Gone,
 }
 
 impl Store {
@@ -459,6 +461,7 @@ async fn claimable(
             if same && young { ClaimAnswer::Sealed(Box::new(credential), sealed) } else { ClaimAnswer::Claimed(Box::new(credential)) }
         }
         (SecretState::Claimed, None) => ClaimAnswer::Claimed(Box::new(credential)),
+        (SecretState::Unclaimed | SecretState::Expired, _) if credential.gone_at.is_some() => ClaimAnswer::Gone,
         (SecretState::Unclaimed | SecretState::Expired, _) => ClaimAnswer::Expired,
     })
 }

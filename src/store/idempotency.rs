@@ -101,6 +101,30 @@ impl Store {
         })
     }
 
+    /// Keeps an answer for its key, where nothing had to be done for it; what an earlier request with the same key was
+    /// answered, if there was one; refused where that was another request.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub(super) async fn keep_answer(&self, key: IdempotencyKey, answer: Answer) -> Result<Result<Option<Answer>, Refusal>, StoreError> {
+        let now = self.clock.now();
+        self.writer
+            .write(move |db| {
+                Box::pin(async move {
+                    match earlier(db, &key, now).await? {
+                        Earlier::None => {}
+                        Earlier::Same(answer) => return Ok(Ok(Some(answer))),
+                        Earlier::Other => return Ok(Err(Refusal::KeyReused)),
+                    }
+                    let mut sql = Sql::default();
+                    record(db, &mut sql, &key, &answer, now)?;
+                    sql.run(db).await?;
+                    Ok(Ok(None))
+                })
+            })
+            .await
+    }
+
     /// Removes records that are too old to be asked for.
     ///
     /// # Errors

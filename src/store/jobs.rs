@@ -129,7 +129,7 @@ pub enum Refusal {
 /// A request that was accepted now, or before by the same key.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Accepted {
-    /// A new job.
+    /// A job: a new one, or one that does already what is asked for.
     Fresh(Box<Job>),
     /// What was answered before.
     Replay(Answer),
@@ -274,6 +274,16 @@ impl Store {
         let (now, id) = (self.clock.now(), self.clock.new_id());
         let accepted = self.writer.write(move |db| Box::pin(async move { self::ask(db, ask, key, id, now).await })).await?;
         Ok(self.announce(accepted))
+    }
+
+    /// Accepts a request that a job does already.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn join(&self, job: Job, key: Option<IdempotencyKey>) -> Result<Result<Accepted, Refusal>, StoreError> {
+        let Some(key) = key else { return Ok(Ok(Accepted::Fresh(Box::new(job)))) };
+        let earlier = self.keep_answer(key, answer_of(&job)?).await?;
+        Ok(earlier.map(|earlier| earlier.map_or_else(|| Accepted::Fresh(Box::new(job)), Accepted::Replay)))
     }
 
     /// Takes the lease of a job that is due, oldest first: queued, waited long enough, or left by a lost worker.
@@ -479,16 +489,14 @@ async fn insert_app(db: &mut AnyConnection, new: &NewApp, id: Ulid, now: Timesta
     }
 }
 
-/// The row of an app that is asked for anew. What its earlier spec has named is remembered: jobs may have made it.
+/// The row of an app that is asked for anew. What its earlier spec has named is remembered: jobs may have made it. What a
+/// removal has left in AWS is nobody's, and no more this app's than another's.
 async fn ask_anew(db: &mut AnyConnection, new: &NewApp, now: Timestamp) -> Result<Option<Ulid>, StoreError> {
     // Whether the app can be asked for anew is decided by what is there after the wait.
     let Some(id) = apps::lock(db, &new.spec.name).await? else { return Ok(None) };
     let earlier = apps::app_by_id(db, id).await?;
-    let dropped = match earlier.summary.state {
-        // Of a removed app what its removal has left is remembered already.
-        AppState::Removed => earlier.dropped.after(&new.spec, &new.spec),
-        _ => earlier.dropped.after(&earlier.spec, &new.spec),
-    };
+    let was_removed = earlier.summary.state == AppState::Removed;
+    let dropped = if was_removed { Dropped::default() } else { earlier.dropped.after(&earlier.spec, &new.spec) };
     let update = concat!(
         "UPDATE apps SET name = $1, spec = $2, account = $3, state = 'pending', version = version + 1, \
          created_by = CASE state WHEN 'removed' THEN $4 ELSE created_by END, \
@@ -502,7 +510,10 @@ async fn ask_anew(db: &mut AnyConnection, new: &NewApp, now: Timestamp) -> Resul
         return Ok(None);
     }
     // What was seen of the earlier app does not count.
-    sqlx::query("DELETE FROM drift_reports WHERE app_id = $1").bind(id.to_string()).execute(db).await?;
+    sqlx::query("DELETE FROM drift_reports WHERE app_id = $1").bind(id.to_string()).execute(&mut *db).await?;
+    if was_removed {
+        sqlx::query("DELETE FROM resources WHERE app_id = $1").bind(id.to_string()).execute(db).await?;
+    }
     Ok(Some(id))
 }
 
@@ -617,10 +628,14 @@ async fn insert_job(db: &mut AnyConnection, app: Ulid, job: &Job, key: Option<Id
     let requested = Deed::JobRequested { task: job.task.clone() };
     audit::note(db, &mut sql, Of::Job(job.id), Some(&job.requested_by), &[(now, requested)])?;
     if let Some(key) = key {
-        let location = Some(format!("/v1/jobs/{}", job.id));
-        idempotency::record(db, &mut sql, &key, &Answer { status: 202, location, body: to_json(job)? }, now)?;
+        idempotency::record(db, &mut sql, &key, &answer_of(job)?, now)?;
     }
     sql.run(db).await.map(drop)
+}
+
+/// What a request for a job is answered.
+fn answer_of(job: &Job) -> Result<Answer, StoreError> {
+    Ok(Answer { status: 202, location: Some(format!("/v1/jobs/{}", job.id)), body: to_json(job)? })
 }
 
 /// What a claim gives its worker.

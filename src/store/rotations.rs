@@ -251,8 +251,10 @@ pub(super) async fn follow(
             (RotationEvent::Made, With { new_key: newest_key(db, row.app, known_keys).await?, ..With::default() })
         }
         (Task::SwitchKey { to, .. }, JobState::Succeeded) => (of_target(*to), With::default()),
-        (Task::Rotate { .. }, state) if canceled || state == JobState::Canceled => {
-            (RotationEvent::Stopped, With { reason: Some("its first job was canceled".into()), ..With::default() })
+        (Task::Rotate { known_keys, .. }, state) if canceled || state == JobState::Canceled => {
+            let new_key = newest_key(db, row.app, known_keys).await?;
+            let reason = canceled_first_job(new_key.as_deref(), row.rotation.old_key.as_deref());
+            (RotationEvent::Stopped, With { new_key, reason: Some(reason), ..With::default() })
         }
         (Task::SwitchKey { to, .. }, _) if canceled => {
             (RotationEvent::Stopped, With { reason: Some(canceled_job(*to).into()), ..With::default() })
@@ -283,6 +285,20 @@ async fn is_claimed(db: &mut AnyConnection, app: Ulid, key: &str) -> Result<bool
     let claimed = "SELECT COUNT(*) FROM credentials WHERE app_id = $1 AND access_key_id = $2 AND claimed_at IS NOT NULL";
     let claimed: i64 = sqlx::query_scalar(claimed).bind(app.to_string()).bind(key).fetch_one(db).await?;
     Ok(claimed > 0)
+}
+
+/// A cancel can come after the new key was made: then a person has to say which of the two is to stay.
+fn canceled_first_job(new_key: Option<&str>, old_key: Option<&str>) -> String {
+    match (new_key, old_key) {
+        (None, _) => "its first job was canceled".to_owned(),
+        (Some(new), None) => format!(
+            "its first job was canceled after it had made the access key {new}, which works: claim its secret to use it, or delete it"
+        ),
+        (Some(new), Some(old)) => format!(
+            "its first job was canceled after it had made the access key {new}, and both {new} and {old} work: to use {new}, claim its \
+             secret and delete {old}; to go on with {old}, delete {new}"
+        ),
+    }
 }
 
 fn canceled_job(to: KeyTarget) -> &'static str {

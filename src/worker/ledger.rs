@@ -50,7 +50,12 @@ impl KeyLedger for LeasedLedger {
     }
 
     fn close_deleted(&self, intent: Ulid, access_key_id: String) -> BoxFuture<'_, Result<(), Fault>> {
-        async move { self.service.store.close_deleted_intent(self.lease, intent, access_key_id).await.map_err(fault) }.boxed()
+        async move {
+            self.service.store.close_deleted_intent(self.lease, intent, access_key_id).await.map_err(fault)?;
+            self.service.settled(intent);
+            Ok(())
+        }
+        .boxed()
     }
 
     fn seal(&self, intent: Ulid, access_key_id: String, secret: SecretString) -> BoxFuture<'_, Result<(), Fault>> {

@@ -27,5 +27,6 @@ mod scripted;
 mod seal_keys;
 mod simulation;
 mod store;
+mod stories;
 mod support;
 mod trouble;

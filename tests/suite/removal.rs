@@ -108,7 +108,7 @@ async fn after_it_the_user_is_taken_apart_and_data_stays() {
         assert_eq!(server.json(&format!("/v1/apps?q={name}")).await["items"], json!([]));
         assert_eq!(server.json(&format!("/v1/apps?q={name}&state=removed")).await["items"][0]["name"], json!(name));
 
-        server.onboard(&json!({"name": name, "buckets": [{"name": bucket}]})).await;
+        server.onboard(&json!({"name": name, "on_existing": "adopt", "buckets": [{"name": bucket}]})).await;
         assert_eq!(server.json(&format!("/v1/apps/{name}")).await["retained"]["buckets"], json!([]), "the bucket is the new app's");
         server.stop().await;
     }

@@ -381,40 +381,6 @@ async fn a_key_that_is_made_after_the_time_out_is_found() {
     server.stop().await;
 }
 
-/// The clock's step is no time that AWS has had.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_step_of_the_clock_makes_the_wait_for_a_lost_key_no_shorter() {
-    for restarted in [false, true] {
-        let mut setup = Setup::new(Place::new(Emulator::Moto));
-        setup.timing.answer = Duration::from_millis(300);
-        setup.timing.key_list = Duration::from_millis(2000);
-        setup.settings.job_deadline = Duration::from_secs(10_000);
-        let server = setup.start().await;
-        let name = unique("acme");
-        setup.wire.break_calls([("iam:CreateAccessKey", 0, Fault::TooLate(Duration::from_millis(1500)))]);
-        let body = json!({"name": name, "buckets": [], "repositories": []});
-        let job: Value = server.post("/v1/apps", &body).await.json().await.unwrap();
-        while !setup.wire.all_met() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        let server = if restarted {
-            tokio::time::sleep(Duration::from_millis(400)).await;
-            server.tasks.stop();
-            server.tasks.ended().await;
-            drop(server);
-            setup.clock.advance(Duration::from_secs(3600));
-            setup.start().await
-        } else {
-            setup.clock.advance(Duration::from_secs(3600));
-            server
-        };
-        let job = server.wait(job["id"].as_str().unwrap()).await;
-        assert_eq!(job["state"], "succeeded", "{job:#}");
-        assert_eq!(json!(keys_of(&setup, &name)), json!([job["result"]["access_key_id"]]), "restarted: {restarted}");
-        server.stop().await;
-    }
-}
-
 /// A HEAD is answered without a body: its status says what is wrong, and its headers which request that was.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_head_is_told_in_words_with_its_request() {

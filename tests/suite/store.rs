@@ -156,6 +156,24 @@ impl Bench {
         self.store.ask(a_repair(app), key).await.unwrap()
     }
 
+    /// Removes an app, without a quarantine.
+    async fn remove(&self, app: &str) {
+        let removal = Removal {
+            buckets: BTreeSet::new(),
+            repositories: BTreeSet::new(),
+            adopted: false,
+            requested_by: "ann".into(),
+            requested_at: self.clock.now(),
+            remove_at: self.clock.now(),
+            switched_off: BTreeSet::new(),
+        };
+        for (task, change) in [(Task::Offboard, Some(AppChange::Removal(removal))), (Task::Remove, None)] {
+            let ask = Ask { change, ..Ask::new(name(app), task, resources(app), "ann") };
+            fresh(self.store.ask(ask, None).await.unwrap());
+            self.run(succeeded()).await;
+        }
+    }
+
     async fn app(&self, app: &str) -> App {
         self.store.app(&name(app)).await.unwrap().unwrap()
     }
@@ -463,6 +481,19 @@ async fn the_same_request_again_gets_the_first_answer_and_another_body_is_refuse
         assert_eq!(t.store.onboard(new_app("other"), Some(key("k", "other"))).await.unwrap(), Err(Refusal::KeyReused));
         fresh(t.store.onboard(new_app("b"), Some(IdempotencyKey { caller: "ben".into(), ..key("k", "f") })).await.unwrap());
         fresh(t.store.onboard(new_app("c"), Some(IdempotencyKey { route: "POST /v1/c".into(), ..key("k", "f") })).await.unwrap());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_request_that_a_job_does_already_keeps_its_answer_for_its_key() {
+    each(async |t| {
+        let job = *t.onboard("acme").await;
+        let joined = async |key| t.store.join(job.clone(), key).await.unwrap();
+        assert_eq!(fresh(joined(None).await).id, job.id);
+        assert_eq!(fresh(joined(Some(key("k1", "the request"))).await).id, job.id);
+        assert_eq!(replayed(joined(Some(key("k1", "the request"))).await).status, 202);
+        assert_eq!(joined(Some(key("k1", "another request"))).await, Err(Refusal::KeyReused));
     })
     .await;
 }
@@ -2211,16 +2242,16 @@ async fn of_one_job_the_numbers_of_entries_rise_as_they_are_committed_at_many_re
     }
 }
 
-/// A database as it was before there was an audit.
-async fn before_the_audit(backend: Backend, url: &str) -> sqlx::AnyConnection {
+/// A database as it was after so many migrations.
+async fn migrated_to(version: i64, backend: Backend, url: &str) -> sqlx::AnyConnection {
     sqlx::any::install_default_drivers();
     if backend == Backend::Sqlite {
         std::fs::File::create(url.strip_prefix("sqlite://").unwrap()).unwrap();
     }
     let mut db = sqlx::AnyConnection::connect(url).await.unwrap();
     match backend {
-        Backend::Sqlite => sqlx::migrate!("migrations/sqlite").run_to(3, &mut db).await.unwrap(),
-        Backend::Postgres => sqlx::migrate!("migrations/postgres").run_to(3, &mut db).await.unwrap(),
+        Backend::Sqlite => sqlx::migrate!("migrations/sqlite").run_to(version, &mut db).await.unwrap(),
+        Backend::Postgres => sqlx::migrate!("migrations/postgres").run_to(version, &mut db).await.unwrap(),
     }
     db
 }
@@ -2252,7 +2283,7 @@ async fn the_audit_begins_with_what_the_database_knows_already() {
             Backend::Sqlite => format!("sqlite://{}", folder.path().join("slipway.db").display()),
             Backend::Postgres => empty_database().await,
         };
-        let mut db = before_the_audit(backend, &url).await;
+        let mut db = migrated_to(3, backend, &url).await;
         let (app, job, key) = (Ulid::from_parts(1, 1), Ulid::from_parts(2, 1), Ulid::from_parts(3, 1));
         let (spec, result) = (serde_json::to_string(&new_app("acme").spec).unwrap(), serde_json::to_string(&JobResult::default()).unwrap());
         let rows = format!(
@@ -2475,6 +2506,26 @@ async fn a_removal_can_be_restored_until_it_is_done_and_leaves_a_name_that_can_b
 }
 
 #[tokio::test]
+async fn what_a_removal_has_left_is_nothing_of_the_app_that_gets_its_name() {
+    each(async |t| {
+        let first = NewApp { spec: spec_with("acme", &["left-bucket"]), ..new_app("acme") };
+        fresh(t.store.onboard(first, None).await.unwrap());
+        let claimed = t.claim().await.unwrap();
+        t.store.record(claimed.lease, Some(done("s3:bucket/left-bucket")), warning());
+        t.end(claimed.lease, succeeded()).await;
+        t.remove("acme").await;
+        let app = t.app("acme").await;
+        assert_eq!((app.dropped.buckets.len(), app.resources.len()), (1, 1), "the removed app tells what it has left");
+
+        fresh(t.store.onboard(new_app("acme"), None).await.unwrap());
+        let app = t.app("acme").await;
+        assert!(app.dropped.is_empty(), "{:?}", app.dropped);
+        assert!(!t.store.recorded(app.id).await.unwrap().owns("s3:bucket/left-bucket"));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_is_gone_is_not_shown_as_the_apps() {
     each(async |t| {
         t.ready("acme").await;
@@ -2525,6 +2576,50 @@ async fn a_database_of_the_release_before_goes_on_with_its_jobs_in_flight() {
         }
         assert_eq!(went_on.into_iter().collect::<Vec<_>>(), ["acme-queued", "acme-running", "acme-waiting"]);
         assert!(t.repair("acme-succeeded", None).await.is_ok(), "and new ones are taken");
+    }
+}
+
+/// Before there was a record of what was taken over, a job that did not bring it to its end left no trace of it.
+#[tokio::test]
+async fn what_was_taken_over_before_there_was_a_record_of_it_is_the_apps() {
+    for backend in BACKENDS {
+        let folder = tempfile::tempdir().unwrap();
+        let url = match backend {
+            Backend::Sqlite => format!("sqlite://{}", folder.path().join("slipway.db").display()),
+            Backend::Postgres => empty_database().await,
+        };
+        let mut db = migrated_to(8, backend, &url).await;
+        let spec = serde_json::to_string(&new_app("acme").spec).unwrap();
+        let mut sql = format!(
+            "INSERT INTO apps (id, name, name_key, account, spec, state, version, created_by, created_at, updated_at, retained) \
+             VALUES ('A', 'acme', 'acme', 'default', '{spec}', 'failed', 1, 'ann', 1, 1, '{{}}'); \
+             INSERT INTO jobs (id, app_id, kind, task, state, attempt, requested_by, cancel_requested, lease_token, created_at, finished_at, error) \
+             VALUES ('J', 'A', 'onboard', '{{\"kind\":\"onboard\"}}', 'failed', 1, 'ann', 0, 1, 1, 5, '{{}}')"
+        );
+        let conflict = serde_json::to_string(&trouble()).unwrap().replace('\'', "''");
+        let denied = conflict.replace("conflict", "access_denied");
+        for (state, error) in [
+            ("done", "NULL".to_owned()),
+            ("failed", format!("'{denied}'")),
+            ("waiting", "NULL".into()),
+            ("skipped", "NULL".into()),
+            ("running", "NULL".into()),
+            ("pending", "NULL".into()),
+            ("failed", format!("'{conflict}'")),
+        ] {
+            let resource = format!("s3:bucket/{state}-{}", if error.contains("conflict") { "foreign" } else { "own" });
+            sql.push_str(&format!(
+                "; INSERT INTO resources (app_id, resource, state, error, made, job_id, updated_at) VALUES ('A', '{resource}', '{state}', {error}, 0, 'J', 1)"
+            ));
+        }
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut db).await.unwrap();
+        db.close().await.unwrap();
+        drop(Store::open(&url, Clock::default(), &Tasks::default()).await.unwrap());
+        let mut db = sqlx::AnyConnection::connect(&url).await.unwrap();
+        let adopted = "SELECT resource FROM resources WHERE adopted = 1 ORDER BY resource";
+        let adopted: Vec<String> = sqlx::query_scalar(adopted).fetch_all(&mut db).await.unwrap();
+        let own = ["done", "failed", "running", "skipped", "waiting"].map(|state| format!("s3:bucket/{state}-own"));
+        assert_eq!(adopted, own);
     }
 }
 
@@ -2791,6 +2886,46 @@ async fn a_rotation_whose_job_is_canceled_stops_and_says_so() {
             assert_eq!((rotation.stage, rotation.due_at), (Stage::Stopped, None));
             assert!(rotation.reason.as_ref().unwrap().contains("was canceled"), "{rotation:?}");
         }
+    })
+    .await;
+}
+
+/// A rotation whose first job is being worked on and has an open intent.
+async fn making(t: &Bench, app: &str) -> (Claimed, Ulid) {
+    let (_, ask) = to_rotate(t, app).await;
+    fresh(t.store.ask(ask, None).await.unwrap());
+    let claimed = t.claim().await.unwrap();
+    let intent = t.store.intend_key(claimed.lease, vec!["OLD".into()]).await.unwrap();
+    (claimed, intent.id)
+}
+
+#[tokio::test]
+async fn a_rotation_that_is_canceled_after_its_key_was_made_says_that_there_are_two() {
+    each(async |t| {
+        let (claimed, intent) = making(&t, "acme").await;
+        t.store.seal_key(claimed.lease, intent, credential("NEW")).await.unwrap();
+        t.store.cancel(claimed.lease.job, "ann".into()).await.unwrap().unwrap();
+        t.end(claimed.lease, succeeded()).await;
+        assert_eq!(t.job(claimed.lease.job).await.state, JobState::Canceled);
+        let rotation = t.rotation(claimed.app.id).await;
+        assert_eq!((rotation.stage, rotation.new_key.as_deref()), (Stage::Stopped, Some("NEW")));
+        let reason = rotation.reason.unwrap();
+        assert!(["NEW", "OLD", "claim", "delete"].iter().all(|word| reason.contains(word)), "{reason}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rotation_that_is_canceled_while_its_key_is_in_doubt_stops() {
+    each(async |t| {
+        let (claimed, _) = making(&t, "acme").await;
+        t.store.cancel(claimed.lease.job, "ann".into()).await.unwrap().unwrap();
+        t.end(claimed.lease, Ended::Canceled).await;
+        let job = t.job(claimed.lease.job).await;
+        assert_eq!((job.state, job.error.unwrap().code), (JobState::NeedsAttention, TroubleCode::CredentialInDoubt));
+        let rotation = t.rotation(claimed.app.id).await;
+        assert_eq!((rotation.stage, rotation.due_at), (Stage::Stopped, None), "nothing asks for it again");
+        assert_eq!(rotation.reason.as_deref(), Some("its first job was canceled"));
     })
     .await;
 }

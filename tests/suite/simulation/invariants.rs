@@ -58,11 +58,13 @@ fn untrue_reason(world: &World, asked: &str, job: &Value) -> Option<String> {
     let may_be = match error["code"].as_str().unwrap_or_default() {
         "access_denied" => world.known.denied,
         "conflict" => {
-            says(BUCKET_OF_ANOTHER_ACCOUNT)
+            // What a removal has left is nobody's.
+            says("s3:bucket/") && world.known.has_removed()
+                || says("ecr:repository/") && world.known.has_removed()
+                || says(BUCKET_OF_ANOTHER_ACCOUNT)
                 || says("BucketAlreadyExists")
                 || says("-hand")
                 || says("iam:user/")
-                || says("iam:access-key/")
                 || says("NotEmpty")
                 || says("DeleteConflict")
         }

@@ -47,6 +47,13 @@ pub struct Known {
     pub kills: u32,
 }
 
+impl Known {
+    /// Whether an app was asked to be removed.
+    pub fn has_removed(&self) -> bool {
+        self.accepted.values().any(|asked| asked.starts_with("DELETE /v1/apps/"))
+    }
+}
+
 pub struct World {
     pub host: Host,
     pub plan: Plan,
