@@ -16,7 +16,7 @@ import time
 
 from emulators import emulators, stop
 from instance_metadata import instance_metadata
-from service import await_ready, seal_key, start
+from service import await_ready, encryption_key, start
 from table import Row
 
 LARGE, SMALL = (10_000, 100), (50, 50)
@@ -64,7 +64,7 @@ def with_history(binary, apps, jobs):
         endpoint = held.enter_context(emulators("ministack"))["ministack"]
         metadata = held.enter_context(instance_metadata(endpoint))
         directory = pathlib.Path(held.enter_context(tempfile.TemporaryDirectory(prefix="slipway-")))
-        settings = {"history": "36500days", "seal_key": seal_key(binary)}
+        settings = {"history": "36500days", "encryption_key": encryption_key(binary)}
         slipway = start(binary, endpoint, metadata, directory, **settings)
         try:
             await_ready(slipway)

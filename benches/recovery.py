@@ -13,7 +13,7 @@ import time
 from emulators import emulators, postgres, stop
 from instance_metadata import instance_metadata
 from latency_proxy import LatencyProxy
-from service import await_ready, seal_key, start
+from service import await_ready, encryption_key, start
 from table import Row
 
 ROUNDS = 5
@@ -39,7 +39,7 @@ def run(binary):
 
 def after_restarts(binary, endpoint, metadata):
     """Seconds from each start of a new process to its next call of the job that the killed one was at."""
-    secret, seconds = {"seal_key": seal_key(binary), "admin_token": secrets.token_urlsafe(24)}, []
+    secret, seconds = {"encryption_key": encryption_key(binary), "admin_token": secrets.token_urlsafe(24)}, []
     with LatencyProxy(endpoint, USUAL) as proxy, tempfile.TemporaryDirectory(prefix="slipway-") as name:
         with running(binary, proxy.url, metadata, pathlib.Path(name), **secret) as slipway:
             onboard_first(slipway, "restart-first")
@@ -55,7 +55,7 @@ def after_restarts(binary, endpoint, metadata):
 
 def after_takeovers(binary, endpoint, metadata):
     """Seconds from each kill to the other replica's next call of the job."""
-    secret, seconds = {"seal_key": seal_key(binary), "admin_token": secrets.token_urlsafe(24)}, []
+    secret, seconds = {"encryption_key": encryption_key(binary), "admin_token": secrets.token_urlsafe(24)}, []
     with contextlib.ExitStack() as held:
         secret |= {"database_url": held.enter_context(postgres(durable=True)), "lease": f"{LEASE}s"}
         proxies = [held.enter_context(LatencyProxy(endpoint, USUAL)) for _ in range(2)]

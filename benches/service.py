@@ -89,7 +89,7 @@ def start(binary, endpoint, metadata, directory, **settings):
         "AWS_EC2_METADATA_SERVICE_ENDPOINT": metadata,
         "SLIPWAY_LISTEN": f"127.0.0.1:{port}",
         "SLIPWAY_DATABASE_URL": f"sqlite://{directory}/slipway.db",
-        "SLIPWAY_SEAL_KEY": settings.get("seal_key") or seal_key(binary),
+        "SLIPWAY_ENCRYPTION_KEY": settings.get("encryption_key") or encryption_key(binary),
         "SLIPWAY_ADMIN_TOKEN": token,
         # A load of one caller is what is measured.
         "SLIPWAY_RATE_LIMIT": "0",
@@ -103,10 +103,10 @@ def start(binary, endpoint, metadata, directory, **settings):
     return Service(process, port, token, directory)
 
 
-def seal_key(binary):
-    made = subprocess.run([binary, "seal-key"], capture_output=True, text=True, check=True).stdout.strip()
+def encryption_key(binary):
+    made = subprocess.run([binary, "generate-key"], capture_output=True, text=True, check=True).stdout.strip()
     if len(base64.b64decode(made)) != 32:
-        raise NotReady(f"slipway seal-key printed something that is not a key of 32 bytes: {len(made)} characters")
+        raise NotReady(f"slipway generate-key printed something that is not a key of 32 bytes: {len(made)} characters")
     return made
 
 

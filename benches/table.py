@@ -21,7 +21,7 @@ class Row:
         return self.figure / self.against if self.against else None
 
     @property
-    def verdict(self):
+    def outcome(self):
         judged = self.figure if self.ratio is None else self.ratio
         if self.at_most is None and self.at_least is None:
             return ""
@@ -39,7 +39,7 @@ class Row:
             "" if self.against is None else written(self.against, self.unit),
             "" if self.ratio is None else f"{self.ratio:.2f}",
             ", ".join(bounds),
-            self.verdict,
+            self.outcome,
         ]
 
 

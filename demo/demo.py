@@ -191,7 +191,7 @@ def places(slipway, endpoint, metadata, job):
 
 
 def remain(slipway):
-    print("\nStill running; Ctrl-C stops everything. Ask it with:\n")
+    print("\nStill running; Ctrl-C stops everything. JobRequest it with:\n")
     print(f"  curl -H 'Authorization: Bearer {slipway.token}' {slipway.url}/v1/apps/{APP}", flush=True)
     slipway.process.wait()
 

@@ -117,7 +117,10 @@ pub struct TimeHold(Option<Arc<Simulation>>);
 impl Drop for TimeHold {
     fn drop(&mut self) {
         let Some(simulation) = &self.0 else { return };
-        let mut outside = simulation.outside.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut outside = simulation
+            .outside
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         outside.0 -= 1;
         if outside.0 == 0 {
             outside.1 = None;
@@ -128,13 +131,23 @@ impl Drop for TimeHold {
 impl Clock {
     /// A clock that begins at `epoch` and follows the time of the present runtime, which tests pause.
     pub fn simulated(epoch: Timestamp) -> Self {
-        let simulation = Simulation { epoch, started: Instant::now(), outside: Mutex::default() };
-        Self { simulation: Some(Arc::new(simulation)), ..Self::default() }
+        let simulation = Simulation {
+            epoch,
+            started: Instant::now(),
+            outside: Mutex::default(),
+        };
+        Self {
+            simulation: Some(Arc::new(simulation)),
+            ..Self::default()
+        }
     }
 
     /// The present moment.
     pub fn now(&self) -> Timestamp {
-        let moved = self.ahead.load(Ordering::Relaxed).saturating_add(self.followed.load(Ordering::Relaxed));
+        let moved = self
+            .ahead
+            .load(Ordering::Relaxed)
+            .saturating_add(self.followed.load(Ordering::Relaxed));
         let now = match &self.simulation {
             Some(simulation) => simulation.epoch.after(simulation.started.elapsed()),
             None => system_time(),
@@ -146,7 +159,10 @@ impl Clock {
     /// nothing to do, also while it waits for a thread of SQLite's.
     pub fn hold(&self) -> TimeHold {
         if let Some(simulation) = &self.simulation {
-            let mut outside = simulation.outside.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut outside = simulation
+                .outside
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             outside.0 += 1;
             if outside.1.is_none() {
                 let (release, released) = mpsc::channel();
@@ -161,14 +177,17 @@ impl Clock {
     /// A new id. Ids of one clock rise in the order they are made; those of several replicas, or of a process before a
     /// restart, need not: what is latest is for the database to say.
     pub fn new_id(&self) -> Ulid {
-        let now = std::time::UNIX_EPOCH + Duration::from_millis(u64::try_from(self.now().0).unwrap_or(0));
+        let now =
+            std::time::UNIX_EPOCH + Duration::from_millis(u64::try_from(self.now().0).unwrap_or(0));
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        ids.generate_from_datetime(now).unwrap_or_else(|_| Ulid::from_datetime(now))
+        ids.generate_from_datetime(now)
+            .unwrap_or_else(|_| Ulid::from_datetime(now))
     }
 
     /// Follows a clock elsewhere: it showed `there` when the system's showed `here`.
     pub fn follow(&self, there: Timestamp, here: Timestamp) {
-        self.followed.store(there.0.saturating_sub(here.0), Ordering::Relaxed);
+        self.followed
+            .store(there.0.saturating_sub(here.0), Ordering::Relaxed);
     }
 
     /// Sets this clock and its clones back: a step of the wall clock.
@@ -182,9 +201,14 @@ impl Clock {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the wall clock"
+)]
 fn system_time() -> Timestamp {
-    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since_epoch = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
     Timestamp(millis_of(since_epoch))
 }
 
@@ -207,9 +231,15 @@ mod tests {
         let here = Clock::default().now();
         clock.follow(here.after(Duration::from_secs(3600)), here);
         let ahead = clock.clone().now().since(Clock::default().now());
-        assert!(ahead > Duration::from_secs(3650) && ahead <= Duration::from_secs(3660), "{ahead:?}");
+        assert!(
+            ahead > Duration::from_secs(3650) && ahead <= Duration::from_secs(3660),
+            "{ahead:?}"
+        );
         clock.follow(here.before(Duration::from_secs(60)), here);
-        assert!(clock.now().since(here) < Duration::from_secs(30), "the last difference counts");
+        assert!(
+            clock.now().since(here) < Duration::from_secs(30),
+            "the last difference counts"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,32 +15,32 @@ use serde::Deserialize;
 
 use crate::domain::names::{Origin, Region};
 use crate::domain::spec::Defaults;
-use crate::resources::Timing;
+use crate::provision::context::Timing;
 use crate::vault::{Vault, VaultError};
 
 /// Settings that come from the environment as `SLIPWAY_` and their name in capitals.
 const NAMES: [&str; 25] = [
     "listen",
     "database_url",
-    "seal_key",
-    "old_seal_keys",
+    "encryption_key",
+    "previous_encryption_keys",
     "admin_token",
     "allow_user_credentials",
     "workers",
     "job_deadline",
-    "lease",
+    "lease_duration",
     "cors_origins",
     "regions",
-    "grace",
-    "history",
+    "shutdown_timeout",
+    "retention",
     "quarantine",
-    "rotation_grace",
-    "rotation_hold",
-    "drift_every",
+    "rotation_idle_period",
+    "rotation_delete_delay",
+    "drift_interval",
     "log",
     "max_connections",
     "max_requests",
-    "max_waiting",
+    "max_long_polls",
     "rate_limit",
     "idle_timeout",
     "body_timeout",
@@ -55,11 +55,11 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The database: `sqlite://PATH`, or `postgres://…` for several replicas.
     pub database_url: String,
-    /// 32 bytes in base64 that seal secrets; `slipway seal-key` prints a new one.
-    pub seal_key: Option<SecretString>,
+    /// 32 bytes in base64 that seal secrets; `slipway generate-key` prints a new one.
+    pub encryption_key: Option<SecretString>,
     /// Earlier seal keys, separated by commas: they open what they sealed, and seal nothing. The service moves
-    /// their secrets to the key that seals, as `slipway reseal` does; then they can go.
-    pub old_seal_keys: Option<SecretString>,
+    /// their secrets to the key that seals, as `slipway reencrypt` does; then they can go.
+    pub previous_encryption_keys: Option<SecretString>,
     /// A bearer token with the admin role, to make others with.
     pub admin_token: Option<SecretString>,
     /// Whether to start with an IAM user's credentials; root's are refused always.
@@ -71,7 +71,7 @@ pub struct Settings {
     pub job_deadline: Duration,
     /// How long a job stays with a worker that gives no sign of life.
     #[serde(with = "humantime_serde")]
-    pub lease: Duration,
+    pub lease_duration: Duration,
     /// Origins whose pages may call the API, separated by commas; `*` for all.
     pub cors_origins: String,
     /// Regions that apps may use beyond those that AWS's partition has, separated by commas: regions of a private
@@ -79,22 +79,22 @@ pub struct Settings {
     pub regions: Regions,
     /// How long to finish what is under way when told to stop.
     #[serde(with = "humantime_serde")]
-    pub grace: Duration,
+    pub shutdown_timeout: Duration,
     /// How long jobs that have ended are kept, with their steps and events.
     #[serde(with = "humantime_serde")]
-    pub history: Duration,
+    pub retention: Duration,
     /// How long an app that is removed stays in quarantine, its keys switched off, before it is taken apart.
     #[serde(with = "humantime_serde")]
     pub quarantine: Duration,
     /// How long an access key has to be unused before it counts as out of use, and a rotation switches it off.
     #[serde(with = "humantime_serde")]
-    pub rotation_grace: Duration,
+    pub rotation_idle_period: Duration,
     /// How long a rotated key is switched off before it is deleted; until then it can be rolled back.
     #[serde(with = "humantime_serde")]
-    pub rotation_hold: Duration,
+    pub rotation_delete_delay: Duration,
     /// How often each app is looked at for drift. 0s is never.
     #[serde(with = "humantime_serde")]
-    pub drift_every: Duration,
+    pub drift_interval: Duration,
     /// What to log, in the terms of `tracing-subscriber`'s filters.
     pub log: String,
     /// Connections at once. Those beyond are refused, or wait to be accepted. Each is an open file: the
@@ -103,7 +103,7 @@ pub struct Settings {
     /// Requests at work at once; those beyond are refused with 503 before their bodies are read.
     pub max_requests: usize,
     /// Event streams, `?wait=` and bodies on their way, at once; those beyond are refused with 503.
-    pub max_waiting: usize,
+    pub max_long_polls: usize,
     /// Requests a second from one caller, with ten seconds' worth at once; those beyond are refused with 429.
     /// A caller is a valid token, or the address of a connection that brings none. 0 is no limit.
     pub rate_limit: u32,
@@ -132,8 +132,13 @@ impl TryFrom<String> for Regions {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
-        let parsed = names.map(|name| Region::parse(name).map_err(|why| format!("SLIPWAY_REGIONS: {name} {why}")));
+        let names = text
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty());
+        let parsed = names.map(|name| {
+            Region::parse(name).map_err(|why| format!("SLIPWAY_REGIONS: {name} {why}"))
+        });
         parsed.collect::<Result<_, _>>().map(Self)
     }
 }
@@ -143,25 +148,25 @@ impl Default for Settings {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             database_url: "sqlite://slipway.db".into(),
-            seal_key: None,
-            old_seal_keys: None,
+            encryption_key: None,
+            previous_encryption_keys: None,
             admin_token: None,
             allow_user_credentials: false,
             workers: 16,
             job_deadline: Duration::from_secs(15 * 60),
-            lease: Duration::from_secs(30),
+            lease_duration: Duration::from_secs(30),
             cors_origins: String::new(),
             regions: Regions::default(),
-            grace: Duration::from_secs(25),
-            history: Duration::from_secs(180 * 24 * 3600),
+            shutdown_timeout: Duration::from_secs(25),
+            retention: Duration::from_secs(180 * 24 * 3600),
             quarantine: Duration::from_secs(7 * 24 * 3600),
-            rotation_grace: Duration::from_secs(24 * 3600),
-            rotation_hold: Duration::from_secs(24 * 3600),
-            drift_every: Duration::from_secs(24 * 3600),
+            rotation_idle_period: Duration::from_secs(24 * 3600),
+            rotation_delete_delay: Duration::from_secs(24 * 3600),
+            drift_interval: Duration::from_secs(24 * 3600),
             log: "info".into(),
             max_connections: 4096,
             max_requests: 512,
-            max_waiting: 2048,
+            max_long_polls: 2048,
             rate_limit: 100,
             idle_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(10),
@@ -177,15 +182,25 @@ impl Settings {
     ///
     /// # Errors
     /// When the file cannot be read, or a setting is unknown or does not parse.
-    pub fn load(file: Option<&Path>, environment: &[(String, String)], flags: &[(&str, String)]) -> Result<Self, ConfigError> {
+    pub fn load(
+        file: Option<&Path>,
+        environment: &[(String, String)],
+        flags: &[(&str, String)],
+    ) -> Result<Self, ConfigError> {
         let mut builder = Config::builder();
         if let Some(file) = file {
-            builder = builder.add_source(File::new(&PathBuf::from(file).to_string_lossy(), FileFormat::Toml));
+            builder = builder.add_source(File::new(
+                &PathBuf::from(file).to_string_lossy(),
+                FileFormat::Toml,
+            ));
         }
         let known: Map<String, String> = environment
             .iter()
             .filter(|(name, value)| {
-                !value.is_empty() && NAMES.iter().any(|known| name.strip_prefix("SLIPWAY_") == Some(&known.to_uppercase()))
+                !value.is_empty()
+                    && NAMES
+                        .iter()
+                        .any(|known| name.strip_prefix("SLIPWAY_") == Some(&known.to_uppercase()))
             })
             .cloned()
             .collect();
@@ -195,41 +210,53 @@ impl Settings {
             builder = builder.set_override(*name, value.clone())?;
         }
         let settings: Self = builder.build()?.try_deserialize()?;
-        settings.sane()
+        settings.validate()
     }
 
-    fn sane(self) -> Result<Self, ConfigError> {
+    fn validate(self) -> Result<Self, ConfigError> {
         let counts = [
             ("WORKERS", self.workers),
             ("MAX_CONNECTIONS", self.max_connections),
             ("MAX_REQUESTS", self.max_requests),
-            ("MAX_WAITING", self.max_waiting),
+            ("MAX_LONG_POLLS", self.max_long_polls),
         ];
         if let Some((name, _)) = counts.iter().find(|(_, count)| *count == 0) {
-            return Err(ConfigError::Message(format!("SLIPWAY_{name} must be at least 1")));
+            return Err(ConfigError::Message(format!(
+                "SLIPWAY_{name} must be at least 1"
+            )));
         }
         let times = [
-            ("LEASE", self.lease),
+            ("LEASE_DURATION", self.lease_duration),
             ("IDLE_TIMEOUT", self.idle_timeout),
             ("BODY_TIMEOUT", self.body_timeout),
             ("REQUEST_TIMEOUT", self.request_timeout),
         ];
-        if let Some((name, _)) = times.iter().find(|(_, time)| *time < Duration::from_secs(1)) {
-            return Err(ConfigError::Message(format!("SLIPWAY_{name} must be at least 1s")));
-        }
-        if !self.drift_every.is_zero() && self.drift_every < Duration::from_secs(1) {
-            return Err(ConfigError::Message("SLIPWAY_DRIFT_EVERY must be at least 1s, or 0s for never".into()));
-        }
-        crate::telemetry::check_filter(&self.log).map_err(|why| ConfigError::Message(format!("SLIPWAY_LOG is not a filter: {why}")))?;
-        if let Some(wrong) =
-            self.cors_origins().into_iter().find(|origin| Origin::parse(origin).is_err() || (*origin != "*" && origin.contains('*')))
+        if let Some((name, _)) = times
+            .iter()
+            .find(|(_, time)| *time < Duration::from_secs(1))
         {
+            return Err(ConfigError::Message(format!(
+                "SLIPWAY_{name} must be at least 1s"
+            )));
+        }
+        if !self.drift_interval.is_zero() && self.drift_interval < Duration::from_secs(1) {
+            return Err(ConfigError::Message(
+                "SLIPWAY_DRIFT_INTERVAL must be at least 1s, or 0s for never".into(),
+            ));
+        }
+        crate::telemetry::check_filter(&self.log)
+            .map_err(|why| ConfigError::Message(format!("SLIPWAY_LOG is not a filter: {why}")))?;
+        if let Some(wrong) = self.cors_origins().into_iter().find(|origin| {
+            Origin::parse(origin).is_err() || (*origin != "*" && origin.contains('*'))
+        }) {
             return Err(ConfigError::Message(format!(
                 "SLIPWAY_CORS_ORIGINS must be origins such as https://ops.example.com, or * alone, not {wrong}"
             )));
         }
         if self.cors_origins().len() > 1 && self.cors_origins().contains(&"*") {
-            return Err(ConfigError::Message("SLIPWAY_CORS_ORIGINS must be * alone, or origins".into()));
+            return Err(ConfigError::Message(
+                "SLIPWAY_CORS_ORIGINS must be * alone, or origins".into(),
+            ));
         }
         self.defaults.check().map_err(ConfigError::Message)?;
         Ok(self)
@@ -240,16 +267,20 @@ impl Settings {
     /// # Errors
     /// When there is none, or one is not a key.
     pub fn vault(&self) -> Result<Vault, VaultError> {
-        let vault = Vault::parse(self.seal_key.as_ref().ok_or(VaultError::NotAKey)?)?;
-        match &self.old_seal_keys {
-            Some(keys) => vault.with_old_keys(keys),
+        let vault = Vault::parse(self.encryption_key.as_ref().ok_or(VaultError::NotAKey)?)?;
+        match &self.previous_encryption_keys {
+            Some(keys) => vault.with_previous_keys(keys),
             None => Ok(vault),
         }
     }
 
     /// The origins whose pages may call the API.
     pub fn cors_origins(&self) -> Vec<&str> {
-        self.cors_origins.split(',').map(str::trim).filter(|origin| !origin.is_empty()).collect()
+        self.cors_origins
+            .split(',')
+            .map(str::trim)
+            .filter(|origin| !origin.is_empty())
+            .collect()
     }
 }
 
@@ -259,7 +290,10 @@ mod tests {
     use secrecy::ExposeSecret;
 
     fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     #[test]
@@ -268,19 +302,44 @@ mod tests {
         let file = folder.path().join("slipway.toml");
         std::fs::write(
             &file,
-            "workers = 3\nlease = \"5s\"\n[defaults]\ngroup = \"Guests\"\nlifecycle = \"protected\"\n[timing]\nanswer = \"3s\"\n",
+            "workers = 3\nlease_duration = \"5s\"\n[defaults]\ngroup = \"Guests\"\nlifecycle = \"protected\"\n[timing]\nanswer = \"3s\"\n",
         )
         .unwrap();
-        let environment =
-            env(&[("SLIPWAY_WORKERS", "4"), ("SLIPWAY_ADMIN_TOKEN", "0123"), ("SLIPWAY_ELSEWHERE", "x"), ("SLIPWAY_JOB_DEADLINE", "2m")]);
-        let settings = Settings::load(Some(&file), &environment, &[("listen", "127.0.0.1:1".into())]).unwrap();
-        assert_eq!((settings.workers, settings.lease, settings.job_deadline), (4, Duration::from_secs(5), Duration::from_secs(120)));
-        assert_eq!(settings.admin_token.as_ref().unwrap().expose_secret(), "0123", "a token of digits stays a text");
+        let environment = env(&[
+            ("SLIPWAY_WORKERS", "4"),
+            ("SLIPWAY_ADMIN_TOKEN", "0123"),
+            ("SLIPWAY_ELSEWHERE", "x"),
+            ("SLIPWAY_JOB_DEADLINE", "2m"),
+        ]);
+        let settings = Settings::load(
+            Some(&file),
+            &environment,
+            &[("listen", "127.0.0.1:1".into())],
+        )
+        .unwrap();
+        assert_eq!(
+            (settings.workers, settings.lease_duration, settings.job_deadline),
+            (4, Duration::from_secs(5), Duration::from_secs(120))
+        );
+        assert_eq!(
+            settings.admin_token.as_ref().unwrap().expose_secret(),
+            "0123",
+            "a token of digits stays a text"
+        );
         assert_eq!(settings.defaults.group.as_str(), "Guests");
-        assert_eq!(settings.timing, Timing { answer: Duration::from_secs(3), ..Timing::default() });
+        assert_eq!(
+            settings.timing,
+            Timing {
+                answer: Duration::from_secs(3),
+                ..Timing::default()
+            }
+        );
         assert_eq!(settings.defaults.policy.as_str(), "MediaManagement");
         assert_eq!(settings.listen.port(), 1);
-        assert!(!format!("{settings:?}").contains("0123"), "a secret is not shown");
+        assert!(
+            !format!("{settings:?}").contains("0123"),
+            "a secret is not shown"
+        );
     }
 
     #[test]
@@ -288,15 +347,25 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("slipway.toml");
         std::fs::write(&file, "worker = 3\n").unwrap();
-        assert!(Settings::load(Some(&file), &[], &[]).unwrap_err().to_string().contains("worker"));
+        assert!(
+            Settings::load(Some(&file), &[], &[])
+                .unwrap_err()
+                .to_string()
+                .contains("worker")
+        );
         std::fs::write(&file, "[timing]\nanswers = \"3s\"\n").unwrap();
-        assert!(Settings::load(Some(&file), &[], &[]).unwrap_err().to_string().contains("answers"));
+        assert!(
+            Settings::load(Some(&file), &[], &[])
+                .unwrap_err()
+                .to_string()
+                .contains("answers")
+        );
         for (name, least) in [
             ("WORKERS", "1"),
             ("MAX_CONNECTIONS", "1"),
             ("MAX_REQUESTS", "1"),
-            ("MAX_WAITING", "1"),
-            ("LEASE", "1s"),
+            ("MAX_LONG_POLLS", "1"),
+            ("LEASE_DURATION", "1s"),
             ("IDLE_TIMEOUT", "1s"),
             ("BODY_TIMEOUT", "1s"),
             ("REQUEST_TIMEOUT", "1s"),
@@ -305,20 +374,65 @@ mod tests {
             let load = |value: &str| Settings::load(None, &env(&[(&name, value)]), &[]);
             assert!(load(least).is_ok(), "{name}");
             let told = load(&least.replace('1', "0")).unwrap_err().to_string();
-            assert!(told.contains(&format!("{name} must be at least {least}")), "{told}");
+            assert!(
+                told.contains(&format!("{name} must be at least {least}")),
+                "{told}"
+            );
         }
-        let every = |text: &str| Settings::load(None, &env(&[("SLIPWAY_DRIFT_EVERY", text)]), &[]).map(|settings| settings.drift_every);
-        assert_eq!((every("0s").unwrap(), every("2h").unwrap()), (Duration::ZERO, Duration::from_secs(7200)));
-        assert!(every("10ms").unwrap_err().to_string().contains("SLIPWAY_DRIFT_EVERY must be at least 1s"));
-        assert_eq!(Settings::load(None, &env(&[("SLIPWAY_RATE_LIMIT", "0")]), &[]).unwrap().rate_limit, 0);
+        let every = |text: &str| {
+            Settings::load(None, &env(&[("SLIPWAY_DRIFT_INTERVAL", text)]), &[])
+                .map(|settings| settings.drift_interval)
+        };
+        assert_eq!(
+            (every("0s").unwrap(), every("2h").unwrap()),
+            (Duration::ZERO, Duration::from_secs(7200))
+        );
+        assert!(
+            every("10ms")
+                .unwrap_err()
+                .to_string()
+                .contains("SLIPWAY_DRIFT_INTERVAL must be at least 1s")
+        );
+        assert_eq!(
+            Settings::load(None, &env(&[("SLIPWAY_RATE_LIMIT", "0")]), &[])
+                .unwrap()
+                .rate_limit,
+            0
+        );
         assert!(Settings::load(None, &env(&[("SLIPWAY_WORKERS", "many")]), &[]).is_err());
-        assert!(Settings::load(None, &env(&[("SLIPWAY_ALLOW_USER_CREDENTIALS", "true")]), &[]).unwrap().allow_user_credentials);
+        assert!(
+            Settings::load(
+                None,
+                &env(&[("SLIPWAY_ALLOW_USER_CREDENTIALS", "true")]),
+                &[]
+            )
+            .unwrap()
+            .allow_user_credentials
+        );
         for origins in ["https://*.acme.example", "*,https://a.example", "nonsense"] {
-            assert!(Settings::load(None, &env(&[("SLIPWAY_CORS_ORIGINS", origins)]), &[]).is_err(), "{origins}");
+            assert!(
+                Settings::load(None, &env(&[("SLIPWAY_CORS_ORIGINS", origins)]), &[]).is_err(),
+                "{origins}"
+            );
         }
         assert!(Settings::load(Some(Path::new("/nowhere.toml")), &[], &[]).is_err());
-        let regions = |text: &str| Settings::load(None, &env(&[("SLIPWAY_REGIONS", text)]), &[]).map(|settings| settings.regions.0);
-        assert_eq!(regions("xx-lab-1, xx-lab-2").unwrap().iter().map(Region::as_str).collect::<Vec<_>>(), ["xx-lab-1", "xx-lab-2"]);
-        assert!(regions("xx-lab-1,nowhere").unwrap_err().to_string().contains("SLIPWAY_REGIONS: nowhere must be an AWS region's code"));
+        let regions = |text: &str| {
+            Settings::load(None, &env(&[("SLIPWAY_REGIONS", text)]), &[])
+                .map(|settings| settings.regions.0)
+        };
+        assert_eq!(
+            regions("xx-lab-1, xx-lab-2")
+                .unwrap()
+                .iter()
+                .map(Region::as_str)
+                .collect::<Vec<_>>(),
+            ["xx-lab-1", "xx-lab-2"]
+        );
+        assert!(
+            regions("xx-lab-1,nowhere")
+                .unwrap_err()
+                .to_string()
+                .contains("SLIPWAY_REGIONS: nowhere must be an AWS region's code")
+        );
     }
 }

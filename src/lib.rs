@@ -6,22 +6,19 @@
 //! 2. One path, observe → plan → apply, serves onboarding, repair, retry, crash recovery, adoption and plans.
 //! 3. Removal is a plan towards absence, not a second implementation.
 //!
-//! The map: [`http`] parses requests into [`domain`] types and commits them to the [`store`] with a job;
-//! a [`worker`] claims the job and lets the [`engine`] walk the graph of [`resources`], which call [`aws`].
-//! An [`export`] says what is there in the terms of other tools.
+//! The layers, from the top: [`cli`] and [`background`], [`api`], [`app`], [`provision`] and [`store`], [`aws`], [`domain`].
+//! A file imports from its own layer and those below it; a test fails on any other import and on any cycle.
 
+pub mod api;
+pub mod app;
 pub mod aws;
+pub mod background;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;
-pub mod engine;
-pub mod export;
-pub mod http;
-pub mod resources;
-pub mod service;
+pub mod provision;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
 pub mod vault;
-pub mod worker;

@@ -89,7 +89,11 @@ impl SimulatedProcess {
     fn task<F: Future<Output = ()>>(&self, task: F) -> SimulatedTask<F> {
         let mut state = self.state();
         state.tasks += 1;
-        SimulatedTask { process: self.clone(), id: state.tasks, task: Some(Box::pin(task)) }
+        SimulatedTask {
+            process: self.clone(),
+            id: state.tasks,
+            task: Some(Box::pin(task)),
+        }
     }
 }
 
@@ -146,7 +150,10 @@ impl<F: Future<Output = ()>> Future for SimulatedTask<F> {
 impl Tasks {
     /// The tasks of a process that a test can lose.
     pub fn of_process(process: SimulatedProcess) -> Self {
-        Self { process: Some(process), ..Self::default() }
+        Self {
+            process: Some(process),
+            ..Self::default()
+        }
     }
 
     /// Runs a task that shutdown waits for.
@@ -198,7 +205,10 @@ impl Tasks {
 /// Returns at the first signal to stop (SIGTERM or SIGINT); a second one ends the process at once.
 pub async fn signalled() {
     next_signal().await;
-    #[expect(clippy::disallowed_methods, reason = "nobody waits for this one: it ends with the process")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "nobody waits for this one: it ends with the process"
+    )]
     tokio::spawn(async {
         next_signal().await;
         std::process::exit(130);
@@ -207,7 +217,10 @@ pub async fn signalled() {
 
 async fn next_signal() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut term), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
         // Without handlers the default action ends the process, which loses nothing that was accepted.
         return std::future::pending().await;
     };

@@ -21,16 +21,22 @@ pub const KEY_LEN: usize = 32;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VaultError {
     /// The setting is not a key.
-    #[error("SLIPWAY_SEAL_KEY must be {KEY_LEN} bytes in base64; `slipway seal-key` prints a new one")]
+    #[error(
+        "SLIPWAY_ENCRYPTION_KEY must be {KEY_LEN} bytes in base64; `slipway generate-key` prints a new one"
+    )]
     NotAKey,
     /// One of the older keys is not a key.
-    #[error("SLIPWAY_OLD_SEAL_KEYS must be seal keys in base64, separated by commas: the {0}. is not {KEY_LEN} bytes")]
+    #[error(
+        "SLIPWAY_PREVIOUS_ENCRYPTION_KEYS must be seal keys in base64, separated by commas: the {0}. is not {KEY_LEN} bytes"
+    )]
     NotAnOldKey(usize),
     /// Sealed with a key that is not configured.
     #[error("a secret is sealed with the seal key {0}, which this service does not have")]
     UnknownKey(String),
     /// Sealed for another row, or changed since.
-    #[error("a secret cannot be opened with the seal key {0} that its row names: the row was changed")]
+    #[error(
+        "a secret cannot be opened with the seal key {0} that its row names: the row was changed"
+    )]
     CannotOpen(String),
     /// The cipher refused to seal.
     #[error("a secret cannot be sealed")]
@@ -61,15 +67,21 @@ impl Vault {
     /// # Errors
     /// When the text is not base64 of 32 bytes.
     pub fn parse(base64_key: &SecretString) -> Result<Self, VaultError> {
-        Ok(Self { keys: vec![SealKey::parse(base64_key.expose_secret()).ok_or(VaultError::NotAKey)?] })
+        Ok(Self {
+            keys: vec![SealKey::parse(base64_key.expose_secret()).ok_or(VaultError::NotAKey)?],
+        })
     }
 
     /// The same vault, which also opens what was sealed with older keys: base64, separated by commas.
     ///
     /// # Errors
     /// When one of them is not base64 of 32 bytes.
-    pub fn with_old_keys(mut self, base64_keys: &SecretString) -> Result<Self, VaultError> {
-        let texts = base64_keys.expose_secret().split(',').map(str::trim).filter(|text| !text.is_empty());
+    pub fn with_previous_keys(mut self, base64_keys: &SecretString) -> Result<Self, VaultError> {
+        let texts = base64_keys
+            .expose_secret()
+            .split(',')
+            .map(str::trim)
+            .filter(|text| !text.is_empty());
         for (i, text) in texts.enumerate() {
             let key = SealKey::parse(text).ok_or(VaultError::NotAnOldKey(i + 1))?;
             if self.keys.iter().all(|known| known.id != key.id) {
@@ -106,7 +118,9 @@ impl Vault {
     pub fn seal(&self, secret: &SecretString, belongs_to: &[&str]) -> Result<Vec<u8>, VaultError> {
         let cipher = self.keys.first().ok_or(VaultError::NotAKey)?.cipher()?;
         let mut text = secret.expose_secret().as_bytes().to_vec();
-        let nonce = cipher.seal_in_place_append_tag(bound(belongs_to), &mut text).map_err(|_| VaultError::CannotSeal)?;
+        let nonce = cipher
+            .seal_in_place_append_tag(bound(belongs_to), &mut text)
+            .map_err(|_| VaultError::CannotSeal)?;
         let mut sealed = nonce.as_ref().to_vec();
         sealed.extend(text);
         Ok(sealed)
@@ -116,13 +130,25 @@ impl Vault {
     ///
     /// # Errors
     /// When the key is not known, or it was sealed for something else, or was changed.
-    pub fn open(&self, id: &str, sealed: &[u8], belongs_to: &[&str]) -> Result<SecretString, VaultError> {
-        let cipher = self.keys.iter().find(|key| key.id == id).ok_or_else(|| VaultError::UnknownKey(id.to_owned()))?.cipher()?;
+    pub fn open(
+        &self,
+        id: &str,
+        sealed: &[u8],
+        belongs_to: &[&str],
+    ) -> Result<SecretString, VaultError> {
+        let cipher = self
+            .keys
+            .iter()
+            .find(|key| key.id == id)
+            .ok_or_else(|| VaultError::UnknownKey(id.to_owned()))?
+            .cipher()?;
         let cannot = || VaultError::CannotOpen(id.to_owned());
         let (nonce, text) = sealed.split_at_checked(NONCE_LEN).ok_or_else(cannot)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| cannot())?;
         let mut text = Zeroizing::new(text.to_vec());
-        let opened = cipher.open_in_place(nonce, bound(belongs_to), &mut text).map_err(|_| cannot())?;
+        let opened = cipher
+            .open_in_place(nonce, bound(belongs_to), &mut text)
+            .map_err(|_| cannot())?;
         let opened = std::str::from_utf8(opened).map_err(|_| cannot())?;
         Ok(opened.to_owned().into())
     }
@@ -131,18 +157,30 @@ impl Vault {
 impl SealKey {
     fn parse(base64: &str) -> Option<Self> {
         let key = Zeroizing::new(STANDARD.decode(base64.trim()).ok()?);
-        let id = hex::encode(digest(&SHA256, &key).as_ref()).chars().take(8).collect();
-        (key.len() == KEY_LEN).then(|| Self { key: key.to_vec().into(), id })
+        let id = hex::encode(digest(&SHA256, &key).as_ref())
+            .chars()
+            .take(8)
+            .collect();
+        (key.len() == KEY_LEN).then(|| Self {
+            key: key.to_vec().into(),
+            id,
+        })
     }
 
     fn cipher(&self) -> Result<RandomizedNonceKey, VaultError> {
-        RandomizedNonceKey::new(&AES_256_GCM, self.key.expose_secret()).map_err(|_| VaultError::NotAKey)
+        RandomizedNonceKey::new(&AES_256_GCM, self.key.expose_secret())
+            .map_err(|_| VaultError::NotAKey)
     }
 }
 
 /// Each part with its length before it, so that two lists of parts never look the same.
 fn bound(parts: &[&str]) -> Aad<Vec<u8>> {
-    Aad::from(parts.iter().flat_map(|part| part.len().to_be_bytes().into_iter().chain(part.bytes())).collect())
+    Aad::from(
+        parts
+            .iter()
+            .flat_map(|part| part.len().to_be_bytes().into_iter().chain(part.bytes()))
+            .collect(),
+    )
 }
 
 #[cfg(test)]
@@ -154,7 +192,11 @@ mod tests {
     }
 
     fn list(keys: &[&SecretString]) -> SecretString {
-        keys.iter().map(|key| key.expose_secret()).collect::<Vec<_>>().join(", ").into()
+        keys.iter()
+            .map(|key| key.expose_secret())
+            .collect::<Vec<_>>()
+            .join(", ")
+            .into()
     }
 
     #[test]
@@ -162,44 +204,100 @@ mod tests {
         let (vault, secret) = (vault(), SecretString::from("wJalrXUtnFEMI".to_owned()));
         let open = |sealed: &[u8], belongs_to: &[&str]| vault.open(vault.id(), sealed, belongs_to);
         let sealed = vault.seal(&secret, &["row", "AKIA"]).unwrap();
-        assert_eq!(open(&sealed, &["row", "AKIA"]).unwrap().expose_secret(), "wJalrXUtnFEMI");
+        assert_eq!(
+            open(&sealed, &["row", "AKIA"]).unwrap().expose_secret(),
+            "wJalrXUtnFEMI"
+        );
         for other in [&["row", "AKIB"][..], &["rowA", "KIA"], &["row"], &[]] {
-            assert_eq!(open(&sealed, other).unwrap_err(), VaultError::CannotOpen(vault.id().to_owned()));
+            assert_eq!(
+                open(&sealed, other).unwrap_err(),
+                VaultError::CannotOpen(vault.id().to_owned())
+            );
         }
         for i in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[i] ^= 1;
             assert!(open(&changed, &["row", "AKIA"]).is_err());
         }
-        assert_ne!(sealed, vault.seal(&secret, &["row", "AKIA"]).unwrap(), "a nonce is used once");
+        assert_ne!(
+            sealed,
+            vault.seal(&secret, &["row", "AKIA"]).unwrap(),
+            "a nonce is used once"
+        );
     }
 
     #[test]
     fn old_keys_open_and_the_new_one_seals() {
-        let (old, older, new) = (Vault::new_key().unwrap(), Vault::new_key().unwrap(), Vault::new_key().unwrap());
+        let (old, older, new) = (
+            Vault::new_key().unwrap(),
+            Vault::new_key().unwrap(),
+            Vault::new_key().unwrap(),
+        );
         let secret = SecretString::from("wJalrXUtnFEMI".to_owned());
         let before = Vault::parse(&old).unwrap();
         let sealed = before.seal(&secret, &["row"]).unwrap();
-        let both = Vault::parse(&new).unwrap().with_old_keys(&list(&[&older, &old, &new])).unwrap();
-        assert_eq!(both.open(before.id(), &sealed, &["row"]).unwrap().expose_secret(), "wJalrXUtnFEMI");
+        let both = Vault::parse(&new)
+            .unwrap()
+            .with_previous_keys(&list(&[&older, &old, &new]))
+            .unwrap();
+        assert_eq!(
+            both.open(before.id(), &sealed, &["row"])
+                .unwrap()
+                .expose_secret(),
+            "wJalrXUtnFEMI"
+        );
         let after = Vault::parse(&new).unwrap();
         assert_eq!(both.id(), after.id(), "the new key seals");
-        assert_eq!(after.open(both.id(), &both.seal(&secret, &["row"]).unwrap(), &["row"]).unwrap().expose_secret(), "wJalrXUtnFEMI");
-        assert_eq!(after.open(before.id(), &sealed, &["row"]).unwrap_err(), VaultError::UnknownKey(before.id().to_owned()));
-        assert_eq!(after.open(after.id(), &sealed, &["row"]).unwrap_err(), VaultError::CannotOpen(after.id().to_owned()), "another key");
+        assert_eq!(
+            after
+                .open(both.id(), &both.seal(&secret, &["row"]).unwrap(), &["row"])
+                .unwrap()
+                .expose_secret(),
+            "wJalrXUtnFEMI"
+        );
+        assert_eq!(
+            after.open(before.id(), &sealed, &["row"]).unwrap_err(),
+            VaultError::UnknownKey(before.id().to_owned())
+        );
+        assert_eq!(
+            after.open(after.id(), &sealed, &["row"]).unwrap_err(),
+            VaultError::CannotOpen(after.id().to_owned()),
+            "another key"
+        );
         assert!(both.has(before.id()) && both.has(after.id()) && !after.has(before.id()));
-        assert!(Vault::parse(&new).unwrap().with_old_keys(&list(&[])).unwrap().has(after.id()), "an empty list is none");
+        assert!(
+            Vault::parse(&new)
+                .unwrap()
+                .with_previous_keys(&list(&[]))
+                .unwrap()
+                .has(after.id()),
+            "an empty list is none"
+        );
     }
 
     #[test]
     fn keys_are_32_bytes_of_base64() {
-        for bad in ["", "abc", "AAAA", &STANDARD.encode([0; 31]), &STANDARD.encode([0; 33])] {
-            assert_eq!(Vault::parse(&SecretString::from(bad.to_owned())).unwrap_err(), VaultError::NotAKey);
+        for bad in [
+            "",
+            "abc",
+            "AAAA",
+            &STANDARD.encode([0; 31]),
+            &STANDARD.encode([0; 33]),
+        ] {
+            assert_eq!(
+                Vault::parse(&SecretString::from(bad.to_owned())).unwrap_err(),
+                VaultError::NotAKey
+            );
         }
         let good = Vault::new_key().unwrap();
-        let told = vault().with_old_keys(&list(&[&good, &"abc".to_owned().into()])).unwrap_err();
+        let told = vault()
+            .with_previous_keys(&list(&[&good, &"abc".to_owned().into()]))
+            .unwrap_err();
         assert_eq!(told, VaultError::NotAnOldKey(2));
-        assert!(!told.to_string().contains("abc"), "a text that was meant as a key is not shown: {told}");
+        assert!(
+            !told.to_string().contains("abc"),
+            "a text that was meant as a key is not shown: {told}"
+        );
         let shown = format!("{:?}", vault());
         assert!(shown.len() < 20, "{shown}");
     }

@@ -29,7 +29,7 @@ EMULATOR = "SLIPWAY_TEST_MOTO"
 SINGLE = ("examples", "coverage", "fuzzing")
 CHAINS = "stateful"
 # Jobs go on while chains are made, so schemathesis cannot replay one and ends a round early.
-MOST_ROUNDS = 8
+MAX_ROUNDS = 8
 LEAST_ALONG_LINKS = 60
 # Which links a chain takes is chance: a claim is reached by few.
 LEAST_REACHED = 8
@@ -98,7 +98,7 @@ def check(slipway, seed):
     began = time.monotonic()
     asked = Asked(*documented(slipway))
     ask(slipway, seed, SINGLE, asked)
-    while asked.rounds < MOST_ROUNDS and not asked.findings:
+    while asked.rounds < MAX_ROUNDS and not asked.findings:
         ask(slipway, seed + asked.rounds, (CHAINS,), asked)
         asked.rounds += 1
         if asked.has_enough():

@@ -20,12 +20,12 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
-use super::fence::before_fence;
-use super::identity::{Identity, IdentityError};
-use super::pace::{Crowded, Pace, Rates};
-use super::refusal::{AwsError, Meaning, Service};
-use super::retries::{ATTEMPTS, Attempts, MOST_ATTEMPTS, Patience};
-use super::throttles::TellPace;
+use crate::aws::error::{AwsError, ErrorKind, Service};
+use crate::aws::fence::before_fence;
+use crate::aws::identity::{Identity, IdentityError};
+use crate::aws::rate_limiter::{QueueFull, RateLimiter, Rates};
+use crate::aws::retries::{ATTEMPTS, Attempts, MAX_ATTEMPTS, Patience};
+use crate::aws::throttle_interceptor::ThrottleInterceptor;
 use crate::domain::names::Region;
 
 /// How long throttling may hold up a call that no job makes: somebody may wait for the answer.
@@ -62,7 +62,10 @@ impl<C: Clone> Clients<C> {
     /// The client of a region; beyond [`MAX_CLIENTS`] the one that was not used for the longest time goes.
     fn of(&self, region: &Region, build: impl FnOnce() -> C) -> C {
         let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = clients.iter().position(|(known, _)| known == region).and_then(|at| clients.remove(at));
+        let known = clients
+            .iter()
+            .position(|(known, _)| known == region)
+            .and_then(|at| clients.remove(at));
         let (region, client) = known.unwrap_or_else(|| (region.clone(), build()));
         clients.push_back((region, client.clone()));
         if clients.len() > MAX_CLIENTS {
@@ -74,20 +77,23 @@ impl<C: Clone> Clients<C> {
 
 /// The pace of each service.
 #[derive(Debug)]
-struct Paces([Arc<Pace>; 4]);
+struct Paces([Arc<RateLimiter>; 4]);
 
 impl Paces {
     fn new(rates: Rates) -> Self {
-        Self(std::array::from_fn(|_| Arc::new(Pace::new(rates))))
+        Self(std::array::from_fn(|_| Arc::new(RateLimiter::new(rates))))
     }
 
-    fn of(&self, service: Service) -> &Arc<Pace> {
+    fn of(&self, service: Service) -> &Arc<RateLimiter> {
         &self.0[service as usize]
     }
 
-    /// What every client of a service is given, so that its throttles reach the pace.
-    fn told(&self, service: Service) -> TellPace {
-        TellPace { service, pace: self.of(service).clone() }
+    /// What every client of a service is given, so that its throttles reach the limiter.
+    fn told(&self, service: Service) -> ThrottleInterceptor {
+        ThrottleInterceptor {
+            service,
+            limiter: self.of(service).clone(),
+        }
     }
 }
 
@@ -115,16 +121,28 @@ fn with_limits(config: SdkConfig, limits: Limits) -> SdkConfig {
         .operation_attempt_timeout(limits.answer)
         .operation_timeout(limits.answer.saturating_mul(ATTEMPTS + 2))
         .build();
-    let retry = RetryConfig::standard().with_max_attempts(MOST_ATTEMPTS).with_initial_backoff(limits.backoff);
+    let retry = RetryConfig::standard()
+        .with_max_attempts(MAX_ATTEMPTS)
+        .with_initial_backoff(limits.backoff);
     let retry = retry.with_max_backoff(limits.backoff.saturating_mul(8));
     // IAM and STS answer in every region; without a region of its own, apps have to name theirs.
-    let region = config.region().cloned().unwrap_or_else(|| aws_config::Region::from_static("us-east-1"));
-    config.into_builder().timeout_config(timeouts).retry_config(retry).region(region).build()
+    let region = config
+        .region()
+        .cloned()
+        .unwrap_or_else(|| aws_config::Region::from_static("us-east-1"));
+    config
+        .into_builder()
+        .timeout_config(timeouts)
+        .retry_config(retry)
+        .region(region)
+        .build()
 }
 
 /// The SDK ends all retries of a client once many calls had to be repeated; here the pace slows them down.
 fn without_quota() -> RetryPartition {
-    RetryPartition::custom("slipway").token_bucket(TokenBucket::unlimited()).build()
+    RetryPartition::custom("slipway")
+        .token_bucket(TokenBucket::unlimited())
+        .build()
 }
 
 impl Account {
@@ -132,16 +150,34 @@ impl Account {
     ///
     /// # Errors
     /// When AWS does not tell the identity, or the service may not work as it.
-    pub async fn connect(config: SdkConfig, limits: Limits, allow_users: bool) -> Result<Self, IdentityError> {
-        let region = config.region().and_then(|region| Region::parse(region.as_ref()).ok());
+    pub async fn connect(
+        config: SdkConfig,
+        limits: Limits,
+        allow_users: bool,
+    ) -> Result<Self, IdentityError> {
+        let region = config
+            .region()
+            .and_then(|region| Region::parse(region.as_ref()).ok());
         let config = with_limits(config, limits);
         let paces = Paces::new(limits.rates);
         let sts = aws_sdk_sts::config::Builder::from(&config).interceptor(paces.told(Service::Sts));
-        let sts = sts.retry_classifier(Patience { service: Service::Sts }).retry_partition(without_quota()).build();
+        let sts = sts
+            .retry_classifier(Patience {
+                service: Service::Sts,
+            })
+            .retry_partition(without_quota())
+            .build();
         let sts = aws_sdk_sts::Client::from_conf(sts);
-        let identity = Identity::of(&config, &sts, region).await?.permitted(allow_users)?;
+        let identity = Identity::of(&config, &sts, region)
+            .await?
+            .permitted(allow_users)?;
         let iam = aws_sdk_iam::config::Builder::from(&config).interceptor(paces.told(Service::Iam));
-        let iam = iam.retry_classifier(Patience { service: Service::Iam }).retry_partition(without_quota()).build();
+        let iam = iam
+            .retry_classifier(Patience {
+                service: Service::Iam,
+            })
+            .retry_partition(without_quota())
+            .build();
         Ok(Self {
             iam: aws_sdk_iam::Client::from_conf(iam),
             sts,
@@ -166,8 +202,11 @@ impl Account {
     pub async fn check(&self) -> Result<(), AwsError> {
         // Somebody waits for this: a throttle is an answer, which says nothing against the credentials.
         let call = self.sts.get_caller_identity().send();
-        match self.call_at_once(Service::Sts, "GetCallerIdentity", Duration::ZERO, call).await {
-            Err(error) if error.meaning == Meaning::Throttled => Ok(()),
+        match self
+            .call_at_once(Service::Sts, "GetCallerIdentity", Duration::ZERO, call)
+            .await
+        {
+            Err(error) if error.kind == ErrorKind::Throttled => Ok(()),
             answer => answer.map(|_| ()),
         }
     }
@@ -185,7 +224,9 @@ impl Account {
                 // Emulators and private endpoints do not have a host name per bucket.
                 .force_path_style(self.config.endpoint_url().is_some())
                 .interceptor(self.paces.told(Service::S3))
-                .retry_classifier(Patience { service: Service::S3 })
+                .retry_classifier(Patience {
+                    service: Service::S3,
+                })
                 .retry_partition(without_quota())
                 .build();
             aws_sdk_s3::Client::from_conf(config)
@@ -197,8 +238,14 @@ impl Account {
     pub fn ecr(&self, region: &Region) -> aws_sdk_ecr::Client {
         let build = || {
             let region = aws_sdk_ecr::config::Region::new(region.to_string());
-            let config = aws_sdk_ecr::config::Builder::from(&self.config).region(region).interceptor(self.paces.told(Service::Ecr));
-            let config = config.retry_classifier(Patience { service: Service::Ecr }).retry_partition(without_quota());
+            let config = aws_sdk_ecr::config::Builder::from(&self.config)
+                .region(region)
+                .interceptor(self.paces.told(Service::Ecr));
+            let config = config
+                .retry_classifier(Patience {
+                    service: Service::Ecr,
+                })
+                .retry_partition(without_quota());
             aws_sdk_ecr::Client::from_conf(config.build())
         };
         self.ecr.of(region, build)
@@ -208,14 +255,31 @@ impl Account {
     ///
     /// # Errors
     /// When it does not (yet), or cannot be asked.
-    pub async fn check_key(&self, access_key_id: &str, secret: &SecretString) -> Result<(), AwsError> {
-        let credentials = aws_credential_types::Credentials::new(access_key_id, secret.expose_secret(), None, None, "app");
+    pub async fn check_key(
+        &self,
+        access_key_id: &str,
+        secret: &SecretString,
+    ) -> Result<(), AwsError> {
+        let credentials = aws_credential_types::Credentials::new(
+            access_key_id,
+            secret.expose_secret(),
+            None,
+            None,
+            "app",
+        );
         // A client of its own would open a connection of its own, with a TLS handshake, for every look.
         let as_the_app = aws_sdk_sts::Config::builder().credentials_provider(credentials);
         // Nor is the secret kept for longer than its look.
         let as_the_app = as_the_app.identity_cache(aws_sdk_sts::config::IdentityCache::no_cache());
-        let call = self.sts.get_caller_identity().customize().config_override(as_the_app).send();
-        self.call(Service::Sts, "GetCallerIdentity", call).await.map(|_| ())
+        let call = self
+            .sts
+            .get_caller_identity()
+            .customize()
+            .config_override(as_the_app)
+            .send();
+        self.call(Service::Sts, "GetCallerIdentity", call)
+            .await
+            .map(|_| ())
     }
 
     /// Makes one AWS call that no job makes: at the account's pace, counted, logged and classified.
@@ -240,9 +304,14 @@ impl Account {
     ///
     /// # Errors
     /// When that takes longer than `patience`.
-    pub async fn turn(&self, service: Service, operation: &'static str, patience: Duration) -> Result<(), AwsError> {
+    pub async fn turn(
+        &self,
+        service: Service,
+        operation: &'static str,
+        patience: Duration,
+    ) -> Result<(), AwsError> {
         let turn = self.paces.of(service).turn(patience).await;
-        turn.map_err(|Crowded { waiting }| AwsError::crowded(service, operation, waiting))
+        turn.map_err(|QueueFull { waiting }| AwsError::crowded(service, operation, waiting))
     }
 
     /// Makes a call whose turn has come, again for as long as `patience` lasts where AWS throttles it.
@@ -263,10 +332,16 @@ impl Account {
         let Some((answer, in_doubt)) = before_fence(Attempts::of(patience, call)).await else {
             return Err(AwsError::fenced(service, operation));
         };
-        let answer = answer.map_err(|error| AwsError { in_doubt, ..AwsError::of(service, operation, &error) });
-        let outcome = answer.as_ref().map_or_else(|error| error.meaning.to_string(), |_| "Ok".to_owned());
+        let answer = answer.map_err(|error| AwsError {
+            in_doubt,
+            ..AwsError::of(service, operation, &error)
+        });
+        let outcome = answer
+            .as_ref()
+            .map_or_else(|error| error.kind.to_string(), |_| "Ok".to_owned());
         // Of throttles the pace has heard attempt by attempt; no answer says nothing about it.
-        if !matches!(&answer, Err(error) if matches!(error.meaning, Meaning::Throttled | Meaning::Transient)) {
+        if !matches!(&answer, Err(error) if matches!(error.kind, ErrorKind::Throttled | ErrorKind::Transient))
+        {
             self.paces.of(service).taken();
         }
         let service: &'static str = service.into();
@@ -274,25 +349,40 @@ impl Account {
             .increment(1);
         metrics::histogram!("slipway_aws_call_seconds", "service" => service, "operation" => operation)
             .record(began.elapsed().as_secs_f64());
-        tracing::debug!(service, operation, outcome, ms = began.elapsed().as_millis(), "aws call");
+        tracing::debug!(
+            service,
+            operation,
+            outcome,
+            ms = began.elapsed().as_millis(),
+            "aws call"
+        );
         answer
     }
 
     /// What was noted of the shared thing `id`, if it was seen a short while ago.
     pub fn remembers(&self, id: &str) -> Option<String> {
         let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.get(id).filter(|(at, _)| at.elapsed() < REMEMBERED).map(|(_, note)| note.clone())
+        shared
+            .get(id)
+            .filter(|(at, _)| at.elapsed() < REMEMBERED)
+            .map(|(_, note)| note.clone())
     }
 
     /// Takes note that the shared thing `id` is there, with what others need of it, such as its ARN.
     pub fn remember(&self, id: &str, note: impl Into<String>) {
         let noted = (Instant::now(), note.into());
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), noted);
+        self.shared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id.to_owned(), noted);
     }
 
     /// Forgets every shared thing: one that was taken to be there was missed.
     pub fn forget(&self) {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.shared
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 }
 
@@ -309,13 +399,19 @@ mod tests {
                 name.to_owned()
             })
         };
-        assert_eq!((of("us-west-2"), of("us-west-2"), made.get()), ("us-west-2".into(), "us-west-2".into(), 1));
+        assert_eq!(
+            (of("us-west-2"), of("us-west-2"), made.get()),
+            ("us-west-2".into(), "us-west-2".into(), 1)
+        );
         for letter in 'a'..='z' {
             for number in 0..10 {
                 of(&format!("x{letter}-lab-{number}"));
                 of("us-west-2");
             }
         }
-        assert_eq!((made.get(), clients.0.lock().unwrap().len()), (261, MAX_CLIENTS));
+        assert_eq!(
+            (made.get(), clients.0.lock().unwrap().len()),
+            (261, MAX_CLIENTS)
+        );
     }
 }

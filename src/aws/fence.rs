@@ -44,7 +44,9 @@ impl Fence {
 
 /// The answer of a call; `None` if its job's fence stopped it. A call that no job makes has no fence.
 pub(super) async fn before_fence<T>(call: impl Future<Output = T>) -> Option<T> {
-    let Ok(fence) = FENCE.try_with(Arc::clone) else { return Some(call.await) };
+    let Ok(fence) = FENCE.try_with(Arc::clone) else {
+        return Some(call.await);
+    };
     let mut call = pin!(call);
     poll_fn(|cx| match fence.moment() <= Instant::now() {
         true => Poll::Ready(None),
@@ -75,15 +77,27 @@ mod tests {
         let (fence, sent) = (Fence::at(Instant::now() + SECOND * 10), AtomicU32::new(0));
         let worker = async {
             assert_eq!(before_fence(sent_again_and_again(&sent)).await, None);
-            assert_eq!(before_fence(sent_again_and_again(&sent)).await, None, "nor does another call begin");
+            assert_eq!(
+                before_fence(sent_again_and_again(&sent)).await,
+                None,
+                "nor does another call begin"
+            );
         };
         let renewal = async {
             sleep(SECOND * 9 + SECOND / 2).await;
             fence.move_to(Instant::now() + SECOND);
         };
         tokio::join!(fence.around(worker), renewal);
-        assert_eq!(sent.load(Ordering::Relaxed), 11, "at seconds 0 to 10; the fence is at 10.5");
-        assert_eq!(before_fence(async { 1 }).await, Some(1), "who is no job has no fence");
+        assert_eq!(
+            sent.load(Ordering::Relaxed),
+            11,
+            "at seconds 0 to 10; the fence is at 10.5"
+        );
+        assert_eq!(
+            before_fence(async { 1 }).await,
+            Some(1),
+            "who is no job has no fence"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -93,7 +107,10 @@ mod tests {
             sleep(SECOND / 10).await;
             advance(SECOND * 60).await;
         };
-        let (answer, ()) = tokio::join!(fence.around(before_fence(sent_again_and_again(&sent))), stopped);
+        let (answer, ()) = tokio::join!(
+            fence.around(before_fence(sent_again_and_again(&sent))),
+            stopped
+        );
         assert_eq!((answer, sent.load(Ordering::Relaxed)), (None, 1));
     }
 }

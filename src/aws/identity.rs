@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use strum::Display;
 use utoipa::ToSchema;
 
-use super::account::PATIENCE;
-use super::refusal::{AwsError, Service};
-use super::retries::Attempts;
+use crate::aws::account::PATIENCE;
+use crate::aws::error::{AwsError, Service};
+use crate::aws::retries::Attempts;
 use crate::domain::names::{Region, RepositoryName};
 
 /// Where the credentials come from.
@@ -74,13 +74,17 @@ pub enum IdentityError {
     )]
     NoCredentials(String),
     /// STS refused the credentials or was out of reach.
-    #[error("AWS does not tell who the service is: {0}. Check the role, the region and the way to STS")]
+    #[error(
+        "AWS does not tell who the service is: {0}. Check the role, the region and the way to STS"
+    )]
     Refused(#[from] AwsError),
     /// The answer was not an identity.
     #[error("AWS answered an identity that cannot be read: {0}")]
     Unreadable(String),
     /// Root credentials.
-    #[error("{0} is the account's root user, which Slipway never works as. Delete the root user's access keys and give the machine a role")]
+    #[error(
+        "{0} is the account's root user, which Slipway never works as. Delete the root user's access keys and give the machine a role"
+    )]
     Root(String),
     /// Not a role.
     #[error(
@@ -95,19 +99,38 @@ impl Identity {
     ///
     /// # Errors
     /// When there are no credentials, or STS does not take them.
-    pub async fn of(config: &aws_config::SdkConfig, sts: &aws_sdk_sts::Client, region: Option<Region>) -> Result<Self, IdentityError> {
+    pub async fn of(
+        config: &aws_config::SdkConfig,
+        sts: &aws_sdk_sts::Client,
+        region: Option<Region>,
+    ) -> Result<Self, IdentityError> {
         let none = || IdentityError::NoCredentials("the provider chain is empty".into());
         let provider = config.credentials_provider().ok_or_else(none)?;
-        let credentials = provider.provide_credentials().await.map_err(|error| IdentityError::NoCredentials(said(&error)))?;
-        let features = credentials.get_property::<Vec<Feature>>().cloned().unwrap_or_default();
+        let credentials = provider
+            .provide_credentials()
+            .await
+            .map_err(|error| IdentityError::NoCredentials(said(&error)))?;
+        let features = credentials
+            .get_property::<Vec<Feature>>()
+            .cloned()
+            .unwrap_or_default();
         let (answer, _) = Attempts::of(PATIENCE, sts.get_caller_identity().send()).await;
-        let answer = answer.map_err(|error| AwsError::of(Service::Sts, "GetCallerIdentity", &error))?;
+        let answer =
+            answer.map_err(|error| AwsError::of(Service::Sts, "GetCallerIdentity", &error))?;
         let (Some(arn), Some(account)) = (answer.arn, answer.account) else {
             return Err(IdentityError::Unreadable("no ARN or account".into()));
         };
         let partition = arn.split(':').nth(1).filter(|p| !p.is_empty());
-        let partition = partition.ok_or_else(|| IdentityError::Unreadable(arn.clone()))?.to_owned();
-        Ok(Self { provider: provider_of(&features), arn, account, partition, region })
+        let partition = partition
+            .ok_or_else(|| IdentityError::Unreadable(arn.clone()))?
+            .to_owned();
+        Ok(Self {
+            provider: provider_of(&features),
+            arn,
+            account,
+            partition,
+            region,
+        })
     }
 
     /// This identity, if the service may work as it.
@@ -124,7 +147,11 @@ impl Identity {
 
     /// What images of a repository are pushed to (Amazon ECR User Guide, "Private registry").
     pub fn repository_uri(&self, region: &Region, repository: &RepositoryName) -> String {
-        let domain = if self.partition == "aws-cn" { "amazonaws.com.cn" } else { "amazonaws.com" };
+        let domain = if self.partition == "aws-cn" {
+            "amazonaws.com.cn"
+        } else {
+            "amazonaws.com"
+        };
         format!("{}.dkr.ecr.{region}.{domain}/{repository}", self.account)
     }
 }
@@ -132,7 +159,10 @@ impl Identity {
 /// What kind of principal an ARN names (IAM User Guide, "IAM identifiers").
 pub fn principal(arn: &str) -> Principal {
     let mut parts = arn.splitn(6, ':').skip(2);
-    let (service, resource) = (parts.next().unwrap_or_default(), parts.nth(2).unwrap_or_default());
+    let (service, resource) = (
+        parts.next().unwrap_or_default(),
+        parts.nth(2).unwrap_or_default(),
+    );
     match (service, resource) {
         (_, "root") => Principal::Root,
         ("sts", role) if role.starts_with("assumed-role/") => Principal::AssumedRole,
@@ -151,7 +181,10 @@ fn provider_of(features: &[Feature]) -> Provider {
         Feature::CredentialsProfileProcess,
     ]) {
         Provider::Profile
-    } else if has(&[Feature::CredentialsEnvVars, Feature::CredentialsEnvVarsStsWebIdToken]) {
+    } else if has(&[
+        Feature::CredentialsEnvVars,
+        Feature::CredentialsEnvVarsStsWebIdToken,
+    ]) {
         Provider::Environment
     } else if has(&[Feature::CredentialsImds]) {
         Provider::Imds
@@ -174,7 +207,13 @@ mod tests {
 
     fn identity(arn: &str) -> Identity {
         let account = "123456789012".to_owned();
-        Identity { provider: Provider::Imds, arn: arn.into(), account, partition: "aws".into(), region: None }
+        Identity {
+            provider: Provider::Imds,
+            arn: arn.into(),
+            account,
+            partition: "aws".into(),
+            region: None,
+        }
     }
 
     #[test]
@@ -185,11 +224,20 @@ mod tests {
         for allow in [false, true] {
             assert!(identity(role).permitted(allow).is_ok());
             assert_eq!(identity(user).permitted(allow).is_ok(), allow);
-            assert!(matches!(identity(root).permitted(allow), Err(IdentityError::Root(_))));
+            assert!(matches!(
+                identity(root).permitted(allow),
+                Err(IdentityError::Root(_))
+            ));
         }
         let told = identity(user).permitted(false).unwrap_err().to_string();
-        assert!(told.contains("SLIPWAY_ALLOW_USER_CREDENTIALS=true"), "{told}");
-        assert_eq!(principal("arn:aws:iam::123456789012:user/assumed-role/x"), Principal::User);
+        assert!(
+            told.contains("SLIPWAY_ALLOW_USER_CREDENTIALS=true"),
+            "{told}"
+        );
+        assert_eq!(
+            principal("arn:aws:iam::123456789012:user/assumed-role/x"),
+            Principal::User
+        );
         assert_eq!(principal("nonsense"), Principal::User);
     }
 }

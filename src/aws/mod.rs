@@ -1,4 +1,4 @@
-//! The way to AWS: clients per account and region, the caller's identity, what refusals mean, and pace.
+//! The way to AWS: clients per account and region, the caller's identity, what refusals mean, and limiter.
 //!
 //! Invariants:
 //! - Every call goes through [`Account::call`], which keeps the account's pace, counts, logs and
@@ -7,14 +7,14 @@
 //! - Every client has time-outs and an attempt limit; the SDK sets none for an operation by itself.
 
 pub mod account;
+pub mod error;
 mod fence;
 pub mod identity;
-pub mod pace;
-pub mod refusal;
+pub mod rate_limiter;
 mod retries;
-mod throttles;
+mod throttle_interceptor;
 
 pub use account::Account;
+pub use error::{AwsError, ErrorKind, Service, error_kind};
 pub use fence::Fence;
 pub use identity::Identity;
-pub use refusal::{AwsError, Meaning, Service, meaning};

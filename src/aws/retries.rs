@@ -9,16 +9,18 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::interceptors::context::InterceptorContext;
-use aws_smithy_runtime_api::client::retries::classifiers::{ClassifyRetry, RetryAction, RetryClassifierPriority};
+use aws_smithy_runtime_api::client::retries::classifiers::{
+    ClassifyRetry, RetryAction, RetryClassifierPriority,
+};
 use tokio::time::Instant;
 
-use super::refusal::{Meaning, Service};
-use super::throttles::meaning_of_answer;
+use crate::aws::error::{ErrorKind, Service};
+use crate::aws::throttle_interceptor::meaning_of_answer;
 
 /// Attempts of a call that AWS does not throttle.
 pub const ATTEMPTS: u32 = 3;
 /// Attempts of a call that AWS throttles, at most; patience ends them before.
-pub const MOST_ATTEMPTS: u32 = 12;
+pub const MAX_ATTEMPTS: u32 = 12;
 
 /// The attempts of one call.
 #[derive(Debug)]
@@ -44,12 +46,20 @@ tokio::task_local! {
 impl Attempts {
     /// Makes a call; whether an attempt before its last one may have taken effect unheard.
     pub async fn of<T>(patience: Duration, call: impl Future<Output = T>) -> (T, bool) {
-        let attempts = Self { patience, began: Instant::now(), seen: Mutex::default() };
+        let attempts = Self {
+            patience,
+            began: Instant::now(),
+            seen: Mutex::default(),
+        };
         // The SDK's futures are large, and each one around them would hold them by value.
         let call = Box::pin(call);
         let seen = async {
             let answer = call.await;
-            (answer, CALL.try_with(|call| call.seen().in_doubt).unwrap_or_default())
+            (
+                answer,
+                CALL.try_with(|call| call.seen().in_doubt)
+                    .unwrap_or_default(),
+            )
         };
         CALL.scope(attempts, seen).await
     }
@@ -60,7 +70,11 @@ impl Attempts {
 
     /// Whether a throttled attempt is repeated.
     fn after_throttle(&self) -> RetryAction {
-        if self.began.elapsed() < self.patience { RetryAction::throttling_error() } else { RetryAction::RetryForbidden }
+        if self.began.elapsed() < self.patience {
+            RetryAction::throttling_error()
+        } else {
+            RetryAction::RetryForbidden
+        }
     }
 
     /// Whether an attempt is repeated that failed in another way.
@@ -84,12 +98,14 @@ pub struct Patience {
 
 impl ClassifyRetry for Patience {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
-        let Some(Err(error)) = context.output_or_error() else { return RetryAction::NoActionIndicated };
+        let Some(Err(error)) = context.output_or_error() else {
+            return RetryAction::NoActionIndicated;
+        };
         let answered = context.response().filter(|_| error.is_operation_error());
-        let meaning = answered.map(|response| meaning_of_answer(self.service, response));
-        let act = |call: &Attempts| match meaning {
-            Some(Meaning::Throttled) => call.after_throttle(),
-            Some(Meaning::Transient) | None => call.after_failure(),
+        let kind = answered.map(|response| meaning_of_answer(self.service, response));
+        let act = |call: &Attempts| match kind {
+            Some(ErrorKind::Throttled) => call.after_throttle(),
+            Some(ErrorKind::Transient) | None => call.after_failure(),
             // Our table decides, not the SDK's: it takes ECR's `LimitExceededException`, a quota, for a throttle.
             Some(_) => RetryAction::RetryForbidden,
         };

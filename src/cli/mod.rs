@@ -1,6 +1,6 @@
 //! The commands.
 
-mod reseal;
+mod reencrypt;
 mod serve;
 
 use std::path::PathBuf;
@@ -13,14 +13,13 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::domain::names::IamPath;
 use crate::domain::role::Role;
-use crate::http;
-use crate::resources::Conventions;
-use crate::resources::permission::role_policy;
+use crate::provision::permissions::role_policy;
+use crate::provision::resource::Conventions;
 use crate::shutdown::Tasks;
 use crate::store::{Store, backup};
 use crate::vault::Vault;
 
-use reseal::reseal;
+use reencrypt::reencrypt;
 
 /// Gives an app its place in an AWS account in one call.
 #[derive(Debug, Parser)]
@@ -34,11 +33,11 @@ struct Cli {
 enum Command {
     /// Run the service.
     Serve(SettingsArgs),
-    /// Print a new key for SLIPWAY_SEAL_KEY, and its id on standard error.
-    SealKey,
-    /// Move every sealed secret from the keys of SLIPWAY_OLD_SEAL_KEYS to that of SLIPWAY_SEAL_KEY. A running
+    /// Print a new key for SLIPWAY_ENCRYPTION_KEY, and its id on standard error.
+    GenerateKey,
+    /// Move every sealed secret from the keys of SLIPWAY_PREVIOUS_ENCRYPTION_KEYS to that of SLIPWAY_ENCRYPTION_KEY. A running
     /// service does so by itself; this is for while it is stopped. Can be run again and cut off.
-    Reseal(SettingsArgs),
+    Reencrypt(SettingsArgs),
     /// Manage API tokens, while the service is stopped.
     Token {
         #[command(subcommand)]
@@ -67,7 +66,7 @@ enum Command {
     },
     /// Print the API's document, as openapi.yaml holds it.
     Openapi,
-    /// Ask a running service whether it is up; for health checks in containers.
+    /// JobRequest a running service whether it is up; for health checks in containers.
     Health {
         /// Where it listens.
         #[arg(long, env = "SLIPWAY_LISTEN", default_value = "127.0.0.1:8080")]
@@ -80,7 +79,7 @@ enum TokenCommand {
     /// Make a token and print it, once.
     Create {
         /// Who or what will carry it.
-        #[arg(long, value_parser = http::parse_token_name)]
+        #[arg(long, value_parser = crate::api::v1::tokens::parse_name)]
         name: String,
         /// viewer, operator or admin.
         #[arg(long, default_value = "operator", value_parser = parse_role)]
@@ -110,7 +109,7 @@ struct SettingsArgs {
     job_deadline: Option<String>,
     /// How long a job stays with a worker that gives no sign of life.
     #[arg(long)]
-    lease: Option<String>,
+    lease_duration: Option<String>,
 }
 
 impl SettingsArgs {
@@ -121,9 +120,12 @@ impl SettingsArgs {
             ("database_url", &self.database_url),
             ("workers", &self.workers),
             ("job_deadline", &self.job_deadline),
-            ("lease", &self.lease),
+            ("lease_duration", &self.lease_duration),
         ];
-        let flags: Vec<(&str, String)> = flags.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect();
+        let flags: Vec<(&str, String)> = flags
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.clone()?)))
+            .collect();
         Settings::load(self.config.as_deref(), &environment, &flags)
     }
 }
@@ -134,17 +136,19 @@ enum CommandError {
     #[error("{0}")]
     Settings(#[from] config::ConfigError),
     #[error(transparent)]
-    Start(#[from] crate::service::StartError),
+    Start(#[from] crate::app::service::StartError),
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
     #[error(transparent)]
     Vault(#[from] crate::vault::VaultError),
     #[error(
-        "a running slipway has {0} open, and moves secrets by itself: restart it with the new SLIPWAY_SEAL_KEY \
-         and the old one in SLIPWAY_OLD_SEAL_KEYS, or stop it and run this again"
+        "a running slipway has {0} open, and moves secrets by itself: restart it with the new SLIPWAY_ENCRYPTION_KEY \
+         and the old one in SLIPWAY_PREVIOUS_ENCRYPTION_KEYS, or stop it and run this again"
     )]
     ServiceReseals(PathBuf),
-    #[error("{0} secrets stay under other seal keys than that of SLIPWAY_SEAL_KEY: do not throw those away")]
+    #[error(
+        "{0} secrets stay under other seal keys than that of SLIPWAY_ENCRYPTION_KEY: do not throw those away"
+    )]
     NotResealed(i64),
     #[error("the API's document cannot be written: {0}")]
     Document(#[from] serde_json::Error),
@@ -167,39 +171,63 @@ impl Command {
     async fn run(self) -> Result<(), CommandError> {
         match self {
             Self::Serve(args) => serve::serve(args.load()?).await?,
-            Self::SealKey => {
+            Self::GenerateKey => {
                 let key = Vault::new_key()?;
                 eprintln!("the key's id is {}", Vault::parse(&key)?.id());
                 println!("{}", key.expose_secret());
             }
-            Self::Reseal(args) => reseal(&args.load()?).await?,
-            Self::Token { command: TokenCommand::Create { name, role, settings } } => create_token(&settings.load()?, &name, role).await?,
+            Self::Reencrypt(args) => reencrypt(&args.load()?).await?,
+            Self::Token {
+                command:
+                    TokenCommand::Create {
+                        name,
+                        role,
+                        settings,
+                    },
+            } => create_token(&settings.load()?, &name, role).await?,
             Self::Backup { to, settings } => backup(&settings.load()?.database_url, &to).await?,
-            Self::RolePolicy { account_id, partition, any_path, settings } => {
-                let mut conventions = Conventions::new(&settings.load()?.defaults, partition, account_id);
+            Self::RolePolicy {
+                account_id,
+                partition,
+                any_path,
+                settings,
+            } => {
+                let mut conventions =
+                    Conventions::new(&settings.load()?.defaults, partition, account_id);
                 if any_path {
                     conventions.iam_path = IamPath::root();
                 }
-                println!("{}", serde_json::to_string_pretty(&role_policy(&conventions))?);
+                println!(
+                    "{}",
+                    serde_json::to_string_pretty(&role_policy(&conventions))?
+                );
             }
-            Self::Openapi => print!("{}", http::yaml()?),
-            Self::Health { listen } => serve::health(listen).await.then_some(()).ok_or(CommandError::Down(listen))?,
+            Self::Openapi => print!("{}", crate::api::openapi::yaml()?),
+            Self::Health { listen } => serve::health(listen)
+                .await
+                .then_some(())
+                .ok_or(CommandError::Down(listen))?,
         }
         Ok(())
     }
 }
 
 fn parse_role(text: &str) -> Result<Role, &'static str> {
-    text.parse().map_err(|_| "must be viewer, operator or admin")
+    text.parse()
+        .map_err(|_| "must be viewer, operator or admin")
 }
 
 fn parse_account_id(text: &str) -> Result<String, &'static str> {
     let fits = text.len() == 12 && text.chars().all(|c| c.is_ascii_digit());
-    if fits { Ok(text.to_owned()) } else { Err("must be 12 digits") }
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err("must be 12 digits")
+    }
 }
 
 async fn create_token(settings: &Settings, name: &str, role: Role) -> Result<(), CommandError> {
     let store = Store::open(&settings.database_url, Clock::default(), &Tasks::default()).await?;
-    println!("{}", http::make_token(&store, name, role, "slipway token create").await?.token);
+    println!("{}", crate::api::v1::tokens::make(&store, name, role, "slipway token create").await?.token);
     Ok(())
 }

@@ -16,28 +16,31 @@ use hyper_util::rt::TokioExecutor;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
+use crate::app::service::{Overrides, Service, StartError};
 use crate::config::Settings;
-use crate::service::{Outside, Service, StartError};
 use crate::shutdown::{Tasks, signalled};
-use crate::{http, telemetry};
+use crate::telemetry;
 
 /// Runs the service until it is told to stop.
 pub async fn serve(settings: Settings) -> Result<(), StartError> {
     telemetry::start_logs(&settings.log);
     telemetry::metrics();
     let tasks = Tasks::default();
-    let (listen, grace) = (settings.listen, settings.grace);
+    let (listen, shutdown_timeout) = (settings.listen, settings.shutdown_timeout);
     stop_when_signalled(&tasks);
     let cannot = |error| StartError::Listen(listen, error);
     let listener = TcpListener::bind(listen).await.map_err(cannot)?;
     let address = listener.local_addr().map_err(cannot)?;
-    let outside = Outside { timing: settings.timing, ..Outside::default() };
+    let overrides = Overrides {
+        timing: settings.timing,
+        ..Overrides::default()
+    };
     let service = tokio::select! {
-        started = Service::start(settings, outside, tasks.clone()) => started?,
+        started = Service::start(settings, overrides, tasks.clone()) => started?,
         () = tasks.stopping() => return Ok(()),
     };
     tracing::info!(listen = %address, "listening");
-    let server = http::serve(listener, service);
+    let server = crate::api::server::serve(listener, service);
     let ended = async {
         server.await;
         tasks.ended().await;
@@ -45,7 +48,7 @@ pub async fn serve(settings: Settings) -> Result<(), StartError> {
     tokio::pin!(ended);
     tokio::select! {
         () = &mut ended => {}
-        () = async { tasks.stopping().await; tokio::time::sleep(grace).await } => {
+        () = async { tasks.stopping().await; tokio::time::sleep(shutdown_timeout).await } => {
             tracing::warn!("the grace time is over; what is under way goes on at the next start");
             return Ok(());
         }
@@ -59,7 +62,10 @@ pub async fn serve(settings: Settings) -> Result<(), StartError> {
 /// From now on a signal stops the tasks, and a second one ends the process.
 fn stop_when_signalled(tasks: &Tasks) {
     let stop = tasks.clone();
-    #[expect(clippy::disallowed_methods, reason = "nobody waits for this one: it ends with the process")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "nobody waits for this one: it ends with the process"
+    )]
     tokio::spawn(async move {
         signalled().await;
         tracing::info!("stopping");
@@ -69,8 +75,14 @@ fn stop_when_signalled(tasks: &Tasks) {
 
 /// Whether a service at `listen` is up.
 pub async fn health(listen: SocketAddr) -> bool {
-    let host = if listen.ip().is_unspecified() { SocketAddr::from(([127, 0, 0, 1], listen.port())) } else { listen };
-    let Ok(uri) = format!("http://{host}/healthz").parse() else { return false };
+    let host = if listen.ip().is_unspecified() {
+        SocketAddr::from(([127, 0, 0, 1], listen.port()))
+    } else {
+        listen
+    };
+    let Ok(uri) = format!("http://{host}/healthz").parse() else {
+        return false;
+    };
     let client: Client<_, Empty<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
     let answer = timeout(Duration::from_secs(3), client.get(uri)).await;
     matches!(answer, Ok(Ok(response)) if response.status().is_success())

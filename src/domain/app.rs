@@ -9,14 +9,16 @@ use strum::{Display, EnumString};
 use ulid::Ulid;
 use utoipa::ToSchema;
 
-use super::drift::DriftSummary;
-use super::job::{JobKind, JobState, StepState, Trouble, TroubleCode};
-use super::spec::AppSpec;
-use super::task::{Dropped, Removal, Retained};
 use crate::clock::Timestamp;
+use crate::domain::drift::DriftSummary;
+use crate::domain::job::{JobError, JobErrorCode, JobKind, JobState, StepState};
+use crate::domain::spec::AppSpec;
+use crate::domain::task::{Dropped, Removal, Retained};
 
 /// What an app's last job left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, ToSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum AppState {
@@ -41,10 +43,14 @@ impl AppState {
     /// about a key alone.
     pub fn left_by(kind: JobKind, state: JobState) -> Option<Self> {
         match (kind, state) {
-            (_, JobState::Queued | JobState::Running | JobState::Waiting) | (JobKind::Rotate | JobKind::SwitchKey, _) => None,
+            (_, JobState::Queued | JobState::Running | JobState::Waiting)
+            | (JobKind::Rotate | JobKind::SetKeyStatus, _) => None,
             (JobKind::Offboard, JobState::Succeeded) => Some(Self::Quarantined),
             (JobKind::Remove, JobState::Succeeded) => Some(Self::Removed),
-            (JobKind::Onboard | JobKind::Update | JobKind::Repair | JobKind::Restore, JobState::Succeeded) => Some(Self::Ready),
+            (
+                JobKind::Onboard | JobKind::Update | JobKind::Repair | JobKind::Restore,
+                JobState::Succeeded,
+            ) => Some(Self::Ready),
             (_, JobState::Failed) => Some(Self::Failed),
             (_, JobState::NeedsAttention) => Some(Self::NeedsAttention),
             (_, JobState::Canceled) => Some(Self::Canceled),
@@ -82,12 +88,28 @@ impl Recorded {
     /// What the app's things as they are recorded say.
     pub fn of(resources: &[AppResource]) -> Self {
         let mut recorded = Self::default();
-        for AppResource { resource, state, error, owned, made_at, updated_at, .. } in resources {
+        for AppResource {
+            resource,
+            state,
+            error,
+            owned,
+            made_at,
+            updated_at,
+            ..
+        } in resources
+        {
             if *state == StepState::Running {
                 recorded.running.insert(resource.clone(), *updated_at);
             }
-            let is_open = matches!(state, StepState::Running | StepState::Waiting | StepState::Failed);
-            if is_open && error.as_ref().is_none_or(|trouble| trouble.code != TroubleCode::Conflict) {
+            let is_open = matches!(
+                state,
+                StepState::Running | StepState::Waiting | StepState::Failed
+            );
+            if is_open
+                && error
+                    .as_ref()
+                    .is_none_or(|job_error| job_error.code != JobErrorCode::Conflict)
+            {
                 recorded.interrupted.insert(resource.clone(), *updated_at);
             }
             match owned {
@@ -95,7 +117,9 @@ impl Recorded {
                 Some(Owned::Adopted) => recorded.adopted.insert(resource.clone()),
                 None => false,
             };
-            recorded.made_at.extend(made_at.map(|at| (resource.clone(), at)));
+            recorded
+                .made_at
+                .extend(made_at.map(|at| (resource.clone(), at)));
         }
         recorded
     }
@@ -126,7 +150,7 @@ pub struct AppResource {
     /// How the last job left it.
     pub state: StepState,
     /// Why it is not as the spec says.
-    pub error: Option<Trouble>,
+    pub error: Option<JobError>,
     /// How it came to be the app's; absent where it did not, or not yet.
     pub owned: Option<Owned>,
     /// When a job of the app made it, where that is recorded.

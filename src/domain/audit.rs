@@ -10,16 +10,16 @@ use strum::{Display, EnumIter, EnumString};
 use ulid::Ulid;
 use utoipa::ToSchema;
 
-use super::event::{AwsCall, Happening};
-use super::job::{AwsRefusal, JobState, Trouble};
-use super::role::Role;
-use super::task::Task;
 use crate::clock::Timestamp;
+use crate::domain::event::{AwsCall, EventPayload};
+use crate::domain::job::{AwsRefusal, JobError, JobState};
+use crate::domain::role::Role;
+use crate::domain::task::Task;
 
 /// What was done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "action", rename_all = "snake_case")]
-pub enum Deed {
+pub enum AuditEvent {
     /// A job was asked for.
     JobRequested {
         /// What it is to do.
@@ -88,7 +88,19 @@ pub enum Deed {
 }
 
 /// What was done, by its name alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, EnumIter, ToSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    EnumIter,
+    ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 #[schema(as = AuditAction)]
@@ -113,41 +125,64 @@ pub enum Action {
     TokenRevoked,
 }
 
-impl Deed {
+impl AuditEvent {
     /// What of a job's happenings is kept: changes in AWS, one entry for each operation; failures; the end.
-    pub fn of(happening: &Happening) -> Vec<Self> {
-        match happening {
-            Happening::ChangeApplied { resource, change: text, calls } | Happening::StepProgress { resource, message: text, calls } => {
-                let entry = |calls: Vec<AwsCall>| Self::ChangeApplied { resource: resource.clone(), change: text.clone(), calls };
+    pub fn of(payload: &EventPayload) -> Vec<Self> {
+        match payload {
+            EventPayload::ChangeApplied {
+                resource,
+                change: text,
+                calls,
+            }
+            | EventPayload::StepProgress {
+                resource,
+                message: text,
+                calls,
+            } => {
+                let entry = |calls: Vec<AwsCall>| Self::ChangeApplied {
+                    resource: resource.clone(),
+                    change: text.clone(),
+                    calls,
+                };
                 by_operation(calls).into_iter().map(entry).collect()
             }
-            Happening::StepFailed { resource, error } => {
+            EventPayload::StepFailed { resource, error } => {
                 let (reason, refused) = (error.detail.clone(), error.aws.clone());
-                vec![Self::StepFailed { resource: resource.clone(), reason, refused }]
+                vec![Self::StepFailed {
+                    resource: resource.clone(),
+                    reason,
+                    refused,
+                }]
             }
-            Happening::JobSucceeded => vec![Self::ended(JobState::Succeeded, None)],
-            Happening::JobFailed { error } => vec![Self::ended(JobState::Failed, Some(error))],
-            Happening::JobNeedsAttention { error } => vec![Self::ended(JobState::NeedsAttention, Some(error))],
-            Happening::JobCanceled => vec![Self::ended(JobState::Canceled, None)],
+            EventPayload::JobSucceeded => vec![Self::ended(JobState::Succeeded, None)],
+            EventPayload::JobFailed { error } => vec![Self::ended(JobState::Failed, Some(error))],
+            EventPayload::JobNeedsAttention { error } => {
+                vec![Self::ended(JobState::NeedsAttention, Some(error))]
+            }
+            EventPayload::JobCanceled => vec![Self::ended(JobState::Canceled, None)],
             // Requests are noted with who asked; the others change nothing.
-            Happening::JobQueued { .. }
-            | Happening::CancelRequested { .. }
-            | Happening::RetryRequested { .. }
-            | Happening::JobStarted { .. }
-            | Happening::StepStarted { .. }
-            | Happening::StepGone { .. }
-            | Happening::StepWaiting { .. }
-            | Happening::StepDone { .. }
-            | Happening::StepSkipped { .. }
-            | Happening::Warning { .. }
-            | Happening::JobWaiting { .. }
-            | Happening::JobReleased { .. } => Vec::new(),
+            EventPayload::JobQueued { .. }
+            | EventPayload::CancelRequested { .. }
+            | EventPayload::RetryRequested { .. }
+            | EventPayload::JobStarted { .. }
+            | EventPayload::StepStarted { .. }
+            | EventPayload::StepGone { .. }
+            | EventPayload::StepWaiting { .. }
+            | EventPayload::StepDone { .. }
+            | EventPayload::StepSkipped { .. }
+            | EventPayload::Warning { .. }
+            | EventPayload::JobWaiting { .. }
+            | EventPayload::JobReleased { .. } => Vec::new(),
         }
     }
 
-    fn ended(state: JobState, error: Option<&Trouble>) -> Self {
+    fn ended(state: JobState, error: Option<&JobError>) -> Self {
         let refused = error.and_then(|error| error.aws.clone());
-        Self::JobEnded { state, reason: error.map(|error| error.detail.clone()), refused }
+        Self::JobEnded {
+            state,
+            reason: error.map(|error| error.detail.clone()),
+            refused,
+        }
     }
 
     /// Its name.
@@ -168,7 +203,9 @@ impl Deed {
     /// The resource that it is about.
     pub fn resource(&self) -> Option<&str> {
         match self {
-            Self::ChangeApplied { resource, .. } | Self::StepFailed { resource, .. } => Some(resource),
+            Self::ChangeApplied { resource, .. } | Self::StepFailed { resource, .. } => {
+                Some(resource)
+            }
             _ => None,
         }
     }
@@ -176,8 +213,12 @@ impl Deed {
     /// The AWS operation that it is about: service and name.
     pub fn operation(&self) -> Option<(&str, &str)> {
         match self {
-            Self::ChangeApplied { calls, .. } => calls.first().map(|call| (call.service.as_str(), call.operation.as_str())),
-            Self::StepFailed { refused, .. } => refused.as_ref().map(|call| (call.service.as_str(), call.operation.as_str())),
+            Self::ChangeApplied { calls, .. } => calls
+                .first()
+                .map(|call| (call.service.as_str(), call.operation.as_str())),
+            Self::StepFailed { refused, .. } => refused
+                .as_ref()
+                .map(|call| (call.service.as_str(), call.operation.as_str())),
             _ => None,
         }
     }
@@ -187,13 +228,21 @@ impl Deed {
 fn by_operation(calls: &[AwsCall]) -> Vec<Vec<AwsCall>> {
     let mut groups: Vec<Vec<AwsCall>> = Vec::new();
     for call in calls {
-        let same = |group: &&mut Vec<AwsCall>| group.iter().any(|of| (&of.service, &of.operation) == (&call.service, &call.operation));
+        let same = |group: &&mut Vec<AwsCall>| {
+            group
+                .iter()
+                .any(|of| (&of.service, &of.operation) == (&call.service, &call.operation))
+        };
         match groups.iter_mut().find(same) {
             Some(group) => group.push(call.clone()),
             None => groups.push(vec![call.clone()]),
         }
     }
-    if groups.is_empty() { vec![Vec::new()] } else { groups }
+    if groups.is_empty() {
+        vec![Vec::new()]
+    } else {
+        groups
+    }
 }
 
 /// An entry of the audit.
@@ -217,7 +266,7 @@ pub struct AuditEntry {
     pub job: Option<Ulid>,
     /// What was done.
     #[serde(flatten)]
-    pub deed: Deed,
+    pub event: AuditEvent,
 }
 
 #[cfg(test)]
@@ -228,31 +277,69 @@ mod tests {
     use super::*;
 
     fn call(operation: &str, request_id: &str) -> AwsCall {
-        AwsCall { service: "iam".into(), operation: operation.into(), request_id: Some(request_id.into()) }
+        AwsCall {
+            service: "iam".into(),
+            operation: operation.into(),
+            request_id: Some(request_id.into()),
+        }
     }
 
-    fn one_of_each() -> Vec<Deed> {
-        let refused =
-            Some(AwsRefusal { service: "iam".into(), operation: "CreateUser".into(), code: "AccessDenied".into(), request_id: None });
+    fn one_of_each() -> Vec<AuditEvent> {
+        let refused = Some(AwsRefusal {
+            service: "iam".into(),
+            operation: "CreateUser".into(),
+            code: "AccessDenied".into(),
+            request_id: None,
+        });
         vec![
-            Deed::JobRequested { task: Task::Onboard { accept_expiry: true } },
-            Deed::CancelRequested,
-            Deed::RetryRequested,
-            Deed::ChangeApplied { resource: "iam:user/a".into(), change: "create user a".into(), calls: vec![call("CreateUser", "r-1")] },
-            Deed::StepFailed { resource: "iam:user/a".into(), reason: "denied".into(), refused: refused.clone() },
-            Deed::JobEnded { state: JobState::Failed, reason: Some("denied".into()), refused },
-            Deed::SecretClaimed { access_key_id: "AKIAIOSFODNN7EXAMPLE".into(), again: false },
-            Deed::TokenCreated { token_id: Ulid::nil(), name: "bot".into(), role: Role::Viewer },
-            Deed::TokenRevoked { token_id: Ulid::nil(), name: "bot".into(), role: Role::Viewer },
+            AuditEvent::JobRequested {
+                task: Task::Onboard {
+                    accept_expiry: true,
+                },
+            },
+            AuditEvent::CancelRequested,
+            AuditEvent::RetryRequested,
+            AuditEvent::ChangeApplied {
+                resource: "iam:user/a".into(),
+                change: "create user a".into(),
+                calls: vec![call("CreateUser", "r-1")],
+            },
+            AuditEvent::StepFailed {
+                resource: "iam:user/a".into(),
+                reason: "denied".into(),
+                refused: refused.clone(),
+            },
+            AuditEvent::JobEnded {
+                state: JobState::Failed,
+                reason: Some("denied".into()),
+                refused,
+            },
+            AuditEvent::SecretClaimed {
+                access_key_id: "AKIAIOSFODNN7EXAMPLE".into(),
+                again: false,
+            },
+            AuditEvent::TokenCreated {
+                token_id: Ulid::nil(),
+                name: "bot".into(),
+                role: Role::Viewer,
+            },
+            AuditEvent::TokenRevoked {
+                token_id: Ulid::nil(),
+                name: "bot".into(),
+                role: Role::Viewer,
+            },
         ]
     }
 
     #[test]
     fn every_deed_is_written_under_its_name_and_read_back() {
-        let deeds = one_of_each();
-        assert_eq!(deeds.iter().map(Deed::action).collect::<Vec<_>>(), Action::iter().collect::<Vec<_>>());
-        for (seq, deed) in (0..).zip(deeds) {
-            let action = deed.action();
+        let events = one_of_each();
+        assert_eq!(
+            events.iter().map(AuditEvent::action).collect::<Vec<_>>(),
+            Action::iter().collect::<Vec<_>>()
+        );
+        for (seq, event) in (0..).zip(events) {
+            let action = event.action();
             let entry = AuditEntry {
                 seq,
                 at: Timestamp::from_millis(1),
@@ -260,20 +347,41 @@ mod tests {
                 app: None,
                 account: None,
                 job: Some(Ulid::nil()),
-                deed,
+                event,
             };
             let written = serde_json::to_value(&entry).unwrap();
             assert_eq!(written["action"], action.to_string());
-            assert_eq!(written["action"].as_str().unwrap().parse::<Action>().unwrap(), action);
-            assert_eq!(serde_json::from_value::<AuditEntry>(written).unwrap(), entry);
+            assert_eq!(
+                written["action"]
+                    .as_str()
+                    .unwrap()
+                    .parse::<Action>()
+                    .unwrap(),
+                action
+            );
+            assert_eq!(
+                serde_json::from_value::<AuditEntry>(written).unwrap(),
+                entry
+            );
         }
     }
 
     #[test]
     fn what_every_deed_tells_is_this_and_no_secret() {
-        let fields = |deed: &Deed| {
-            let Value::Object(fields) = serde_json::to_value(deed).unwrap() else { panic!("{deed:?} is no object") };
-            format!("{}: {}", deed.action(), fields.keys().filter(|key| *key != "action").cloned().collect::<Vec<_>>().join(" "))
+        let fields = |event: &AuditEvent| {
+            let Value::Object(fields) = serde_json::to_value(event).unwrap() else {
+                panic!("{event:?} is no object")
+            };
+            format!(
+                "{}: {}",
+                event.action(),
+                fields
+                    .keys()
+                    .filter(|key| *key != "action")
+                    .cloned()
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            )
         };
         insta::assert_snapshot!(one_of_each().iter().map(fields).collect::<Vec<_>>().join("\n"), @r"
         job_requested: task
@@ -290,21 +398,55 @@ mod tests {
 
     #[test]
     fn a_change_by_several_operations_is_an_entry_for_each() {
-        let calls = vec![call("DeletePolicyVersion", "r-1"), call("CreatePolicyVersion", "r-2"), call("DeletePolicyVersion", "r-3")];
+        let calls = vec![
+            call("DeletePolicyVersion", "r-1"),
+            call("CreatePolicyVersion", "r-2"),
+            call("DeletePolicyVersion", "r-3"),
+        ];
         let (resource, change) = ("iam:policy/P".to_owned(), "put a new version".to_owned());
-        let told = Happening::ChangeApplied { resource: resource.clone(), change: change.clone(), calls: calls.clone() };
-        let deeds = Deed::of(&told);
-        let noted: Vec<_> =
-            deeds.iter().map(|deed| (deed.operation().unwrap().1, serde_json::to_value(deed).unwrap()["calls"].clone())).collect();
+        let told = EventPayload::ChangeApplied {
+            resource: resource.clone(),
+            change: change.clone(),
+            calls: calls.clone(),
+        };
+        let events = AuditEvent::of(&told);
+        let noted: Vec<_> = events
+            .iter()
+            .map(|event| {
+                (
+                    event.operation().unwrap().1,
+                    serde_json::to_value(event).unwrap()["calls"].clone(),
+                )
+            })
+            .collect();
         let ids = |ids: &[&str], operation: &str| {
-            json!(ids.iter().map(|id| json!({"service": "iam", "operation": operation, "request_id": id})).collect::<Vec<_>>())
+            json!(
+                ids.iter()
+                    .map(|id| json!({"service": "iam", "operation": operation, "request_id": id}))
+                    .collect::<Vec<_>>()
+            )
         };
         let expected = [
-            ("DeletePolicyVersion", ids(&["r-1", "r-3"], "DeletePolicyVersion")),
+            (
+                "DeletePolicyVersion",
+                ids(&["r-1", "r-3"], "DeletePolicyVersion"),
+            ),
             ("CreatePolicyVersion", ids(&["r-2"], "CreatePolicyVersion")),
         ];
         assert_eq!(noted, expected);
-        let without = Deed::of(&Happening::ChangeApplied { resource: resource.clone(), change: change.clone(), calls: Vec::new() });
-        assert_eq!(without, [Deed::ChangeApplied { resource, change, calls: Vec::new() }], "a change is told of also without its calls");
+        let without = AuditEvent::of(&EventPayload::ChangeApplied {
+            resource: resource.clone(),
+            change: change.clone(),
+            calls: Vec::new(),
+        });
+        assert_eq!(
+            without,
+            [AuditEvent::ChangeApplied {
+                resource,
+                change,
+                calls: Vec::new()
+            }],
+            "a change is told of also without its calls"
+        );
     }
 }

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 use utoipa::ToSchema;
 
-use super::job::{Trouble, TroubleCode};
-use super::names::AppName;
-use super::plan::{Action, PlannedChange};
-use super::task::RetainedResource;
 use crate::clock::Timestamp;
+use crate::domain::job::{JobError, JobErrorCode};
+use crate::domain::names::AppName;
+use crate::domain::plan::{Action, PlannedChange};
+use crate::domain::task::RetainedResource;
 
 /// What a look found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -21,7 +21,7 @@ pub struct DriftReport {
     #[schema(value_type = String, example = "acme-shop")]
     pub app: AppName,
     /// When AWS was looked at.
-    pub looked_at: Timestamp,
+    pub checked_at: Timestamp,
     /// Whether AWS differs from the spec, or holds something on the user that nobody asked for.
     pub drifted: bool,
     /// What a repair would change, with what is there and what would be.
@@ -35,7 +35,7 @@ pub struct DriftReport {
     /// What a person should know.
     pub warnings: Vec<String>,
     /// Why the look is not whole.
-    pub error: Option<Trouble>,
+    pub error: Option<JobError>,
     /// The job that was asked for by itself because of this report (`drift: repair` in the spec).
     #[schema(value_type = Option<String>)]
     pub repair: Option<Ulid>,
@@ -48,14 +48,16 @@ pub struct Unexpected {
     #[schema(example = "iam:attachment/aws/AdministratorAccess/acme-shop")]
     pub resource: String,
     /// What it is.
-    #[schema(example = "policy arn:aws:iam::aws:policy/AdministratorAccess is attached to user acme-shop")]
+    #[schema(
+        example = "policy arn:aws:iam::aws:policy/AdministratorAccess is attached to user acme-shop"
+    )]
     pub detail: String,
     /// Since when it is there, where AWS tells.
     pub since: Option<Timestamp>,
     /// Whether the user may have had it before it was adopted. That alone is no drift.
     pub adopted: bool,
     /// The body with which `POST /v1/apps/{app}/repair` removes it.
-    pub remove_with: RepairRequest,
+    pub removal_request: RepairRequest,
 }
 
 /// What a repair does besides bringing AWS back to the spec.
@@ -72,7 +74,7 @@ pub struct RepairRequest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DriftSummary {
     /// When AWS was looked at.
-    pub looked_at: Timestamp,
+    pub checked_at: Timestamp,
     /// Whether AWS differed from the spec.
     pub drifted: bool,
 }
@@ -80,7 +82,12 @@ pub struct DriftSummary {
 impl DriftReport {
     /// Whether there is something that a repair can change.
     pub fn can_be_repaired(&self) -> bool {
-        self.changes.iter().any(|change| matches!(change.action, Action::Create | Action::Update | Action::Delete))
+        self.changes.iter().any(|change| {
+            matches!(
+                change.action,
+                Action::Create | Action::Update | Action::Delete
+            )
+        })
     }
 }
 
@@ -89,11 +96,20 @@ pub fn is_difference(change: &PlannedChange) -> bool {
     match change.action {
         Action::Create | Action::Update | Action::Delete | Action::Conflict => true,
         Action::None => false,
-        Action::Blocked => change.error.as_ref().is_some_and(|trouble| !keeps_from_looking(trouble)),
+        Action::Blocked => change
+            .error
+            .as_ref()
+            .is_some_and(|job_error| !keeps_from_looking(job_error)),
     }
 }
 
-/// Whether a trouble says nothing of what is there.
-pub fn keeps_from_looking(trouble: &Trouble) -> bool {
-    matches!(trouble.code, TroubleCode::AccessDenied | TroubleCode::Unavailable | TroubleCode::DeadlineExceeded | TroubleCode::Internal)
+/// Whether a job_error says nothing of what is there.
+pub fn keeps_from_looking(job_error: &JobError) -> bool {
+    matches!(
+        job_error.code,
+        JobErrorCode::AccessDenied
+            | JobErrorCode::Unavailable
+            | JobErrorCode::DeadlineExceeded
+            | JobErrorCode::Internal
+    )
 }

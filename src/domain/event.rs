@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 use utoipa::ToSchema;
 
-use super::job::{JobKind, Trouble};
 use crate::clock::Timestamp;
+use crate::domain::job::{JobError, JobKind};
 
 /// Something that happened to a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema, strum::IntoStaticStr)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
-pub enum Happening {
+pub enum EventPayload {
     /// Accepted.
     JobQueued {
         /// What it is to do.
@@ -85,7 +85,7 @@ pub enum Happening {
         /// The resource's id.
         resource: String,
         /// Why, and what to do.
-        error: Trouble,
+        error: JobError,
     },
     /// A resource was not tried.
     StepSkipped {
@@ -110,22 +110,22 @@ pub enum Happening {
     },
     /// Everything is as the spec says.
     JobSucceeded,
-    /// Ended with an error.
+    /// AttemptResult with an error.
     JobFailed {
         /// Why, and what to do.
-        error: Trouble,
+        error: JobError,
     },
     /// Parked for a person.
     JobNeedsAttention {
         /// Why, and what to do.
-        error: Trouble,
+        error: JobError,
     },
     /// Somebody asked to end it.
     CancelRequested {
         /// Who.
         by: String,
     },
-    /// Ended on request.
+    /// AttemptResult on request.
     JobCanceled,
     /// Somebody asked to go on.
     RetryRequested {
@@ -152,7 +152,7 @@ pub struct AwsCall {
     pub request_id: Option<String>,
 }
 
-impl Happening {
+impl EventPayload {
     /// Its name, as in the `event` field.
     pub fn name(&self) -> &'static str {
         self.into()
@@ -171,5 +171,5 @@ pub struct Event {
     pub job_id: Ulid,
     /// What happened.
     #[serde(flatten)]
-    pub happening: Happening,
+    pub payload: EventPayload,
 }

@@ -10,12 +10,25 @@ use strum::{Display, EnumIter, EnumString};
 use ulid::Ulid;
 use utoipa::ToSchema;
 
-use super::names::{AccountName, AppName};
-use super::task::Task;
 use crate::clock::Timestamp;
+use crate::domain::names::{AccountName, AppName};
+use crate::domain::task::Task;
 
 /// What a job is to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, EnumIter, ToSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    EnumIter,
+    ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum JobKind {
@@ -28,7 +41,7 @@ pub enum JobKind {
     /// Make another access key, to take the place of one that is there.
     Rotate,
     /// Switch an access key on or off, or delete it.
-    SwitchKey,
+    SetKeyStatus,
     /// Switch the app's keys off, and begin its quarantine.
     Offboard,
     /// End the quarantine.
@@ -38,7 +51,20 @@ pub enum JobKind {
 }
 
 /// Where a job stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Display, EnumString, EnumIter, ToSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    EnumIter,
+    ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum JobState {
@@ -50,11 +76,11 @@ pub enum JobState {
     Waiting,
     /// Everything is as the spec says.
     Succeeded,
-    /// Ended with an error; can be retried from where it stands.
+    /// AttemptResult with an error; can be retried from where it stands.
     Failed,
     /// Parked until a person has done what its error's `remedy` says; can be retried.
     NeedsAttention,
-    /// Ended on request; what was made stays.
+    /// AttemptResult on request; what was made stays.
     Canceled,
 }
 
@@ -111,8 +137,12 @@ impl JobState {
             (S::Running, E::GaveUp) => Ok(S::Failed),
             (S::Queued | S::Waiting | S::Running, E::Parked) => Ok(S::NeedsAttention),
             (S::Running, E::Released) => Ok(S::Queued),
-            (S::Queued | S::Waiting | S::Running | S::NeedsAttention, E::Canceled) => Ok(S::Canceled),
-            (S::Failed | S::NeedsAttention | S::Canceled | S::Waiting, E::RetryAsked) => Ok(S::Queued),
+            (S::Queued | S::Waiting | S::Running | S::NeedsAttention, E::Canceled) => {
+                Ok(S::Canceled)
+            }
+            (S::Failed | S::NeedsAttention | S::Canceled | S::Waiting, E::RetryAsked) => {
+                Ok(S::Queued)
+            }
             (state, event) => Err(IllegalTransition { state, event }),
         }
     }
@@ -124,7 +154,19 @@ impl JobState {
 }
 
 /// Where a step of a job stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, EnumIter, ToSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    EnumIter,
+    ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum StepState {
@@ -136,7 +178,7 @@ pub enum StepState {
     Waiting,
     /// As the spec says.
     Done,
-    /// Ended with an error.
+    /// AttemptResult with an error.
     Failed,
     /// Not tried, because something it needs failed.
     Skipped,
@@ -158,11 +200,11 @@ pub struct AwsRefusal {
     pub request_id: Option<String>,
 }
 
-/// What kind of trouble ended a job or a step.
+/// What kind of job_error ended a job or a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
-pub enum TroubleCode {
+pub enum JobErrorCode {
     /// Something by that name is there and is not this app's.
     Conflict,
     /// The service's role may not do it.
@@ -189,9 +231,9 @@ pub enum TroubleCode {
 
 /// Why a job or a step ended without success, and what a person can do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Trouble {
-    /// What kind of trouble.
-    pub code: TroubleCode,
+pub struct JobError {
+    /// What kind of job_error.
+    pub code: JobErrorCode,
     /// What happened.
     pub detail: String,
     /// What to do next.
@@ -202,11 +244,11 @@ pub struct Trouble {
     pub aws: Option<AwsRefusal>,
 }
 
-impl Trouble {
+impl JobError {
     /// A job has ended while nobody knows whether its CreateAccessKey has made a key.
     pub fn key_in_doubt(ended: &str) -> Self {
         Self {
-            code: TroubleCode::CredentialInDoubt,
+            code: JobErrorCode::CredentialInDoubt,
             detail: format!("{ended}; but AWS's answer with a new access key was lost before, and the key may be live"),
             remedy: Some("Retry the job: Slipway then finds the key and deletes it, or names it if that is not safe.".into()),
             retryable: false,
@@ -229,7 +271,7 @@ pub struct Step {
     /// How often it was tried.
     pub attempts: u32,
     /// The last error, if it is not over.
-    pub error: Option<Trouble>,
+    pub error: Option<JobError>,
     /// How long the last try took, in milliseconds.
     pub duration_ms: Option<i64>,
 }
@@ -237,7 +279,14 @@ pub struct Step {
 impl Step {
     /// A step that nobody has begun.
     pub fn pending(resource: impl Into<String>) -> Self {
-        Self { resource: resource.into(), state: StepState::Pending, changes: Vec::new(), attempts: 0, error: None, duration_ms: None }
+        Self {
+            resource: resource.into(),
+            state: StepState::Pending,
+            changes: Vec::new(),
+            attempts: 0,
+            error: None,
+            duration_ms: None,
+        }
     }
 }
 
@@ -298,7 +347,7 @@ pub struct Job {
     /// What it hands over, when it succeeded.
     pub result: Option<JobResult>,
     /// Why it failed or is parked.
-    pub error: Option<Trouble>,
+    pub error: Option<JobError>,
     /// The token that asked for it.
     pub requested_by: String,
     /// When it was accepted.
@@ -345,7 +394,9 @@ mod tests {
     #[test]
     fn only_a_person_wakes_what_has_ended() {
         for state in JobState::iter().filter(|s| !s.is_active()) {
-            for event in JobEvent::iter().filter(|e| !matches!(e, JobEvent::RetryAsked | JobEvent::Canceled)) {
+            for event in
+                JobEvent::iter().filter(|e| !matches!(e, JobEvent::RetryAsked | JobEvent::Canceled))
+            {
                 assert!(state.on(event).is_err(), "{state} {event}");
             }
         }

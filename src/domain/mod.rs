@@ -4,21 +4,19 @@
 //! - A value of a type here is valid: text becomes one of them by parsing, once, at the edge.
 //! - Nothing here knows HTTP, SQL or the AWS SDK.
 
+pub mod access_key;
 pub mod app;
 pub mod audit;
-pub mod credential;
 pub mod drift;
+pub mod ecr_lifecycle;
 pub mod event;
-pub mod fields;
+pub mod iam_policy;
 pub mod job;
-pub mod lifecycle;
 pub mod names;
 pub mod plan;
-pub mod policy;
-pub mod protected_tag;
 pub mod regions;
 pub mod role;
 pub mod rotation;
-pub mod simulation;
 pub mod spec;
 pub mod task;
+pub mod validation;

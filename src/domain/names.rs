@@ -187,7 +187,11 @@ name!(
 );
 
 fn ensure(holds: bool, otherwise: &str) -> Result<(), NameError> {
-    if holds { Ok(()) } else { Err(NameError::new(otherwise)) }
+    if holds {
+        Ok(())
+    } else {
+        Err(NameError::new(otherwise))
+    }
 }
 
 fn is_iam_char(c: char) -> bool {
@@ -195,27 +199,53 @@ fn is_iam_char(c: char) -> bool {
 }
 
 const RESERVED_BUCKET_PREFIXES: [&str; 3] = ["xn--", "sthree-", "amzn-s3-demo-"];
-const RESERVED_BUCKET_SUFFIXES: [&str; 5] = ["-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"];
+const RESERVED_BUCKET_SUFFIXES: [&str; 5] =
+    ["-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"];
 
 fn check_bucket(text: &str) -> Result<(), NameError> {
     let edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-    if let Some(prefix) = RESERVED_BUCKET_PREFIXES.iter().find(|p| text.starts_with(**p)) {
-        return Err(NameError::new(format!("must not begin with {prefix}, which AWS reserves")));
+    if let Some(prefix) = RESERVED_BUCKET_PREFIXES
+        .iter()
+        .find(|p| text.starts_with(**p))
+    {
+        return Err(NameError::new(format!(
+            "must not begin with {prefix}, which AWS reserves"
+        )));
     }
-    if let Some(suffix) = RESERVED_BUCKET_SUFFIXES.iter().find(|s| text.ends_with(**s)) {
-        return Err(NameError::new(format!("must not end with {suffix}, which AWS reserves")));
+    if let Some(suffix) = RESERVED_BUCKET_SUFFIXES
+        .iter()
+        .find(|s| text.ends_with(**s))
+    {
+        return Err(NameError::new(format!(
+            "must not end with {suffix}, which AWS reserves"
+        )));
     }
-    ensure(text.parse::<Ipv4Addr>().is_err(), "must not look like an IP address")?;
-    ensure(!text.contains('.'), "must not contain dots: TLS does not work with them")?;
+    ensure(
+        text.parse::<Ipv4Addr>().is_err(),
+        "must not look like an IP address",
+    )?;
+    ensure(
+        !text.contains('.'),
+        "must not contain dots: TLS does not work with them",
+    )?;
     let fits = (3..=63).contains(&text.len())
         && edge(text.chars().next())
         && edge(text.chars().last())
-        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-    ensure(fits, "must be 3 to 63 lower-case letters, digits or hyphens, and begin and end with a letter or digit")
+        && text
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    ensure(
+        fits,
+        "must be 3 to 63 lower-case letters, digits or hyphens, and begin and end with a letter or digit",
+    )
 }
 
 fn check_repository(text: &str) -> Result<(), NameError> {
-    let word = |w: &str| !w.is_empty() && w.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    let word = |w: &str| {
+        !w.is_empty()
+            && w.chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+    };
     let component = |part: &str| part.split(['.', '_', '-']).all(word);
     ensure(
         (2..=256).contains(&text.len()) && text.split('/').all(component),
@@ -244,7 +274,8 @@ fn check_origin(text: &str) -> Result<(), NameError> {
 
 /// Written as browsers write it: `parse` alone would take `+80` and `0080` as well.
 fn is_port(text: &str) -> bool {
-    text.parse::<u16>().is_ok_and(|port| port > 0 && port.to_string() == text)
+    text.parse::<u16>()
+        .is_ok_and(|port| port > 0 && port.to_string() == text)
 }
 
 #[cfg(test)]
@@ -288,14 +319,19 @@ mod tests {
             assert!(RepositoryName::parse(good).is_ok(), "{good}");
         }
         let long = "a".repeat(257);
-        for bad in ["", "a", "A/b", "a//b", "-ab", "ab-", "a..b", "a-_b", "/ab", "ab/", &long] {
+        for bad in [
+            "", "a", "A/b", "a//b", "-ab", "ab-", "a..b", "a-_b", "/ab", "ab/", &long,
+        ] {
             assert!(RepositoryName::parse(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn app_names_by_the_iam_rules_and_without_case() {
-        let (upper, lower) = (AppName::parse("Acme.Shop").unwrap(), AppName::parse("acme.shop").unwrap());
+        let (upper, lower) = (
+            AppName::parse("Acme.Shop").unwrap(),
+            AppName::parse("acme.shop").unwrap(),
+        );
         assert_ne!(upper, lower);
         assert_eq!(upper.key(), lower.key());
         let long = "a".repeat(65);
@@ -306,10 +342,22 @@ mod tests {
 
     #[test]
     fn regions_paths_origins() {
-        for good in ["us-west-2", "us-gov-east-1", "ap-southeast-5", "us-iso-east-1"] {
+        for good in [
+            "us-west-2",
+            "us-gov-east-1",
+            "ap-southeast-5",
+            "us-iso-east-1",
+        ] {
             assert!(Region::parse(good).is_ok(), "{good}");
         }
-        for bad in ["", "us-west", "US-WEST-2", "us_west_2", "us-west-2a", "us-west-222"] {
+        for bad in [
+            "",
+            "us-west",
+            "US-WEST-2",
+            "us_west_2",
+            "us-west-2a",
+            "us-west-222",
+        ] {
             assert!(Region::parse(bad).is_err(), "{bad}");
         }
         for good in ["/", "/apps/", "/a/b/"] {
@@ -318,7 +366,12 @@ mod tests {
         for bad in ["", "apps", "/apps", "//", "/a//b/", "/a b/"] {
             assert!(IamPath::parse(bad).is_err(), "{bad}");
         }
-        for good in ["*", "https://acme.example", "http://localhost:3000", "https://*.acme.example"] {
+        for good in [
+            "*",
+            "https://acme.example",
+            "http://localhost:3000",
+            "https://*.acme.example",
+        ] {
             assert!(Origin::parse(good).is_ok(), "{good}");
         }
         for bad in [

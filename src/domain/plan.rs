@@ -7,8 +7,8 @@ use serde_json::Value;
 use strum::Display;
 use utoipa::ToSchema;
 
-use super::job::Trouble;
-use super::names::AppName;
+use crate::domain::job::JobError;
+use crate::domain::names::AppName;
 
 /// What would happen to a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, ToSchema)]
@@ -48,7 +48,7 @@ pub struct PlannedChange {
     #[schema(example = "aws s3api create-bucket --bucket acme-shop-media")]
     pub aws_cli: Option<String>,
     /// What stands in the way of a blocked change, or of a conflict.
-    pub error: Option<Trouble>,
+    pub error: Option<JobError>,
 }
 
 /// What a job would do now.
@@ -59,7 +59,7 @@ pub struct Plan {
     pub app: AppName,
     /// The spec, with every default filled in.
     #[schema(value_type = Value)]
-    pub spec: super::spec::AppSpec,
+    pub spec: crate::domain::spec::AppSpec,
     /// The changes, in an order that works; a resource that is as the spec says has one entry of action `none`.
     pub changes: Vec<PlannedChange>,
     /// What a person should know before going on.

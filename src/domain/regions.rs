@@ -3,7 +3,7 @@
 //! Invariant: a region that exists here is one that AWS has. One that this table does not know yet, or that only a
 //! private partition or an emulator has, is named by the settings.
 
-use super::names::{NameError, Region};
+use crate::domain::names::{NameError, Region};
 
 /// Regions by partition, from AWS's `partitions.json` as botocore 1.43 ships it; a test compares the two.
 const PARTITIONS: [(&str, &[&str]); 8] = [
@@ -70,16 +70,37 @@ pub struct Extra<'a> {
 /// When there is none; the message names the nearest one.
 pub fn region_in(partition: &str, extra: &Extra<'_>, text: &str) -> Result<Region, NameError> {
     let region = Region::parse(text)?;
-    let in_partition = PARTITIONS.iter().find(|(name, _)| *name == partition).map(|(_, regions)| *regions).unwrap_or_default();
-    let beyond = || extra.own.into_iter().chain(extra.allowed).map(Region::as_str);
+    let in_partition = PARTITIONS
+        .iter()
+        .find(|(name, _)| *name == partition)
+        .map(|(_, regions)| *regions)
+        .unwrap_or_default();
+    let beyond = || {
+        extra
+            .own
+            .into_iter()
+            .chain(extra.allowed)
+            .map(Region::as_str)
+    };
     if in_partition.contains(&text) || beyond().any(|known| known == text) {
         return Ok(region);
     }
-    if PARTITIONS.iter().any(|(_, regions)| regions.contains(&text)) {
-        return Err(NameError::new(format!("is not in this account's partition, {partition}")));
+    if PARTITIONS
+        .iter()
+        .any(|(_, regions)| regions.contains(&text))
+    {
+        return Err(NameError::new(format!(
+            "is not in this account's partition, {partition}"
+        )));
     }
-    let nearest = in_partition.iter().copied().chain(beyond()).min_by_key(|known| distance(known, text));
-    let hint = nearest.map(|nearest| format!(" Did you mean {nearest}?")).unwrap_or_default();
+    let nearest = in_partition
+        .iter()
+        .copied()
+        .chain(beyond())
+        .min_by_key(|known| distance(known, text));
+    let hint = nearest
+        .map(|nearest| format!(" Did you mean {nearest}?"))
+        .unwrap_or_default();
     Err(NameError::new(format!(
         "is not a region of the partition {partition}.{hint} Set SLIPWAY_REGIONS to allow regions that Slipway does not know"
     )))
@@ -105,14 +126,23 @@ mod tests {
 
     #[test]
     fn a_region_is_one_that_the_partition_has_or_the_settings_allow() {
-        let (own, allowed) = (Region::parse("qa-main-1").unwrap(), [Region::parse("xx-lab-1").unwrap()]);
-        let extra = Extra { own: Some(&own), allowed: &allowed };
+        let (own, allowed) = (
+            Region::parse("qa-main-1").unwrap(),
+            [Region::parse("xx-lab-1").unwrap()],
+        );
+        let extra = Extra {
+            own: Some(&own),
+            allowed: &allowed,
+        };
         for good in ["us-west-2", "eu-central-2", "qa-main-1", "xx-lab-1"] {
             assert_eq!(region_in("aws", &extra, good).unwrap().as_str(), good);
         }
-        let why = |partition: &str, text: &str| region_in(partition, &extra, text).unwrap_err().to_string();
+        let why = |partition: &str, text: &str| {
+            region_in(partition, &extra, text).unwrap_err().to_string()
+        };
         assert!(
-            why("aws", "us-west-9").contains("is not a region of the partition aws. Did you mean us-west-"),
+            why("aws", "us-west-9")
+                .contains("is not a region of the partition aws. Did you mean us-west-"),
             "{}",
             why("aws", "us-west-9")
         );
@@ -120,7 +150,10 @@ mod tests {
         assert!(why("aws", "cn-north-1").contains("is not in this account's partition, aws"));
         assert!(why("aws-cn", "us-west-2").contains("is not in this account's partition, aws-cn"));
         assert!(region_in("aws-iso-b", &Extra::default(), "us-isob-east-1").is_ok());
-        assert!(why("aws", "us-isob-east-1").contains("partition"), "a region of another partition, not of any");
+        assert!(
+            why("aws", "us-isob-east-1").contains("partition"),
+            "a region of another partition, not of any"
+        );
         assert!(
             region_in("aws-private", &Extra::default(), "us-west-2").is_err(),
             "a partition that AWS does not publish has no regions here"
@@ -137,8 +170,18 @@ mod tests {
 
     #[test]
     fn letters_put_in_left_out_and_replaced_are_counted() {
-        for (one, other, edits) in [("", "", 0), ("a", "", 1), ("", "ab", 2), ("us-west-2", "us-west-1", 1), ("kitten", "sitting", 3)] {
-            assert_eq!((distance(one, other), distance(other, one)), (edits, edits), "{one} {other}");
+        for (one, other, edits) in [
+            ("", "", 0),
+            ("a", "", 1),
+            ("", "ab", 2),
+            ("us-west-2", "us-west-1", 1),
+            ("kitten", "sitting", 3),
+        ] {
+            assert_eq!(
+                (distance(one, other), distance(other, one)),
+                (edits, edits),
+                "{one} {other}"
+            );
         }
     }
 }

@@ -7,13 +7,26 @@ use strum::{Display, EnumString};
 use utoipa::ToSchema;
 
 /// What a token's bearer may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Display, EnumString, ToSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Role {
     /// Read everything but secrets.
     Viewer,
-    /// Ask for jobs and claim credentials.
+    /// JobRequest for jobs and claim credentials.
     Operator,
     /// Manage tokens and accounts.
     Admin,

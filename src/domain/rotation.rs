@@ -11,24 +11,36 @@ use strum::{Display, EnumIter, EnumString};
 use ulid::Ulid;
 use utoipa::ToSchema;
 
-use super::job::Trouble;
 use crate::clock::Timestamp;
+use crate::domain::job::JobError;
 
 /// Where a rotation stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, EnumIter, ToSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    EnumIter,
+    ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Stage {
     /// A job makes the new key.
-    Making,
+    Creating,
     /// The new key waits to be claimed, as long as its secret is kept.
-    Claiming,
+    AwaitingClaim,
     /// The old key is watched until it is seen unused; while it is in use it is kept.
-    Watching,
+    Draining,
     /// A job switches the old key off.
-    SwitchingOff,
+    Deactivating,
     /// The old key is off and kept for a while, in case somebody misses it.
-    Holding,
+    PendingDeletion,
     /// A job deletes the old key.
     Deleting,
     /// A job switches the old key on again.
@@ -74,7 +86,9 @@ pub enum RotationEvent {
 
 /// An event that the stage does not allow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a rotation that is {stage} does not take {event}: one can be rolled back until its old key is deleted")]
+#[error(
+    "a rotation that is {stage} does not take {event}: one can be rolled back until its old key is deleted"
+)]
 pub struct IllegalStep {
     /// Where the rotation stands.
     pub stage: Stage,
@@ -91,16 +105,29 @@ impl Stage {
         use RotationEvent as E;
         use Stage as S;
         match (self, event) {
-            (S::Making, E::Made) => Ok(S::Claiming),
-            (S::Claiming, E::Claimed | E::Unclaimed) => Ok(S::Watching),
-            (S::Watching, E::Quiet) => Ok(S::SwitchingOff),
-            (S::SwitchingOff, E::InUse) => Ok(S::Watching),
+            (S::Creating, E::Made) => Ok(S::AwaitingClaim),
+            (S::AwaitingClaim, E::Claimed | E::Unclaimed) => Ok(S::Draining),
+            (S::Draining, E::Quiet) => Ok(S::Deactivating),
+            (S::Deactivating, E::InUse) => Ok(S::Draining),
             (S::Deleting, E::InUse) => Ok(S::Stopped),
-            (S::Watching | S::SwitchingOff, E::Off) => Ok(S::Holding),
-            (S::Holding, E::HoldOver) => Ok(S::Deleting),
-            (S::Claiming | S::Watching | S::SwitchingOff | S::Holding | S::Deleting, E::Gone) => Ok(S::Done),
-            (S::Making | S::SwitchingOff | S::Deleting | S::RollingBack, E::AskedAgain) => Ok(self),
-            (S::Making | S::Claiming | S::Watching | S::SwitchingOff | S::Holding | S::Deleting, E::RollbackAsked) => Ok(S::RollingBack),
+            (S::Draining | S::Deactivating, E::Off) => Ok(S::PendingDeletion),
+            (S::PendingDeletion, E::HoldOver) => Ok(S::Deleting),
+            (
+                S::AwaitingClaim | S::Draining | S::Deactivating | S::PendingDeletion | S::Deleting,
+                E::Gone,
+            ) => Ok(S::Done),
+            (S::Creating | S::Deactivating | S::Deleting | S::RollingBack, E::AskedAgain) => {
+                Ok(self)
+            }
+            (
+                S::Creating
+                | S::AwaitingClaim
+                | S::Draining
+                | S::Deactivating
+                | S::PendingDeletion
+                | S::Deleting,
+                E::RollbackAsked,
+            ) => Ok(S::RollingBack),
             (S::RollingBack, E::BackOn) => Ok(S::RolledBack),
             (stage, E::Stopped) if !stage.has_ended() => Ok(S::Stopped),
             (stage, event) => Err(IllegalStep { stage, event }),
@@ -140,7 +167,7 @@ pub struct Rotation {
     /// What it waits for, where that is not plain from its stage; or why it stopped.
     pub reason: Option<String>,
     /// Why the job of its stage did not succeed; it is asked for again at `due_at`.
-    pub error: Option<Trouble>,
+    pub error: Option<JobError>,
     /// The job of its stage, or of the last one that had a job.
     #[schema(value_type = Option<String>)]
     pub job: Option<Ulid>,
@@ -160,30 +187,30 @@ mod tests {
             .filter_map(|(stage, event)| Some(format!("{stage} {event} {}", stage.on(event).ok()?)))
             .collect();
         insta::assert_snapshot!(table.join("\n"), @r"
-        making made claiming
-        making asked_again making
-        making rollback_asked rolling_back
-        making stopped stopped
-        claiming claimed watching
-        claiming unclaimed watching
-        claiming gone done
-        claiming rollback_asked rolling_back
-        claiming stopped stopped
-        watching quiet switching_off
-        watching off holding
-        watching gone done
-        watching rollback_asked rolling_back
-        watching stopped stopped
-        switching_off in_use watching
-        switching_off off holding
-        switching_off gone done
-        switching_off asked_again switching_off
-        switching_off rollback_asked rolling_back
-        switching_off stopped stopped
-        holding hold_over deleting
-        holding gone done
-        holding rollback_asked rolling_back
-        holding stopped stopped
+        creating made awaiting_claim
+        creating asked_again creating
+        creating rollback_asked rolling_back
+        creating stopped stopped
+        awaiting_claim claimed draining
+        awaiting_claim unclaimed draining
+        awaiting_claim gone done
+        awaiting_claim rollback_asked rolling_back
+        awaiting_claim stopped stopped
+        draining quiet deactivating
+        draining off pending_deletion
+        draining gone done
+        draining rollback_asked rolling_back
+        draining stopped stopped
+        deactivating in_use draining
+        deactivating off pending_deletion
+        deactivating gone done
+        deactivating asked_again deactivating
+        deactivating rollback_asked rolling_back
+        deactivating stopped stopped
+        pending_deletion hold_over deleting
+        pending_deletion gone done
+        pending_deletion rollback_asked rolling_back
+        pending_deletion stopped stopped
         deleting in_use stopped
         deleting gone done
         deleting asked_again deleting
@@ -198,7 +225,10 @@ mod tests {
     #[test]
     fn what_has_ended_stays_so() {
         for stage in Stage::iter().filter(|stage| stage.has_ended()) {
-            assert!(RotationEvent::iter().all(|event| stage.on(event).is_err()), "{stage}");
+            assert!(
+                RotationEvent::iter().all(|event| stage.on(event).is_err()),
+                "{stage}"
+            );
         }
     }
 }

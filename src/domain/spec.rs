@@ -12,23 +12,29 @@ use serde_json::{Value, json};
 use strum::{Display, EnumString};
 use utoipa::ToSchema;
 
-use super::fields::{self, FieldError, Fields};
-use super::lifecycle::Lifecycle;
-use super::names::{AccountName, AppName, BucketName, GroupName, IamPath, NameError, Origin, PolicyName, Region, RepositoryName};
-use super::policy;
-use super::regions::{Extra, region_in};
+use crate::domain::ecr_lifecycle::Lifecycle;
+use crate::domain::iam_policy;
+use crate::domain::names::{
+    AccountName, AppName, BucketName, GroupName, IamPath, NameError, Origin, PolicyName, Region,
+    RepositoryName,
+};
+use crate::domain::regions::{Extra, region_in};
+use crate::domain::validation;
+use crate::domain::validation::{FieldError, Fields};
 
 /// Buckets, or repositories, one app may have.
-pub const MOST_PLACES: usize = 25;
+pub const MAX_PLACES: usize = 25;
 /// Tags a caller may set: AWS allows 50 on a resource (AWS General Reference), three are ours.
-pub const MOST_TAGS: usize = 47;
+pub const MAX_TAGS: usize = 47;
 /// Origins in one CORS rule; S3 takes 64 KB of configuration in all.
-const MOST_ORIGINS: usize = 100;
+const MAX_ORIGINS: usize = 100;
 /// Prefix of the tags by which Slipway knows its own things again.
 pub const TAG_PREFIX: &str = "slipway:";
 
 /// How wide the app's access to media is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, ToSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum MediaAccess {
@@ -50,7 +56,9 @@ impl MediaAccess {
 }
 
 /// What to do about a thing that is there already and is not this app's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, ToSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum OnExisting {
@@ -61,7 +69,19 @@ pub enum OnExisting {
 }
 
 /// What is done about drift that a scheduled look finds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, ToSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum DriftMode {
@@ -179,7 +199,14 @@ impl Place<'_> {
     /// # Errors
     /// When the account's partition has none by this name, and the settings allow none.
     pub fn region_named(&self, text: &str) -> Result<Region, NameError> {
-        region_in(self.partition, &Extra { own: self.region, allowed: self.regions }, text)
+        region_in(
+            self.partition,
+            &Extra {
+                own: self.region,
+                allowed: self.regions,
+            },
+            text,
+        )
     }
 }
 
@@ -310,10 +337,19 @@ impl Defaults {
     /// # Errors
     /// Which template names what.
     pub fn check(&self) -> Result<(), String> {
-        for (name, template) in [("bucket", &self.bucket), ("repository", &self.repository), ("upload_origin", &self.upload_origin)] {
-            let filled = template.replace("{app}", "").replace("{account_id}", "").replace("{region}", "");
+        for (name, template) in [
+            ("bucket", &self.bucket),
+            ("repository", &self.repository),
+            ("upload_origin", &self.upload_origin),
+        ] {
+            let filled = template
+                .replace("{app}", "")
+                .replace("{account_id}", "")
+                .replace("{region}", "");
             if filled.contains(['{', '}']) {
-                return Err(format!("defaults.{name} is {template}: it can name {{app}}, {{account_id}} and {{region}} alone"));
+                return Err(format!(
+                    "defaults.{name} is {template}: it can name {{app}}, {{account_id}} and {{region}} alone"
+                ));
             }
         }
         Ok(())
@@ -325,29 +361,53 @@ impl AppSpec {
     ///
     /// # Errors
     /// Every field's error, each with its JSON pointer.
-    pub fn parse(body: &Value, defaults: &Defaults, place: &Place<'_>) -> Result<Self, Vec<FieldError>> {
+    pub fn parse(
+        body: &Value,
+        defaults: &Defaults,
+        place: &Place<'_>,
+    ) -> Result<Self, Vec<FieldError>> {
         let mut f = Fields::of(body, "");
         let name = f.required("name", AppName::parse);
         let account = f.parsed("account", AccountName::parse);
-        let region = f.parsed("region", |text| place.region_named(text)).or_else(|| place.region.cloned());
+        let region = f
+            .parsed("region", |text| place.region_named(text))
+            .or_else(|| place.region.cloned());
         if region.is_none() && body.get("region").is_none() {
-            f.error("region", "is required: the service has no region of its own (AWS_REGION)");
+            f.error(
+                "region",
+                "is required: the service has no region of its own (AWS_REGION)",
+            );
         }
         let media_access = f.parsed("media_access", one_of::<MediaAccess>("shared or scoped"));
         let access_key = f.boolean("access_key");
         let on_existing = f.parsed("on_existing", one_of::<OnExisting>("fail or adopt"));
-        let tags = f.get("tags").map(|value| parse_tags(value, &mut f)).unwrap_or_default();
+        let tags = f
+            .get("tags")
+            .map(|value| parse_tags(value, &mut f))
+            .unwrap_or_default();
         let protected = f.boolean("protected");
         let drift = f.parsed("drift", one_of::<DriftMode>("report or repair"));
         let rotate_after = f.parsed("rotate_after", parse_age);
 
-        let fill = Fill { app: name.as_ref(), region: region.as_ref(), defaults, place };
-        let buckets = f.list("buckets", MOST_PLACES, |item, at, errors| fill.bucket(item, at, errors));
+        let fill = Fill {
+            app: name.as_ref(),
+            region: region.as_ref(),
+            defaults,
+            place,
+        };
+        let buckets = f.list("buckets", MAX_PLACES, |item, at, errors| {
+            fill.bucket(item, at, errors)
+        });
         let buckets = buckets.unwrap_or_else(|| fill.one(body, "buckets", &mut f, Fill::bucket));
-        let repositories = f.list("repositories", MOST_PLACES, |item, at, errors| fill.repository(item, at, errors));
-        let repositories = repositories.unwrap_or_else(|| fill.one(body, "repositories", &mut f, Fill::repository));
+        let repositories = f.list("repositories", MAX_PLACES, |item, at, errors| {
+            fill.repository(item, at, errors)
+        });
+        let repositories = repositories
+            .unwrap_or_else(|| fill.one(body, "repositories", &mut f, Fill::repository));
         refuse_doubles(&mut f, "buckets", &buckets, |b| b.name.to_string());
-        refuse_doubles(&mut f, "repositories", &repositories, |r| format!("{} in {}", r.name, r.region));
+        refuse_doubles(&mut f, "repositories", &repositories, |r| {
+            format!("{} in {}", r.name, r.region)
+        });
         let media_access = media_access.unwrap_or(defaults.media_access);
         refuse_a_long_policy(&mut f, media_access, &buckets, place);
 
@@ -389,41 +449,80 @@ impl Fill<'_> {
     fn bucket(&self, item: &Value, at: String, errors: &mut Vec<FieldError>) -> Option<BucketSpec> {
         let mut f = Fields::of(item, at);
         let name = self.named(&mut f, item, &self.defaults.bucket, BucketName::parse);
-        let region = f.parsed("region", |text| self.place.region_named(text)).or_else(|| self.region.cloned());
-        let origins = f.list("upload_origins", MOST_ORIGINS, |item, at, errors| {
-            let text = fields::text(item, &at, errors)?;
-            Origin::parse(text).map_err(|why| errors.push(FieldError::new(at, why))).ok()
+        let region = f
+            .parsed("region", |text| self.place.region_named(text))
+            .or_else(|| self.region.cloned());
+        let origins = f.list("upload_origins", MAX_ORIGINS, |item, at, errors| {
+            let text = validation::text(item, &at, errors)?;
+            Origin::parse(text)
+                .map_err(|why| errors.push(FieldError::new(at, why)))
+                .ok()
         });
         let origins = origins.or_else(|| self.upload_origin(&mut f, item));
         errors.extend(f.finish());
-        Some(BucketSpec { name: name?, region: region?, upload_origins: origins? })
+        Some(BucketSpec {
+            name: name?,
+            region: region?,
+            upload_origins: origins?,
+        })
     }
 
-    fn repository(&self, item: &Value, at: String, errors: &mut Vec<FieldError>) -> Option<RepositorySpec> {
+    fn repository(
+        &self,
+        item: &Value,
+        at: String,
+        errors: &mut Vec<FieldError>,
+    ) -> Option<RepositorySpec> {
         let mut f = Fields::of(item, at);
-        let name = self.named(&mut f, item, &self.defaults.repository, RepositoryName::parse);
-        let region = f.parsed("region", |text| self.place.region_named(text)).or_else(|| self.region.cloned());
+        let name = self.named(
+            &mut f,
+            item,
+            &self.defaults.repository,
+            RepositoryName::parse,
+        );
+        let region = f
+            .parsed("region", |text| self.place.region_named(text))
+            .or_else(|| self.region.cloned());
         let at = f.at("lifecycle");
         let lifecycle = match f.get("lifecycle").map(Lifecycle::parse) {
             None => Some(self.defaults.lifecycle.clone()),
             Some(Ok(lifecycle)) => Some(lifecycle),
             Some(Err(problems)) => {
-                errors.extend(problems.into_iter().map(|p| FieldError::new(format!("{at}{}", p.pointer), p.message)));
+                errors.extend(
+                    problems
+                        .into_iter()
+                        .map(|p| FieldError::new(format!("{at}{}", p.pointer), p.message)),
+                );
                 None
             }
         };
         errors.extend(f.finish());
-        Some(RepositorySpec { name: name?, region: region?, lifecycle: lifecycle? })
+        Some(RepositorySpec {
+            name: name?,
+            region: region?,
+            lifecycle: lifecycle?,
+        })
     }
 
     /// The name given, or the default one; where the default does not do, the message says to name it.
-    fn named<T>(&self, f: &mut Fields<'_>, item: &Value, template: &str, parse: impl Fn(&str) -> Result<T, NameError>) -> Option<T> {
+    fn named<T>(
+        &self,
+        f: &mut Fields<'_>,
+        item: &Value,
+        template: &str,
+        parse: impl Fn(&str) -> Result<T, NameError>,
+    ) -> Option<T> {
         if item.get("name").is_some() || !item.is_object() {
             return f.parsed("name", parse);
         }
         f.get("name");
         let name = self.filled(template)?;
-        let why = |error| f.error("name", format!("the default name {name} will not do: it {error}. Give a name"));
+        let why = |error| {
+            f.error(
+                "name",
+                format!("the default name {name} will not do: it {error}. Give a name"),
+            )
+        };
         parse(&name).map_err(why).ok()
     }
 
@@ -432,12 +531,22 @@ impl Fill<'_> {
             return None;
         }
         let origin = self.filled(&self.defaults.upload_origin)?;
-        let why = |error| f.error("upload_origins", format!("the default origin {origin} will not do: it {error}. Give the origins"));
-        Origin::parse(&origin).map(|origin| vec![origin]).map_err(why).ok()
+        let why = |error| {
+            f.error(
+                "upload_origins",
+                format!("the default origin {origin} will not do: it {error}. Give the origins"),
+            )
+        };
+        Origin::parse(&origin)
+            .map(|origin| vec![origin])
+            .map_err(why)
+            .ok()
     }
 
     fn filled(&self, template: &str) -> Option<String> {
-        let filled = template.replace("{app}", self.app?.as_str()).replace("{account_id}", self.place.account_id);
+        let filled = template
+            .replace("{app}", self.app?.as_str())
+            .replace("{account_id}", self.place.account_id);
         if !filled.contains("{region}") {
             return Some(filled);
         }
@@ -471,16 +580,26 @@ fn one_of<T: std::str::FromStr>(choices: &'static str) -> impl Fn(&str) -> Resul
 /// The units of an age, in hours.
 const UNITS: [(&str, u64); 3] = [("w", 7 * 24), ("d", 24), ("h", 1)];
 /// The longest age, in hours.
-const LONGEST_AGE: u64 = 3650 * 24;
+const MAX_AGE: u64 = 3650 * 24;
 
 /// An age such as `90d`, from an hour to some years; what [`RotateAfter`] documents.
 ///
 /// # Errors
 /// When it is not written so, or not within that.
 pub fn parse_age(text: &str) -> Result<Duration, &'static str> {
-    let number = |digits: &str| if digits.starts_with(|c: char| matches!(c, '1'..='9')) { digits.parse::<u64>().ok() } else { None };
-    let hours = UNITS.iter().find_map(|(unit, hours)| number(text.strip_suffix(unit)?)?.checked_mul(*hours));
-    let hours = hours.filter(|hours| *hours <= LONGEST_AGE).ok_or("must be an age such as 90d, from 1h to 3650d")?;
+    let number = |digits: &str| {
+        if digits.starts_with(|c: char| matches!(c, '1'..='9')) {
+            digits.parse::<u64>().ok()
+        } else {
+            None
+        }
+    };
+    let hours = UNITS
+        .iter()
+        .find_map(|(unit, hours)| number(text.strip_suffix(unit)?)?.checked_mul(*hours));
+    let hours = hours
+        .filter(|hours| *hours <= MAX_AGE)
+        .ok_or("must be an age such as 90d, from 1h to 3650d")?;
     Ok(Duration::from_secs(hours * 3600))
 }
 
@@ -499,8 +618,11 @@ fn parse_tags(value: &Value, f: &mut Fields<'_>) -> BTreeMap<String, String> {
         f.error("tags", "must be an object of strings");
         return BTreeMap::new();
     };
-    if object.len() > MOST_TAGS {
-        f.error("tags", format!("must have at most {MOST_TAGS} tags, not {}", object.len()));
+    if object.len() > MAX_TAGS {
+        f.error(
+            "tags",
+            format!("must have at most {MAX_TAGS} tags, not {}", object.len()),
+        );
     }
     let mut tags = BTreeMap::new();
     let mut keys = BTreeSet::new();
@@ -522,7 +644,10 @@ fn parse_tags(value: &Value, f: &mut Fields<'_>) -> BTreeMap<String, String> {
 
 /// What is wrong with a tag by the rules that IAM, S3 and ECR share (IAM User Guide, "Tags for IAM resources").
 fn tag_problem(key: &str, value: &Value) -> Option<&'static str> {
-    let legal = |text: &str| text.chars().all(|c| c.is_alphanumeric() || " _.:/=+-@".contains(c));
+    let legal = |text: &str| {
+        text.chars()
+            .all(|c| c.is_alphanumeric() || " _.:/=+-@".contains(c))
+    };
     let Some(value) = value.as_str() else {
         return Some("must be a string");
     };
@@ -549,14 +674,26 @@ fn refuse_doubles<T>(f: &mut Fields<'_>, field: &str, items: &[T], name: impl Fn
     }
 }
 
-fn refuse_a_long_policy(f: &mut Fields<'_>, access: MediaAccess, buckets: &[BucketSpec], place: &Place<'_>) {
+fn refuse_a_long_policy(
+    f: &mut Fields<'_>,
+    access: MediaAccess,
+    buckets: &[BucketSpec],
+    place: &Place<'_>,
+) {
     if access != MediaAccess::Scoped {
         return;
     }
     let names: Vec<&BucketName> = buckets.iter().map(|b| &b.name).collect();
-    let length = policy::PolicyDocument::media_scoped(place.partition, &names).map_or(0, |document| document.to_document().len());
-    if length > policy::MAX_CHARACTERS {
-        f.error("buckets", format!("make a scoped policy of {length} characters; IAM takes {}", policy::MAX_CHARACTERS));
+    let length = iam_policy::PolicyDocument::media_scoped(place.partition, &names)
+        .map_or(0, |document| document.to_document().len());
+    if length > iam_policy::MAX_CHARACTERS {
+        f.error(
+            "buckets",
+            format!(
+                "make a scoped policy of {length} characters; IAM takes {}",
+                iam_policy::MAX_CHARACTERS
+            ),
+        );
     }
 }
 
@@ -567,12 +704,21 @@ mod tests {
 
     fn parse(body: Value) -> Result<AppSpec, Vec<FieldError>> {
         let region = Region::parse("us-west-2").unwrap();
-        let place = Place { account_id: "123456789012", partition: "aws", region: Some(&region), regions: &[] };
+        let place = Place {
+            account_id: "123456789012",
+            partition: "aws",
+            region: Some(&region),
+            regions: &[],
+        };
         AppSpec::parse(&body, &Defaults::default(), &place)
     }
 
     fn pointers(body: Value) -> Vec<String> {
-        parse(body).unwrap_err().into_iter().map(|e| e.pointer).collect()
+        parse(body)
+            .unwrap_err()
+            .into_iter()
+            .map(|e| e.pointer)
+            .collect()
     }
 
     #[test]
@@ -609,10 +755,37 @@ mod tests {
             assert_eq!(written["rotate_after"], text);
             assert_eq!(serde_json::from_value::<AppSpec>(written).unwrap(), spec);
         }
-        let same = [("24h", "1d"), ("87600h", "3650d"), ("1w", "7d"), ("521w", "3647d")];
-        assert!(same.into_iter().all(|(one, other)| age(one).unwrap() == age(other).unwrap()));
-        for text in ["", "h", "1", "0h", "01h", "+1h", "1 h", "1h 1h", "1H", "90m", "87601h", "3651d", "522w", "99999999999999999999w"] {
-            assert_eq!(pointers(json!({"name": "a1", "rotate_after": text})), ["/rotate_after"], "{text}");
+        let same = [
+            ("24h", "1d"),
+            ("87600h", "3650d"),
+            ("1w", "7d"),
+            ("521w", "3647d"),
+        ];
+        assert!(
+            same.into_iter()
+                .all(|(one, other)| age(one).unwrap() == age(other).unwrap())
+        );
+        for text in [
+            "",
+            "h",
+            "1",
+            "0h",
+            "01h",
+            "+1h",
+            "1 h",
+            "1h 1h",
+            "1H",
+            "90m",
+            "87601h",
+            "3651d",
+            "522w",
+            "99999999999999999999w",
+        ] {
+            assert_eq!(
+                pointers(json!({"name": "a1", "rotate_after": text})),
+                ["/rotate_after"],
+                "{text}"
+            );
         }
     }
 
@@ -639,7 +812,10 @@ mod tests {
             "/on_existing",
             "/media_access",
         ] {
-            assert!(got.iter().any(|p| p == pointer), "{pointer} is missing from {got:?}");
+            assert!(
+                got.iter().any(|p| p == pointer),
+                "{pointer} is missing from {got:?}"
+            );
         }
     }
 
@@ -653,15 +829,22 @@ mod tests {
     fn a_default_that_will_not_do_says_to_name_it() {
         let errors = parse(json!({"name": "Acme_Shop"})).unwrap_err();
         let at: Vec<&str> = errors.iter().map(|e| e.pointer.as_str()).collect();
-        assert!(at.contains(&"/buckets") && at.contains(&"/repositories"), "{errors:?}");
+        assert!(
+            at.contains(&"/buckets") && at.contains(&"/repositories"),
+            "{errors:?}"
+        );
         assert!(parse(json!({"name": "Acme_Shop", "buckets": [], "repositories": []})).is_ok());
     }
 
     #[test]
     fn doubles_and_foreign_partitions_are_refused() {
-        let body = json!({"name": "a", "repositories": [], "buckets": [{"name": "abc"}, {"name": "abc"}]});
+        let body =
+            json!({"name": "a", "repositories": [], "buckets": [{"name": "abc"}, {"name": "abc"}]});
         assert_eq!(pointers(body), ["/buckets"]);
-        assert_eq!(pointers(json!({"name": "acme", "region": "cn-north-1"})), ["/region"]);
+        assert_eq!(
+            pointers(json!({"name": "acme", "region": "cn-north-1"})),
+            ["/region"]
+        );
     }
 
     #[test]
@@ -725,7 +908,10 @@ mod tests {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
                 prop::collection::btree_map(prop::sample::select(KEYS.to_vec()), inner, 0..6)
-                    .prop_map(|members| members.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()),
+                    .prop_map(|members| members
+                        .into_iter()
+                        .map(|(key, value)| (key.to_owned(), value))
+                        .collect()),
             ]
         })
     }
@@ -773,7 +959,11 @@ mod tests {
     fn places(value: &Value, at: &str, found: &mut Vec<String>) {
         found.push(at.to_owned());
         for (key, member) in value.as_object().into_iter().flatten() {
-            places(member, &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")), found);
+            places(
+                member,
+                &format!("{at}/{}", key.replace('~', "~0").replace('/', "~1")),
+                found,
+            );
         }
         for (i, item) in value.as_array().into_iter().flatten().enumerate() {
             places(item, &format!("{at}/{i}"), found);
@@ -782,11 +972,17 @@ mod tests {
 
     /// A request with one thing put in the place of another, or in addition.
     fn any_nearly_right() -> impl Strategy<Value = Value> {
-        let change = (any::<prop::sample::Index>(), any_json(), prop::option::of(prop::sample::select(KEYS.to_vec())));
+        let change = (
+            any::<prop::sample::Index>(),
+            any_json(),
+            prop::option::of(prop::sample::select(KEYS.to_vec())),
+        );
         (any_request(), change).prop_map(|(mut body, (at, value, key))| {
             let mut found = Vec::new();
             places(&body, "", &mut found);
-            let place = body.pointer_mut(found[at.index(found.len())].as_str()).unwrap();
+            let place = body
+                .pointer_mut(found[at.index(found.len())].as_str())
+                .unwrap();
             match (place, key) {
                 (Value::Object(members), Some(key)) => drop(members.insert(key.to_owned(), value)),
                 (place, _) => *place = value,
@@ -798,17 +994,22 @@ mod tests {
     /// Whether a pointer leads to something in the document, or to a member or item that it lacks.
     fn leads_into(document: &Value, pointer: &str) -> bool {
         let parent = pointer.rsplit_once('/').map(|(parent, _)| parent);
-        document.pointer(pointer).is_some() || parent.is_some_and(|parent| document.pointer(parent).is_some_and(Value::is_object))
+        document.pointer(pointer).is_some()
+            || parent.is_some_and(|parent| document.pointer(parent).is_some_and(Value::is_object))
     }
 
     /// Whether everything that was asked for is in the spec as it was asked for.
     fn is_kept(asked: &Value, spec: &Value) -> bool {
         match (asked, spec) {
-            (Value::Object(asked), Value::Object(spec)) => {
-                asked.iter().all(|(key, value)| spec.get(key).is_some_and(|spec| is_kept(value, spec)))
-            }
+            (Value::Object(asked), Value::Object(spec)) => asked
+                .iter()
+                .all(|(key, value)| spec.get(key).is_some_and(|spec| is_kept(value, spec))),
             (Value::Array(asked), Value::Array(spec)) => {
-                asked.len() == spec.len() && asked.iter().zip(spec).all(|(asked, spec)| is_kept(asked, spec))
+                asked.len() == spec.len()
+                    && asked
+                        .iter()
+                        .zip(spec)
+                        .all(|(asked, spec)| is_kept(asked, spec))
             }
             (asked, spec) => asked == spec,
         }
@@ -817,11 +1018,21 @@ mod tests {
     /// What has to hold of whatever comes in.
     fn check(body: Value) -> Result<(), TestCaseError> {
         match parse(body.clone()) {
-            Ok(spec) => prop_assert_eq!(parse(serde_json::to_value(&spec).unwrap()), Ok(spec), "of {}", body),
+            Ok(spec) => prop_assert_eq!(
+                parse(serde_json::to_value(&spec).unwrap()),
+                Ok(spec),
+                "of {}",
+                body
+            ),
             Err(errors) => {
                 prop_assert!(!errors.is_empty());
                 for error in errors {
-                    prop_assert!(leads_into(&body, &error.pointer), "{} leads nowhere in {}", error.pointer, body);
+                    prop_assert!(
+                        leads_into(&body, &error.pointer),
+                        "{} leads nowhere in {}",
+                        error.pointer,
+                        body
+                    );
                     prop_assert!(!error.message.is_empty());
                 }
             }

@@ -11,11 +11,11 @@ use strum::{Display, EnumString};
 use ulid::Ulid;
 use utoipa::ToSchema;
 
-use super::app::Owned;
-use super::drift::RepairRequest;
-use super::job::JobKind;
-use super::spec::{AppSpec, BucketSpec, RepositorySpec};
 use crate::clock::Timestamp;
+use crate::domain::app::Owned;
+use crate::domain::drift::RepairRequest;
+use crate::domain::job::JobKind;
+use crate::domain::spec::{AppSpec, BucketSpec, RepositorySpec};
 
 /// What a job was asked to do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -67,11 +67,11 @@ pub enum Task {
         force: bool,
     },
     /// Switch a key on or off, or delete it.
-    SwitchKey {
+    SetKeyStatus {
         /// The key.
         access_key_id: String,
         /// What it is to be.
-        to: KeyTarget,
+        to: KeyStatus,
         /// Whether that is done even if the key is in use.
         force: bool,
         /// The rotation that it belongs to.
@@ -103,10 +103,12 @@ pub enum Data {
 }
 
 /// What a key is to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, ToSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
-pub enum KeyTarget {
+pub enum KeyStatus {
     /// Switched on.
     Active,
     /// Switched off.
@@ -123,7 +125,7 @@ impl Task {
             Self::Update { .. } => JobKind::Update,
             Self::Repair { .. } => JobKind::Repair,
             Self::Rotate { .. } => JobKind::Rotate,
-            Self::SwitchKey { .. } => JobKind::SwitchKey,
+            Self::SetKeyStatus { .. } => JobKind::SetKeyStatus,
             Self::Offboard => JobKind::Offboard,
             Self::Restore { .. } => JobKind::Restore,
             Self::Remove => JobKind::Remove,
@@ -137,7 +139,9 @@ impl Task {
             | Self::Update { accept_expiry, .. }
             | Self::Repair { accept_expiry, .. }
             | Self::Restore { accept_expiry } => *accept_expiry,
-            Self::Rotate { .. } | Self::SwitchKey { .. } | Self::Offboard | Self::Remove => false,
+            Self::Rotate { .. } | Self::SetKeyStatus { .. } | Self::Offboard | Self::Remove => {
+                false
+            }
         }
     }
 
@@ -157,7 +161,11 @@ impl Task {
     /// Keys of tags that it takes off.
     pub fn dropped_tags(&self) -> BTreeSet<String> {
         match self {
-            Self::Update { remove: true, dropped_tags, .. } => dropped_tags.clone(),
+            Self::Update {
+                remove: true,
+                dropped_tags,
+                ..
+            } => dropped_tags.clone(),
             _ => BTreeSet::new(),
         }
     }
@@ -166,7 +174,9 @@ impl Task {
     pub fn data(&self) -> Data {
         match self {
             Self::Remove => Data::Named,
-            Self::Update { confirmed: true, .. } => Data::Confirmed,
+            Self::Update {
+                confirmed: true, ..
+            } => Data::Confirmed,
             _ => Data::Kept,
         }
     }
@@ -199,9 +209,16 @@ impl Dropped {
         let mut after = self.clone();
         after.buckets.extend(old.buckets.iter().cloned());
         after.repositories.extend(old.repositories.iter().cloned());
-        after.buckets.retain(|bucket| !new.buckets.iter().any(|wanted| wanted.name == bucket.name));
-        let same = |a: &RepositorySpec, b: &RepositorySpec| a.name == b.name && a.region == b.region;
-        after.repositories.retain(|repository| !new.repositories.iter().any(|wanted| same(wanted, repository)));
+        after
+            .buckets
+            .retain(|bucket| !new.buckets.iter().any(|wanted| wanted.name == bucket.name));
+        let same =
+            |a: &RepositorySpec, b: &RepositorySpec| a.name == b.name && a.region == b.region;
+        after.repositories.retain(|repository| {
+            !new.repositories
+                .iter()
+                .any(|wanted| same(wanted, repository))
+        });
         after
     }
 
@@ -212,7 +229,11 @@ impl Dropped {
 
     /// The spec of an app that has just these buckets and repositories.
     pub fn as_spec(&self, of: &AppSpec) -> AppSpec {
-        AppSpec { buckets: self.buckets.clone(), repositories: self.repositories.clone(), ..of.clone() }
+        AppSpec {
+            buckets: self.buckets.clone(),
+            repositories: self.repositories.clone(),
+            ..of.clone()
+        }
     }
 }
 
@@ -238,7 +259,9 @@ pub struct RetainedResource {
     #[schema(example = "iam:policy/MediaManagement-acme-shop")]
     pub resource: String,
     /// What it is, and that it stays.
-    #[schema(example = "iam:policy/MediaManagement-acme-shop stays in AWS; the spec does not name it.")]
+    #[schema(
+        example = "iam:policy/MediaManagement-acme-shop stays in AWS; the spec does not name it."
+    )]
     pub detail: String,
     /// Its ARN, where AWS gives it one.
     pub arn: Option<String>,
@@ -254,7 +277,11 @@ pub struct RetainedResource {
 impl Retained {
     /// What people are told of it, but for what `removed` says.
     pub fn told(&self, removed: impl Fn(&str) -> bool) -> Vec<String> {
-        self.resources.iter().filter(|it| !removed(&it.resource)).map(|it| it.detail.clone()).collect()
+        self.resources
+            .iter()
+            .filter(|it| !removed(&it.resource))
+            .map(|it| it.detail.clone())
+            .collect()
     }
 }
 
@@ -282,8 +309,12 @@ impl Removal {
     /// What is not removed of what this spec of an app, and those before it, have named.
     pub fn leaves(&self, spec: &AppSpec, before: &Dropped) -> Dropped {
         let mut stays = before.after(spec, &Dropped::default().as_spec(spec));
-        stays.buckets.retain(|bucket| !self.buckets.contains(bucket.name.as_str()));
-        stays.repositories.retain(|repository| !self.repositories.contains(&repository.place()));
+        stays
+            .buckets
+            .retain(|bucket| !self.buckets.contains(bucket.name.as_str()));
+        stays
+            .repositories
+            .retain(|repository| !self.repositories.contains(&repository.place()));
         stays
     }
 }

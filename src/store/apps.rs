@@ -6,21 +6,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use ulid::Ulid;
 
-use super::connection::InTime as _;
-use super::jobs::hold;
-use super::rows::{Reader, readable, to_json};
-use super::sql::{Sql, for_update};
-use super::{Lease, Store, StoreError};
 use crate::clock::Timestamp;
 use crate::domain::app::{App, AppResource, AppState, AppSummary, Owned, Recorded, RecordedKey};
 use crate::domain::drift::DriftSummary;
 use crate::domain::names::AppName;
 use crate::domain::spec::AppSpec;
 use crate::domain::task::{Dropped, Removal, Retained, Task};
+use crate::store::connection::InTime as _;
+use crate::store::jobs::hold;
+use crate::store::rows::{Reader, readable, to_json};
+use crate::store::sql::{Sql, for_update};
+use crate::store::{Lease, Store, StoreError};
 
 const COLUMNS: &str = "SELECT a.id, a.name, a.account, a.spec, a.state, a.version, a.created_at, a.updated_at, a.retained, a.removal, \
     (SELECT j.id FROM jobs j WHERE j.app_id = a.id AND j.state IN ('queued', 'running', 'waiting')) AS active_job, \
-    (SELECT j.id FROM jobs j WHERE j.app_id = a.id ORDER BY j.seq DESC LIMIT 1) AS last_job, r.looked_at, r.drifted FROM apps a \
+    (SELECT j.id FROM jobs j WHERE j.app_id = a.id ORDER BY j.seq DESC LIMIT 1) AS last_job, r.checked_at, r.drifted FROM apps a \
     LEFT JOIN drift_reports r ON r.app_id = a.id";
 
 /// Which apps to list.
@@ -48,7 +48,14 @@ impl Store {
     pub async fn app(&self, name: &AppName) -> Result<Option<App>, StoreError> {
         let mut sql = Sql::new(COLUMNS);
         sql.push(" WHERE a.name_key = ").bind(name.key())?;
-        let Some(row) = sql.query().fetch_optional(&mut *self.reader().await?).in_time().await? else { return Ok(None) };
+        let Some(row) = sql
+            .query()
+            .fetch_optional(&mut *self.reader().await?)
+            .in_time()
+            .await?
+        else {
+            return Ok(None);
+        };
         self.with_record(read_app(&row)?).await.map(Some)
     }
 
@@ -60,8 +67,11 @@ impl Store {
         let mut sql = Sql::new(COLUMNS);
         sql.push(" WHERE 1 = 1");
         if let Some(after) = filter.after {
-            sql.push(" AND a.seq > COALESCE((SELECT seq FROM apps WHERE id = ").bind(after.to_string())?;
-            sql.push("), (SELECT MAX(seq) FROM apps WHERE id < ").bind(after.to_string())?.push("), 0)");
+            sql.push(" AND a.seq > COALESCE((SELECT seq FROM apps WHERE id = ")
+                .bind(after.to_string())?;
+            sql.push("), (SELECT MAX(seq) FROM apps WHERE id < ")
+                .bind(after.to_string())?
+                .push("), 0)");
         }
         if let Some(account) = &filter.account {
             sql.push(" AND a.account = ").bind(account.clone())?;
@@ -74,11 +84,22 @@ impl Store {
             sql.push(" AND r.drifted = ").bind(i64::from(drifted))?;
         }
         if let Some(text) = &filter.query {
-            let pattern = text.to_ascii_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-            sql.push(" AND a.name_key LIKE ").bind(format!("%{pattern}%"))?.push(" ESCAPE '\\'");
+            let pattern = text
+                .to_ascii_lowercase()
+                .replace('\\', "\\\\")
+                .replace('%', "\\%")
+                .replace('_', "\\_");
+            sql.push(" AND a.name_key LIKE ")
+                .bind(format!("%{pattern}%"))?
+                .push(" ESCAPE '\\'");
         }
-        sql.push(" ORDER BY a.seq LIMIT ").bind(i64::from(filter.limit))?;
-        let rows = sql.query().fetch_all(&mut *self.reader().await?).in_time().await?;
+        sql.push(" ORDER BY a.seq LIMIT ")
+            .bind(i64::from(filter.limit))?;
+        let rows = sql
+            .query()
+            .fetch_all(&mut *self.reader().await?)
+            .in_time()
+            .await?;
         rows.iter().map(read_app).collect()
     }
 
@@ -98,7 +119,12 @@ impl Store {
         app.resources = self.resources(app.id).await?;
         if !app.spec.access_key {
             let keys = self.key_records(app.id).await?.keys.into_iter();
-            app.keys = keys.map(|(access_key_id, created_at)| RecordedKey { access_key_id, created_at }).collect();
+            app.keys = keys
+                .map(|(access_key_id, created_at)| RecordedKey {
+                    access_key_id,
+                    created_at,
+                })
+                .collect();
         }
         Ok(app)
     }
@@ -115,11 +141,23 @@ impl Store {
     ) -> Result<BTreeMap<String, Timestamp>, StoreError> {
         let since = self.clock.now().before(span);
         let mut sql = Sql::new("SELECT resource, MAX(at) AS at FROM audit WHERE app_id = ");
-        sql.bind(app.to_string())?.push(" AND at >= ").bind(since.millis())?;
-        sql.push(" AND action = 'change_applied' AND operation IN (").list(operations.iter().copied())?.push(") GROUP BY resource");
-        let rows = sql.query().fetch_all(&mut *self.reader().await?).in_time().await?;
+        sql.bind(app.to_string())?
+            .push(" AND at >= ")
+            .bind(since.millis())?;
+        sql.push(" AND action = 'change_applied' AND operation IN (")
+            .list(operations.iter().copied())?
+            .push(") GROUP BY resource");
+        let rows = sql
+            .query()
+            .fetch_all(&mut *self.reader().await?)
+            .in_time()
+            .await?;
         let read = |row| {
-            let row = Reader { row, table: "audit", key: "resource" };
+            let row = Reader {
+                row,
+                table: "audit",
+                key: "resource",
+            };
             Ok((row.plain("resource")?, row.moment("at")?))
         };
         rows.iter().map(read).collect()
@@ -129,11 +167,17 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::LostLease`] when another worker has the job.
-    pub async fn note_switched_off(&self, lease: Lease, access_key_ids: BTreeSet<String>) -> Result<(), StoreError> {
+    pub async fn note_switched_off(
+        &self,
+        lease: Lease,
+        access_key_ids: BTreeSet<String>,
+    ) -> Result<(), StoreError> {
         self.write_held(lease, move |db| {
             Box::pin(async move {
                 let app = hold(db, lease).await?;
-                let Some(mut removal) = app_by_id(db, app).await?.removal else { return Ok(()) };
+                let Some(mut removal) = app_by_id(db, app).await?.removal else {
+                    return Ok(());
+                };
                 removal.switched_off.extend(access_key_ids);
                 set_removal(db, app, Some(&removal)).await
             })
@@ -147,17 +191,32 @@ impl Store {
     /// When the database does not answer.
     pub async fn due_removals(&self) -> Result<Vec<App>, StoreError> {
         let mut sql = Sql::new(COLUMNS);
-        sql.push(" WHERE a.state = 'quarantined' AND a.remove_at <= ").bind(self.clock.now().millis())?;
+        sql.push(" WHERE a.state = 'quarantined' AND a.remove_at <= ")
+            .bind(self.clock.now().millis())?;
         sql.push(" ORDER BY a.remove_at LIMIT 100");
-        let rows = sql.query().fetch_all(&mut *self.reader().await?).in_time().await?;
-        rows.iter().filter_map(|row| readable(read_app(row)).transpose()).collect()
+        let rows = sql
+            .query()
+            .fetch_all(&mut *self.reader().await?)
+            .in_time()
+            .await?;
+        rows.iter()
+            .filter_map(|row| readable(read_app(row)).transpose())
+            .collect()
     }
 
     async fn resources(&self, app: Ulid) -> Result<Vec<AppResource>, StoreError> {
         let rows = "SELECT resource, arn, state, error, made, adopted, made_at, job_id, updated_at FROM resources WHERE app_id = $1 ORDER BY resource";
-        let rows = sqlx::query(rows).bind(app.to_string()).fetch_all(&mut *self.reader().await?).in_time().await?;
+        let rows = sqlx::query(rows)
+            .bind(app.to_string())
+            .fetch_all(&mut *self.reader().await?)
+            .in_time()
+            .await?;
         let read = |row: &AnyRow| {
-            let row = Reader { row, table: "resources", key: "resource" };
+            let row = Reader {
+                row,
+                table: "resources",
+                key: "resource",
+            };
             Ok(AppResource {
                 resource: row.plain("resource")?,
                 arn: row.plain("arn")?,
@@ -185,19 +244,35 @@ pub(super) async fn app_by_id(db: &mut AnyConnection, id: Ulid) -> Result<App, S
 }
 
 /// The rows of apps by their ids, within a transaction, for [`read_app`].
-pub(super) async fn rows_by_id(db: &mut AnyConnection, ids: impl Iterator<Item = Ulid>) -> Result<Vec<AnyRow>, StoreError> {
+pub(super) async fn rows_by_id(
+    db: &mut AnyConnection,
+    ids: impl Iterator<Item = Ulid>,
+) -> Result<Vec<AnyRow>, StoreError> {
     let mut sql = Sql::new(COLUMNS);
-    sql.push(" WHERE a.id IN (").list(ids.map(|id| id.to_string()))?.push(")");
+    sql.push(" WHERE a.id IN (")
+        .list(ids.map(|id| id.to_string()))?
+        .push(")");
     sql.run(db).await
 }
 
 /// The id of the app by this name, within a transaction.
 /// Until the commit nobody else can ask for a job of the app.
-pub(super) async fn lock(db: &mut AnyConnection, name: &AppName) -> Result<Option<Ulid>, StoreError> {
+pub(super) async fn lock(
+    db: &mut AnyConnection,
+    name: &AppName,
+) -> Result<Option<Ulid>, StoreError> {
     let mut sql = Sql::new("SELECT id FROM apps WHERE name_key = ");
     sql.bind(name.key())?.push(for_update(db));
     let row = sql.query().fetch_optional(db).await?;
-    row.map(|row| Reader { row: &row, table: "apps", key: "id" }.id("id")).transpose()
+    row.map(|row| {
+        Reader {
+            row: &row,
+            table: "apps",
+            key: "id",
+        }
+        .id("id")
+    })
+    .transpose()
 }
 
 /// Another spec, and what it and those before it do not name any more.
@@ -208,28 +283,58 @@ pub(super) async fn set_spec(
     dropped: &Dropped,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let update = sqlx::query("UPDATE apps SET spec = $1, retained = $2, version = version + 1, updated_at = $3 WHERE id = $4");
-    update.bind(to_json(spec)?).bind(to_json(dropped)?).bind(now.millis()).bind(app.to_string()).execute(db).await?;
+    let update = sqlx::query(
+        "UPDATE apps SET spec = $1, retained = $2, version = version + 1, updated_at = $3 WHERE id = $4",
+    );
+    update
+        .bind(to_json(spec)?)
+        .bind(to_json(dropped)?)
+        .bind(now.millis())
+        .bind(app.to_string())
+        .execute(db)
+        .await?;
     Ok(())
 }
 
-async fn set_dropped(db: &mut AnyConnection, app: Ulid, dropped: &Dropped) -> Result<(), StoreError> {
-    sqlx::query("UPDATE apps SET retained = $1 WHERE id = $2").bind(to_json(dropped)?).bind(app.to_string()).execute(db).await?;
+async fn set_dropped(
+    db: &mut AnyConnection,
+    app: Ulid,
+    dropped: &Dropped,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE apps SET retained = $1 WHERE id = $2")
+        .bind(to_json(dropped)?)
+        .bind(app.to_string())
+        .execute(db)
+        .await?;
     Ok(())
 }
 
 /// The app is being removed, or not any more.
-pub(super) async fn set_removal(db: &mut AnyConnection, app: Ulid, removal: Option<&Removal>) -> Result<(), StoreError> {
+pub(super) async fn set_removal(
+    db: &mut AnyConnection,
+    app: Ulid,
+    removal: Option<&Removal>,
+) -> Result<(), StoreError> {
     let update = sqlx::query("UPDATE apps SET removal = $1, remove_at = $2 WHERE id = $3");
-    let update = update.bind(removal.map(to_json).transpose()?).bind(removal.map(|removal| removal.remove_at.millis()));
+    let update = update
+        .bind(removal.map(to_json).transpose()?)
+        .bind(removal.map(|removal| removal.remove_at.millis()));
     update.bind(app.to_string()).execute(db).await?;
     Ok(())
 }
 
 /// What follows for the app's record from a job that succeeded.
-pub(super) async fn follow(db: &mut AnyConnection, app: Ulid, job: Ulid, task: &Task, now: Timestamp) -> Result<(), StoreError> {
+pub(super) async fn follow(
+    db: &mut AnyConnection,
+    app: Ulid,
+    job: Ulid,
+    task: &Task,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     match task {
-        Task::Onboard { .. } | Task::Repair { .. } => forget_what_was_named_in_vain(db, app, job).await,
+        Task::Onboard { .. } | Task::Repair { .. } => {
+            forget_what_was_named_in_vain(db, app, job).await
+        }
         Task::Update { remove, .. } => {
             if *remove {
                 set_dropped(db, app, &Dropped::default()).await?;
@@ -238,7 +343,9 @@ pub(super) async fn follow(db: &mut AnyConnection, app: Ulid, job: Ulid, task: &
         }
         Task::Offboard => {
             // The quarantine is what is left after the keys are off, however long that took.
-            let Some(mut removal) = app_by_id(db, app).await?.removal else { return Ok(()) };
+            let Some(mut removal) = app_by_id(db, app).await?.removal else {
+                return Ok(());
+            };
             removal.remove_at = now.after(removal.remove_at.since(removal.requested_at));
             set_removal(db, app, Some(&removal)).await
         }
@@ -248,33 +355,58 @@ pub(super) async fn follow(db: &mut AnyConnection, app: Ulid, job: Ulid, task: &
         }
         Task::Remove => {
             let removed = app_by_id(db, app).await?;
-            let left = removed.removal.as_ref().map(|removal| removal.leaves(&removed.spec, &removed.dropped));
+            let left = removed
+                .removal
+                .as_ref()
+                .map(|removal| removal.leaves(&removed.spec, &removed.dropped));
             set_dropped(db, app, &left.unwrap_or_default()).await?;
             // What was adopted is given back.
-            sqlx::query("DELETE FROM resources WHERE app_id = $1 AND made = 0").bind(app.to_string()).execute(&mut *db).await?;
+            sqlx::query("DELETE FROM resources WHERE app_id = $1 AND made = 0")
+                .bind(app.to_string())
+                .execute(&mut *db)
+                .await?;
             set_removal(db, app, None).await
         }
-        Task::Rotate { .. } | Task::SwitchKey { .. } => Ok(()),
+        Task::Rotate { .. } | Task::SetKeyStatus { .. } => Ok(()),
     }
 }
 
 /// What earlier specs have named and no job has made or adopted is nothing of the app's, now that a job has done all
 /// that the present one asks for.
-async fn forget_what_was_named_in_vain(db: &mut AnyConnection, app: Ulid, job: Ulid) -> Result<(), StoreError> {
-    let delete = sqlx::query("DELETE FROM resources WHERE app_id = $1 AND made = 0 AND adopted = 0 AND job_id <> $2");
-    delete.bind(app.to_string()).bind(job.to_string()).execute(db).await?;
+async fn forget_what_was_named_in_vain(
+    db: &mut AnyConnection,
+    app: Ulid,
+    job: Ulid,
+) -> Result<(), StoreError> {
+    let delete = sqlx::query(
+        "DELETE FROM resources WHERE app_id = $1 AND made = 0 AND adopted = 0 AND job_id <> $2",
+    );
+    delete
+        .bind(app.to_string())
+        .bind(job.to_string())
+        .execute(db)
+        .await?;
     Ok(())
 }
 
 pub(super) fn read_app(row: &AnyRow) -> Result<App, StoreError> {
-    let row = Reader { row, table: "apps", key: "id" };
+    let row = Reader {
+        row,
+        table: "apps",
+        key: "id",
+    };
     let spec: AppSpec = row.json("spec")?;
     let id_or_null = |column| -> Result<Option<Ulid>, StoreError> {
         let text: Option<String> = row.plain(column)?;
         text.map(|_| row.id(column)).transpose()
     };
     let drifted: Option<i64> = row.plain("drifted")?;
-    let drift = row.moment_or_null("looked_at")?.map(|looked_at| DriftSummary { looked_at, drifted: drifted == Some(1) });
+    let drift = row
+        .moment_or_null("checked_at")?
+        .map(|checked_at| DriftSummary {
+            checked_at,
+            drifted: drifted == Some(1),
+        });
     Ok(App {
         summary: AppSummary {
             name: row.plain("name")?,

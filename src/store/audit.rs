@@ -12,13 +12,13 @@ use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 use ulid::Ulid;
 
-use super::connection::InTime as _;
-use super::rows::{Reader, to_json};
-use super::sql::Sql;
-use super::{Store, StoreError};
 use crate::clock::Timestamp;
-use crate::domain::audit::{Action, AuditEntry, Deed};
+use crate::domain::audit::{Action, AuditEntry, AuditEvent};
 use crate::domain::names::AppName;
+use crate::store::connection::InTime as _;
+use crate::store::rows::{Reader, to_json};
+use crate::store::sql::Sql;
+use crate::store::{Store, StoreError};
 
 /// The place of an entry: its time and its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,10 @@ pub struct AuditCursor {
 impl AuditCursor {
     /// The place of this entry.
     pub fn of(entry: &AuditEntry) -> Self {
-        Self { at: entry.at.millis(), seq: entry.seq }
+        Self {
+            at: entry.at.millis(),
+            seq: entry.seq,
+        }
     }
 }
 
@@ -45,8 +48,15 @@ impl FromStr for AuditCursor {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let number = |text: &str| text.parse::<i64>().ok().filter(|number| *number >= 0);
-        let parsed = text.split_once('-').and_then(|(at, seq)| Some(Self { at: number(at)?, seq: number(seq)? }));
-        parsed.filter(|cursor| cursor.to_string() == text).ok_or("must be a next_cursor of an earlier page")
+        let parsed = text.split_once('-').and_then(|(at, seq)| {
+            Some(Self {
+                at: number(at)?,
+                seq: number(seq)?,
+            })
+        });
+        parsed
+            .filter(|cursor| cursor.to_string() == text)
+            .ok_or("must be a next_cursor of an earlier page")
     }
 }
 
@@ -100,15 +110,28 @@ struct EntryRow<'d> {
 }
 
 impl<'d> EntryRow<'d> {
-    fn of((at, deed): &'d (Timestamp, Deed)) -> Result<Self, StoreError> {
-        let (service, operation) = deed.operation().unzip();
-        Ok(Self { at: at.millis(), action: deed.action(), resource: deed.resource(), service, operation, detail: to_json(deed)? })
+    fn of((at, event): &'d (Timestamp, AuditEvent)) -> Result<Self, StoreError> {
+        let (service, operation) = event.operation().unzip();
+        Ok(Self {
+            at: at.millis(),
+            action: event.action(),
+            resource: event.resource(),
+            service,
+            operation,
+            detail: to_json(event)?,
+        })
     }
 }
 
 /// Goes on with the statement that notes what was done, by whom: by who asked for the job, unless it is said.
-pub(super) fn note(db: &AnyConnection, sql: &mut Sql, of: Of, by: Option<&str>, deeds: &[(Timestamp, Deed)]) -> Result<(), StoreError> {
-    if deeds.is_empty() {
+pub(super) fn note(
+    db: &AnyConnection,
+    sql: &mut Sql,
+    of: Of,
+    by: Option<&str>,
+    events: &[(Timestamp, AuditEvent)],
+) -> Result<(), StoreError> {
+    if events.is_empty() {
         return Ok(());
     }
     let (job, app) = match of {
@@ -125,8 +148,18 @@ pub(super) fn note(db: &AnyConnection, sql: &mut Sql, of: Of, by: Option<&str>, 
         " AS TEXT), j.requested_by, a.created_by), item.value ->> 'action', a.id, a.name, a.account, j.id, \
          item.value ->> 'resource', item.value ->> 'service', item.value ->> 'operation', item.value ->> 'detail' FROM ",
     );
-    sql.rows(db, &deeds.iter().map(EntryRow::of).collect::<Result<Vec<_>, _>>()?)?.push(" LEFT JOIN jobs j ON j.id = ").bind(job)?;
-    sql.push(" LEFT JOIN apps a ON a.id = COALESCE(j.app_id, CAST(").bind(app)?.push(" AS TEXT)) ORDER BY item.key");
+    sql.rows(
+        db,
+        &events
+            .iter()
+            .map(EntryRow::of)
+            .collect::<Result<Vec<_>, _>>()?,
+    )?
+    .push(" LEFT JOIN jobs j ON j.id = ")
+    .bind(job)?;
+    sql.push(" LEFT JOIN apps a ON a.id = COALESCE(j.app_id, CAST(")
+        .bind(app)?
+        .push(" AS TEXT)) ORDER BY item.key");
     Ok(())
 }
 
@@ -136,7 +169,11 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>, StoreError> {
-        let rows = select(filter)?.query().fetch_all(&mut *self.reader().await?).in_time().await?;
+        let rows = select(filter)?
+            .query()
+            .fetch_all(&mut *self.reader().await?)
+            .in_time()
+            .await?;
         rows.iter().map(read).collect()
     }
 }
@@ -147,10 +184,18 @@ fn select(filter: &AuditFilter) -> Result<Sql, StoreError> {
         "SELECT CAST(seq AS TEXT) AS row, seq, at, actor, app, account, job_id, detail FROM audit WHERE seq IN \
          (SELECT seq FROM audit WHERE 1 = 1",
     );
-    let mut conditions = Conditions { sql: &mut sql, indexed: false };
+    let mut conditions = Conditions {
+        sql: &mut sql,
+        indexed: false,
+    };
     conditions.equal("job_id", filter.job.map(|job| job.to_string()))?;
     if let Some(app) = &filter.app {
-        conditions.equal_to("app_id", |sql| Ok(sql.push("(SELECT id FROM apps WHERE name_key = ").bind(app.key())?.push(")")))?;
+        conditions.equal_to("app_id", |sql| {
+            Ok(sql
+                .push("(SELECT id FROM apps WHERE name_key = ")
+                .bind(app.key())?
+                .push(")"))
+        })?;
     }
     conditions.begins("resource", filter.resource.as_deref())?;
     conditions.equal("operation", filter.operation.clone())?;
@@ -165,9 +210,14 @@ fn select(filter: &AuditFilter) -> Result<Sql, StoreError> {
         sql.push(" AND at < ").bind(until.millis())?;
     }
     if let Some(AuditCursor { at, seq }) = filter.before {
-        sql.push(" AND (at, seq) < (").bind(at)?.push(", ").bind(seq)?.push(")");
+        sql.push(" AND (at, seq) < (")
+            .bind(at)?
+            .push(", ")
+            .bind(seq)?
+            .push(")");
     }
-    sql.push(" ORDER BY at DESC, seq DESC LIMIT ").bind(i64::from(filter.limit))?;
+    sql.push(" ORDER BY at DESC, seq DESC LIMIT ")
+        .bind(i64::from(filter.limit))?;
     sql.push(") ORDER BY at DESC, seq DESC");
     Ok(sql)
 }
@@ -182,11 +232,19 @@ struct Conditions<'s> {
 impl Conditions<'_> {
     fn column(&mut self, column: &str) {
         let indexed = std::mem::replace(&mut self.indexed, true);
-        let column = if indexed { format!("COALESCE({column}, '')") } else { column.to_owned() };
+        let column = if indexed {
+            format!("COALESCE({column}, '')")
+        } else {
+            column.to_owned()
+        };
         self.sql.push(" AND ").push(&column);
     }
 
-    fn equal_to(&mut self, column: &str, value: impl FnOnce(&mut Sql) -> Result<&mut Sql, StoreError>) -> Result<(), StoreError> {
+    fn equal_to(
+        &mut self,
+        column: &str,
+        value: impl FnOnce(&mut Sql) -> Result<&mut Sql, StoreError>,
+    ) -> Result<(), StoreError> {
         self.column(column);
         value(self.sql.push(" = ")).map(drop)
     }
@@ -209,8 +267,15 @@ impl Conditions<'_> {
 }
 
 fn read(row: &AnyRow) -> Result<AuditEntry, StoreError> {
-    let row = Reader { row, table: "audit", key: "row" };
-    let job = row.plain::<Option<String>>("job_id")?.map(|_| row.id("job_id")).transpose()?;
+    let row = Reader {
+        row,
+        table: "audit",
+        key: "row",
+    };
+    let job = row
+        .plain::<Option<String>>("job_id")?
+        .map(|_| row.id("job_id"))
+        .transpose()?;
     Ok(AuditEntry {
         seq: row.plain("seq")?,
         at: row.moment("at")?,
@@ -218,6 +283,6 @@ fn read(row: &AnyRow) -> Result<AuditEntry, StoreError> {
         app: row.plain("app")?,
         account: row.plain("account")?,
         job,
-        deed: row.json("detail")?,
+        event: row.json("detail")?,
     })
 }

@@ -14,8 +14,8 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor as _};
 use tokio::time::timeout;
 
-use super::StoreError;
 use crate::shutdown::Tasks;
+use crate::store::StoreError;
 
 /// How long a connection is waited for.
 const ACQUIRE: Duration = Duration::from_secs(5);
@@ -40,29 +40,44 @@ impl Connections {
 
     /// At most so many to a server, each of which begins with these settings.
     pub fn options(most: u32, settings: &'static str) -> AnyPoolOptions {
-        let pool = AnyPoolOptions::new().max_connections(most).acquire_timeout(ACQUIRE).test_before_acquire(false);
+        let pool = AnyPoolOptions::new()
+            .max_connections(most)
+            .acquire_timeout(ACQUIRE)
+            .test_before_acquire(false);
         let pool = pool.before_acquire(|connection, _| {
             Box::pin(async move {
                 let alive = timeout(SIGN_OF_LIFE, connection.ping()).await;
                 alive.unwrap_or_else(|_| Err(silent())).map(|()| true)
             })
         });
-        pool.after_connect(move |connection, _| Box::pin(async move { connection.execute(settings).await.map(drop) }))
+        pool.after_connect(move |connection, _| {
+            Box::pin(async move { connection.execute(settings).await.map(drop) })
+        })
     }
 
     /// To a server, by a pool that was made with [`Self::options`].
     pub fn of_server(pool: AnyPool, tasks: &Tasks) -> Self {
-        Self { pool, tasks: Some(tasks.clone()) }
+        Self {
+            pool,
+            tasks: Some(tasks.clone()),
+        }
     }
 
     /// A connection, which goes back when it is dropped.
     pub async fn acquire(&self) -> Result<Lent, StoreError> {
-        Ok(Lent { connection: self.pool.acquire().await?, tasks: self.tasks.clone(), close: false })
+        Ok(Lent {
+            connection: self.pool.acquire().await?,
+            tasks: self.tasks.clone(),
+            close: false,
+        })
     }
 }
 
 fn silent() -> sqlx::Error {
-    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "the connection is silent"))
+    sqlx::Error::Io(std::io::Error::new(
+        std::io::ErrorKind::TimedOut,
+        "the connection is silent",
+    ))
 }
 
 /// A connection of a pool.

@@ -8,17 +8,18 @@ use sqlx::{AnyConnection, Executor as _};
 use tokio::time::Instant;
 use ulid::Ulid;
 
-use super::audit::{self, Of};
-use super::connection::InTime as _;
-use super::jobs::{held, hold, run_held};
-use super::rows::{Reader, to_json};
-use super::sql::{Sql, for_update};
-use super::{Lease, Signal, Store, StoreError, rotations};
 use crate::clock::Timestamp;
-use crate::domain::audit::Deed;
-use crate::domain::credential::{Readiness, SecretState};
+use crate::domain::access_key::{Readiness, SecretState};
+use crate::domain::audit::AuditEvent;
 use crate::domain::role::Caller;
-use crate::resources::access_key::{Intent, KeyRecords};
+use crate::provision::kinds::access_key::{Intent, KeyRecords};
+use crate::store::audit;
+use crate::store::audit::Of;
+use crate::store::connection::InTime as _;
+use crate::store::jobs::{held, hold, run_held};
+use crate::store::rows::{Reader, to_json};
+use crate::store::sql::{Sql, for_update};
+use crate::store::{Lease, Signal, Store, StoreError, rotations};
 
 /// How long the same caller can repeat a claim, with the same Idempotency-Key.
 pub const REPEATABLE: Duration = Duration::from_secs(600);
@@ -35,7 +36,7 @@ pub struct NewCredential {
     /// The sealed secret.
     pub sealed: Vec<u8>,
     /// The seal key's id.
-    pub seal_key: String,
+    pub encryption_key: String,
 }
 
 /// What is recorded of a key.
@@ -48,7 +49,7 @@ pub struct CredentialRow {
     /// AWS's id of the key.
     pub access_key_id: String,
     /// The seal key's id.
-    pub seal_key: String,
+    pub encryption_key: String,
     /// Where its secret is.
     pub secret: SecretState,
     /// Whether AWS has been seen to accept it.
@@ -84,44 +85,111 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn key_records(&self, app: Ulid) -> Result<KeyRecords, StoreError> {
-        let keys = sqlx::query("SELECT access_key_id, created_at FROM credentials WHERE app_id = $1 AND gone_at IS NULL ORDER BY seq");
-        let keys = keys.bind(app.to_string()).fetch_all(&mut *self.reader().await?).in_time().await?;
+        let keys = sqlx::query(
+            "SELECT access_key_id, created_at FROM credentials WHERE app_id = $1 AND gone_at IS NULL ORDER BY seq",
+        );
+        let keys = keys
+            .bind(app.to_string())
+            .fetch_all(&mut *self.reader().await?)
+            .in_time()
+            .await?;
         let read = |row: &AnyRow| {
-            let row = Reader { row, table: "credentials", key: "access_key_id" };
+            let row = Reader {
+                row,
+                table: "credentials",
+                key: "access_key_id",
+            };
             Ok((row.plain("access_key_id")?, row.moment("created_at")?))
         };
         let keys = keys.iter().map(read).collect::<Result<_, StoreError>>()?;
-        let open = sqlx::query("SELECT id, known_keys, at FROM key_intents WHERE app_id = $1 AND closed_at IS NULL");
-        let open = open.bind(app.to_string()).fetch_optional(&mut *self.reader().await?).in_time().await?;
+        let open = sqlx::query(
+            "SELECT id, known_keys, at FROM key_intents WHERE app_id = $1 AND closed_at IS NULL",
+        );
+        let open = open
+            .bind(app.to_string())
+            .fetch_optional(&mut *self.reader().await?)
+            .in_time()
+            .await?;
         let read = |row: AnyRow| {
-            let row = Reader { row: &row, table: "key_intents", key: "id" };
+            let row = Reader {
+                row: &row,
+                table: "key_intents",
+                key: "id",
+            };
             let (id, known_keys, at) = (row.id("id")?, row.json("known_keys")?, row.moment("at")?);
-            Ok::<_, StoreError>(Intent { id, known_keys, at, met: Instant::now() })
+            Ok::<_, StoreError>(Intent {
+                id,
+                known_keys,
+                at,
+                met: Instant::now(),
+            })
         };
         let open = open.map(read).transpose()?;
-        let gone = sqlx::query_scalar("SELECT access_key_id FROM credentials WHERE app_id = $1 AND gone_at IS NOT NULL");
-        let mut earlier: BTreeSet<String> =
-            gone.bind(app.to_string()).fetch_all(&mut *self.reader().await?).in_time().await?.into_iter().collect();
-        let closed = sqlx::query("SELECT id, known_keys FROM key_intents WHERE app_id = $1 AND closed_at IS NOT NULL");
-        for row in closed.bind(app.to_string()).fetch_all(&mut *self.reader().await?).in_time().await? {
-            earlier.extend(Reader { row: &row, table: "key_intents", key: "id" }.json::<Vec<String>>("known_keys")?);
+        let gone = sqlx::query_scalar(
+            "SELECT access_key_id FROM credentials WHERE app_id = $1 AND gone_at IS NOT NULL",
+        );
+        let mut earlier: BTreeSet<String> = gone
+            .bind(app.to_string())
+            .fetch_all(&mut *self.reader().await?)
+            .in_time()
+            .await?
+            .into_iter()
+            .collect();
+        let closed = sqlx::query(
+            "SELECT id, known_keys FROM key_intents WHERE app_id = $1 AND closed_at IS NOT NULL",
+        );
+        for row in closed
+            .bind(app.to_string())
+            .fetch_all(&mut *self.reader().await?)
+            .in_time()
+            .await?
+        {
+            earlier.extend(
+                Reader {
+                    row: &row,
+                    table: "key_intents",
+                    key: "id",
+                }
+                .json::<Vec<String>>("known_keys")?,
+            );
         }
-        Ok(KeyRecords { keys, open, earlier })
+        Ok(KeyRecords {
+            keys,
+            open,
+            earlier,
+        })
     }
 
     /// Writes down that a key is about to be made.
     ///
     /// # Errors
     /// [`StoreError::LostLease`] when another worker has the job.
-    pub async fn intend_key(&self, lease: Lease, known_keys: Vec<String>) -> Result<Intent, StoreError> {
-        let intent = Intent { id: Ulid::generate(), known_keys, at: self.clock.now(), met: Instant::now() };
+    pub async fn intend_key(
+        &self,
+        lease: Lease,
+        known_keys: Vec<String>,
+    ) -> Result<Intent, StoreError> {
+        let intent = Intent {
+            id: Ulid::generate(),
+            known_keys,
+            at: self.clock.now(),
+            met: Instant::now(),
+        };
         let row = intent.clone();
         self.write_held(lease, move |db| {
             Box::pin(async move {
                 let mut sql = held(db, lease)?;
-                sql.then(db, "INSERT INTO key_intents (id, known_keys, at, app_id, job_id) SELECT ").bind(row.id.to_string())?;
-                sql.push(", ").bind(to_json(&row.known_keys)?)?.push(", ").bind(row.at.millis())?;
-                sql.push(", app_id, id FROM jobs WHERE id = ").bind(lease.job.to_string())?;
+                sql.then(
+                    db,
+                    "INSERT INTO key_intents (id, known_keys, at, app_id, job_id) SELECT ",
+                )
+                .bind(row.id.to_string())?;
+                sql.push(", ")
+                    .bind(to_json(&row.known_keys)?)?
+                    .push(", ")
+                    .bind(row.at.millis())?;
+                sql.push(", app_id, id FROM jobs WHERE id = ")
+                    .bind(lease.job.to_string())?;
                 run_held(db, lease, sql).await.map(drop)
             })
         })
@@ -149,17 +217,42 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::LostLease`] when another worker has the job.
-    pub async fn close_deleted_intent(&self, lease: Lease, intent: Ulid, access_key_id: String) -> Result<(), StoreError> {
+    pub async fn close_deleted_intent(
+        &self,
+        lease: Lease,
+        intent: Ulid,
+        access_key_id: String,
+    ) -> Result<(), StoreError> {
         let now = self.clock.now();
         self.write_held(lease, move |db| {
             Box::pin(async move {
                 hold(db, lease).await?;
-                let known = sqlx::query("SELECT id, known_keys FROM key_intents WHERE closed_at IS NULL AND id = $1");
-                let Some(row) = known.bind(intent.to_string()).fetch_optional(&mut *db).await? else { return Ok(()) };
-                let mut known: Vec<String> = Reader { row: &row, table: "key_intents", key: "id" }.json("known_keys")?;
+                let known = sqlx::query(
+                    "SELECT id, known_keys FROM key_intents WHERE closed_at IS NULL AND id = $1",
+                );
+                let Some(row) = known
+                    .bind(intent.to_string())
+                    .fetch_optional(&mut *db)
+                    .await?
+                else {
+                    return Ok(());
+                };
+                let mut known: Vec<String> = Reader {
+                    row: &row,
+                    table: "key_intents",
+                    key: "id",
+                }
+                .json("known_keys")?;
                 known.push(access_key_id);
-                let update = sqlx::query("UPDATE key_intents SET closed_at = $1, known_keys = $2 WHERE id = $3");
-                update.bind(now.millis()).bind(to_json(&known)?).bind(intent.to_string()).execute(db).await?;
+                let update = sqlx::query(
+                    "UPDATE key_intents SET closed_at = $1, known_keys = $2 WHERE id = $3",
+                );
+                update
+                    .bind(now.millis())
+                    .bind(to_json(&known)?)
+                    .bind(intent.to_string())
+                    .execute(db)
+                    .await?;
                 Ok(())
             })
         })
@@ -170,17 +263,22 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::LostLease`] when another worker has the job.
-    pub async fn seal_key(&self, lease: Lease, intent: Ulid, new: NewCredential) -> Result<(), StoreError> {
+    pub async fn encryption_key(
+        &self,
+        lease: Lease,
+        intent: Ulid,
+        new: NewCredential,
+    ) -> Result<(), StoreError> {
         let now = self.clock.now();
         self.write_held(lease, move |db| {
             Box::pin(async move {
                 let mut sql = held(db, lease)?;
                 sql.then(
                     db,
-                    "INSERT INTO credentials (secret, readiness, id, access_key_id, seal_key, sealed, created_at, app_id, job_id) \
+                    "INSERT INTO credentials (secret, readiness, id, access_key_id, encryption_key, sealed, created_at, app_id, job_id) \
                          SELECT 'unclaimed', 'unverified', ",
                 );
-                sql.list([new.id.to_string(), new.access_key_id, new.seal_key])?.push(", ").bind(new.sealed)?;
+                sql.list([new.id.to_string(), new.access_key_id, new.encryption_key])?.push(", ").bind(new.sealed)?;
                 sql.push(", ").bind(now.millis())?.push(", app_id, id FROM jobs WHERE id = ").bind(lease.job.to_string())?;
                 close(db, &mut sql, intent, now)?;
                 run_held(db, lease, sql).await.map(drop)
@@ -195,7 +293,11 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::LostLease`] when another worker has the job.
-    pub async fn keys_gone(&self, lease: Lease, access_key_ids: Vec<String>) -> Result<(), StoreError> {
+    pub async fn keys_gone(
+        &self,
+        lease: Lease,
+        access_key_ids: Vec<String>,
+    ) -> Result<(), StoreError> {
         let now = self.clock.now();
         self.write_held(lease, move |db| {
             Box::pin(async move {
@@ -220,10 +322,14 @@ impl Store {
     /// When the database does not answer.
     pub async fn credentials(&self, app: Ulid) -> Result<Vec<CredentialRow>, StoreError> {
         let query = sqlx::query(
-            "SELECT id, app_id, access_key_id, seal_key, secret, readiness, created_at, claimed_at, claimed_by, gone_at FROM credentials \
+            "SELECT id, app_id, access_key_id, encryption_key, secret, readiness, created_at, claimed_at, claimed_by, gone_at FROM credentials \
              WHERE app_id = $1 ORDER BY seq",
         );
-        let rows = query.bind(app.to_string()).fetch_all(&mut *self.reader().await?).in_time().await?;
+        let rows = query
+            .bind(app.to_string())
+            .fetch_all(&mut *self.reader().await?)
+            .in_time()
+            .await?;
         rows.iter().map(read).collect()
     }
 
@@ -233,11 +339,26 @@ impl Store {
     /// When the database does not answer.
     pub async fn unverified(&self) -> Result<Vec<(CredentialRow, Vec<u8>)>, StoreError> {
         let query = sqlx::query(
-            "SELECT id, app_id, access_key_id, sealed, seal_key, secret, readiness, created_at, claimed_at, claimed_by, gone_at FROM credentials \
+            "SELECT id, app_id, access_key_id, sealed, encryption_key, secret, readiness, created_at, claimed_at, claimed_by, gone_at FROM credentials \
              WHERE secret = 'unclaimed' AND sealed IS NOT NULL AND readiness = 'unverified' AND gone_at IS NULL ORDER BY seq",
         );
-        let rows = query.fetch_all(&mut *self.reader().await?).in_time().await?;
-        rows.iter().map(|row| Ok((read(row)?, Reader { row, table: "credentials", key: "id" }.plain("sealed")?))).collect()
+        let rows = query
+            .fetch_all(&mut *self.reader().await?)
+            .in_time()
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok((
+                    read(row)?,
+                    Reader {
+                        row,
+                        table: "credentials",
+                        key: "id",
+                    }
+                    .plain("sealed")?,
+                ))
+            })
+            .collect()
     }
 
     /// Takes note that AWS accepts a key.
@@ -248,7 +369,10 @@ impl Store {
         self.writer
             .write(move |db| {
                 Box::pin(async move {
-                    sqlx::query("UPDATE credentials SET readiness = 'ready' WHERE id = $1").bind(id.to_string()).execute(db).await?;
+                    sqlx::query("UPDATE credentials SET readiness = 'ready' WHERE id = $1")
+                        .bind(id.to_string())
+                        .execute(db)
+                        .await?;
                     Ok(())
                 })
             })
@@ -267,7 +391,16 @@ impl Store {
         claim_key: Option<String>,
     ) -> Result<ClaimAnswer, StoreError> {
         let mut db = self.reader().await?;
-        claimable(&mut db, app, access_key_id, caller, claim_key.as_deref(), self.clock.now()).in_time().await
+        claimable(
+            &mut db,
+            app,
+            access_key_id,
+            caller,
+            claim_key.as_deref(),
+            self.clock.now(),
+        )
+        .in_time()
+        .await
     }
 
     /// Hands out a sealed secret once. With a `claim_key` the same caller gets it again for [`REPEATABLE`];
@@ -282,8 +415,16 @@ impl Store {
         caller: &Caller,
         claim_key: Option<String>,
     ) -> Result<ClaimAnswer, StoreError> {
-        let (now, key, caller, for_good) = (self.clock.now(), access_key_id.to_owned(), caller.clone(), claim_key.is_none());
-        let answer = self.writer.write(move |db| Box::pin(claim_secret(db, app, key, caller, claim_key, now))).await?;
+        let (now, key, caller, for_good) = (
+            self.clock.now(),
+            access_key_id.to_owned(),
+            caller.clone(),
+            claim_key.is_none(),
+        );
+        let answer = self
+            .writer
+            .write(move |db| Box::pin(claim_secret(db, app, key, caller, claim_key, now)))
+            .await?;
         if for_good && matches!(answer, ClaimAnswer::Sealed(..)) {
             self.signal(Signal::Destroyed);
         }
@@ -325,12 +466,16 @@ impl Store {
         if self.is_shared() {
             return true;
         }
-        let Ok(mut db) = self.reader().await else { return false };
+        let Ok(mut db) = self.reader().await else {
+            return false;
+        };
         // Without patience: a checkpoint that waits for a reader, such as a backup, keeps writers out meanwhile.
         if db.execute("PRAGMA busy_timeout = 0").await.is_err() {
             return false;
         }
-        let busy = sqlx::query_scalar("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *db).await;
+        let busy = sqlx::query_scalar("PRAGMA wal_checkpoint(TRUNCATE)")
+            .fetch_one(&mut *db)
+            .await;
         let patient = db.execute("PRAGMA busy_timeout = 5000").await;
         patient.is_ok() && matches!(busy, Ok(0_i64))
     }
@@ -340,11 +485,18 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn sealed_by_key(&self) -> Result<Vec<(String, i64)>, StoreError> {
-        let query = "SELECT seal_key, COUNT(*) AS secrets FROM credentials WHERE sealed IS NOT NULL GROUP BY seal_key ORDER BY seal_key";
-        let rows = sqlx::query(query).fetch_all(&mut *self.reader().await?).in_time().await?;
+        let query = "SELECT encryption_key, COUNT(*) AS secrets FROM credentials WHERE sealed IS NOT NULL GROUP BY encryption_key ORDER BY encryption_key";
+        let rows = sqlx::query(query)
+            .fetch_all(&mut *self.reader().await?)
+            .in_time()
+            .await?;
         let read = |row| {
-            let row = Reader { row, table: "credentials", key: "seal_key" };
-            Ok((row.plain("seal_key")?, row.plain("secrets")?))
+            let row = Reader {
+                row,
+                table: "credentials",
+                key: "encryption_key",
+            };
+            Ok((row.plain("encryption_key")?, row.plain("secrets")?))
         };
         rows.iter().map(read).collect()
     }
@@ -356,17 +508,35 @@ impl Store {
     /// When the database does not answer.
     pub async fn sealed_otherwise(
         &self,
-        seal_key: &str,
+        encryption_key: &str,
         after: Option<Ulid>,
         limit: u32,
     ) -> Result<Vec<(CredentialRow, Vec<u8>)>, StoreError> {
         let query = sqlx::query(
-            "SELECT id, app_id, access_key_id, sealed, seal_key, secret, readiness, created_at, claimed_at, claimed_by, gone_at FROM credentials \
-             WHERE sealed IS NOT NULL AND seal_key <> $1 AND id > $2 ORDER BY id LIMIT $3",
+            "SELECT id, app_id, access_key_id, sealed, encryption_key, secret, readiness, created_at, claimed_at, claimed_by, gone_at FROM credentials \
+             WHERE sealed IS NOT NULL AND encryption_key <> $1 AND id > $2 ORDER BY id LIMIT $3",
         );
         let after = after.map(|id| id.to_string()).unwrap_or_default();
-        let rows = query.bind(seal_key).bind(after).bind(i64::from(limit)).fetch_all(&mut *self.reader().await?).in_time().await?;
-        rows.iter().map(|row| Ok((read(row)?, Reader { row, table: "credentials", key: "id" }.plain("sealed")?))).collect()
+        let rows = query
+            .bind(encryption_key)
+            .bind(after)
+            .bind(i64::from(limit))
+            .fetch_all(&mut *self.reader().await?)
+            .in_time()
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok((
+                    read(row)?,
+                    Reader {
+                        row,
+                        table: "credentials",
+                        key: "id",
+                    }
+                    .plain("sealed")?,
+                ))
+            })
+            .collect()
     }
 
     /// Puts what was sealed anew in the place of `was`; `false` if that is not there any more, for it was
@@ -374,13 +544,19 @@ impl Store {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn reseal(&self, id: Ulid, was: Vec<u8>, sealed: Vec<u8>, seal_key: String) -> Result<bool, StoreError> {
+    pub async fn reseal(
+        &self,
+        id: Ulid,
+        was: Vec<u8>,
+        sealed: Vec<u8>,
+        encryption_key: String,
+    ) -> Result<bool, StoreError> {
         let resealed = self
             .writer
             .write(move |db| {
                 Box::pin(async move {
-                    let update = sqlx::query("UPDATE credentials SET sealed = $1, seal_key = $2 WHERE id = $3 AND sealed = $4");
-                    let done = update.bind(sealed).bind(seal_key).bind(id.to_string()).bind(was).execute(db).await?;
+                    let update = sqlx::query("UPDATE credentials SET sealed = $1, encryption_key = $2 WHERE id = $3 AND sealed = $4");
+                    let done = update.bind(sealed).bind(encryption_key).bind(id.to_string()).bind(was).execute(db).await?;
                     Ok(done.rows_affected() > 0)
                 })
             })
@@ -393,7 +569,12 @@ impl Store {
     }
 }
 
-fn close(db: &AnyConnection, sql: &mut Sql, intent: Ulid, now: Timestamp) -> Result<(), StoreError> {
+fn close(
+    db: &AnyConnection,
+    sql: &mut Sql,
+    intent: Ulid,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     sql.then(db, "UPDATE key_intents SET closed_at = ")
         .bind(now.millis())?
         .push(" WHERE closed_at IS NULL AND id = ")
@@ -414,21 +595,43 @@ async fn claim_secret(
     sql.bind(&access_key_id)?.push(for_update(db));
     sql.query().execute(&mut *db).await?;
     let answer = claimable(db, app, &access_key_id, &caller, claim_key.as_deref(), now).await?;
-    let ClaimAnswer::Sealed(credential, sealed) = answer else { return Ok(answer) };
+    let ClaimAnswer::Sealed(credential, sealed) = answer else {
+        return Ok(answer);
+    };
     let again = credential.secret == SecretState::Claimed;
-    let deed = Deed::SecretClaimed { access_key_id: credential.access_key_id.clone(), again };
+    let event = AuditEvent::SecretClaimed {
+        access_key_id: credential.access_key_id.clone(),
+        again,
+    };
     let mut sql = Sql::default();
-    audit::note(db, &mut sql, Of::App(app), Some(&caller.name), &[(now, deed)])?;
+    audit::note(
+        db,
+        &mut sql,
+        Of::App(app),
+        Some(&caller.name),
+        &[(now, event)],
+    )?;
     sql.run(db).await?;
     if again {
         return Ok(ClaimAnswer::Sealed(credential, sealed));
     }
     let update = "UPDATE credentials SET secret = 'claimed', claimed_at = $1, claimed_by = $2, claim_key = $3, \
                   sealed = CASE WHEN $3 IS NULL THEN NULL ELSE sealed END WHERE id = $4";
-    let update = sqlx::query(update).bind(now.millis()).bind(&caller.name).bind(&claim_key);
-    update.bind(credential.id.to_string()).execute(&mut *db).await?;
+    let update = sqlx::query(update)
+        .bind(now.millis())
+        .bind(&caller.name)
+        .bind(&claim_key);
+    update
+        .bind(credential.id.to_string())
+        .execute(&mut *db)
+        .await?;
     rotations::claimed(db, app, &access_key_id, now).await?;
-    let claimed = CredentialRow { secret: SecretState::Claimed, claimed_at: Some(now), claimed_by: Some(caller.name), ..*credential };
+    let claimed = CredentialRow {
+        secret: SecretState::Claimed,
+        claimed_at: Some(now),
+        claimed_by: Some(caller.name),
+        ..*credential
+    };
     Ok(ClaimAnswer::Sealed(Box::new(claimed), sealed))
 }
 
@@ -442,13 +645,22 @@ async fn claimable(
     now: Timestamp,
 ) -> Result<ClaimAnswer, StoreError> {
     let query = sqlx::query(
-        "SELECT id, app_id, access_key_id, sealed, seal_key, secret, readiness, created_at, claimed_at, claimed_by, gone_at, claim_key \
+        "SELECT id, app_id, access_key_id, sealed, encryption_key, secret, readiness, created_at, claimed_at, claimed_by, gone_at, claim_key \
          FROM credentials WHERE app_id = $1 AND access_key_id = $2",
     );
-    let Some(found) = query.bind(app.to_string()).bind(access_key_id).fetch_optional(db).await? else {
+    let Some(found) = query
+        .bind(app.to_string())
+        .bind(access_key_id)
+        .fetch_optional(db)
+        .await?
+    else {
         return Ok(ClaimAnswer::NoKey);
     };
-    let row = Reader { row: &found, table: "credentials", key: "id" };
+    let row = Reader {
+        row: &found,
+        table: "credentials",
+        key: "id",
+    };
     let (credential, sealed) = (read(&found)?, row.plain::<Option<Vec<u8>>>("sealed")?);
     let earlier_key = row.plain::<Option<String>>("claim_key")?;
     Ok(match (credential.secret, sealed) {
@@ -456,23 +668,37 @@ async fn claimable(
             ClaimAnswer::Sealed(Box::new(credential), sealed)
         }
         (SecretState::Claimed, Some(sealed)) => {
-            let same = claim_key.is_some() && earlier_key.as_deref() == claim_key && credential.claimed_by.as_ref() == Some(&caller.name);
-            let young = credential.claimed_at.is_some_and(|at| now.since(at) < REPEATABLE);
-            if same && young { ClaimAnswer::Sealed(Box::new(credential), sealed) } else { ClaimAnswer::Claimed(Box::new(credential)) }
+            let same = claim_key.is_some()
+                && earlier_key.as_deref() == claim_key
+                && credential.claimed_by.as_ref() == Some(&caller.name);
+            let young = credential
+                .claimed_at
+                .is_some_and(|at| now.since(at) < REPEATABLE);
+            if same && young {
+                ClaimAnswer::Sealed(Box::new(credential), sealed)
+            } else {
+                ClaimAnswer::Claimed(Box::new(credential))
+            }
         }
         (SecretState::Claimed, None) => ClaimAnswer::Claimed(Box::new(credential)),
-        (SecretState::Unclaimed | SecretState::Expired, _) if credential.gone_at.is_some() => ClaimAnswer::Gone,
+        (SecretState::Unclaimed | SecretState::Expired, _) if credential.gone_at.is_some() => {
+            ClaimAnswer::Gone
+        }
         (SecretState::Unclaimed | SecretState::Expired, _) => ClaimAnswer::Expired,
     })
 }
 
 fn read(row: &AnyRow) -> Result<CredentialRow, StoreError> {
-    let row = Reader { row, table: "credentials", key: "id" };
+    let row = Reader {
+        row,
+        table: "credentials",
+        key: "id",
+    };
     Ok(CredentialRow {
         id: row.id("id")?,
         app: row.id("app_id")?,
         access_key_id: row.plain("access_key_id")?,
-        seal_key: row.plain("seal_key")?,
+        encryption_key: row.plain("encryption_key")?,
         secret: row.parsed("secret")?,
         readiness: row.parsed("readiness")?,
         created_at: row.moment("created_at")?,

@@ -10,15 +10,15 @@ use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 use ulid::Ulid;
 
-use super::apps::{app_by_id, lock};
-use super::connection::InTime as _;
-use super::rows::{Reader, readable, to_json};
-use super::sql::{Sql, skip_locked};
-use super::{Refusal, Store, StoreError};
 use crate::clock::Timestamp;
 use crate::domain::app::{App, AppState};
 use crate::domain::drift::DriftReport;
 use crate::domain::names::AccountName;
+use crate::store::apps::{app_by_id, lock};
+use crate::store::connection::InTime as _;
+use crate::store::rows::{Reader, readable, to_json};
+use crate::store::sql::{Sql, skip_locked};
+use crate::store::{Refusal, Store, StoreError};
 
 /// Apps that get their first due time in one commit.
 const TOGETHER: i64 = 100;
@@ -34,31 +34,58 @@ impl Store {
     /// When the database does not answer.
     pub async fn drift_report(&self, app: Ulid) -> Result<Option<DriftReport>, StoreError> {
         let found = "SELECT app_id, report FROM drift_reports WHERE app_id = $1";
-        let row = sqlx::query(found).bind(app.to_string()).fetch_optional(&mut *self.reader().await?).in_time().await?;
-        row.map(|row| Reader { row: &row, table: "drift_reports", key: "app_id" }.json("report")).transpose()
+        let row = sqlx::query(found)
+            .bind(app.to_string())
+            .fetch_optional(&mut *self.reader().await?)
+            .in_time()
+            .await?;
+        row.map(|row| {
+            Reader {
+                row: &row,
+                table: "drift_reports",
+                key: "app_id",
+            }
+            .json("report")
+        })
+        .transpose()
     }
 
     /// Keeps what a look at the app as it was given has found.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn keep_drift(&self, app: &App, report: &DriftReport) -> Result<Result<(), Refusal>, StoreError> {
+    pub async fn keep_drift(
+        &self,
+        app: &App,
+        report: &DriftReport,
+    ) -> Result<Result<(), Refusal>, StoreError> {
         let (seen, report) = (app.clone(), report.clone());
-        self.writer.write(move |db| Box::pin(async move { keep(db, &seen, &report).await })).await
+        self.writer
+            .write(move |db| Box::pin(async move { keep(db, &seen, &report).await }))
+            .await
     }
 
     /// Takes note of the job that is to repair what a report tells of, and that the app is looked at again at `again`.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn drift_is_repaired(&self, app: Ulid, report: &DriftReport, again: Timestamp) -> Result<(), StoreError> {
+    pub async fn drift_is_repaired(
+        &self,
+        app: Ulid,
+        report: &DriftReport,
+        again: Timestamp,
+    ) -> Result<(), StoreError> {
         let report = report.clone();
         self.writer
             .write(move |db| {
                 Box::pin(async move {
                     write(db, app, &report).await?;
                     let update = sqlx::query("UPDATE apps SET drift_due_at = $1 WHERE id = $2");
-                    update.bind(again.millis()).bind(app.to_string()).execute(db).await?;
+                    update
+                        .bind(again.millis())
+                        .bind(app.to_string())
+                        .execute(db)
+                        .await?;
                     Ok(())
                 })
             })
@@ -70,12 +97,25 @@ impl Store {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn next_look(&self, account: &AccountName, every: Duration) -> Result<Option<App>, StoreError> {
+    pub async fn next_look(
+        &self,
+        account: &AccountName,
+        every: Duration,
+    ) -> Result<Option<App>, StoreError> {
         let now = self.clock.now();
         let mut due = Sql::new("SELECT COUNT(*) FROM apps a WHERE a.account = ");
-        due.bind(account.as_str())?.push(AT_REST).push(" AND (a.drift_due_at IS NULL OR a.drift_due_at <= ").bind(now.millis())?;
-        due.push(" OR a.drift_due_at > ").bind(too_late(now, every))?.push(")");
-        let due: i64 = due.scalars().fetch_one(&mut *self.reader().await?).in_time().await?;
+        due.bind(account.as_str())?
+            .push(AT_REST)
+            .push(" AND (a.drift_due_at IS NULL OR a.drift_due_at <= ")
+            .bind(now.millis())?;
+        due.push(" OR a.drift_due_at > ")
+            .bind(too_late(now, every))?
+            .push(")");
+        let due: i64 = due
+            .scalars()
+            .fetch_one(&mut *self.reader().await?)
+            .in_time()
+            .await?;
         if due == 0 {
             return Ok(None);
         }
@@ -97,13 +137,27 @@ impl Store {
     pub async fn drifted_apps(&self) -> Result<u32, StoreError> {
         let count = "SELECT COUNT(*) AS n, 'drift_reports' AS name FROM drift_reports r JOIN apps a ON a.id = r.app_id \
             WHERE r.drifted = 1 AND a.state <> 'removed'";
-        let row = sqlx::query(count).fetch_one(&mut *self.reader().await?).in_time().await?;
-        Reader { row: &row, table: "drift_reports", key: "name" }.count("n")
+        let row = sqlx::query(count)
+            .fetch_one(&mut *self.reader().await?)
+            .in_time()
+            .await?;
+        Reader {
+            row: &row,
+            table: "drift_reports",
+            key: "name",
+        }
+        .count("n")
     }
 }
 
-async fn keep(db: &mut AnyConnection, seen: &App, report: &DriftReport) -> Result<Result<(), Refusal>, StoreError> {
-    let Some(id) = lock(db, &seen.spec.name).await? else { return Ok(Err(Refusal::NoApp)) };
+async fn keep(
+    db: &mut AnyConnection,
+    seen: &App,
+    report: &DriftReport,
+) -> Result<Result<(), Refusal>, StoreError> {
+    let Some(id) = lock(db, &seen.spec.name).await? else {
+        return Ok(Err(Refusal::NoApp));
+    };
     let app = app_by_id(db, id).await?;
     if app.summary.state == AppState::Removed {
         return Ok(Err(Refusal::Removed(app.spec.name, app.summary.updated_at)));
@@ -120,9 +174,12 @@ async fn keep(db: &mut AnyConnection, seen: &App, report: &DriftReport) -> Resul
 }
 
 async fn write(db: &mut AnyConnection, app: Ulid, report: &DriftReport) -> Result<(), StoreError> {
-    let upsert = "INSERT INTO drift_reports (app_id, looked_at, drifted, report) VALUES ($1, $2, $3, $4) \
-        ON CONFLICT (app_id) DO UPDATE SET looked_at = excluded.looked_at, drifted = excluded.drifted, report = excluded.report";
-    let upsert = sqlx::query(upsert).bind(app.to_string()).bind(report.looked_at.millis()).bind(i64::from(report.drifted));
+    let upsert = "INSERT INTO drift_reports (app_id, checked_at, drifted, report) VALUES ($1, $2, $3, $4) \
+        ON CONFLICT (app_id) DO UPDATE SET checked_at = excluded.checked_at, drifted = excluded.drifted, report = excluded.report";
+    let upsert = sqlx::query(upsert)
+        .bind(app.to_string())
+        .bind(report.checked_at.millis())
+        .bind(i64::from(report.drifted));
     upsert.bind(to_json(report)?).execute(db).await?;
     Ok(())
 }
@@ -133,27 +190,61 @@ fn too_late(now: Timestamp, every: Duration) -> i64 {
 }
 
 /// Gives apps that have none a due time, each its own: looks are spread over the period.
-async fn spread(db: &mut AnyConnection, account: &AccountName, now: Timestamp, every: Duration) -> Result<(), StoreError> {
+async fn spread(
+    db: &mut AnyConnection,
+    account: &AccountName,
+    now: Timestamp,
+    every: Duration,
+) -> Result<(), StoreError> {
     let mut without = Sql::new("SELECT a.id FROM apps a WHERE a.account = ");
-    without.bind(account.as_str())?.push(AT_REST).push(" AND (a.drift_due_at IS NULL OR a.drift_due_at > ");
-    without.bind(too_late(now, every))?.push(") ORDER BY a.id LIMIT ").bind(TOGETHER)?;
+    without
+        .bind(account.as_str())?
+        .push(AT_REST)
+        .push(" AND (a.drift_due_at IS NULL OR a.drift_due_at > ");
+    without
+        .bind(too_late(now, every))?
+        .push(") ORDER BY a.id LIMIT ")
+        .bind(TOGETHER)?;
     let without: Vec<String> = without.scalars().fetch_all(&mut *db).await?;
     for app in without {
         let due = now.after(every.mul_f64(fastrand::f64())).millis();
         let update = "UPDATE apps SET drift_due_at = $1 WHERE id = $2 AND (drift_due_at IS NULL OR drift_due_at > $3)";
-        sqlx::query(update).bind(due).bind(app).bind(too_late(now, every)).execute(&mut *db).await?;
+        sqlx::query(update)
+            .bind(due)
+            .bind(app)
+            .bind(too_late(now, every))
+            .execute(&mut *db)
+            .await?;
     }
     Ok(())
 }
 
-async fn take(db: &mut AnyConnection, account: &AccountName, now: Timestamp, every: Duration) -> Result<Option<App>, StoreError> {
-    let next = now.after(every.mul_f64(0.9 + 0.2 * fastrand::f64())).millis();
+async fn take(
+    db: &mut AnyConnection,
+    account: &AccountName,
+    now: Timestamp,
+    every: Duration,
+) -> Result<Option<App>, StoreError> {
+    let next = now
+        .after(every.mul_f64(0.9 + 0.2 * fastrand::f64()))
+        .millis();
     let mut sql = Sql::new("UPDATE apps SET drift_due_at = ");
-    sql.bind(next)?.push(" WHERE id = (SELECT a.id FROM apps a WHERE a.account = ").bind(account.as_str())?.push(AT_REST);
-    sql.push(" AND a.drift_due_at <= ").bind(now.millis())?.push(" ORDER BY a.drift_due_at LIMIT 1").push(skip_locked(db));
+    sql.bind(next)?
+        .push(" WHERE id = (SELECT a.id FROM apps a WHERE a.account = ")
+        .bind(account.as_str())?
+        .push(AT_REST);
+    sql.push(" AND a.drift_due_at <= ")
+        .bind(now.millis())?
+        .push(" ORDER BY a.drift_due_at LIMIT 1")
+        .push(skip_locked(db));
     sql.push(") RETURNING id");
     let row: Option<AnyRow> = sql.query().fetch_optional(&mut *db).await?;
     let Some(row) = row else { return Ok(None) };
-    let id = Reader { row: &row, table: "apps", key: "id" }.id("id")?;
+    let id = Reader {
+        row: &row,
+        table: "apps",
+        key: "id",
+    }
+    .id("id")?;
     readable(app_by_id(db, id).await)
 }

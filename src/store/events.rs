@@ -7,26 +7,49 @@ use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 use ulid::Ulid;
 
-use super::audit::{self, Of};
-use super::connection::InTime as _;
-use super::rows::{Reader, to_json};
-use super::sql::Sql;
-use super::{Store, StoreError};
 use crate::clock::Timestamp;
-use crate::domain::audit::Deed;
-use crate::domain::event::{Event, Happening};
+use crate::domain::audit::AuditEvent;
+use crate::domain::event::{Event, EventPayload};
+use crate::store::audit;
+use crate::store::audit::Of;
+use crate::store::connection::InTime as _;
+use crate::store::rows::{Reader, to_json};
+use crate::store::sql::Sql;
+use crate::store::{Store, StoreError};
 
 impl Store {
     /// A job's events after the number `after`, oldest first.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn events(&self, job: Ulid, after: i64, limit: u32) -> Result<Vec<Event>, StoreError> {
-        let rows = sqlx::query("SELECT seq, job_id, at, data FROM events WHERE job_id = $1 AND seq > $2 ORDER BY seq LIMIT $3");
-        let rows = rows.bind(job.to_string()).bind(after).bind(i64::from(limit)).fetch_all(&mut *self.reader().await?).in_time().await?;
+    pub async fn events(
+        &self,
+        job: Ulid,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT seq, job_id, at, data FROM events WHERE job_id = $1 AND seq > $2 ORDER BY seq LIMIT $3",
+        );
+        let rows = rows
+            .bind(job.to_string())
+            .bind(after)
+            .bind(i64::from(limit))
+            .fetch_all(&mut *self.reader().await?)
+            .in_time()
+            .await?;
         let read = |row: &AnyRow| {
-            let row = Reader { row, table: "events", key: "job_id" };
-            Ok(Event { seq: row.plain("seq")?, at: row.moment("at")?, job_id: row.id("job_id")?, happening: row.json("data")? })
+            let row = Reader {
+                row,
+                table: "events",
+                key: "job_id",
+            };
+            Ok(Event {
+                seq: row.plain("seq")?,
+                at: row.moment("at")?,
+                job_id: row.id("job_id")?,
+                payload: row.json("data")?,
+            })
         };
         rows.iter().map(read).collect()
     }
@@ -41,14 +64,34 @@ struct EventRow {
 }
 
 /// Goes on with the statements that insert events, and the entries of the audit for what they tell of.
-pub(super) fn insert_events(db: &AnyConnection, sql: &mut Sql, happened: &[(Ulid, Timestamp, &Happening)]) -> Result<(), StoreError> {
-    let row = |(job, at, happening): &(Ulid, Timestamp, &Happening)| Ok(EventRow { job: *job, at: at.millis(), data: to_json(happening)? });
-    let rows = happened.iter().map(row).collect::<Result<Vec<_>, StoreError>>()?;
+pub(super) fn insert_events(
+    db: &AnyConnection,
+    sql: &mut Sql,
+    happened: &[(Ulid, Timestamp, &EventPayload)],
+) -> Result<(), StoreError> {
+    let row = |(job, at, payload): &(Ulid, Timestamp, &EventPayload)| {
+        Ok(EventRow {
+            job: *job,
+            at: at.millis(),
+            data: to_json(payload)?,
+        })
+    };
+    let rows = happened
+        .iter()
+        .map(row)
+        .collect::<Result<Vec<_>, StoreError>>()?;
     sql.then(db, "INSERT INTO events (job_id, at, data) SELECT item.value ->> 'job', CAST(item.value ->> 'at' AS BIGINT), item.value ->> 'data' FROM ");
     sql.rows(db, &rows)?.push(" ORDER BY item.key");
     for told in happened.chunk_by(|(one, ..), (other, ..)| one == other) {
-        let deeds: Vec<_> = told.iter().flat_map(|(_, at, happening)| Deed::of(happening).into_iter().map(|deed| (*at, deed))).collect();
-        audit::note(db, sql, Of::Job(told[0].0), None, &deeds)?;
+        let events: Vec<_> = told
+            .iter()
+            .flat_map(|(_, at, payload)| {
+                AuditEvent::of(payload)
+                    .into_iter()
+                    .map(|event| (*at, event))
+            })
+            .collect();
+        audit::note(db, sql, Of::Job(told[0].0), None, &events)?;
     }
     Ok(())
 }

@@ -14,8 +14,8 @@ use std::time::Duration;
 use sqlx::any::AnyConnectOptions;
 use sqlx::{AnyConnection, ConnectOptions as _};
 
-use super::sql::{Sql, for_update};
-use super::{Store, StoreError, sqlite};
+use crate::store::sql::{Sql, for_update};
+use crate::store::{Store, StoreError, sqlite};
 
 /// Jobs in one commit.
 const BATCH: i64 = 100;
@@ -39,7 +39,9 @@ impl Store {
     /// When the database does not answer.
     pub async fn prune_history(&self, age: Duration) -> Result<u64, StoreError> {
         let oldest = self.clock.now().before(age).millis();
-        self.writer.write(move |db| Box::pin(async move { prune(db, oldest).await })).await
+        self.writer
+            .write(move |db| Box::pin(async move { prune(db, oldest).await }))
+            .await
     }
 
     /// Removes some of the audit's entries that are older than `age`. Answers how many; none means that there
@@ -51,16 +53,23 @@ impl Store {
         let oldest = self.clock.now().before(age).millis();
         let delete = "DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE at <= $1 ORDER BY at LIMIT $2)";
         let delete = sqlx::query(delete).bind(oldest).bind(ENTRIES);
-        self.writer.write(move |db| Box::pin(async move { Ok(delete.execute(db).await?.rows_affected()) })).await
+        self.writer
+            .write(move |db| Box::pin(async move { Ok(delete.execute(db).await?.rows_affected()) }))
+            .await
     }
 }
 
 async fn prune(db: &mut AnyConnection, oldest: i64) -> Result<u64, StoreError> {
-    let rotations =
-        "DELETE FROM rotations WHERE ended_at <= $1 AND seq <> (SELECT MAX(n.seq) FROM rotations n WHERE n.app_id = rotations.app_id)";
-    sqlx::query(rotations).bind(oldest).execute(&mut *db).await?;
+    let rotations = "DELETE FROM rotations WHERE ended_at <= $1 AND seq <> (SELECT MAX(n.seq) FROM rotations n WHERE n.app_id = rotations.app_id)";
+    sqlx::query(rotations)
+        .bind(oldest)
+        .execute(&mut *db)
+        .await?;
     let mut over = Sql::new(OVER);
-    over.bind(oldest)?.push(" ORDER BY j.finished_at LIMIT ").bind(BATCH)?.push(for_update(db));
+    over.bind(oldest)?
+        .push(" ORDER BY j.finished_at LIMIT ")
+        .bind(BATCH)?
+        .push(for_update(db));
     let jobs: Vec<String> = over.scalars().fetch_all(&mut *db).await?;
     if jobs.is_empty() {
         return Ok(0);
@@ -85,14 +94,20 @@ async fn prune(db: &mut AnyConnection, oldest: i64) -> Result<u64, StoreError> {
 /// When it is not SQLite, the file is there already, cannot be written, or the database does not answer.
 pub async fn backup(url: &str, to: &Path) -> Result<(), StoreError> {
     if !url.starts_with("sqlite:") {
-        return Err(StoreError::Url("backup copies SQLite; for PostgreSQL use pg_dump".into()));
+        return Err(StoreError::Url(
+            "backup copies SQLite; for PostgreSQL use pg_dump".into(),
+        ));
     }
     if to.exists() {
-        return Err(StoreError::Backup(to.to_path_buf(), "there is a file by this name already".into()));
+        return Err(StoreError::Backup(
+            to.to_path_buf(),
+            "there is a file by this name already".into(),
+        ));
     }
     let partial = sqlite::beside(to, ".partial");
     let written = match copy(url, &partial).await {
-        Ok(()) => name_durably(&partial, to).map_err(|error| StoreError::Backup(to.to_path_buf(), error.to_string())),
+        Ok(()) => name_durably(&partial, to)
+            .map_err(|error| StoreError::Backup(to.to_path_buf(), error.to_string())),
         Err(error) => Err(StoreError::Backup(to.to_path_buf(), error.to_string())),
     };
     if written.is_err() {
@@ -105,21 +120,30 @@ pub async fn backup(url: &str, to: &Path) -> Result<(), StoreError> {
 /// Copies the database to a file that is not known by its name yet: what has a backup's name is whole.
 async fn copy(url: &str, partial: &Path) -> Result<(), StoreError> {
     sqlx::any::install_default_drivers();
-    let options = AnyConnectOptions::from_str(url).map_err(|error| StoreError::Url(error.to_string()))?;
+    let options =
+        AnyConnectOptions::from_str(url).map_err(|error| StoreError::Url(error.to_string()))?;
     let mut db = options.connect().await?;
     // Of a process that was lost.
     if partial.exists() {
-        std::fs::remove_file(partial).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        std::fs::remove_file(partial)
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
     }
     let file = sqlite::new_private(partial)?;
     // Into a file that is there and empty: https://sqlite.org/lang_vacuum.html
-    sqlx::query("VACUUM INTO $1").bind(partial.to_string_lossy().into_owned()).execute(&mut db).await?;
-    file.sync_all().map_err(|error| StoreError::Unavailable(error.to_string()))
+    sqlx::query("VACUUM INTO $1")
+        .bind(partial.to_string_lossy().into_owned())
+        .execute(&mut db)
+        .await?;
+    file.sync_all()
+        .map_err(|error| StoreError::Unavailable(error.to_string()))
 }
 
 /// Gives a complete backup its name, which a crash does not take from it.
 fn name_durably(partial: &Path, to: &Path) -> std::io::Result<()> {
     std::fs::rename(partial, to)?;
-    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = to
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use sqlx::AnyConnection;
 
-use super::connection::InTime as _;
-use super::rows::Reader;
-use super::sql::{Sql, is_postgres};
-use super::{Refusal, Store, StoreError};
 use crate::clock::Timestamp;
+use crate::store::connection::InTime as _;
+use crate::store::rows::Reader;
+use crate::store::sql::{Sql, is_postgres};
+use crate::store::{Refusal, Store, StoreError};
 
 /// How long a record lives.
 pub const IDEMPOTENCY_AGE: Duration = Duration::from_secs(24 * 3600);
@@ -49,15 +49,34 @@ pub(super) enum Earlier {
 
 /// A hash of parts, each with its length.
 pub fn fingerprint(parts: &[&[u8]]) -> String {
-    let bytes: Vec<u8> = parts.iter().flat_map(|part| part.len().to_be_bytes().into_iter().chain(part.iter().copied())).collect();
+    let bytes: Vec<u8> = parts
+        .iter()
+        .flat_map(|part| {
+            part.len()
+                .to_be_bytes()
+                .into_iter()
+                .chain(part.iter().copied())
+        })
+        .collect();
     hex::encode(digest(&SHA256, &bytes))
 }
 
-pub(super) async fn earlier(db: &mut AnyConnection, key: &IdempotencyKey, now: Timestamp) -> Result<Earlier, StoreError> {
+pub(super) async fn earlier(
+    db: &mut AnyConnection,
+    key: &IdempotencyKey,
+    now: Timestamp,
+) -> Result<Earlier, StoreError> {
     if is_postgres(db) {
         // Of two requests with one key the second waits here for the first one's commit.
-        let lock = fingerprint(&[key.caller.as_bytes(), key.route.as_bytes(), key.key.as_bytes()]);
-        sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))").bind(lock).execute(&mut *db).await?;
+        let lock = fingerprint(&[
+            key.caller.as_bytes(),
+            key.route.as_bytes(),
+            key.key.as_bytes(),
+        ]);
+        sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
+            .bind(lock)
+            .execute(&mut *db)
+            .await?;
     }
     let row = sqlx::query(
         "SELECT fingerprint, status, location, body, key FROM idempotency WHERE caller = $1 AND route = $2 AND key = $3 AND created_at > $4",
@@ -68,18 +87,42 @@ pub(super) async fn earlier(db: &mut AnyConnection, key: &IdempotencyKey, now: T
     .bind(now.before(IDEMPOTENCY_AGE).millis())
     .fetch_optional(db)
     .await?;
-    let Some(row) = row else { return Ok(Earlier::None) };
-    let row = Reader { row: &row, table: "idempotency", key: "key" };
+    let Some(row) = row else {
+        return Ok(Earlier::None);
+    };
+    let row = Reader {
+        row: &row,
+        table: "idempotency",
+        key: "key",
+    };
     if row.plain::<String>("fingerprint")? != key.fingerprint {
         return Ok(Earlier::Other);
     }
-    Ok(Earlier::Same(Answer { status: row.count("status")?, location: row.plain("location")?, body: row.plain("body")? }))
+    Ok(Earlier::Same(Answer {
+        status: row.count("status")?,
+        location: row.plain("location")?,
+        body: row.plain("body")?,
+    }))
 }
 
 /// Goes on with the statement that keeps an answer for its key.
-pub(super) fn record(db: &AnyConnection, sql: &mut Sql, key: &IdempotencyKey, answer: &Answer, now: Timestamp) -> Result<(), StoreError> {
+pub(super) fn record(
+    db: &AnyConnection,
+    sql: &mut Sql,
+    key: &IdempotencyKey,
+    answer: &Answer,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     sql.then(db, "INSERT INTO idempotency (caller, route, key, fingerprint, body, location, status, created_at) VALUES (");
-    sql.list([&key.caller, &key.route, &key.key, &key.fingerprint, &answer.body])?.push(", ").bind(answer.location.clone())?;
+    sql.list([
+        &key.caller,
+        &key.route,
+        &key.key,
+        &key.fingerprint,
+        &answer.body,
+    ])?
+    .push(", ")
+    .bind(answer.location.clone())?;
     sql.push(", ").bind(i64::from(answer.status))?.push(", ").bind(now.millis())?.push(
         ") ON CONFLICT (caller, route, key) DO UPDATE SET fingerprint = excluded.fingerprint, status = excluded.status, \
          location = excluded.location, body = excluded.body, created_at = excluded.created_at",
@@ -92,13 +135,21 @@ impl Store {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn replay(&self, key: Option<&IdempotencyKey>) -> Result<Result<Option<Answer>, Refusal>, StoreError> {
+    pub async fn replay(
+        &self,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Result<Option<Answer>, Refusal>, StoreError> {
         let Some(key) = key else { return Ok(Ok(None)) };
-        Ok(match earlier(&mut *self.reader().await?, key, self.clock.now()).in_time().await? {
-            Earlier::None => Ok(None),
-            Earlier::Same(answer) => Ok(Some(answer)),
-            Earlier::Other => Err(Refusal::KeyReused),
-        })
+        Ok(
+            match earlier(&mut *self.reader().await?, key, self.clock.now())
+                .in_time()
+                .await?
+            {
+                Earlier::None => Ok(None),
+                Earlier::Same(answer) => Ok(Some(answer)),
+                Earlier::Other => Err(Refusal::KeyReused),
+            },
+        )
     }
 
     /// Keeps an answer for its key, where nothing had to be done for it; what an earlier request with the same key was
@@ -106,7 +157,11 @@ impl Store {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub(super) async fn keep_answer(&self, key: IdempotencyKey, answer: Answer) -> Result<Result<Option<Answer>, Refusal>, StoreError> {
+    pub(super) async fn keep_answer(
+        &self,
+        key: IdempotencyKey,
+        answer: Answer,
+    ) -> Result<Result<Option<Answer>, Refusal>, StoreError> {
         let now = self.clock.now();
         self.writer
             .write(move |db| {
@@ -134,7 +189,10 @@ impl Store {
         self.writer
             .write(move |db| {
                 Box::pin(async move {
-                    let done = sqlx::query("DELETE FROM idempotency WHERE created_at <= $1").bind(oldest).execute(db).await?;
+                    let done = sqlx::query("DELETE FROM idempotency WHERE created_at <= $1")
+                        .bind(oldest)
+                        .execute(db)
+                        .await?;
                     Ok(done.rows_affected())
                 })
             })

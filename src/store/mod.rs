@@ -45,7 +45,10 @@ use connection::{Connections, InTime as _, Lent};
 pub use credentials::{ClaimAnswer, CredentialRow, NewCredential, REPEATABLE, UNCLAIMED};
 pub use history::backup;
 pub use idempotency::{Answer, IDEMPOTENCY_AGE, IdempotencyKey, fingerprint};
-pub use jobs::{Accepted, AppChange, Ask, CLAIMED_TOGETHER, Claimed, Ended, JobFilter, Lease, NewApp, Refusal, StepRecord};
+pub use jobs::{
+    Accepted, AppChange, AttemptResult, CLAIMED_TOGETHER, Claimed, JobFilter, JobRequest, Lease,
+    NewApp, Refusal, StepRecord,
+};
 use progress::Progress;
 pub use rotations::{DueRotation, RotationChange};
 pub use signals::Signal;
@@ -57,7 +60,7 @@ use writer::Writer;
 /// Why the database did not do it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// The database is in trouble: full, locked, gone.
+    /// The database is in job_error: full, locked, gone.
     #[error("the database did not answer: {0}")]
     Unavailable(String),
     /// A row that no code of ours writes.
@@ -73,10 +76,14 @@ pub enum StoreError {
         why: String,
     },
     /// The database URL is not one.
-    #[error("SLIPWAY_DATABASE_URL is not a database URL that Slipway knows: {0}. Use sqlite://PATH or postgres://USER@HOST/DATABASE")]
+    #[error(
+        "SLIPWAY_DATABASE_URL is not a database URL that Slipway knows: {0}. Use sqlite://PATH or postgres://USER@HOST/DATABASE"
+    )]
     Url(String),
     /// Another process has the database.
-    #[error("another slipway has {0} open; SQLite serves one process, so stop the other one first, or use PostgreSQL")]
+    #[error(
+        "another slipway has {0} open; SQLite serves one process, so stop the other one first, or use PostgreSQL"
+    )]
     InUse(PathBuf),
     /// No backup was made.
     #[error("no backup was written to {0}: {1}")]
@@ -156,7 +163,15 @@ impl Store {
         let hold = clock.hold();
         let installation = installation(&readers, &writer, clock.new_id()).await?;
         drop(hold);
-        Ok(Self { readers, writer, progress: Progress::default(), signals, clock, kind, installation })
+        Ok(Self {
+            readers,
+            writer,
+            progress: Progress::default(),
+            signals,
+            clock,
+            kind,
+            installation,
+        })
     }
 
     /// The id of this installation of Slipway, made when its database was: whoever has that database has its things.
@@ -179,7 +194,10 @@ impl Store {
     /// # Errors
     /// When it does not.
     pub async fn check(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(&mut *self.reader().await?).in_time().await?;
+        sqlx::query("SELECT 1")
+            .execute(&mut *self.reader().await?)
+            .in_time()
+            .await?;
         self.writer.check(self.clock.now()).await
     }
 
@@ -194,7 +212,10 @@ impl Store {
             file.check()?;
         }
         let hold = self.clock.hold();
-        Ok(Reader { connection: self.readers.acquire().await?, _hold: hold })
+        Ok(Reader {
+            connection: self.readers.acquire().await?,
+            _hold: hold,
+        })
     }
 
     fn signal(&self, signal: Signal) {
@@ -206,9 +227,16 @@ impl Store {
 }
 
 /// The installation's id, made if there is none. Of replicas that start together one makes it.
-async fn installation(readers: &Connections, writer: &Writer, new: Ulid) -> Result<Arc<str>, StoreError> {
+async fn installation(
+    readers: &Connections,
+    writer: &Writer,
+    new: Ulid,
+) -> Result<Arc<str>, StoreError> {
     let known = sqlx::query_scalar("SELECT id FROM installation");
-    let known: Option<String> = known.fetch_optional(&mut *readers.acquire().await?).in_time().await?;
+    let known: Option<String> = known
+        .fetch_optional(&mut *readers.acquire().await?)
+        .in_time()
+        .await?;
     if let Some(id) = known {
         return Ok(id.into());
     }
@@ -216,9 +244,13 @@ async fn installation(readers: &Connections, writer: &Writer, new: Ulid) -> Resu
     let id: String = writer
         .write(move |db| {
             Box::pin(async move {
-                let insert = sqlx::query("INSERT INTO installation (id, one) VALUES ($1, 1) ON CONFLICT DO NOTHING");
+                let insert = sqlx::query(
+                    "INSERT INTO installation (id, one) VALUES ($1, 1) ON CONFLICT DO NOTHING",
+                );
                 insert.bind(id).execute(&mut *db).await?;
-                Ok(sqlx::query_scalar("SELECT id FROM installation").fetch_one(db).await?)
+                Ok(sqlx::query_scalar("SELECT id FROM installation")
+                    .fetch_one(db)
+                    .await?)
             })
         })
         .await?;

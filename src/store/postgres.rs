@@ -20,12 +20,12 @@ use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use ulid::Ulid;
 
-use super::StoreError;
-use super::connection::{Connections, InTime as _, Lent};
-use super::signals::{Signal, Signals};
-use super::writer::{Request, Waiting, Writer};
 use crate::clock::{Clock, Timestamp};
 use crate::shutdown::Tasks;
+use crate::store::StoreError;
+use crate::store::connection::{Connections, InTime as _, Lent};
+use crate::store::signals::{Signal, Signals};
+use crate::store::writer::{Request, Waiting, Writer};
 
 /// Writers, each with a transaction of its own at a time.
 const WRITERS: usize = 8;
@@ -59,9 +59,12 @@ struct Notice {
 /// Connects, brings the schema up to date, and starts the writers. Replicas that start together migrate one
 /// after the other, under a lock of the migrator's.
 pub async fn open(url: &str, tasks: &Tasks) -> Result<(Connections, Writer), StoreError> {
-    let options = AnyConnectOptions::from_str(url).map_err(|error| StoreError::Url(error.to_string()))?;
+    let options =
+        AnyConnectOptions::from_str(url).map_err(|error| StoreError::Url(error.to_string()))?;
     let mut connection = options.connect().await?;
-    let migrated = sqlx::migrate!("migrations/postgres").run(&mut connection).await;
+    let migrated = sqlx::migrate!("migrations/postgres")
+        .run(&mut connection)
+        .await;
     migrated.map_err(|error| StoreError::Unavailable(error.to_string()))?;
     connection.close().await?;
     let writes = Connections::options(WRITERS as u32, SETTINGS).connect_lazy_with(options.clone());
@@ -70,7 +73,9 @@ pub async fn open(url: &str, tasks: &Tasks) -> Result<(Connections, Writer), Sto
     for waiting in waiting {
         tasks.spawn_to_the_end(run(writes.clone(), waiting));
     }
-    let reads = Connections::options(READERS, SETTINGS).connect_with(options).await?;
+    let reads = Connections::options(READERS, SETTINGS)
+        .connect_with(options)
+        .await?;
     Ok((Connections::of_server(reads, tasks), writer))
 }
 
@@ -106,7 +111,11 @@ async fn run(connections: Connections, mut waiting: Waiting) {
 async fn commit(connection: &mut Lent, request: Request) -> Result<(), StoreError> {
     let mut transaction = connection.begin().await?;
     let (worked, reply) = request(&mut transaction).await;
-    let ended = if worked { transaction.commit().await } else { transaction.rollback().await };
+    let ended = if worked {
+        transaction.commit().await
+    } else {
+        transaction.rollback().await
+    };
     let ended = ended.map_err(StoreError::from);
     reply(ended.clone());
     ended
@@ -119,13 +128,24 @@ pub async fn connect_replicas(
     clock: &Clock,
     tasks: &Tasks,
 ) -> Result<mpsc::UnboundedSender<Signal>, StoreError> {
-    let options = AnyConnectOptions::from_str(url).map_err(|error| StoreError::Url(error.to_string()))?;
-    let connections = Connections::of_server(Connections::options(2, SETTINGS).connect_with(options).await?, tasks);
+    let options =
+        AnyConnectOptions::from_str(url).map_err(|error| StoreError::Url(error.to_string()))?;
+    let connections = Connections::of_server(
+        Connections::options(2, SETTINGS)
+            .connect_with(options)
+            .await?,
+        tasks,
+    );
     follow_clock(&connections, clock).await?;
     let me = Ulid::generate();
     let (tell, told) = mpsc::unbounded_channel();
     tasks.spawn_to_the_end(notify(connections.clone(), me, told));
-    let (url, signals, clock, stop) = (url.to_owned(), signals.clone(), clock.clone(), tasks.clone());
+    let (url, signals, clock, stop) = (
+        url.to_owned(),
+        signals.clone(),
+        clock.clone(),
+        tasks.clone(),
+    );
     tasks.spawn(async move {
         tokio::select! {
             () = listen(&url, me, &signals) => {}
@@ -140,7 +160,12 @@ async fn notify(connections: Connections, me: Ulid, mut told: mpsc::UnboundedRec
     let mut signals = Vec::with_capacity(NOTICE);
     while told.recv_many(&mut signals, NOTICE).await > 0 {
         signals.dedup();
-        let Ok(notice) = serde_json::to_string(&Notice { from: me, signals: std::mem::take(&mut signals) }) else { continue };
+        let Ok(notice) = serde_json::to_string(&Notice {
+            from: me,
+            signals: std::mem::take(&mut signals),
+        }) else {
+            continue;
+        };
         if let Err(error) = send(&connections, notice).await {
             tracing::warn!(%error, "the other replicas were not told; they will find out by their polls");
         }
@@ -149,7 +174,9 @@ async fn notify(connections: Connections, me: Ulid, mut told: mpsc::UnboundedRec
 
 async fn send(connections: &Connections, notice: String) -> Result<(), StoreError> {
     let mut connection = connections.acquire().await?;
-    let notify = sqlx::query("SELECT pg_notify($1, $2)").bind(CHANNEL).bind(notice);
+    let notify = sqlx::query("SELECT pg_notify($1, $2)")
+        .bind(CHANNEL)
+        .bind(notice);
     notify.execute(&mut *connection).in_time().await.map(drop)
 }
 
@@ -174,11 +201,16 @@ async fn hear(url: &str, me: Ulid, signals: &Signals) -> Result<(), StoreError> 
     listener.eager_reconnect(false);
     loop {
         let Ok(heard) = timeout(SILENCE, listener.try_recv()).await else {
-            timeout(SILENCE, listener.execute("SELECT 1")).await.map_err(late)??;
+            timeout(SILENCE, listener.execute("SELECT 1"))
+                .await
+                .map_err(late)??;
             continue;
         };
-        let notice = heard?.ok_or_else(|| StoreError::Unavailable("the connection is lost".into()))?;
-        let Ok(notice) = serde_json::from_str::<Notice>(notice.payload()) else { continue };
+        let notice =
+            heard?.ok_or_else(|| StoreError::Unavailable("the connection is lost".into()))?;
+        let Ok(notice) = serde_json::from_str::<Notice>(notice.payload()) else {
+            continue;
+        };
         if notice.from != me {
             for signal in notice.signals {
                 signals.send(signal);

@@ -14,20 +14,20 @@ use serde::Serialize;
 use sqlx::AnyConnection;
 use ulid::Ulid;
 
-use super::events::insert_events;
-use super::jobs::{Lease, StepRecord, held, run_held};
-use super::rows::to_json;
-use super::sql::Sql;
-use super::{Signal, Store, StoreError};
 use crate::clock::Timestamp;
-use crate::domain::event::Happening;
+use crate::domain::event::EventPayload;
 use crate::domain::job::StepState;
+use crate::store::events::insert_events;
+use crate::store::jobs::{Lease, StepRecord, held, run_held};
+use crate::store::rows::to_json;
+use crate::store::sql::Sql;
+use crate::store::{Signal, Store, StoreError};
 
 /// What was told of attempts and is not written yet.
 #[derive(Clone, Default)]
 pub(super) struct Progress {
     batches: Arc<Mutex<HashMap<Lease, Batch>>>,
-    /// What was on its way when the database was in trouble.
+    /// What was on its way when the database was in job_error.
     lost: Arc<Mutex<HashMap<Lease, Vec<Told>>>>,
 }
 
@@ -42,7 +42,7 @@ struct Batch {
 pub(super) struct Told {
     at: Timestamp,
     step: Option<StepRecord>,
-    happening: Happening,
+    payload: EventPayload,
 }
 
 impl Progress {
@@ -53,21 +53,36 @@ impl Progress {
             batch.told.push(told);
             return None;
         }
-        let batch = Batch { wanted: Arc::default(), told: vec![told] };
+        let batch = Batch {
+            wanted: Arc::default(),
+            told: vec![told],
+        };
         let wanted = Arc::downgrade(&batch.wanted);
         batches.insert(lease, batch);
         Some(wanted)
     }
 
     fn take(&self, lease: Lease) -> Vec<Told> {
-        self.batches().remove(&lease).map(|batch| batch.told).unwrap_or_default()
+        self.batches()
+            .remove(&lease)
+            .map(|batch| batch.told)
+            .unwrap_or_default()
     }
 
     /// The batch that `wanted` was given for, if no write has taken it along.
     fn take_own(&self, lease: Lease, wanted: &Weak<()>) -> Vec<Told> {
         let mut batches = self.batches();
-        let is_it = batches.get(&lease).is_some_and(|batch| std::ptr::eq(Arc::as_ptr(&batch.wanted), wanted.as_ptr()));
-        if is_it { batches.remove(&lease).map(|batch| batch.told).unwrap_or_default() } else { Vec::new() }
+        let is_it = batches
+            .get(&lease)
+            .is_some_and(|batch| std::ptr::eq(Arc::as_ptr(&batch.wanted), wanted.as_ptr()));
+        if is_it {
+            batches
+                .remove(&lease)
+                .map(|batch| batch.told)
+                .unwrap_or_default()
+        } else {
+            Vec::new()
+        }
     }
 
     fn batches(&self) -> MutexGuard<'_, HashMap<Lease, Batch>> {
@@ -81,8 +96,20 @@ impl Progress {
     /// The way to disk of what a write takes along. One that is made for a batch alone was given its `wanted`.
     pub(super) fn carry(&self, lease: Lease, own: Option<Weak<()>>) -> (Load, Carried) {
         let told = Arc::default();
-        let carried = Carried { progress: self.clone(), lease, own, told: Arc::clone(&told) };
-        (Load { progress: self.clone(), lease, told }, carried)
+        let carried = Carried {
+            progress: self.clone(),
+            lease,
+            own,
+            told: Arc::clone(&told),
+        };
+        (
+            Load {
+                progress: self.clone(),
+                lease,
+                told,
+            },
+            carried,
+        )
     }
 }
 
@@ -115,19 +142,36 @@ pub(super) struct Carried {
 impl Carried {
     /// It is on disk, or nobody wants it any more; whether there was something.
     pub(super) fn confirm(self) -> bool {
-        let taken = self.told.lock().unwrap_or_else(PoisonError::into_inner).replace(Vec::new());
+        let taken = self
+            .told
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .replace(Vec::new());
         taken.is_some_and(|told| !told.is_empty())
     }
 }
 
 impl Drop for Carried {
     fn drop(&mut self) {
-        let taken = self.told.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let taken = self
+            .told
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         // Or the write did not even begin: nothing is lost but its own batch. The next one has a write of its own.
-        let own = || self.own.as_ref().map(|wanted| self.progress.take_own(self.lease, wanted)).unwrap_or_default();
+        let own = || {
+            self.own
+                .as_ref()
+                .map(|wanted| self.progress.take_own(self.lease, wanted))
+                .unwrap_or_default()
+        };
         let told = taken.unwrap_or_else(own);
         if !told.is_empty() {
-            self.progress.lost().entry(self.lease).or_default().extend(told);
+            self.progress
+                .lost()
+                .entry(self.lease)
+                .or_default()
+                .extend(told);
         }
     }
 }
@@ -137,7 +181,9 @@ impl Store {
     pub(super) async fn write_held<T, F>(&self, lease: Lease, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>>
+            + Send
+            + 'static,
     {
         let (load, carried) = self.progress.carry(lease, None);
         let written = self.writer.write_of(lease.job, move |db| {
@@ -147,17 +193,29 @@ impl Store {
             })
         });
         let written = written.await;
-        if matches!(written, Ok(_) | Err(StoreError::LostLease)) && carried.confirm() && written.is_ok() {
+        if matches!(written, Ok(_) | Err(StoreError::LostLease))
+            && carried.confirm()
+            && written.is_ok()
+        {
             self.signal(Signal::Progress(lease.job));
         }
         written
     }
 
     /// Records what happened to a step, without waiting for the commit. Nothing is recorded once the lease is lost.
-    pub fn record(&self, lease: Lease, step: Option<StepRecord>, happening: Happening) {
-        let told = Told { at: self.clock.now(), step, happening };
-        let Some(wanted) = self.progress.add(lease, told) else { return };
-        let ((load, carried), store) = (self.progress.carry(lease, Some(wanted.clone())), self.clone());
+    pub fn record(&self, lease: Lease, step: Option<StepRecord>, payload: EventPayload) {
+        let told = Told {
+            at: self.clock.now(),
+            step,
+            payload,
+        };
+        let Some(wanted) = self.progress.add(lease, told) else {
+            return;
+        };
+        let ((load, carried), store) = (
+            self.progress.carry(lease, Some(wanted.clone())),
+            self.clone(),
+        );
         self.writer.write_behind(
             lease.job,
             wanted,
@@ -169,7 +227,9 @@ impl Store {
                     }
                 }
                 Err(StoreError::LostLease) => drop(carried.confirm()),
-                Err(error) => tracing::warn!(job = %lease.job, %error, "progress is not recorded yet"),
+                Err(error) => {
+                    tracing::warn!(job = %lease.job, %error, "progress is not recorded yet")
+                }
             },
         );
     }
@@ -193,48 +253,105 @@ struct Latest<'t> {
 impl Latest<'_> {
     fn of_each(told: &[Told]) -> Result<Vec<Latest<'_>>, StoreError> {
         let mut latest: BTreeMap<&str, Latest<'_>> = BTreeMap::new();
-        for (at, StepRecord { step, arn, made, made_at, owned, gone, .. }) in
-            told.iter().filter_map(|told| Some((told.at.millis(), told.step.as_ref()?)))
+        for (
+            at,
+            StepRecord {
+                step,
+                arn,
+                made,
+                made_at,
+                owned,
+                gone,
+                ..
+            },
+        ) in told
+            .iter()
+            .filter_map(|told| Some((told.at.millis(), told.step.as_ref()?)))
         {
             let earlier = latest.get(step.resource.as_str());
             let made = i64::from(*made || earlier.is_some_and(|earlier| earlier.made == 1));
             let owned = i64::from(*owned || earlier.is_some_and(|earlier| earlier.owned == 1));
-            let made_at = made_at.map(Timestamp::millis).or_else(|| earlier.and_then(|earlier| earlier.made_at));
+            let made_at = made_at
+                .map(Timestamp::millis)
+                .or_else(|| earlier.and_then(|earlier| earlier.made_at));
             let (state, arn, gone) = (step.state, arn.as_deref(), *gone);
             let error = step.error.as_ref().map(to_json).transpose()?;
-            latest.insert(&step.resource, Latest { resource: &step.resource, arn, made, made_at, owned, state, error, at, gone });
+            latest.insert(
+                &step.resource,
+                Latest {
+                    resource: &step.resource,
+                    arn,
+                    made,
+                    made_at,
+                    owned,
+                    state,
+                    error,
+                    at,
+                    gone,
+                },
+            );
         }
         Ok(latest.into_values().collect())
     }
 }
 
 /// Writes what was told; nothing, if nothing was.
-pub(super) async fn insert(db: &mut AnyConnection, lease: Lease, told: Vec<Told>) -> Result<(), StoreError> {
+pub(super) async fn insert(
+    db: &mut AnyConnection,
+    lease: Lease,
+    told: Vec<Told>,
+) -> Result<(), StoreError> {
     if told.is_empty() {
         return Ok(());
     }
     let mut sql = held(db, lease)?;
     if let Some(StepRecord { steps, .. }) = told.iter().rev().find_map(|told| told.step.as_ref()) {
-        sql.then(db, "UPDATE steps SET steps = ").bind(to_json(steps)?)?.push(" WHERE job_id = ").bind(lease.job.to_string())?;
-        let (gone, there): (Vec<_>, Vec<_>) = Latest::of_each(&told)?.into_iter().partition(|latest| latest.gone);
+        sql.then(db, "UPDATE steps SET steps = ")
+            .bind(to_json(steps)?)?
+            .push(" WHERE job_id = ")
+            .bind(lease.job.to_string())?;
+        let (gone, there): (Vec<_>, Vec<_>) = Latest::of_each(&told)?
+            .into_iter()
+            .partition(|latest| latest.gone);
         upsert_resources(db, &mut sql, lease.job, &there)?;
         if !gone.is_empty() {
-            sql.then(db, "DELETE FROM resources WHERE app_id = (SELECT app_id FROM jobs WHERE id = ").bind(lease.job.to_string())?;
-            sql.push(") AND resource IN (").list(gone.iter().map(|latest| latest.resource))?.push(")");
+            sql.then(
+                db,
+                "DELETE FROM resources WHERE app_id = (SELECT app_id FROM jobs WHERE id = ",
+            )
+            .bind(lease.job.to_string())?;
+            sql.push(") AND resource IN (")
+                .list(gone.iter().map(|latest| latest.resource))?
+                .push(")");
         }
     }
-    let waits = told.iter().rev().find_map(|told| match &told.happening {
-        Happening::StepWaiting { reason, .. } => Some(reason),
+    let waits = told.iter().rev().find_map(|told| match &told.payload {
+        EventPayload::StepWaiting { reason, .. } => Some(reason),
         _ => None,
     });
     if let Some(reason) = waits {
-        sql.then(db, "UPDATE jobs SET reason = ").bind(reason)?.push(" WHERE id = ").bind(lease.job.to_string())?;
+        sql.then(db, "UPDATE jobs SET reason = ")
+            .bind(reason)?
+            .push(" WHERE id = ")
+            .bind(lease.job.to_string())?;
     }
-    insert_events(db, &mut sql, &told.iter().map(|told| (lease.job, told.at, &told.happening)).collect::<Vec<_>>())?;
+    insert_events(
+        db,
+        &mut sql,
+        &told
+            .iter()
+            .map(|told| (lease.job, told.at, &told.payload))
+            .collect::<Vec<_>>(),
+    )?;
     run_held(db, lease, sql).await.map(drop)
 }
 
-fn upsert_resources(db: &AnyConnection, sql: &mut Sql, job: Ulid, latest: &[Latest<'_>]) -> Result<(), StoreError> {
+fn upsert_resources(
+    db: &AnyConnection,
+    sql: &mut Sql,
+    job: Ulid,
+    latest: &[Latest<'_>],
+) -> Result<(), StoreError> {
     sql.then(
         db,
         "INSERT INTO resources (app_id, resource, arn, made, adopted, made_at, state, error, job_id, updated_at) \

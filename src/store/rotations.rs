@@ -10,17 +10,17 @@ use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 use ulid::Ulid;
 
-use super::connection::InTime as _;
-use super::credentials::UNCLAIMED;
-use super::jobs::Refusal;
-use super::rows::{Reader, readable, to_json};
-use super::sql::{Sql, for_update};
-use super::{Store, StoreError, apps};
 use crate::clock::Timestamp;
 use crate::domain::app::App;
-use crate::domain::job::{Job, JobState, Trouble, TroubleCode};
+use crate::domain::job::{Job, JobError, JobErrorCode, JobState};
 use crate::domain::rotation::{Rotation, RotationEvent, Stage};
-use crate::domain::task::{KeyTarget, Task};
+use crate::domain::task::{KeyStatus, Task};
+use crate::store::connection::InTime as _;
+use crate::store::credentials::UNCLAIMED;
+use crate::store::jobs::Refusal;
+use crate::store::rows::{Reader, readable, to_json};
+use crate::store::sql::{Sql, for_update};
+use crate::store::{Store, StoreError, apps};
 
 const COLUMNS: &str = "SELECT id, app_id, stage, task, new_key, old_key, forced, hold, requested_by, created_at, since, due_at, reason, error, \
     failures, job_id, ended_at FROM rotations";
@@ -69,7 +69,7 @@ struct Row {
 struct With {
     new_key: Option<String>,
     reason: Option<String>,
-    error: Option<Trouble>,
+    error: Option<JobError>,
     job: Option<Ulid>,
 }
 
@@ -80,9 +80,18 @@ impl Store {
     /// When the database does not answer.
     pub async fn rotation(&self, app: Ulid) -> Result<Option<Rotation>, StoreError> {
         let mut sql = Sql::new(COLUMNS);
-        sql.push(" WHERE app_id = ").bind(app.to_string())?.push(" ORDER BY seq DESC LIMIT 1");
-        let row = sql.query().fetch_optional(&mut *self.reader().await?).in_time().await?;
-        Ok(row.map(|row| read(&row)).transpose()?.map(|row| row.rotation))
+        sql.push(" WHERE app_id = ")
+            .bind(app.to_string())?
+            .push(" ORDER BY seq DESC LIMIT 1");
+        let row = sql
+            .query()
+            .fetch_optional(&mut *self.reader().await?)
+            .in_time()
+            .await?;
+        Ok(row
+            .map(|row| read(&row))
+            .transpose()?
+            .map(|row| row.rotation))
     }
 
     /// Rotations that are to go on by now, but for those whose record, or whose app's, cannot be read.
@@ -91,7 +100,9 @@ impl Store {
     /// When the database does not answer.
     pub async fn due_rotations(&self) -> Result<Vec<DueRotation>, StoreError> {
         let mut sql = Sql::new(COLUMNS);
-        sql.push(" WHERE due_at <= ").bind(self.clock.now().millis())?.push(" ORDER BY due_at LIMIT 100");
+        sql.push(" WHERE due_at <= ")
+            .bind(self.clock.now().millis())?
+            .push(" ORDER BY due_at LIMIT 100");
         let mut db = self.reader().await?;
         let mut due = Vec::new();
         for row in sql.query().fetch_all(&mut *db).in_time().await? {
@@ -104,15 +115,33 @@ impl Store {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn move_rotation(&self, seen: &Rotation, event: RotationEvent, reason: Option<String>) -> Result<bool, StoreError> {
+    pub async fn move_rotation(
+        &self,
+        seen: &Rotation,
+        event: RotationEvent,
+        reason: Option<String>,
+    ) -> Result<bool, StoreError> {
         let (now, seen) = (self.clock.now(), seen.clone());
         self.writer
             .write(move |db| {
                 Box::pin(async move {
-                    let Some(row) = row_by_id(db, seen.id).await?.filter(|row| row.rotation.stage == seen.stage) else {
+                    let Some(row) = row_by_id(db, seen.id)
+                        .await?
+                        .filter(|row| row.rotation.stage == seen.stage)
+                    else {
                         return Ok(false);
                     };
-                    step(db, &row, event, With { reason, ..With::default() }, now).await
+                    step(
+                        db,
+                        &row,
+                        event,
+                        With {
+                            reason,
+                            ..With::default()
+                        },
+                        now,
+                    )
+                    .await
                 })
             })
             .await
@@ -122,7 +151,12 @@ impl Store {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn keep_rotation(&self, seen: &Rotation, until: Timestamp, reason: Option<String>) -> Result<(), StoreError> {
+    pub async fn keep_rotation(
+        &self,
+        seen: &Rotation,
+        until: Timestamp,
+        reason: Option<String>,
+    ) -> Result<(), StoreError> {
         let seen = seen.clone();
         self.writer
             .write(move |db| {
@@ -149,12 +183,19 @@ impl Store {
              AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.app_id = a.id AND j.finished_at IS NULL) \
              AND NOT EXISTS (SELECT 1 FROM rotations r WHERE r.app_id = a.id AND (r.ended_at IS NULL OR r.created_at > ",
         );
-        sql.bind(now.before(Duration::from_secs(24 * 3600)).millis())?.push(")) GROUP BY a.id");
+        sql.bind(now.before(Duration::from_secs(24 * 3600)).millis())?
+            .push(")) GROUP BY a.id");
         let mut db = self.reader().await?;
         let mut due = Vec::new();
         for row in sql.query().fetch_all(&mut *db).in_time().await? {
-            let Some((app, newest)) = readable(with_newest(&mut db, &row).in_time().await)? else { continue };
-            if app.spec.rotate_after.is_some_and(|most| now.since(newest) >= most) {
+            let Some((app, newest)) = readable(with_newest(&mut db, &row).in_time().await)? else {
+                continue;
+            };
+            if app
+                .spec
+                .rotate_after
+                .is_some_and(|most| now.since(newest) >= most)
+            {
                 due.push(app);
             }
         }
@@ -163,13 +204,26 @@ impl Store {
 }
 
 async fn due_rotation(db: &mut AnyConnection, row: &AnyRow) -> Result<DueRotation, StoreError> {
-    let Row { rotation, app, task, .. } = read(row)?;
-    Ok(DueRotation { rotation, task, app: apps::app_by_id(db, app).await? })
+    let Row {
+        rotation,
+        app,
+        task,
+        ..
+    } = read(row)?;
+    Ok(DueRotation {
+        rotation,
+        task,
+        app: apps::app_by_id(db, app).await?,
+    })
 }
 
 /// An app, and when its newest key was made.
 async fn with_newest(db: &mut AnyConnection, row: &AnyRow) -> Result<(App, Timestamp), StoreError> {
-    let row = Reader { row, table: "apps", key: "id" };
+    let row = Reader {
+        row,
+        table: "apps",
+        key: "id",
+    };
     let newest = row.moment("newest")?;
     Ok((apps::app_by_id(db, row.id("id")?).await?, newest))
 }
@@ -184,50 +238,117 @@ pub(super) async fn change(
 ) -> Result<Option<Refusal>, StoreError> {
     match change {
         RotationChange::Begin { old_key, hold } => {
-            let Task::Rotate { rotation, force, .. } = &job.task else { return Ok(Some(Refusal::Changed)) };
+            let Task::Rotate {
+                rotation, force, ..
+            } = &job.task
+            else {
+                return Ok(Some(Refusal::Changed));
+            };
             if let Some(active) = active(db, app).await? {
                 return Ok(Some(Refusal::RotationActive(active.rotation.id)));
             }
             let insert = "INSERT INTO rotations (id, app_id, stage, task, old_key, forced, hold, requested_by, created_at, since, failures, job_id) \
-                          VALUES ($1, $2, 'making', $3, $4, $5, $6, $7, $8, $8, 0, $9)";
-            let insert = sqlx::query(insert).bind(rotation.to_string()).bind(app.to_string()).bind(to_json(&job.task)?).bind(old_key);
+                          VALUES ($1, $2, 'creating', $3, $4, $5, $6, $7, $8, $8, 0, $9)";
+            let insert = sqlx::query(insert)
+                .bind(rotation.to_string())
+                .bind(app.to_string())
+                .bind(to_json(&job.task)?)
+                .bind(old_key);
             let hold = i64::try_from(hold.as_millis()).unwrap_or(i64::MAX);
-            let insert = insert.bind(i64::from(*force)).bind(hold).bind(&job.requested_by).bind(now.millis()).bind(job.id.to_string());
+            let insert = insert
+                .bind(i64::from(*force))
+                .bind(hold)
+                .bind(&job.requested_by)
+                .bind(now.millis())
+                .bind(job.id.to_string());
             insert.execute(db).await?;
             Ok(None)
         }
         RotationChange::Move(id, event) => {
-            let Some(row) = row_by_id(db, *id).await? else { return Ok(Some(Refusal::NoRotation)) };
+            let Some(row) = row_by_id(db, *id).await? else {
+                return Ok(Some(Refusal::NoRotation));
+            };
             if let Err(illegal) = row.rotation.stage.on(*event) {
                 return Ok(Some(Refusal::RotationStage(illegal)));
             }
-            let moved = step(db, &row, *event, With { job: Some(job.id), ..With::default() }, now).await?;
+            let moved = step(
+                db,
+                &row,
+                *event,
+                With {
+                    job: Some(job.id),
+                    ..With::default()
+                },
+                now,
+            )
+            .await?;
             Ok((!moved).then_some(Refusal::Changed))
         }
     }
 }
 
 /// Ends the rotation of an app, if one is under way.
-pub(super) async fn stop(db: &mut AnyConnection, app: Ulid, why: &str, now: Timestamp) -> Result<(), StoreError> {
-    let Some(row) = active(db, app).await? else { return Ok(()) };
-    step(db, &row, RotationEvent::Stopped, With { reason: Some(why.to_owned()), ..With::default() }, now).await.map(drop)
+pub(super) async fn stop(
+    db: &mut AnyConnection,
+    app: Ulid,
+    why: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Some(row) = active(db, app).await? else {
+        return Ok(());
+    };
+    step(
+        db,
+        &row,
+        RotationEvent::Stopped,
+        With {
+            reason: Some(why.to_owned()),
+            ..With::default()
+        },
+        now,
+    )
+    .await
+    .map(drop)
 }
 
 /// A key was claimed: if it is the new one of a rotation, the old one is watched from now on.
-pub(super) async fn claimed(db: &mut AnyConnection, app: Ulid, access_key_id: &str, now: Timestamp) -> Result<(), StoreError> {
+pub(super) async fn claimed(
+    db: &mut AnyConnection,
+    app: Ulid,
+    access_key_id: &str,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     match active(db, app).await? {
-        Some(row) if row.rotation.stage == Stage::Claiming && row.rotation.new_key.as_deref() == Some(access_key_id) => {
-            step(db, &row, RotationEvent::Claimed, With::default(), now).await.map(drop)
+        Some(row)
+            if row.rotation.stage == Stage::AwaitingClaim
+                && row.rotation.new_key.as_deref() == Some(access_key_id) =>
+        {
+            step(db, &row, RotationEvent::Claimed, With::default(), now)
+                .await
+                .map(drop)
         }
         _ => Ok(()),
     }
 }
 
 /// Keys are gone: a rotation that was to take one of them out of use has nothing left to do.
-pub(super) async fn gone(db: &mut AnyConnection, app: Ulid, access_key_ids: &[String], now: Timestamp) -> Result<(), StoreError> {
+pub(super) async fn gone(
+    db: &mut AnyConnection,
+    app: Ulid,
+    access_key_ids: &[String],
+    now: Timestamp,
+) -> Result<(), StoreError> {
     match active(db, app).await? {
-        Some(row) if row.rotation.old_key.as_ref().is_some_and(|old| access_key_ids.contains(old)) => {
-            step(db, &row, RotationEvent::Gone, With::default(), now).await.map(drop)
+        Some(row)
+            if row
+                .rotation
+                .old_key
+                .as_ref()
+                .is_some_and(|old| access_key_ids.contains(old)) =>
+        {
+            step(db, &row, RotationEvent::Gone, With::default(), now)
+                .await
+                .map(drop)
         }
         _ => Ok(()),
     }
@@ -239,33 +360,75 @@ pub(super) async fn follow(
     db: &mut AnyConnection,
     task: &Task,
     (ended, canceled): (JobState, bool),
-    error: Option<Trouble>,
+    error: Option<JobError>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let (Task::Rotate { rotation, .. } | Task::SwitchKey { rotation: Some(rotation), .. }) = task else { return Ok(()) };
-    let Some(row) = row_by_id(db, *rotation).await? else { return Ok(()) };
-    let is = |code| error.as_ref().is_some_and(|trouble| trouble.code == code);
-    let (in_use, rejected) = (is(TroubleCode::KeyInUse), is(TroubleCode::Rejected));
+    let (Task::Rotate { rotation, .. }
+    | Task::SetKeyStatus {
+        rotation: Some(rotation),
+        ..
+    }) = task
+    else {
+        return Ok(());
+    };
+    let Some(row) = row_by_id(db, *rotation).await? else {
+        return Ok(());
+    };
+    let is = |code| {
+        error
+            .as_ref()
+            .is_some_and(|job_error| job_error.code == code)
+    };
+    let (in_use, rejected) = (is(JobErrorCode::KeyInUse), is(JobErrorCode::Rejected));
     let (event, with) = match (task, ended) {
-        (Task::Rotate { known_keys, .. }, JobState::Succeeded) => {
-            (RotationEvent::Made, With { new_key: newest_key(db, row.app, known_keys).await?, ..With::default() })
-        }
-        (Task::SwitchKey { to, .. }, JobState::Succeeded) => (of_target(*to), With::default()),
+        (Task::Rotate { known_keys, .. }, JobState::Succeeded) => (
+            RotationEvent::Made,
+            With {
+                new_key: newest_key(db, row.app, known_keys).await?,
+                ..With::default()
+            },
+        ),
+        (Task::SetKeyStatus { to, .. }, JobState::Succeeded) => (of_target(*to), With::default()),
         (Task::Rotate { known_keys, .. }, state) if canceled || state == JobState::Canceled => {
             let new_key = newest_key(db, row.app, known_keys).await?;
             let reason = canceled_first_job(new_key.as_deref(), row.rotation.old_key.as_deref());
-            (RotationEvent::Stopped, With { new_key, reason: Some(reason), ..With::default() })
+            (
+                RotationEvent::Stopped,
+                With {
+                    new_key,
+                    reason: Some(reason),
+                    ..With::default()
+                },
+            )
         }
-        (Task::SwitchKey { to, .. }, _) if canceled => {
-            (RotationEvent::Stopped, With { reason: Some(canceled_job(*to).into()), ..With::default() })
-        }
+        (Task::SetKeyStatus { to, .. }, _) if canceled => (
+            RotationEvent::Stopped,
+            With {
+                reason: Some(canceled_job(*to).into()),
+                ..With::default()
+            },
+        ),
         // The old key is gone: asking again brings it back as little.
-        (Task::SwitchKey { to: KeyTarget::Active, .. }, _) if rejected => {
-            (RotationEvent::Stopped, With { reason: error.map(|trouble| trouble.detail), ..With::default() })
-        }
-        (Task::SwitchKey { .. }, _) if in_use => {
-            (RotationEvent::InUse, With { reason: error.map(|trouble| trouble.detail), ..With::default() })
-        }
+        (
+            Task::SetKeyStatus {
+                to: KeyStatus::Active,
+                ..
+            },
+            _,
+        ) if rejected => (
+            RotationEvent::Stopped,
+            With {
+                reason: error.map(|job_error| job_error.detail),
+                ..With::default()
+            },
+        ),
+        (Task::SetKeyStatus { .. }, _) if in_use => (
+            RotationEvent::InUse,
+            With {
+                reason: error.map(|job_error| job_error.detail),
+                ..With::default()
+            },
+        ),
         _ => return failed(db, &row, error, now).await,
     };
     // A job of an earlier stage that a person retried later changes nothing here.
@@ -283,7 +446,11 @@ pub(super) async fn follow(
 /// Whether the key was claimed: that can be before the job that made it has ended.
 async fn is_claimed(db: &mut AnyConnection, app: Ulid, key: &str) -> Result<bool, StoreError> {
     let claimed = "SELECT COUNT(*) FROM credentials WHERE app_id = $1 AND access_key_id = $2 AND claimed_at IS NOT NULL";
-    let claimed: i64 = sqlx::query_scalar(claimed).bind(app.to_string()).bind(key).fetch_one(db).await?;
+    let claimed: i64 = sqlx::query_scalar(claimed)
+        .bind(app.to_string())
+        .bind(key)
+        .fetch_one(db)
+        .await?;
     Ok(claimed > 0)
 }
 
@@ -301,62 +468,105 @@ fn canceled_first_job(new_key: Option<&str>, old_key: Option<&str>) -> String {
     }
 }
 
-fn canceled_job(to: KeyTarget) -> &'static str {
+fn canceled_job(to: KeyStatus) -> &'static str {
     match to {
-        KeyTarget::Active => "its rollback was canceled",
-        KeyTarget::Inactive => "the job that switches the old key off was canceled",
-        KeyTarget::Deleted => "the job that deletes the old key was canceled",
+        KeyStatus::Active => "its rollback was canceled",
+        KeyStatus::Inactive => "the job that switches the old key off was canceled",
+        KeyStatus::Deleted => "the job that deletes the old key was canceled",
     }
 }
 
-fn of_target(to: KeyTarget) -> RotationEvent {
+fn of_target(to: KeyStatus) -> RotationEvent {
     match to {
-        KeyTarget::Active => RotationEvent::BackOn,
-        KeyTarget::Inactive => RotationEvent::Off,
-        KeyTarget::Deleted => RotationEvent::Gone,
+        KeyStatus::Active => RotationEvent::BackOn,
+        KeyStatus::Inactive => RotationEvent::Off,
+        KeyStatus::Deleted => RotationEvent::Gone,
     }
 }
 
 /// The job of a stage has not succeeded: it is asked for again later, each time after a longer wait.
-async fn failed(db: &mut AnyConnection, row: &Row, error: Option<Trouble>, now: Timestamp) -> Result<(), StoreError> {
+async fn failed(
+    db: &mut AnyConnection,
+    row: &Row,
+    error: Option<JobError>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     if row.rotation.stage.has_ended() {
         return Ok(());
     }
     let due = now.after(FIRST_WAIT.saturating_mul(1 << row.failures.min(DOUBLINGS)));
     let update = "UPDATE rotations SET error = $1, due_at = $2, failures = failures + 1 WHERE id = $3 AND stage = $4";
-    let update = sqlx::query(update).bind(error.as_ref().map(to_json).transpose()?).bind(due.millis());
-    update.bind(row.rotation.id.to_string()).bind(row.rotation.stage.to_string()).execute(db).await?;
+    let update = sqlx::query(update)
+        .bind(error.as_ref().map(to_json).transpose()?)
+        .bind(due.millis());
+    update
+        .bind(row.rotation.id.to_string())
+        .bind(row.rotation.stage.to_string())
+        .execute(db)
+        .await?;
     Ok(())
 }
 
-async fn newest_key(db: &mut AnyConnection, app: Ulid, known: &[String]) -> Result<Option<String>, StoreError> {
+async fn newest_key(
+    db: &mut AnyConnection,
+    app: Ulid,
+    known: &[String],
+) -> Result<Option<String>, StoreError> {
     let keys = "SELECT access_key_id FROM credentials WHERE app_id = $1 AND gone_at IS NULL ORDER BY seq DESC";
-    let keys: Vec<String> = sqlx::query_scalar(keys).bind(app.to_string()).fetch_all(db).await?;
+    let keys: Vec<String> = sqlx::query_scalar(keys)
+        .bind(app.to_string())
+        .fetch_all(db)
+        .await?;
     Ok(keys.into_iter().find(|key| !known.contains(key)))
 }
 
 /// Moves a rotation on by the one match, if it still is as it was read.
-async fn step(db: &mut AnyConnection, row: &Row, event: RotationEvent, with: With, now: Timestamp) -> Result<bool, StoreError> {
+async fn step(
+    db: &mut AnyConnection,
+    row: &Row,
+    event: RotationEvent,
+    with: With,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
     let from = row.rotation.stage;
-    let Ok(to) = from.on(event) else { return Ok(false) };
+    let Ok(to) = from.on(event) else {
+        return Ok(false);
+    };
     let due = due_at(row, event, to, now).map(Timestamp::millis);
-    let failures = if event == RotationEvent::AskedAgain { i64::from(row.failures) } else { 0 };
+    let failures = if event == RotationEvent::AskedAgain {
+        i64::from(row.failures)
+    } else {
+        0
+    };
     let update = "UPDATE rotations SET stage = $1, since = CASE WHEN stage = $1 THEN since ELSE $2 END, due_at = $3, reason = $4, error = $5, \
                   failures = $6, new_key = COALESCE($7, new_key), job_id = COALESCE($8, job_id), ended_at = $9 WHERE id = $10 AND stage = $11";
-    let update = sqlx::query(update).bind(to.to_string()).bind(now.millis()).bind(due).bind(with.reason);
-    let update = update.bind(with.error.as_ref().map(to_json).transpose()?).bind(failures).bind(with.new_key);
-    let update = update.bind(with.job.map(|job| job.to_string())).bind(to.has_ended().then_some(now.millis()));
-    let moved = update.bind(row.rotation.id.to_string()).bind(from.to_string()).execute(db).await?;
+    let update = sqlx::query(update)
+        .bind(to.to_string())
+        .bind(now.millis())
+        .bind(due)
+        .bind(with.reason);
+    let update = update
+        .bind(with.error.as_ref().map(to_json).transpose()?)
+        .bind(failures)
+        .bind(with.new_key);
+    let update = update
+        .bind(with.job.map(|job| job.to_string()))
+        .bind(to.has_ended().then_some(now.millis()));
+    let moved = update
+        .bind(row.rotation.id.to_string())
+        .bind(from.to_string())
+        .execute(db)
+        .await?;
     Ok(moved.rows_affected() > 0)
 }
 
 /// When a rotation that came to a stage goes on by itself; `None` while a job is at work.
 fn due_at(row: &Row, event: RotationEvent, stage: Stage, now: Timestamp) -> Option<Timestamp> {
     match (stage, event) {
-        (Stage::Claiming, _) => Some(now.after(UNCLAIMED)),
-        (Stage::Watching, RotationEvent::InUse) => Some(now.after(FIRST_WAIT)),
-        (Stage::Watching, _) => Some(now),
-        (Stage::Holding, _) => Some(now.after(row.hold)),
+        (Stage::AwaitingClaim, _) => Some(now.after(UNCLAIMED)),
+        (Stage::Draining, RotationEvent::InUse) => Some(now.after(FIRST_WAIT)),
+        (Stage::Draining, _) => Some(now),
+        (Stage::PendingDeletion, _) => Some(now.after(row.hold)),
         _ => None,
     }
 }
@@ -364,20 +574,39 @@ fn due_at(row: &Row, event: RotationEvent, stage: Stage, now: Timestamp) -> Opti
 /// The rotation of an app that is under way. Until the commit nobody else moves it.
 async fn active(db: &mut AnyConnection, app: Ulid) -> Result<Option<Row>, StoreError> {
     let mut sql = Sql::new(COLUMNS);
-    sql.push(" WHERE ended_at IS NULL AND app_id = ").bind(app.to_string())?.push(for_update(db));
-    sql.query().fetch_optional(db).await?.map(|row| read(&row)).transpose()
+    sql.push(" WHERE ended_at IS NULL AND app_id = ")
+        .bind(app.to_string())?
+        .push(for_update(db));
+    sql.query()
+        .fetch_optional(db)
+        .await?
+        .map(|row| read(&row))
+        .transpose()
 }
 
 /// The rotation by its id. Until the commit nobody else moves it.
 async fn row_by_id(db: &mut AnyConnection, id: Ulid) -> Result<Option<Row>, StoreError> {
     let mut sql = Sql::new(COLUMNS);
-    sql.push(" WHERE id = ").bind(id.to_string())?.push(for_update(db));
-    sql.query().fetch_optional(db).await?.map(|row| read(&row)).transpose()
+    sql.push(" WHERE id = ")
+        .bind(id.to_string())?
+        .push(for_update(db));
+    sql.query()
+        .fetch_optional(db)
+        .await?
+        .map(|row| read(&row))
+        .transpose()
 }
 
 fn read(row: &AnyRow) -> Result<Row, StoreError> {
-    let row = Reader { row, table: "rotations", key: "id" };
-    let job = row.plain::<Option<String>>("job_id")?.map(|_| row.id("job_id")).transpose()?;
+    let row = Reader {
+        row,
+        table: "rotations",
+        key: "id",
+    };
+    let job = row
+        .plain::<Option<String>>("job_id")?
+        .map(|_| row.id("job_id"))
+        .transpose()?;
     let rotation = Rotation {
         id: row.id("id")?,
         stage: row.parsed("stage")?,
@@ -394,5 +623,11 @@ fn read(row: &AnyRow) -> Result<Row, StoreError> {
         ended_at: row.moment_or_null("ended_at")?,
     };
     let hold = Duration::from_millis(row.count("hold")?);
-    Ok(Row { rotation, app: row.id("app_id")?, task: row.json("task")?, hold, failures: row.count("failures")? })
+    Ok(Row {
+        rotation,
+        app: row.id("app_id")?,
+        task: row.json("task")?,
+        hold,
+        failures: row.count("failures")?,
+    })
 }

@@ -8,8 +8,8 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 use ulid::Ulid;
 
-use super::StoreError;
 use crate::clock::Timestamp;
+use crate::store::StoreError;
 
 /// A row of a table, with the column that names it.
 pub struct Reader<'r> {
@@ -24,7 +24,9 @@ impl Reader<'_> {
     where
         T: sqlx::Decode<'r, sqlx::Any> + sqlx::Type<sqlx::Any>,
     {
-        self.row.try_get(column).map_err(|error| self.corrupt(column, &error))
+        self.row
+            .try_get(column)
+            .map_err(|error| self.corrupt(column, &error))
     }
 
     /// A text column that parses into `T`.
@@ -43,9 +45,13 @@ impl Reader<'_> {
     }
 
     /// A JSON column that may be NULL.
-    pub fn json_or_null<T: DeserializeOwned>(&self, column: &'static str) -> Result<Option<T>, StoreError> {
+    pub fn json_or_null<T: DeserializeOwned>(
+        &self,
+        column: &'static str,
+    ) -> Result<Option<T>, StoreError> {
         let text: Option<String> = self.plain(column)?;
-        text.map(|text| serde_json::from_str(&text).map_err(|error| self.corrupt(column, &error))).transpose()
+        text.map(|text| serde_json::from_str(&text).map_err(|error| self.corrupt(column, &error)))
+            .transpose()
     }
 
     /// An id.
@@ -72,8 +78,16 @@ impl Reader<'_> {
     }
 
     fn corrupt(&self, column: &'static str, why: &dyn Display) -> StoreError {
-        let row = self.row.try_get::<String, _>(self.key).unwrap_or_else(|_| "?".into());
-        StoreError::Corrupt { table: self.table, column, row, why: why.to_string() }
+        let row = self
+            .row
+            .try_get::<String, _>(self.key)
+            .unwrap_or_else(|_| "?".into());
+        StoreError::Corrupt {
+            table: self.table,
+            column,
+            row,
+            why: why.to_string(),
+        }
     }
 }
 

@@ -36,13 +36,20 @@ pub(super) struct Signals {
 
 impl Default for Signals {
     fn default() -> Self {
-        Self { progress: channel(BEHIND).0, rest: channel(BEHIND).0 }
+        Self {
+            progress: channel(BEHIND).0,
+            rest: channel(BEHIND).0,
+        }
     }
 }
 
 impl Signals {
     pub(super) fn send(&self, signal: Signal) {
-        let way = if matches!(signal, Signal::Progress(_)) { &self.progress } else { &self.rest };
+        let way = if matches!(signal, Signal::Progress(_)) {
+            &self.progress
+        } else {
+            &self.rest
+        };
         // Nobody listening is fine.
         let _ = way.send(signal);
     }

@@ -17,30 +17,39 @@ use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Executor as _};
 
-use super::StoreError;
-use super::writer::{Reply, Request, Waiting, Writer};
 use crate::clock::Clock;
 use crate::shutdown::Tasks;
+use crate::store::StoreError;
+use crate::store::writer::{Reply, Request, Waiting, Writer};
 
 /// Requests that are committed together at most, but for those that were held back.
 const BATCH: usize = 128;
 /// Connections that read.
 const READERS: u32 = 4;
 /// For every connection. What is deleted is overwritten: destroyed secrets do not stay in free pages.
-const PRAGMAS: &str =
-    "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON";
+const PRAGMAS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON";
 
 /// Opens the file, makes it if it is not there, brings its schema up to date, and starts its writer.
-pub async fn open(url: &str, clock: &Clock, tasks: &Tasks) -> Result<(AnyPool, Writer, Arc<DatabaseFile>), StoreError> {
+pub async fn open(
+    url: &str,
+    clock: &Clock,
+    tasks: &Tasks,
+) -> Result<(AnyPool, Writer, Arc<DatabaseFile>), StoreError> {
     let wrong = |error: sqlx::Error| StoreError::Url(error.to_string());
     let _hold = clock.hold();
-    let file = DatabaseFile::lock(SqliteConnectOptions::from_str(url).map_err(wrong)?.get_filename())?;
+    let file = DatabaseFile::lock(
+        SqliteConnectOptions::from_str(url)
+            .map_err(wrong)?
+            .get_filename(),
+    )?;
     let options = AnyConnectOptions::from_str(url).map_err(wrong)?;
     let mut connection = options.connect().await?;
     connection.execute(PRAGMAS).await?;
     // A table that is made anew would else take with it what refers to it.
     connection.execute("PRAGMA foreign_keys = OFF").await?;
-    let migrated = sqlx::migrate!("migrations/sqlite").run(&mut connection).await;
+    let migrated = sqlx::migrate!("migrations/sqlite")
+        .run(&mut connection)
+        .await;
     migrated.map_err(|error| StoreError::Unavailable(error.to_string()))?;
     connection.execute("PRAGMA foreign_keys = ON").await?;
     let file = Arc::new(file.opened()?);
@@ -48,8 +57,13 @@ pub async fn open(url: &str, clock: &Clock, tasks: &Tasks) -> Result<(AnyPool, W
     if let Some(waiting) = waiting.pop() {
         tasks.spawn_to_the_end(run(connection, file.clone(), clock.clone(), waiting));
     }
-    let pool = AnyPoolOptions::new().max_connections(READERS).acquire_timeout(Duration::from_secs(5)).test_before_acquire(false);
-    let pool = pool.after_connect(|connection, _| Box::pin(async move { connection.execute(PRAGMAS).await.map(drop) }));
+    let pool = AnyPoolOptions::new()
+        .max_connections(READERS)
+        .acquire_timeout(Duration::from_secs(5))
+        .test_before_acquire(false);
+    let pool = pool.after_connect(|connection, _| {
+        Box::pin(async move { connection.execute(PRAGMAS).await.map(drop) })
+    });
     Ok((pool.connect_with(options).await?, writer, file))
 }
 
@@ -66,12 +80,17 @@ pub struct DatabaseFile {
 impl DatabaseFile {
     /// Takes the lock beside the file; an in-memory database needs none.
     fn lock(path: &Path) -> Result<Self, StoreError> {
-        let mut held = Self { path: path.to_path_buf(), _lock: None, opened: Vec::new() };
+        let mut held = Self {
+            path: path.to_path_buf(),
+            _lock: None,
+            opened: Vec::new(),
+        };
         if path.as_os_str().is_empty() || path.to_string_lossy().contains(":memory:") {
             return Ok(held);
         }
         let lock = private(&beside(path, ".lock"))?;
-        lock.try_lock().map_err(|_| StoreError::InUse(path.to_path_buf()))?;
+        lock.try_lock()
+            .map_err(|_| StoreError::InUse(path.to_path_buf()))?;
         private(path)?;
         held._lock = Some(lock);
         Ok(held)
@@ -81,7 +100,9 @@ impl DatabaseFile {
     fn opened(mut self) -> Result<Self, StoreError> {
         if self._lock.is_some() {
             for path in [self.path.clone(), beside(&self.path, "-wal")] {
-                let metadata = path.metadata().map_err(|error| StoreError::Unavailable(format!("{}: {error}", path.display())))?;
+                let metadata = path.metadata().map_err(|error| {
+                    StoreError::Unavailable(format!("{}: {error}", path.display()))
+                })?;
                 self.opened.push((path, metadata.dev(), metadata.ino()));
             }
         }
@@ -92,7 +113,9 @@ impl DatabaseFile {
     /// replaced under a process stays open to it, and would take commits that are lost with it.
     pub fn check(&self) -> Result<(), StoreError> {
         for (path, device, inode) in &self.opened {
-            let same = path.metadata().is_ok_and(|now| (now.dev(), now.ino()) == (*device, *inode));
+            let same = path
+                .metadata()
+                .is_ok_and(|now| (now.dev(), now.ino()) == (*device, *inode));
             if !same {
                 return Err(StoreError::Unavailable(format!(
                     "{} was deleted, moved or replaced; put it back as it was, or stop slipway, restore the database and start it again",
@@ -113,17 +136,30 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 /// The file, made for its owner alone if it is not there: sealed secrets are nobody else's to copy.
 fn private(path: &Path) -> Result<File, StoreError> {
-    let opened = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+    let opened = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path);
     opened.map_err(|error| StoreError::Unavailable(format!("{}: {error}", path.display())))
 }
 
 /// A new file for its owner alone.
 pub fn new_private(path: &Path) -> Result<File, StoreError> {
-    let opened = std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path);
+    let opened = std::fs::OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(path);
     opened.map_err(|error| StoreError::Unavailable(format!("{}: {error}", path.display())))
 }
 
-async fn run(mut connection: AnyConnection, file: Arc<DatabaseFile>, clock: Clock, mut waiting: Waiting) {
+async fn run(
+    mut connection: AnyConnection,
+    file: Arc<DatabaseFile>,
+    clock: Clock,
+    mut waiting: Waiting,
+) {
     loop {
         let batch = waiting.take(BATCH).await;
         if batch.is_empty() {
@@ -142,13 +178,24 @@ async fn run(mut connection: AnyConnection, file: Arc<DatabaseFile>, clock: Cloc
 
 /// Runs a batch in one transaction, each request in a savepoint of its own unless it is alone. Requests that did not
 /// run are dropped, which tells their requesters.
-async fn commit(connection: &mut AnyConnection, file: &DatabaseFile, batch: Vec<Request>) -> (Vec<Reply>, Result<(), StoreError>) {
+async fn commit(
+    connection: &mut AnyConnection,
+    file: &DatabaseFile,
+    batch: Vec<Request>,
+) -> (Vec<Reply>, Result<(), StoreError>) {
     let mut replies = Vec::new();
     if let Err(error) = file.check() {
         return (replies, Err(error));
     }
     let alone = batch.len() == 1;
-    let (mut next, mut end) = (if alone { "BEGIN IMMEDIATE" } else { "BEGIN IMMEDIATE; SAVEPOINT request" }, "COMMIT");
+    let (mut next, mut end) = (
+        if alone {
+            "BEGIN IMMEDIATE"
+        } else {
+            "BEGIN IMMEDIATE; SAVEPOINT request"
+        },
+        "COMMIT",
+    );
     for request in batch {
         // It fails, too, when SQLite has rolled the whole transaction back, as it does when the disk is full.
         if let Err(error) = sqlx::query(next).execute(&mut *connection).await {
@@ -161,13 +208,22 @@ async fn commit(connection: &mut AnyConnection, file: &DatabaseFile, batch: Vec<
         (next, end) = match (alone, worked) {
             (true, true) => ("", "COMMIT"),
             (true, false) => ("", "ROLLBACK"),
-            (false, true) => ("RELEASE request; SAVEPOINT request", "RELEASE request; COMMIT"),
-            (false, false) => ("ROLLBACK TO request; RELEASE request; SAVEPOINT request", "ROLLBACK TO request; RELEASE request; COMMIT"),
+            (false, true) => (
+                "RELEASE request; SAVEPOINT request",
+                "RELEASE request; COMMIT",
+            ),
+            (false, false) => (
+                "ROLLBACK TO request; RELEASE request; SAVEPOINT request",
+                "ROLLBACK TO request; RELEASE request; COMMIT",
+            ),
         };
     }
     let ended = sqlx::query(end).execute(&mut *connection).await;
     if ended.is_err() {
         let _ = connection.execute("ROLLBACK").await;
     }
-    (replies, ended.map_err(StoreError::from).and_then(|_| file.check()))
+    (
+        replies,
+        ended.map_err(StoreError::from).and_then(|_| file.check()),
+    )
 }

@@ -6,14 +6,15 @@ use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 use utoipa::ToSchema;
 
-use super::audit::{self, Of};
-use super::connection::InTime as _;
-use super::rows::Reader;
-use super::sql::Sql;
-use super::{Store, StoreError};
 use crate::clock::Timestamp;
-use crate::domain::audit::Deed;
+use crate::domain::audit::AuditEvent;
 use crate::domain::role::{Caller, Role};
+use crate::store::audit;
+use crate::store::audit::Of;
+use crate::store::connection::InTime as _;
+use crate::store::rows::Reader;
+use crate::store::sql::Sql;
+use crate::store::{Store, StoreError};
 
 /// A token, without the token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -37,8 +38,20 @@ impl Store {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn create_token(&self, name: &str, role: Role, hash: String, created_by: &str) -> Result<TokenRow, StoreError> {
-        let token = TokenRow { id: Ulid::generate(), name: name.into(), role, created_by: created_by.into(), created_at: self.clock.now() };
+    pub async fn create_token(
+        &self,
+        name: &str,
+        role: Role,
+        hash: String,
+        created_by: &str,
+    ) -> Result<TokenRow, StoreError> {
+        let token = TokenRow {
+            id: Ulid::generate(),
+            name: name.into(),
+            role,
+            created_by: created_by.into(),
+            created_at: self.clock.now(),
+        };
         let row = token.clone();
         self.writer
             .write(move |db| {
@@ -46,8 +59,8 @@ impl Store {
                     let mut sql = Sql::new("INSERT INTO tokens (id, name, role, hash, created_by, created_at) VALUES (");
                     sql.list([row.id.to_string(), row.name.clone(), row.role.to_string(), hash, row.created_by.clone()])?;
                     sql.push(", ").bind(row.created_at.millis())?.push(")");
-                    let deed = Deed::TokenCreated { token_id: row.id, name: row.name, role: row.role };
-                    audit::note(db, &mut sql, Of::Service, Some(&row.created_by), &[(row.created_at, deed)])?;
+                    let event = AuditEvent::TokenCreated { token_id: row.id, name: row.name, role: row.role };
+                    audit::note(db, &mut sql, Of::Service, Some(&row.created_by), &[(row.created_at, event)])?;
                     sql.run(db).await.map(drop)
                 })
             })
@@ -66,8 +79,16 @@ impl Store {
             .in_time()
             .await?;
         let read = |row: sqlx::any::AnyRow| {
-            let row = Reader { row: &row, table: "tokens", key: "id" };
-            Ok(Caller { id: row.plain("id")?, name: row.plain("name")?, role: row.parsed("role")? })
+            let row = Reader {
+                row: &row,
+                table: "tokens",
+                key: "id",
+            };
+            Ok(Caller {
+                id: row.plain("id")?,
+                name: row.plain("name")?,
+                role: row.parsed("role")?,
+            })
         };
         row.map(read).transpose()
     }
@@ -77,8 +98,14 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn token_hashes(&self, most: u32) -> Result<HashSet<String>, StoreError> {
-        let hashes = sqlx::query_scalar("SELECT hash FROM tokens ORDER BY id DESC LIMIT $1").bind(i64::from(most));
-        Ok(hashes.fetch_all(&mut *self.reader().await?).in_time().await?.into_iter().collect())
+        let hashes = sqlx::query_scalar("SELECT hash FROM tokens ORDER BY id DESC LIMIT $1")
+            .bind(i64::from(most));
+        Ok(hashes
+            .fetch_all(&mut *self.reader().await?)
+            .in_time()
+            .await?
+            .into_iter()
+            .collect())
     }
 
     /// All tokens, oldest first.
@@ -86,12 +113,17 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn tokens(&self) -> Result<Vec<TokenRow>, StoreError> {
-        let rows = sqlx::query("SELECT id, name, role, created_by, created_at FROM tokens ORDER BY id")
-            .fetch_all(&mut *self.reader().await?)
-            .in_time()
-            .await?;
+        let rows =
+            sqlx::query("SELECT id, name, role, created_by, created_at FROM tokens ORDER BY id")
+                .fetch_all(&mut *self.reader().await?)
+                .in_time()
+                .await?;
         let read = |row: &sqlx::any::AnyRow| {
-            let row = Reader { row, table: "tokens", key: "id" };
+            let row = Reader {
+                row,
+                table: "tokens",
+                key: "id",
+            };
             Ok(TokenRow {
                 id: row.id("id")?,
                 name: row.plain("name")?,
@@ -112,12 +144,24 @@ impl Store {
         self.writer
             .write(move |db| {
                 Box::pin(async move {
-                    let delete = sqlx::query("DELETE FROM tokens WHERE id = $1 RETURNING id, name, role").bind(id.to_string());
-                    let Some(row) = delete.fetch_optional(&mut *db).await? else { return Ok(false) };
-                    let row = Reader { row: &row, table: "tokens", key: "id" };
-                    let deed = Deed::TokenRevoked { token_id: id, name: row.plain("name")?, role: row.parsed("role")? };
+                    let delete =
+                        sqlx::query("DELETE FROM tokens WHERE id = $1 RETURNING id, name, role")
+                            .bind(id.to_string());
+                    let Some(row) = delete.fetch_optional(&mut *db).await? else {
+                        return Ok(false);
+                    };
+                    let row = Reader {
+                        row: &row,
+                        table: "tokens",
+                        key: "id",
+                    };
+                    let event = AuditEvent::TokenRevoked {
+                        token_id: id,
+                        name: row.plain("name")?,
+                        role: row.parsed("role")?,
+                    };
                     let mut sql = Sql::default();
-                    audit::note(db, &mut sql, Of::Service, Some(&by), &[(now, deed)])?;
+                    audit::note(db, &mut sql, Of::Service, Some(&by), &[(now, event)])?;
                     sql.run(db).await.map(|_| true)
                 })
             })

@@ -15,13 +15,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 use ulid::Ulid;
 
-use super::StoreError;
 use crate::clock::Timestamp;
+use crate::store::StoreError;
 
 /// Tells one requester how the commit went.
 pub type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 /// One request: whether it worked, and whom to tell.
-pub type Request = Box<dyn for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, (bool, Reply)> + Send>;
+pub type Request =
+    Box<dyn for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, (bool, Reply)> + Send>;
 
 /// How long a request that nobody waits for is held back. The changes that one answer of AWS's leads to come within.
 const LINGER: Duration = Duration::from_millis(10);
@@ -68,7 +69,9 @@ impl Waiting {
                 },
                 () = passed(due) => {}
             }
-            arrived.drain(..).for_each(|queued| self.sort(queued, &mut taken));
+            arrived
+                .drain(..)
+                .for_each(|queued| self.sort(queued, &mut taken));
             if self.due.is_some_and(|due| due <= Instant::now()) {
                 self.let_go(&mut taken);
             }
@@ -103,7 +106,12 @@ impl Waiting {
 
     fn let_go(&mut self, taken: &mut Vec<Request>) {
         self.due = None;
-        taken.extend(self.held.drain(..).filter(|(_, wanted)| wanted.strong_count() > 0).map(|(request, _)| request));
+        taken.extend(
+            self.held
+                .drain(..)
+                .filter(|(_, wanted)| wanted.strong_count() > 0)
+                .map(|(request, _)| request),
+        );
     }
 }
 
@@ -117,16 +125,28 @@ async fn passed(moment: Option<Instant>) {
 impl Writer {
     /// Ways to this many writers, and what each of them receives from.
     pub fn to(writers: usize) -> (Self, Vec<Waiting>) {
-        let (lanes, queues): (Vec<_>, Vec<_>) = (0..writers).map(|_| mpsc::unbounded_channel()).unzip();
-        let waiting = queues.into_iter().map(|queue| Waiting { queue, held: Vec::new(), due: None });
-        (Self { lanes: lanes.into() }, waiting.collect())
+        let (lanes, queues): (Vec<_>, Vec<_>) =
+            (0..writers).map(|_| mpsc::unbounded_channel()).unzip();
+        let waiting = queues.into_iter().map(|queue| Waiting {
+            queue,
+            held: Vec::new(),
+            due: None,
+        });
+        (
+            Self {
+                lanes: lanes.into(),
+            },
+            waiting.collect(),
+        )
     }
 
     /// Runs `work` in a transaction and answers when it is on disk.
     pub async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>>
+            + Send
+            + 'static,
     {
         send(self.lane(fastrand::usize(..)), When::Now, work).await
     }
@@ -135,19 +155,31 @@ impl Writer {
     pub async fn write_of<T, F>(&self, job: Ulid, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>>
+            + Send
+            + 'static,
     {
         send(self.lane(lane_of(job)), When::Now, work).await
     }
 
     /// Queues `work` about a job without waiting for it. It is dropped unless it is `wanted` still when it is its turn.
-    pub fn write_behind<T, F>(&self, job: Ulid, wanted: Weak<()>, work: F, then: impl FnOnce(Result<T, StoreError>) + Send + 'static)
-    where
+    pub fn write_behind<T, F>(
+        &self,
+        job: Ulid,
+        wanted: Weak<()>,
+        work: F,
+        then: impl FnOnce(Result<T, StoreError>) + Send + 'static,
+    ) where
         T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>>
+            + Send
+            + 'static,
     {
         // The writers outlive everybody who writes; a request that one drops tells so by itself.
-        let _ = self.lane(lane_of(job)).send(Queued { request: request(work, then), when: When::Soon(wanted) });
+        let _ = self.lane(lane_of(job)).send(Queued {
+            request: request(work, then),
+            when: When::Soon(wanted),
+        });
     }
 
     /// Writes the time, by every writer, and before it what is held back: an empty transaction would succeed on a full disk.
@@ -165,15 +197,24 @@ impl Writer {
     }
 }
 
-async fn send<T, F>(lane: &mpsc::UnboundedSender<Queued>, when: When, work: F) -> Result<T, StoreError>
+async fn send<T, F>(
+    lane: &mpsc::UnboundedSender<Queued>,
+    when: When,
+    work: F,
+) -> Result<T, StoreError>
 where
     T: Send + 'static,
-    F: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
+    F: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>>
+        + Send
+        + 'static,
 {
     let (tell, told) = oneshot::channel();
     let request = request(work, move |result| drop(tell.send(result)));
-    lane.send(Queued { request, when }).map_err(|_| StoreError::Unavailable("the writer has stopped".into()))?;
-    told.await.map_err(|_| StoreError::Unavailable("it cannot be reached, or did not commit in time".into()))?
+    lane.send(Queued { request, when })
+        .map_err(|_| StoreError::Unavailable("the writer has stopped".into()))?;
+    told.await.map_err(|_| {
+        StoreError::Unavailable("it cannot be reached, or did not commit in time".into())
+    })?
 }
 
 /// The end of a ULID is random.
@@ -184,7 +225,9 @@ fn lane_of(job: Ulid) -> usize {
 fn request<T, F>(work: F, tell: impl FnOnce(Result<T, StoreError>) + Send + 'static) -> Request
 where
     T: Send + 'static,
-    F: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + 'static,
+    F: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>>
+        + Send
+        + 'static,
 {
     Box::new(move |connection| {
         Box::pin(async move {
@@ -192,7 +235,7 @@ where
             let worked = result.is_ok();
             let reply: Reply = Box::new(move |committed| {
                 tell(match (committed, result) {
-                    // Its own trouble is why the commit failed; any other answer rests on what is undone.
+                    // Its own job_error is why the commit failed; any other answer rests on what is undone.
                     (Err(_), Err(own @ StoreError::Unavailable(_))) => Err(own),
                     (committed, result) => committed.and(result),
                 });

@@ -30,13 +30,23 @@ pub struct Consistency {
 impl Consistency {
     pub fn immediate() -> Self {
         let none = Duration::ZERO..=Duration::ZERO;
-        Self { iam: none.clone(), s3: none.clone(), ecr: none.clone(), authorization: none }
+        Self {
+            iam: none.clone(),
+            s3: none.clone(),
+            ecr: none.clone(),
+            authorization: none,
+        }
     }
 
     /// The figures of aws.md A1 and A6.
     pub fn as_aws_documents() -> Self {
         let upto = |seconds| Duration::ZERO..=Duration::from_secs(seconds);
-        Self { iam: upto(10), s3: upto(3), ecr: upto(1), authorization: upto(15) }
+        Self {
+            iam: upto(10),
+            s3: upto(3),
+            ecr: upto(1),
+            authorization: upto(15),
+        }
     }
 }
 
@@ -66,7 +76,11 @@ impl Dice {
 
     pub fn within(self, salt: u64, range: &RangeInclusive<Duration>) -> u64 {
         let (least, most) = (micros(*range.start()), micros(*range.end()));
-        if most <= least { least } else { least + self.draw(salt) % (most - least + 1) }
+        if most <= least {
+            least
+        } else {
+            least + self.draw(salt) % (most - least + 1)
+        }
     }
 }
 
@@ -90,11 +104,17 @@ pub struct Times {
 
 impl Times {
     pub fn at_once() -> Self {
-        Self { read: [0; REPLICAS], authorized: [0; REPLICAS] }
+        Self {
+            read: [0; REPLICAS],
+            authorized: [0; REPLICAS],
+        }
     }
 
     fn everywhere_by(&self, now: u64) -> bool {
-        self.read.iter().chain(&self.authorized).all(|at| *at <= now)
+        self.read
+            .iter()
+            .chain(&self.authorized)
+            .all(|at| *at <= now)
     }
 }
 
@@ -117,7 +137,9 @@ pub struct Cell<T> {
 
 impl<T> Default for Cell<T> {
     fn default() -> Self {
-        Self { versions: Vec::new() }
+        Self {
+            versions: Vec::new(),
+        }
     }
 }
 
@@ -132,11 +154,20 @@ impl<T> Cell<T> {
             Look::Read { now, replica } => times.read[replica] <= now,
             Look::Authorization { now, replica } => times.authorized[replica] <= now,
         };
-        self.versions.iter().rev().find(|(times, _)| visible(times))?.1.as_ref()
+        self.versions
+            .iter()
+            .rev()
+            .find(|(times, _)| visible(times))?
+            .1
+            .as_ref()
     }
 
     pub fn write(&mut self, value: Option<T>, times: Times, now: u64) {
-        if let Some(settled) = self.versions.iter().rposition(|(times, _)| times.everywhere_by(now)) {
+        if let Some(settled) = self
+            .versions
+            .iter()
+            .rposition(|(times, _)| times.everywhere_by(now))
+        {
             self.versions.drain(..settled);
         }
         self.versions.push((times, value.map(Arc::new)));

@@ -14,7 +14,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::protocol::{Refused, list, number, text, truth};
-use super::state::{AccessKey, Account, Answer, Group, Policy, Request, Role, Tags, User, World, date, tag_list, tags_of};
+use super::state::{
+    AccessKey, Account, Answer, Group, Policy, Request, Role, Tags, User, World, date, tag_list,
+    tags_of,
+};
 
 /// Managed policies of AWS itself that tests attach.
 const OF_AWS: &[&str] = &[
@@ -38,9 +41,22 @@ pub fn call(world: &mut World, r: &Request<'_>) -> Answer {
         "CreateUser" => create_user(world, r, user),
         "GetUser" => Ok(json!({"User": described(r, &*seen_user(world, r, user)?, true)})),
         "ListUsers" => {
-            let users = world.accounts.entry(r.account.into()).or_default().users.values().filter_map(|cell| cell.at(r.look));
-            let users = users.filter(|user| user.path.starts_with(text(r.input, "PathPrefix").unwrap_or("/")));
-            page(r, "Users", users.map(|user| described(r, user, false)).collect())
+            let users = world
+                .accounts
+                .entry(r.account.into())
+                .or_default()
+                .users
+                .values()
+                .filter_map(|cell| cell.at(r.look));
+            let users = users.filter(|user| {
+                user.path
+                    .starts_with(text(r.input, "PathPrefix").unwrap_or("/"))
+            });
+            page(
+                r,
+                "Users",
+                users.map(|user| described(r, user, false)).collect(),
+            )
         }
         "DeleteUser" => delete_user(world, r, user),
         "TagUser" => {
@@ -51,7 +67,14 @@ pub fn call(world: &mut World, r: &Request<'_>) -> Answer {
             remove_tags(r, &mut user.tags);
             Ok(())
         }),
-        "ListUserTags" => page(r, "Tags", tag_list(&seen_user(world, r, user)?.tags).as_array().cloned().unwrap_or_default()),
+        "ListUserTags" => page(
+            r,
+            "Tags",
+            tag_list(&seen_user(world, r, user)?.tags)
+                .as_array()
+                .cloned()
+                .unwrap_or_default(),
+        ),
         "CreateAccessKey" => create_access_key(world, r, user),
         "ListAccessKeys" => {
             let user = seen_user(world, r, user)?;
@@ -71,8 +94,18 @@ pub fn call(world: &mut World, r: &Request<'_>) -> Answer {
         "CreateGroup" => create_group(world, r, group),
         "GetGroup" => get_group(world, r, group),
         "ListGroups" => {
-            let groups = world.accounts.entry(r.account.into()).or_default().groups.values().filter_map(|cell| cell.at(r.look));
-            page(r, "Groups", groups.map(|group| described_group(r, group)).collect())
+            let groups = world
+                .accounts
+                .entry(r.account.into())
+                .or_default()
+                .groups
+                .values()
+                .filter_map(|cell| cell.at(r.look));
+            page(
+                r,
+                "Groups",
+                groups.map(|group| described_group(r, group)).collect(),
+            )
         }
         "DeleteGroup" => delete_group(world, r, group),
         "AddUserToGroup" => {
@@ -87,14 +120,23 @@ pub fn call(world: &mut World, r: &Request<'_>) -> Answer {
             let found = seen_group(world, r, group)?;
             change_user(world, r, user, |user| {
                 let was_in = user.groups.remove(&found.name.to_lowercase());
-                was_in.then_some(()).ok_or_else(|| no_such(format!("The user with name {} is not in the group {}.", user.name, found.name)))
+                was_in.then_some(()).ok_or_else(|| {
+                    no_such(format!(
+                        "The user with name {} is not in the group {}.",
+                        user.name, found.name
+                    ))
+                })
             })
         }
         "ListGroupsForUser" => {
             let names = seen_user(world, r, user)?.groups.clone();
             let groups = &account(world, r).groups;
             let groups = names.iter().filter_map(|name| groups.get(name)?.latest());
-            page(r, "Groups", groups.map(|group| described_group(r, group)).collect())
+            page(
+                r,
+                "Groups",
+                groups.map(|group| described_group(r, group)).collect(),
+            )
         }
         "AttachGroupPolicy" => {
             attachable(world, r, arn)?;
@@ -103,9 +145,15 @@ pub fn call(world: &mut World, r: &Request<'_>) -> Answer {
                 Ok(())
             })
         }
-        "DetachGroupPolicy" => change_group(world, r, group, |group| detached(group.attached.remove(arn), arn)),
+        "DetachGroupPolicy" => change_group(world, r, group, |group| {
+            detached(group.attached.remove(arn), arn)
+        }),
         "ListAttachedGroupPolicies" => {
-            let attached = seen_group(world, r, group)?.attached.iter().map(attachment).collect();
+            let attached = seen_group(world, r, group)?
+                .attached
+                .iter()
+                .map(attachment)
+                .collect();
             page(r, "AttachedPolicies", attached)
         }
         "AttachUserPolicy" => {
@@ -116,13 +164,21 @@ pub fn call(world: &mut World, r: &Request<'_>) -> Answer {
                 within(user.attached.len(), most, "PoliciesPerUser")
             })
         }
-        "DetachUserPolicy" => change_user(world, r, user, |user| detached(user.attached.remove(arn), arn)),
+        "DetachUserPolicy" => change_user(world, r, user, |user| {
+            detached(user.attached.remove(arn), arn)
+        }),
         "ListAttachedUserPolicies" => {
-            let attached = seen_user(world, r, user)?.attached.iter().map(attachment).collect();
+            let attached = seen_user(world, r, user)?
+                .attached
+                .iter()
+                .map(attachment)
+                .collect();
             page(r, "AttachedPolicies", attached)
         }
         operation if operation.contains("Role") => role_call(world, r),
-        operation if operation.contains("Policy") || operation.contains("Policies") => policy_call(world, r, user, arn),
+        operation if operation.contains("Policy") || operation.contains("Policies") => {
+            policy_call(world, r, user, arn)
+        }
         _ => belongings(world, r, user),
     }
 }
@@ -140,7 +196,15 @@ fn conflict(message: impl Into<String>) -> Refused {
 }
 
 fn within(count: usize, most: usize, quota: &str) -> Changed {
-    if count <= most { Ok(()) } else { Err(Refused::new(409, "LimitExceeded", format!("Cannot exceed quota for {quota}: {most}"))) }
+    if count <= most {
+        Ok(())
+    } else {
+        Err(Refused::new(
+            409,
+            "LimitExceeded",
+            format!("Cannot exceed quota for {quota}: {most}"),
+        ))
+    }
 }
 
 fn malformed(message: impl Into<String>) -> Refused {
@@ -176,7 +240,14 @@ fn add_tags(r: &Request<'_>, tags: &mut Tags, more: Tags) -> Changed {
     if tags.len() <= r.limits().tags {
         return Ok(());
     }
-    Err(Refused::new(409, "LimitExceeded", format!("The number of tags has reached the maximum limit of {}.", r.limits().tags)))
+    Err(Refused::new(
+        409,
+        "LimitExceeded",
+        format!(
+            "The number of tags has reached the maximum limit of {}.",
+            r.limits().tags
+        ),
+    ))
 }
 
 fn remove_tags(r: &Request<'_>, tags: &mut Tags) {
@@ -194,13 +265,23 @@ fn no_user(name: &str) -> Refused {
 /// The user as it is visible.
 fn seen_user(world: &mut World, r: &Request<'_>, name: &str) -> Result<Arc<User>, Refused> {
     let cell = account(world, r).users.get(&name.to_lowercase());
-    cell.and_then(|cell| cell.at(r.look)).cloned().ok_or_else(|| no_user(name))
+    cell.and_then(|cell| cell.at(r.look))
+        .cloned()
+        .ok_or_else(|| no_user(name))
 }
 
 /// Changes a user that is there and visible.
-fn change_user(world: &mut World, r: &Request<'_>, name: &str, change: impl FnOnce(&mut User) -> Changed) -> Answer {
+fn change_user(
+    world: &mut World,
+    r: &Request<'_>,
+    name: &str,
+    change: impl FnOnce(&mut User) -> Changed,
+) -> Answer {
     seen_user(world, r, name)?;
-    let cell = account(world, r).users.entry(name.to_lowercase()).or_default();
+    let cell = account(world, r)
+        .users
+        .entry(name.to_lowercase())
+        .or_default();
     let mut user = User::clone(cell.latest().ok_or_else(|| no_user(name))?);
     change(&mut user)?;
     cell.write(Some(user), r.times(&format!("user/{name}"), "iam"), r.now);
@@ -216,32 +297,59 @@ fn described(r: &Request<'_>, user: &User, with_tags: bool) -> Value {
         described["Tags"] = tag_list(&user.tags);
     }
     if let Some(arn) = &user.boundary {
-        described["PermissionsBoundary"] = json!({"PermissionsBoundaryType": "Policy", "PermissionsBoundaryArn": arn});
+        described["PermissionsBoundary"] =
+            json!({"PermissionsBoundaryType": "Policy", "PermissionsBoundaryArn": arn});
     }
     described
 }
 
 fn create_user(world: &mut World, r: &Request<'_>, name: &str) -> Answer {
     let users = &mut account(world, r).users;
-    if users.get(&name.to_lowercase()).is_some_and(|cell| cell.latest().is_some()) {
+    if users
+        .get(&name.to_lowercase())
+        .is_some_and(|cell| cell.latest().is_some())
+    {
         return Err(exists(format!("User with name {name} already exists.")));
     }
-    within(users.values().filter(|cell| cell.latest().is_some()).count() + 1, r.limits().users, "UsersPerAccount")?;
-    let mut user = User { name: name.into(), path: path(r), id: r.new_id("AIDA"), created: r.date, ..User::default() };
+    within(
+        users
+            .values()
+            .filter(|cell| cell.latest().is_some())
+            .count()
+            + 1,
+        r.limits().users,
+        "UsersPerAccount",
+    )?;
+    let mut user = User {
+        name: name.into(),
+        path: path(r),
+        id: r.new_id("AIDA"),
+        created: r.date,
+        ..User::default()
+    };
     user.boundary = text(r.input, "PermissionsBoundary").map(str::to_owned);
     add_tags(r, &mut user.tags, tags_of(&r.input["Tags"]))?;
     let output = json!({"User": described(r, &user, true)});
-    users.entry(name.to_lowercase()).or_default().write(Some(user), r.times(&format!("user/{name}"), "iam"), r.now);
+    users.entry(name.to_lowercase()).or_default().write(
+        Some(user),
+        r.times(&format!("user/{name}"), "iam"),
+        r.now,
+    );
     Ok(output)
 }
 
 fn delete_user(world: &mut World, r: &Request<'_>, name: &str) -> Answer {
     let seen = seen_user(world, r, name)?;
-    let cell = account(world, r).users.entry(name.to_lowercase()).or_default();
+    let cell = account(world, r)
+        .users
+        .entry(name.to_lowercase())
+        .or_default();
     let latest = cell.latest().cloned().ok_or_else(|| no_user(name))?;
     for user in [&latest, &seen] {
         if let Some(what) = holding(user) {
-            return Err(conflict(format!("Cannot delete entity, must {what} first.")));
+            return Err(conflict(format!(
+                "Cannot delete entity, must {what} first."
+            )));
         }
     }
     cell.write(None, r.times(&format!("user/{name}"), "iam"), r.now);
@@ -256,7 +364,10 @@ fn holding(user: &User) -> Option<&'static str> {
         (!user.mfa_devices.is_empty(), "delete MFA device"),
         (!user.certificates.is_empty(), "delete signing certificates"),
         (!user.ssh_keys.is_empty(), "delete SSH public keys"),
-        (!user.service_credentials.is_empty(), "delete service specific credentials"),
+        (
+            !user.service_credentials.is_empty(),
+            "delete service specific credentials",
+        ),
         (!user.inline.is_empty(), "delete policies"),
         (!user.attached.is_empty(), "detach all policies"),
         (!user.groups.is_empty(), "remove users from group"),
@@ -278,14 +389,20 @@ fn find_key<'u>(user: &'u mut User, id: &str) -> Result<&'u mut AccessKey, Refus
 
 fn create_access_key(world: &mut World, r: &Request<'_>, name: &str) -> Answer {
     let (id, most) = (r.new_id("AKIA"), r.limits().keys_a_user);
-    let key = AccessKey { id: id.clone(), active: true, created: r.date };
+    let key = AccessKey {
+        id: id.clone(),
+        active: true,
+        created: r.date,
+    };
     change_user(world, r, name, |user| {
         within(user.keys.len() + 1, most, "AccessKeysPerUser")?;
         user.keys.push(key);
         Ok(())
     })?;
     let secret = r.new_secret();
-    world.key_owners.insert(id.clone(), (r.account.to_owned(), name.to_lowercase()));
+    world
+        .key_owners
+        .insert(id.clone(), (r.account.to_owned(), name.to_lowercase()));
     world.secrets.insert(id.clone(), secret.clone());
     let key = json!({
         "UserName": name, "AccessKeyId": id, "Status": "Active", "SecretAccessKey": secret, "CreateDate": date(r.date),
@@ -294,13 +411,20 @@ fn create_access_key(world: &mut World, r: &Request<'_>, name: &str) -> Answer {
 }
 
 fn last_used(world: &World, r: &Request<'_>, id: &str) -> Answer {
-    let owner = world.key_owners.get(id).filter(|(account, _)| account == r.account);
-    let user = owner.and_then(|(account, user)| world.accounts.get(account)?.users.get(user)?.at(r.look));
+    let owner = world
+        .key_owners
+        .get(id)
+        .filter(|(account, _)| account == r.account);
+    let user =
+        owner.and_then(|(account, user)| world.accounts.get(account)?.users.get(user)?.at(r.look));
     let user = user.filter(|user| user.keys.iter().any(|key| key.id == id));
     // For a key that is not there (any more), IAM answers as to one that is not the caller's business.
-    let user = user.ok_or_else(|| no_such(format!("The Access Key with id {id} cannot be found.")))?;
+    let user =
+        user.ok_or_else(|| no_such(format!("The Access Key with id {id} cannot be found.")))?;
     let used = match world.key_uses.get(id) {
-        Some(used) => json!({"LastUsedDate": date(used.at), "ServiceName": used.service, "Region": used.region}),
+        Some(used) => {
+            json!({"LastUsedDate": date(used.at), "ServiceName": used.service, "Region": used.region})
+        }
         None => json!({"ServiceName": "N/A", "Region": "N/A"}),
     };
     Ok(json!({"UserName": user.name, "AccessKeyLastUsed": used}))
@@ -310,14 +434,28 @@ fn last_used(world: &World, r: &Request<'_>, id: &str) -> Answer {
 
 fn seen_group(world: &mut World, r: &Request<'_>, name: &str) -> Result<Arc<Group>, Refused> {
     let cell = account(world, r).groups.get(&name.to_lowercase());
-    let seen = cell.filter(|cell| cell.latest().is_some()).and_then(|cell| cell.at(r.look));
-    seen.cloned().ok_or_else(|| no_such(format!("The group with name {name} cannot be found.")))
+    let seen = cell
+        .filter(|cell| cell.latest().is_some())
+        .and_then(|cell| cell.at(r.look));
+    seen.cloned()
+        .ok_or_else(|| no_such(format!("The group with name {name} cannot be found.")))
 }
 
-fn change_group(world: &mut World, r: &Request<'_>, name: &str, change: impl FnOnce(&mut Group) -> Changed) -> Answer {
+fn change_group(
+    world: &mut World,
+    r: &Request<'_>,
+    name: &str,
+    change: impl FnOnce(&mut Group) -> Changed,
+) -> Answer {
     seen_group(world, r, name)?;
-    let cell = account(world, r).groups.entry(name.to_lowercase()).or_default();
-    let mut group = Group::clone(cell.latest().ok_or_else(|| no_such(format!("The group with name {name} cannot be found.")))?);
+    let cell = account(world, r)
+        .groups
+        .entry(name.to_lowercase())
+        .or_default();
+    let mut group = Group::clone(
+        cell.latest()
+            .ok_or_else(|| no_such(format!("The group with name {name} cannot be found.")))?,
+    );
     change(&mut group)?;
     cell.write(Some(group), r.times(&format!("group/{name}"), "iam"), r.now);
     Ok(json!({}))
@@ -332,10 +470,21 @@ fn described_group(r: &Request<'_>, group: &Group) -> Value {
 
 fn create_group(world: &mut World, r: &Request<'_>, name: &str) -> Answer {
     let groups = &mut account(world, r).groups;
-    if groups.get(&name.to_lowercase()).is_some_and(|cell| cell.latest().is_some()) {
+    if groups
+        .get(&name.to_lowercase())
+        .is_some_and(|cell| cell.latest().is_some())
+    {
         return Err(exists(format!("Group with name {name} already exists.")));
     }
-    within(groups.values().filter(|cell| cell.latest().is_some()).count() + 1, r.limits().groups, "GroupsPerAccount")?;
+    within(
+        groups
+            .values()
+            .filter(|cell| cell.latest().is_some())
+            .count()
+            + 1,
+        r.limits().groups,
+        "GroupsPerAccount",
+    )?;
     let group = Group {
         name: name.into(),
         path: path(r),
@@ -345,15 +494,26 @@ fn create_group(world: &mut World, r: &Request<'_>, name: &str) -> Answer {
         inline: Default::default(),
     };
     let output = json!({"Group": described_group(r, &group)});
-    groups.entry(name.to_lowercase()).or_default().write(Some(group), r.times(&format!("group/{name}"), "iam"), r.now);
+    groups.entry(name.to_lowercase()).or_default().write(
+        Some(group),
+        r.times(&format!("group/{name}"), "iam"),
+        r.now,
+    );
     Ok(output)
 }
 
 fn get_group(world: &mut World, r: &Request<'_>, name: &str) -> Answer {
     let group = seen_group(world, r, name)?;
-    let members = account(world, r).users.values().filter_map(|cell| cell.at(r.look));
+    let members = account(world, r)
+        .users
+        .values()
+        .filter_map(|cell| cell.at(r.look));
     let members = members.filter(|user| user.groups.contains(&name.to_lowercase()));
-    let mut output = page(r, "Users", members.map(|user| described(r, user, false)).collect())?;
+    let mut output = page(
+        r,
+        "Users",
+        members.map(|user| described(r, user, false)).collect(),
+    )?;
     output["Group"] = described_group(r, &group);
     Ok(output)
 }
@@ -362,13 +522,26 @@ fn delete_group(world: &mut World, r: &Request<'_>, name: &str) -> Answer {
     let group = seen_group(world, r, name)?;
     let lower = name.to_lowercase();
     let account = account(world, r);
-    if account.users.values().filter_map(|cell| cell.latest()).any(|user| user.groups.contains(&lower)) {
-        return Err(conflict("Cannot delete entity, must remove users from group first."));
+    if account
+        .users
+        .values()
+        .filter_map(|cell| cell.latest())
+        .any(|user| user.groups.contains(&lower))
+    {
+        return Err(conflict(
+            "Cannot delete entity, must remove users from group first.",
+        ));
     }
     if !group.attached.is_empty() || !group.inline.is_empty() {
-        return Err(conflict("Cannot delete entity, must detach all policies first."));
+        return Err(conflict(
+            "Cannot delete entity, must detach all policies first.",
+        ));
     }
-    account.groups.entry(lower).or_default().write(None, r.times(&format!("group/{name}"), "iam"), r.now);
+    account.groups.entry(lower).or_default().write(
+        None,
+        r.times(&format!("group/{name}"), "iam"),
+        r.now,
+    );
     Ok(json!({}))
 }
 
@@ -379,11 +552,14 @@ fn attachment(arn: &String) -> Value {
 }
 
 fn detached(was_attached: bool, arn: &str) -> Changed {
-    was_attached.then_some(()).ok_or_else(|| no_such(format!("Policy {arn} was not found.")))
+    was_attached
+        .then_some(())
+        .ok_or_else(|| no_such(format!("Policy {arn} was not found.")))
 }
 
 fn is_of_aws(arn: &str) -> bool {
-    arn.strip_prefix("arn:aws:iam::aws:policy/").is_some_and(|name| OF_AWS.contains(&name))
+    arn.strip_prefix("arn:aws:iam::aws:policy/")
+        .is_some_and(|name| OF_AWS.contains(&name))
 }
 
 fn seen_policy(world: &mut World, r: &Request<'_>, arn: &str) -> Result<Arc<Policy>, Refused> {
@@ -391,9 +567,15 @@ fn seen_policy(world: &mut World, r: &Request<'_>, arn: &str) -> Result<Arc<Poli
     if is_of_aws(arn) {
         return Ok(Arc::new(policy_of_aws(arn)));
     }
-    let cell = account(world, r).policies.get(&name).filter(|cell| cell.latest().is_some());
-    let seen = cell.and_then(|cell| cell.at(r.look)).filter(|policy| policy.arn == arn);
-    seen.cloned().ok_or_else(|| no_such(format!("Policy {arn} was not found.")))
+    let cell = account(world, r)
+        .policies
+        .get(&name)
+        .filter(|cell| cell.latest().is_some());
+    let seen = cell
+        .and_then(|cell| cell.at(r.look))
+        .filter(|policy| policy.arn == arn);
+    seen.cloned()
+        .ok_or_else(|| no_such(format!("Policy {arn} was not found.")))
 }
 
 fn policy_of_aws(arn: &str) -> Policy {
@@ -419,13 +601,28 @@ fn attachable(world: &mut World, r: &Request<'_>, arn: &str) -> Changed {
     found.map_err(|_| no_such(format!("Policy {arn} does not exist or is not attachable.")))
 }
 
-fn change_policy(world: &mut World, r: &Request<'_>, arn: &str, change: impl FnOnce(&mut Policy) -> Changed) -> Answer {
+fn change_policy(
+    world: &mut World,
+    r: &Request<'_>,
+    arn: &str,
+    change: impl FnOnce(&mut Policy) -> Changed,
+) -> Answer {
     if is_of_aws(arn) {
-        return Err(Refused::new(403, "AccessDenied", format!("The policy {arn} is managed by AWS.")));
+        return Err(Refused::new(
+            403,
+            "AccessDenied",
+            format!("The policy {arn} is managed by AWS."),
+        ));
     }
     let seen = seen_policy(world, r, arn)?;
-    let cell = account(world, r).policies.entry(seen.name.to_lowercase()).or_default();
-    let mut policy = Policy::clone(cell.latest().ok_or_else(|| no_such(format!("Policy {arn} was not found.")))?);
+    let cell = account(world, r)
+        .policies
+        .entry(seen.name.to_lowercase())
+        .or_default();
+    let mut policy = Policy::clone(
+        cell.latest()
+            .ok_or_else(|| no_such(format!("Policy {arn} was not found.")))?,
+    );
     change(&mut policy)?;
     policy.updated = r.date;
     cell.write(Some(policy), r.times(arn, "iam"), r.now);
@@ -434,9 +631,20 @@ fn change_policy(world: &mut World, r: &Request<'_>, arn: &str, change: impl FnO
 
 fn attached_to(world: &mut World, r: &Request<'_>, arn: &str) -> Vec<(&'static str, String)> {
     let account = account(world, r);
-    let users = account.users.values().filter_map(|cell| cell.latest()).filter(|user| user.attached.contains(arn));
-    let groups = account.groups.values().filter_map(|cell| cell.latest()).filter(|group| group.attached.contains(arn));
-    users.map(|user| ("user", user.name.clone())).chain(groups.map(|group| ("group", group.name.clone()))).collect()
+    let users = account
+        .users
+        .values()
+        .filter_map(|cell| cell.latest())
+        .filter(|user| user.attached.contains(arn));
+    let groups = account
+        .groups
+        .values()
+        .filter_map(|cell| cell.latest())
+        .filter(|group| group.attached.contains(arn));
+    users
+        .map(|user| ("user", user.name.clone()))
+        .chain(groups.map(|group| ("group", group.name.clone())))
+        .collect()
 }
 
 fn described_policy(world: &mut World, r: &Request<'_>, policy: &Policy, with_tags: bool) -> Value {
@@ -457,15 +665,20 @@ fn described_policy(world: &mut World, r: &Request<'_>, policy: &Policy, with_ta
 
 /// A document that IAM takes: JSON with statements that have an effect, actions and resources, short enough.
 fn valid_document(r: &Request<'_>, document: &str) -> Changed {
-    let parsed: Value = serde_json::from_str(document).map_err(|_| malformed("Syntax errors in policy."))?;
+    let parsed: Value =
+        serde_json::from_str(document).map_err(|_| malformed("Syntax errors in policy."))?;
     let statements = match &parsed["Statement"] {
         Value::Array(statements) => statements.iter().collect(),
         Value::Object(_) => vec![&parsed["Statement"]],
         _ => return Err(malformed("Syntax errors in policy.")),
     };
     for statement in statements {
-        let has = |element: &str| !statement[element].is_null() || !statement[format!("Not{element}")].is_null();
-        if !["Allow", "Deny"].contains(&statement["Effect"].as_str().unwrap_or_default()) || !has("Action") {
+        let has = |element: &str| {
+            !statement[element].is_null() || !statement[format!("Not{element}")].is_null()
+        };
+        if !["Allow", "Deny"].contains(&statement["Effect"].as_str().unwrap_or_default())
+            || !has("Action")
+        {
             return Err(malformed("Syntax errors in policy."));
         }
         if !has("Resource") {
@@ -492,21 +705,44 @@ fn policy_call(world: &mut World, r: &Request<'_>, user: &str, arn: &str) -> Ans
         "GetPolicyVersion" => {
             let policy = seen_policy(world, r, arn)?;
             let id = text(r.input, "VersionId").unwrap_or_default();
-            let version = policy.versions.iter().find(|(number, ..)| format!("v{number}") == id);
-            let version = version.ok_or_else(|| no_such(format!("Policy {arn} version {id} does not exist or is not attachable.")))?;
+            let version = policy
+                .versions
+                .iter()
+                .find(|(number, ..)| format!("v{number}") == id);
+            let version = version.ok_or_else(|| {
+                no_such(format!(
+                    "Policy {arn} version {id} does not exist or is not attachable."
+                ))
+            })?;
             let mut described = described_version(&policy, version);
             described["Document"] = json!(version.1);
             Ok(json!({"PolicyVersion": described}))
         }
         "ListPolicyVersions" => {
             let policy = seen_policy(world, r, arn)?;
-            page(r, "Versions", policy.versions.iter().rev().map(|version| described_version(&policy, version)).collect())
+            page(
+                r,
+                "Versions",
+                policy
+                    .versions
+                    .iter()
+                    .rev()
+                    .map(|version| described_version(&policy, version))
+                    .collect(),
+            )
         }
         "DeletePolicyVersion" | "SetDefaultPolicyVersion" => {
             let id = text(r.input, "VersionId").unwrap_or_default();
             change_policy(world, r, arn, |policy| {
-                let found = policy.versions.iter().position(|(number, ..)| format!("v{number}") == id);
-                let found = found.ok_or_else(|| no_such(format!("Policy {arn} version {id} does not exist or is not attachable.")))?;
+                let found = policy
+                    .versions
+                    .iter()
+                    .position(|(number, ..)| format!("v{number}") == id);
+                let found = found.ok_or_else(|| {
+                    no_such(format!(
+                        "Policy {arn} version {id} does not exist or is not attachable."
+                    ))
+                })?;
                 if r.operation == "SetDefaultPolicyVersion" {
                     policy.default = policy.versions[found].0;
                 } else if policy.versions[found].0 == policy.default {
@@ -517,17 +753,29 @@ fn policy_call(world: &mut World, r: &Request<'_>, user: &str, arn: &str) -> Ans
                 Ok(())
             })
         }
-        "TagPolicy" => change_policy(world, r, arn, |policy| add_tags(r, &mut policy.tags, tags_of(&r.input["Tags"]))),
+        "TagPolicy" => change_policy(world, r, arn, |policy| {
+            add_tags(r, &mut policy.tags, tags_of(&r.input["Tags"]))
+        }),
         "UntagPolicy" => change_policy(world, r, arn, |policy| {
             remove_tags(r, &mut policy.tags);
             Ok(())
         }),
-        "ListPolicyTags" => page(r, "Tags", tag_list(&seen_policy(world, r, arn)?.tags).as_array().cloned().unwrap_or_default()),
+        "ListPolicyTags" => page(
+            r,
+            "Tags",
+            tag_list(&seen_policy(world, r, arn)?.tags)
+                .as_array()
+                .cloned()
+                .unwrap_or_default(),
+        ),
         "ListEntitiesForPolicy" => {
             seen_policy(world, r, arn)?;
             let all = attached_to(world, r, arn);
             let of = |kind: &str, member: &str| -> Value {
-                all.iter().filter(|(k, _)| *k == kind).map(|(_, name)| json!({member: name})).collect()
+                all.iter()
+                    .filter(|(k, _)| *k == kind)
+                    .map(|(_, name)| json!({member: name}))
+                    .collect()
             };
             Ok(
                 json!({"PolicyUsers": of("user", "UserName"), "PolicyGroups": of("group", "GroupName"), "PolicyRoles": [], "IsTruncated": false}),
@@ -542,27 +790,49 @@ fn policy_call(world: &mut World, r: &Request<'_>, user: &str, arn: &str) -> Ans
         }
         "GetUserPolicy" => {
             let user = seen_user(world, r, user)?;
-            let document = user.inline.get(name).ok_or_else(|| no_such(format!("The user policy with name {name} cannot be found.")))?;
+            let document = user.inline.get(name).ok_or_else(|| {
+                no_such(format!("The user policy with name {name} cannot be found."))
+            })?;
             Ok(json!({"UserName": user.name, "PolicyName": name, "PolicyDocument": document}))
         }
         "DeleteUserPolicy" => change_user(world, r, user, |user| {
             let was_there = user.inline.remove(name).is_some();
-            was_there.then_some(()).ok_or_else(|| no_such(format!("The user policy with name {name} cannot be found.")))
+            was_there.then_some(()).ok_or_else(|| {
+                no_such(format!("The user policy with name {name} cannot be found."))
+            })
         }),
-        "ListUserPolicies" => page(r, "PolicyNames", seen_user(world, r, user)?.inline.keys().map(|name| json!(name)).collect()),
+        "ListUserPolicies" => page(
+            r,
+            "PolicyNames",
+            seen_user(world, r, user)?
+                .inline
+                .keys()
+                .map(|name| json!(name))
+                .collect(),
+        ),
         operation => Err(unknown(operation)),
     }
 }
 
 fn unknown(operation: &str) -> Refused {
-    Refused::new(400, "InvalidAction", format!("The AWS in memory does not know the operation {operation}."))
+    Refused::new(
+        400,
+        "InvalidAction",
+        format!("The AWS in memory does not know the operation {operation}."),
+    )
 }
 
 fn create_policy(world: &mut World, r: &Request<'_>, name: &str, document: &str) -> Answer {
     valid_document(r, document)?;
     let lower = name.to_lowercase();
-    if account(world, r).policies.get(&lower).is_some_and(|cell| cell.latest().is_some()) {
-        return Err(exists(format!("A policy called {name} already exists. Duplicate names are not allowed.")));
+    if account(world, r)
+        .policies
+        .get(&lower)
+        .is_some_and(|cell| cell.latest().is_some())
+    {
+        return Err(exists(format!(
+            "A policy called {name} already exists. Duplicate names are not allowed."
+        )));
     }
     let path = path(r);
     let mut policy = Policy {
@@ -581,22 +851,44 @@ fn create_policy(world: &mut World, r: &Request<'_>, name: &str, document: &str)
     add_tags(r, &mut policy.tags, tags_of(&r.input["Tags"]))?;
     let output = json!({"Policy": described_policy(world, r, &policy, true)});
     let times = r.times(&policy.arn, "iam");
-    account(world, r).policies.entry(lower).or_default().write(Some(policy), times, r.now);
+    account(world, r)
+        .policies
+        .entry(lower)
+        .or_default()
+        .write(Some(policy), times, r.now);
     Ok(output)
 }
 
 fn list_policies(world: &mut World, r: &Request<'_>) -> Answer {
     let scope = text(r.input, "Scope").unwrap_or("All");
-    let own: Vec<Arc<Policy>> = account(world, r).policies.values().filter_map(|cell| cell.at(r.look)).cloned().collect();
-    let of_aws = OF_AWS.iter().map(|name| Arc::new(policy_of_aws(&format!("arn:aws:iam::aws:policy/{name}"))));
+    let own: Vec<Arc<Policy>> = account(world, r)
+        .policies
+        .values()
+        .filter_map(|cell| cell.at(r.look))
+        .cloned()
+        .collect();
+    let of_aws = OF_AWS
+        .iter()
+        .map(|name| Arc::new(policy_of_aws(&format!("arn:aws:iam::aws:policy/{name}"))));
     let mut all = if scope == "AWS" { Vec::new() } else { own };
     if scope != "Local" {
         all.extend(of_aws);
     }
     let prefix = text(r.input, "PathPrefix").unwrap_or("/");
-    let described: Vec<Value> = all.iter().filter(|p| p.path.starts_with(prefix)).map(|p| described_policy(world, r, p, false)).collect();
+    let described: Vec<Value> = all
+        .iter()
+        .filter(|p| p.path.starts_with(prefix))
+        .map(|p| described_policy(world, r, p, false))
+        .collect();
     let only_attached = truth(r.input, "OnlyAttached");
-    page(r, "Policies", described.into_iter().filter(|policy| !only_attached || policy["AttachmentCount"] != 0).collect())
+    page(
+        r,
+        "Policies",
+        described
+            .into_iter()
+            .filter(|policy| !only_attached || policy["AttachmentCount"] != 0)
+            .collect(),
+    )
 }
 
 fn delete_policy(world: &mut World, r: &Request<'_>, arn: &str) -> Answer {
@@ -604,8 +896,14 @@ fn delete_policy(world: &mut World, r: &Request<'_>, arn: &str) -> Answer {
     if !attached_to(world, r, arn).is_empty() {
         return Err(conflict("Cannot delete a policy attached to entities."));
     }
-    let cell = account(world, r).policies.entry(seen.name.to_lowercase()).or_default();
-    let latest = cell.latest().cloned().ok_or_else(|| no_such(format!("Policy {arn} was not found.")))?;
+    let cell = account(world, r)
+        .policies
+        .entry(seen.name.to_lowercase())
+        .or_default();
+    let latest = cell
+        .latest()
+        .cloned()
+        .ok_or_else(|| no_such(format!("Policy {arn} was not found.")))?;
     if latest.versions.len() > 1 || seen.versions.len() > 1 {
         return Err(conflict(
             "This policy has more than one version. Before you delete a policy, you must delete the policy's versions. \
@@ -631,7 +929,9 @@ fn create_version(world: &mut World, r: &Request<'_>, arn: &str, document: &str)
                 "A managed policy can have up to 5 versions. Before you create a new version, you must delete an existing version.",
             ));
         }
-        policy.versions.push((policy.next, document.to_owned(), r.date));
+        policy
+            .versions
+            .push((policy.next, document.to_owned(), r.date));
         if truth(r.input, "SetAsDefault") {
             policy.default = policy.next;
         }
@@ -647,14 +947,16 @@ fn create_version(world: &mut World, r: &Request<'_>, arn: &str, document: &str)
 fn role_call(world: &mut World, r: &Request<'_>) -> Answer {
     let name = text(r.input, "RoleName").unwrap_or_default();
     let document = |member: &str| {
-        serde_json::from_str::<Value>(text(r.input, member).unwrap_or_default()).map_err(|_| malformed("Syntax errors in policy."))
+        serde_json::from_str::<Value>(text(r.input, member).unwrap_or_default())
+            .map_err(|_| malformed("Syntax errors in policy."))
     };
     let roles = &mut account(world, r).roles;
     let cell = roles.entry(name.to_lowercase()).or_default();
     let known = cell.latest().map(|role| Role::clone(role));
     let missing = || no_such(format!("The role with name {name} cannot be found."));
-    let write =
-        |cell: &mut super::consistency::Cell<Role>, role: Role| cell.write(Some(role), r.times(&format!("role/{name}"), "iam"), r.now);
+    let write = |cell: &mut super::consistency::Cell<Role>, role: Role| {
+        cell.write(Some(role), r.times(&format!("role/{name}"), "iam"), r.now)
+    };
     match (r.operation, known) {
         ("CreateRole", Some(_)) => Err(exists(format!("Role with name {name} already exists."))),
         ("CreateRole", None) => {
@@ -677,12 +979,17 @@ fn role_call(world: &mut World, r: &Request<'_>) -> Answer {
         (_, None) => Err(missing()),
         ("GetRole", Some(role)) => Ok(json!({"Role": described_role(r, &role)})),
         ("PutRolePolicy", Some(mut role)) => {
-            role.inline.insert(text(r.input, "PolicyName").unwrap_or_default().to_owned(), document("PolicyDocument")?);
+            role.inline.insert(
+                text(r.input, "PolicyName").unwrap_or_default().to_owned(),
+                document("PolicyDocument")?,
+            );
             write(cell, role);
             Ok(json!({}))
         }
         ("DeleteRolePolicy", Some(mut role)) => {
-            role.inline.remove(text(r.input, "PolicyName").unwrap_or_default()).ok_or_else(missing)?;
+            role.inline
+                .remove(text(r.input, "PolicyName").unwrap_or_default())
+                .ok_or_else(missing)?;
             write(cell, role);
             Ok(json!({}))
         }
@@ -691,7 +998,9 @@ fn role_call(world: &mut World, r: &Request<'_>) -> Answer {
             write(cell, role);
             Ok(json!({}))
         }
-        ("DeleteRole", Some(role)) if !role.inline.is_empty() => Err(conflict("Cannot delete entity, must delete policies first.")),
+        ("DeleteRole", Some(role)) if !role.inline.is_empty() => Err(conflict(
+            "Cannot delete entity, must delete policies first.",
+        )),
         ("DeleteRole", Some(_)) => {
             cell.write(None, r.times(&format!("role/{name}"), "iam"), r.now);
             Ok(json!({}))
@@ -711,27 +1020,50 @@ fn described_role(r: &Request<'_>, role: &Role) -> Value {
 
 fn belongings(world: &mut World, r: &Request<'_>, name: &str) -> Answer {
     let id_of = |member: &str| text(r.input, member).unwrap_or_default().to_owned();
-    let gone = |was_there: bool, what: String| was_there.then_some(()).ok_or_else(|| no_such(format!("{what} cannot be found.")));
+    let gone = |was_there: bool, what: String| {
+        was_there
+            .then_some(())
+            .ok_or_else(|| no_such(format!("{what} cannot be found.")))
+    };
     match r.operation {
         "CreateLoginProfile" => {
-            change_user(world, r, name, |user| match user.login_profile.replace(r.date) {
-                Some(_) => Err(exists(format!("Login Profile for user {} already exists.", user.name))),
-                None => Ok(()),
+            change_user(world, r, name, |user| {
+                match user.login_profile.replace(r.date) {
+                    Some(_) => Err(exists(format!(
+                        "Login Profile for user {} already exists.",
+                        user.name
+                    ))),
+                    None => Ok(()),
+                }
             })?;
-            Ok(json!({"LoginProfile": {"UserName": name, "CreateDate": date(r.date), "PasswordResetRequired": false}}))
+            Ok(
+                json!({"LoginProfile": {"UserName": name, "CreateDate": date(r.date), "PasswordResetRequired": false}}),
+            )
         }
         "GetLoginProfile" => {
             let user = seen_user(world, r, name)?;
-            let at = user.login_profile.ok_or_else(|| no_such(format!("Login Profile for User {name} cannot be found.")))?;
-            Ok(json!({"LoginProfile": {"UserName": user.name, "CreateDate": date(at), "PasswordResetRequired": false}}))
+            let at = user.login_profile.ok_or_else(|| {
+                no_such(format!("Login Profile for User {name} cannot be found."))
+            })?;
+            Ok(
+                json!({"LoginProfile": {"UserName": user.name, "CreateDate": date(at), "PasswordResetRequired": false}}),
+            )
         }
-        "DeleteLoginProfile" => {
-            change_user(world, r, name, |user| gone(user.login_profile.take().is_some(), format!("Login Profile for User {name}")))
-        }
+        "DeleteLoginProfile" => change_user(world, r, name, |user| {
+            gone(
+                user.login_profile.take().is_some(),
+                format!("Login Profile for User {name}"),
+            )
+        }),
         "CreateVirtualMFADevice" => {
-            let serial = iam_arn(r, &format!("mfa{}{}", path(r), id_of("VirtualMFADeviceName")));
+            let serial = iam_arn(
+                r,
+                &format!("mfa{}{}", path(r), id_of("VirtualMFADeviceName")),
+            );
             if !account(world, r).mfa_devices.insert(serial.clone()) {
-                return Err(exists(format!("MFADevice entity at the same path and name already exists: {serial}")));
+                return Err(exists(format!(
+                    "MFADevice entity at the same path and name already exists: {serial}"
+                )));
             }
             Ok(json!({"VirtualMFADevice": {"SerialNumber": serial}}))
         }
@@ -740,7 +1072,10 @@ fn belongings(world: &mut World, r: &Request<'_>, name: &str) -> Answer {
             Ok(())
         }),
         "DeactivateMFADevice" => change_user(world, r, name, |user| {
-            gone(user.mfa_devices.remove(&id_of("SerialNumber")).is_some(), format!("MFA Device invalid for user {name}: it"))
+            gone(
+                user.mfa_devices.remove(&id_of("SerialNumber")).is_some(),
+                format!("MFA Device invalid for user {name}: it"),
+            )
         }),
         "ListMFADevices" => {
             let user = seen_user(world, r, name)?;
@@ -764,10 +1099,21 @@ fn belongings(world: &mut World, r: &Request<'_>, name: &str) -> Answer {
             })?;
             Ok(json!({"Certificate": certificate}))
         }
-        "ListSigningCertificates" => page(r, "Certificates", seen_user(world, r, name)?.certificates.values().cloned().collect()),
+        "ListSigningCertificates" => page(
+            r,
+            "Certificates",
+            seen_user(world, r, name)?
+                .certificates
+                .values()
+                .cloned()
+                .collect(),
+        ),
         "DeleteSigningCertificate" => change_user(world, r, name, |user| {
             let id = id_of("CertificateId");
-            gone(user.certificates.remove(&id).is_some(), format!("The Certificate with id {id}"))
+            gone(
+                user.certificates.remove(&id).is_some(),
+                format!("The Certificate with id {id}"),
+            )
         }),
         "UploadSSHPublicKey" => {
             let id = r.new_id("APKA");
@@ -780,10 +1126,21 @@ fn belongings(world: &mut World, r: &Request<'_>, name: &str) -> Answer {
             key["Fingerprint"] = json!("e1:5b:19:6a:1b:a4:4f:1c:8b:6a:5c:d5:5d:6a:54:5d");
             Ok(json!({"SSHPublicKey": key}))
         }
-        "ListSSHPublicKeys" => page(r, "SSHPublicKeys", seen_user(world, r, name)?.ssh_keys.values().cloned().collect()),
+        "ListSSHPublicKeys" => page(
+            r,
+            "SSHPublicKeys",
+            seen_user(world, r, name)?
+                .ssh_keys
+                .values()
+                .cloned()
+                .collect(),
+        ),
         "DeleteSSHPublicKey" => change_user(world, r, name, |user| {
             let id = id_of("SSHPublicKeyId");
-            gone(user.ssh_keys.remove(&id).is_some(), format!("The Public Key with id {id}"))
+            gone(
+                user.ssh_keys.remove(&id).is_some(),
+                format!("The Public Key with id {id}"),
+            )
         }),
         "CreateServiceSpecificCredential" => {
             let id = r.new_id("ACCA");
@@ -798,12 +1155,21 @@ fn belongings(world: &mut World, r: &Request<'_>, name: &str) -> Answer {
             credential["ServicePassword"] = json!(r.new_secret());
             Ok(json!({"ServiceSpecificCredential": credential}))
         }
-        "ListServiceSpecificCredentials" => {
-            page(r, "ServiceSpecificCredentials", seen_user(world, r, name)?.service_credentials.values().cloned().collect())
-        }
+        "ListServiceSpecificCredentials" => page(
+            r,
+            "ServiceSpecificCredentials",
+            seen_user(world, r, name)?
+                .service_credentials
+                .values()
+                .cloned()
+                .collect(),
+        ),
         "DeleteServiceSpecificCredential" => change_user(world, r, name, |user| {
             let id = id_of("ServiceSpecificCredentialId");
-            gone(user.service_credentials.remove(&id).is_some(), format!("Service specific credential {id}"))
+            gone(
+                user.service_credentials.remove(&id).is_some(),
+                format!("Service specific credential {id}"),
+            )
         }),
         operation => Err(unknown(operation)),
     }

@@ -46,12 +46,22 @@ pub fn on_loopback(aws: &Aws) -> Listening {
             });
         }
     });
-    Listening { endpoint, _stop: stop.drop_guard() }
+    Listening {
+        endpoint,
+        _stop: stop.drop_guard(),
+    }
 }
 
-async fn answer(aws: Aws, request: http::Request<Incoming>) -> Result<http::Response<Full<Bytes>>, Infallible> {
+async fn answer(
+    aws: Aws,
+    request: http::Request<Incoming>,
+) -> Result<http::Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
-    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let body = body
+        .collect()
+        .await
+        .map(|body| body.to_bytes())
+        .unwrap_or_default();
     let reply = aws.pass(&Call::of(&head, &body)).await;
     let mut response = http::Response::new(Full::new(reply.body.into()));
     *response.status_mut() = http::StatusCode::from_u16(reply.status).expect("a status");

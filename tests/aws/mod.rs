@@ -10,7 +10,10 @@
 //!
 //! How it is kept true: `tests/suite/conformance.rs` makes the same calls here and to the emulators, and names each
 //! difference with its source.
-#![allow(dead_code, reason = "what AWS has is here whether or not a test asks for it yet")]
+#![allow(
+    dead_code,
+    reason = "what AWS has is here whether or not a test asks for it yet"
+)]
 
 pub mod access;
 pub mod consistency;
@@ -169,8 +172,15 @@ struct State {
 
 impl Aws {
     pub fn new(options: Options) -> Self {
-        let now = || SystemTime::UNIX_EPOCH + Duration::from_millis(Clock::default().now().millis().unsigned_abs());
-        let epoch = options.epoch.unwrap_or_else(now).duration_since(SystemTime::UNIX_EPOCH).expect("a time after 1970");
+        let now = || {
+            SystemTime::UNIX_EPOCH
+                + Duration::from_millis(Clock::default().now().millis().unsigned_abs())
+        };
+        let epoch = options
+            .epoch
+            .unwrap_or_else(now)
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .expect("a time after 1970");
         Self(Arc::new(Inner {
             epoch: i64::try_from(epoch.as_millis()).expect("a time"),
             options,
@@ -204,7 +214,12 @@ impl Aws {
         let mut state = self.state();
         let number = state.world.sessions.len() as u64;
         let dice = Dice::new(self.0.options.seed, &["session", account, role], number);
-        let roles = &mut state.world.accounts.entry(account.to_owned()).or_default().roles;
+        let roles = &mut state
+            .world
+            .accounts
+            .entry(account.to_owned())
+            .or_default()
+            .roles;
         let cell = roles.entry(role.to_lowercase()).or_default();
         let known = cell.latest().map(|role| Role::clone(role));
         if policy.is_some() || known.is_none() {
@@ -220,12 +235,21 @@ impl Aws {
                 attached: Default::default(),
             };
             let mut role = known.unwrap_or(own);
-            role.inline.insert("identity".into(), policy.unwrap_or(everything));
+            role.inline
+                .insert("identity".into(), policy.unwrap_or(everything));
             cell.write(Some(role), consistency::Times::at_once(), 0);
         }
         let id = format!("ASIA{:016X}", dice.draw(2));
-        let session = Session { account: account.into(), role: role.into(), name: "i-0123456789abcdef0".into(), policy: None };
-        let (secret, token) = (format!("{:016x}{:016x}", dice.draw(3), dice.draw(4)), format!("session-{id}"));
+        let session = Session {
+            account: account.into(),
+            role: role.into(),
+            name: "i-0123456789abcdef0".into(),
+            policy: None,
+        };
+        let (secret, token) = (
+            format!("{:016x}{:016x}", dice.draw(3), dice.draw(4)),
+            format!("session-{id}"),
+        );
         state.world.sessions.insert(id.clone(), session);
         state.world.secrets.insert(id.clone(), secret.clone());
         Credentials::new(id, secret, Some(token), None, "the AWS in memory")
@@ -233,7 +257,11 @@ impl Aws {
 
     /// Somebody who may do everything, sees the newest state, and is met by no fault, rate or log.
     pub fn owner(&self, account: &str) -> Owner {
-        Owner { aws: self.clone(), account: account.to_owned(), region: "us-west-2".to_owned() }
+        Owner {
+            aws: self.clone(),
+            account: account.to_owned(),
+            region: "us-west-2".to_owned(),
+        }
     }
 
     /// Everything that there is in an account.
@@ -246,12 +274,20 @@ impl Aws {
     /// From now on each call may meet a fault. The log begins anew.
     pub fn on_call(&self, fault: impl FnMut(&Call) -> Option<Fault> + Send + 'static) {
         self.log_mut().clear();
-        *self.0.on_call.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(fault));
+        *self
+            .0
+            .on_call
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Box::new(fault));
     }
 
     /// Nothing more goes wrong.
     pub fn mend(&self) {
-        *self.0.on_call.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self
+            .0
+            .on_call
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Answers in the place of AWS.
@@ -270,19 +306,35 @@ impl Aws {
 
     /// What AWS's API models forbid of what the SDK has sent since this was last taken.
     pub fn take_violations(&self) -> Vec<String> {
-        std::mem::take(&mut self.0.violations.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(
+            &mut self
+                .0
+                .violations
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     /// Fails the test that sent what AWS's API models forbid.
     pub fn refuse_violations(&self) {
         let violations = self.take_violations();
-        assert!(violations.is_empty() || std::thread::panicking(), "AWS's API models forbid what was sent: {violations:#?}");
+        assert!(
+            violations.is_empty() || std::thread::panicking(),
+            "AWS's API models forbid what was sent: {violations:#?}"
+        );
     }
 
     /// Returns when a call has lost the process.
     pub fn lost(&self) -> impl Future<Output = ()> + use<> {
         let inner = self.0.clone();
-        async move { inner.lost.acquire().await.expect("it is never closed").forget() }
+        async move {
+            inner
+                .lost
+                .acquire()
+                .await
+                .expect("it is never closed")
+                .forget()
+        }
     }
 
     fn log_mut(&self) -> MutexGuard<'_, wire::Log> {
@@ -303,8 +355,14 @@ impl Aws {
     fn catch_up(&self, state: &mut State) {
         state.now = state.now.max(self.now());
         let due = |state: &mut State| {
-            let next = state.pending.iter().enumerate().filter(|(_, (at, _))| *at <= state.now).min_by_key(|(_, (at, _))| *at);
-            next.map(|(index, _)| index).map(|index| state.pending.remove(index))
+            let next = state
+                .pending
+                .iter()
+                .enumerate()
+                .filter(|(_, (at, _))| *at <= state.now)
+                .min_by_key(|(_, (at, _))| *at);
+            next.map(|(index, _)| index)
+                .map(|index| state.pending.remove(index))
         };
         while let Some((at, call)) = due(state) {
             self.act(state, &call, at);
@@ -316,7 +374,10 @@ impl Aws {
         let signed = wire::Signed::of(call);
         let operation = wire::operation(call);
         let number = state.count(&["request"]);
-        let request_id = format!("{:016x}-{number}", Dice::new(self.0.options.seed, &["request"], number).draw(0));
+        let request_id = format!(
+            "{:016x}-{number}",
+            Dice::new(self.0.options.seed, &["request"], number).draw(0)
+        );
         let answer = self.answered(state, call, &signed, &operation, now);
         let is_head = operation.starts_with("Head");
         match answer {
@@ -325,24 +386,53 @@ impl Aws {
         }
     }
 
-    fn answered(&self, state: &mut State, call: &Call, signed: &wire::Signed, operation: &str, now: u64) -> Result<Value, Refused> {
-        let look = |dice: Dice| Look::Authorization { now, replica: (dice.draw(901) % REPLICAS as u64) as usize };
+    fn answered(
+        &self,
+        state: &mut State,
+        call: &Call,
+        signed: &wire::Signed,
+        operation: &str,
+        now: u64,
+    ) -> Result<Value, Refused> {
+        let look = |dice: Dice| Look::Authorization {
+            now,
+            replica: (dice.draw(901) % REPLICAS as u64) as usize,
+        };
         let thing = call.things().join("/");
         let count = state.count(&[call.service, operation, &thing, &signed.key]);
-        let dice = Dice::new(self.0.options.seed, &[call.service, operation, &thing, &signed.key], count);
+        let dice = Dice::new(
+            self.0.options.seed,
+            &[call.service, operation, &thing, &signed.key],
+            count,
+        );
         let caller = wire::caller(&state.world, call.service, &signed.key, look(dice))?;
         if let Some(secret) = state.world.secrets.get(&signed.key) {
             signature::check(call, secret)?;
         }
         if let Caller::User { .. } = &caller {
-            let used = state::KeyUse { at: self.date_at(now), service: call.service.into(), region: signed.region.clone() };
+            let used = state::KeyUse {
+                at: self.date_at(now),
+                service: call.service.into(),
+                region: signed.region.clone(),
+            };
             state.world.key_uses.insert(signed.key.clone(), used);
         }
         if let Some(rates) = &self.0.options.rates {
-            state.rates.take(rates, caller.account(), call.service, now)?;
+            state
+                .rates
+                .take(rates, caller.account(), call.service, now)?;
         }
         let input = wire::input(call);
-        self.perform(state, call.service, operation, &input, &caller, &signed.region, dice, now)
+        self.perform(
+            state,
+            call.service,
+            operation,
+            &input,
+            &caller,
+            &signed.region,
+            dice,
+            now,
+        )
     }
 
     fn date_at(&self, now: u64) -> i64 {
@@ -362,21 +452,43 @@ impl Aws {
         now: u64,
     ) -> Result<Value, Refused> {
         let replica = |salt| (dice.draw(salt) % REPLICAS as u64) as usize;
-        let look = if caller.is_owner() { Look::Latest } else { Look::Read { now, replica: replica(900) } };
+        let look = if caller.is_owner() {
+            Look::Latest
+        } else {
+            Look::Read {
+                now,
+                replica: replica(900),
+            }
+        };
         let (options, date) = (&self.0.options, self.date_at(now));
-        let mut r =
-            Request { operation, input, account: caller.account(), region, caller, now, date, dice, look, denied: Vec::new(), options };
+        let mut r = Request {
+            operation,
+            input,
+            account: caller.account(),
+            region,
+            caller,
+            now,
+            date,
+            dice,
+            look,
+            denied: Vec::new(),
+            options,
+        };
         let world = &mut state.world;
         if service == "s3" && !caller.is_owner() {
             s3::in_its_region(world, &r)?;
         }
         if options.authorization {
-            let look = Look::Authorization { now, replica: replica(901) };
+            let look = Look::Authorization {
+                now,
+                replica: replica(901),
+            };
             let mut used = access::check(world, &r, look, service)?;
             if operation == "DeleteObjects" && !caller.is_owner() {
                 r.denied = access::denied_objects(world, &r, look);
                 let objects = protocol::list(&input["Delete"], "Objects").iter();
-                let deleted = objects.filter(|object| !r.denied.iter().any(|key| object["Key"] == **key));
+                let deleted =
+                    objects.filter(|object| !r.denied.iter().any(|key| object["Key"] == **key));
                 used.extend(deleted.map(|object| access::deletion(object).to_owned()));
             }
             state.used_actions.extend(used);
@@ -423,10 +535,25 @@ impl Owner {
         let mut state = self.aws.state();
         self.aws.catch_up(&mut state);
         let count = state.count(&["owner", service, operation, &self.account]);
-        let dice = Dice::new(self.aws.0.options.seed, &["owner", service, operation, &self.account], count);
-        let caller = Caller::Owner { account: self.account.clone() };
+        let dice = Dice::new(
+            self.aws.0.options.seed,
+            &["owner", service, operation, &self.account],
+            count,
+        );
+        let caller = Caller::Owner {
+            account: self.account.clone(),
+        };
         let now = state.now;
-        let answer = self.aws.perform(&mut state, service, operation, &input, &caller, &self.region, dice, now);
+        let answer = self.aws.perform(
+            &mut state,
+            service,
+            operation,
+            &input,
+            &caller,
+            &self.region,
+            dice,
+            now,
+        );
         answer.map_err(|refused| refused.to_string())
     }
 }

@@ -33,10 +33,16 @@ const SDK_HEADERS: [&str; 7] = [
 
 /// What AWS's model of the service forbids about a call, in words; nothing when AWS would accept its form.
 pub fn violations(call: &Call) -> Vec<String> {
-    let Some(model) = model(call.service) else { return vec![format!("{}: no model of this service", call.name())] };
+    let Some(model) = model(call.service) else {
+        return vec![format!("{}: no model of this service", call.name())];
+    };
     let mut found = Findings::default();
     model.check(call, &mut found);
-    found.0.into_iter().map(|what| format!("{}: {what}", call.name())).collect()
+    found
+        .0
+        .into_iter()
+        .map(|what| format!("{}: {what}", call.name()))
+        .collect()
 }
 
 /// Reads every model, so that the first call of a test does not have to wait for it.
@@ -48,19 +54,28 @@ pub fn load() {
 
 /// Where botocore keeps its models: the suite's virtual environment, or the one whose Python runs the suite.
 fn models_folder() -> PathBuf {
-    let by_suite = std::env::var_os("SLIPWAY_TEST_PYTHON").and_then(|python| Some(PathBuf::from(python).parent()?.parent()?.to_owned()));
+    let by_suite = std::env::var_os("SLIPWAY_TEST_PYTHON")
+        .and_then(|python| Some(PathBuf::from(python).parent()?.parent()?.to_owned()));
     let own = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.venv"));
     let data = [own].into_iter().chain(by_suite).find_map(|venv| {
-        let versions = std::fs::read_dir(venv.join("lib")).ok()?.filter_map(Result::ok);
-        versions.map(|version| version.path().join("site-packages/botocore/data")).find(|data| data.is_dir())
+        let versions = std::fs::read_dir(venv.join("lib"))
+            .ok()?
+            .filter_map(Result::ok);
+        versions
+            .map(|version| version.path().join("site-packages/botocore/data"))
+            .find(|data| data.is_dir())
     });
     data.expect("botocore, whose API models requests are checked against: run `make venv`")
 }
 
 /// The model of a service by the name that calls have it under.
 fn model(service: &str) -> Option<&'static Model> {
-    static MODELS: [(&str, OnceLock<Model>); 4] =
-        [("iam", OnceLock::new()), ("sts", OnceLock::new()), ("s3", OnceLock::new()), ("ecr", OnceLock::new())];
+    static MODELS: [(&str, OnceLock<Model>); 4] = [
+        ("iam", OnceLock::new()),
+        ("sts", OnceLock::new()),
+        ("s3", OnceLock::new()),
+        ("ecr", OnceLock::new()),
+    ];
     let (name, model) = MODELS.iter().find(|(name, _)| *name == service)?;
     Some(model.get_or_init(|| Model::read(name)))
 }
@@ -71,7 +86,11 @@ struct Findings(Vec<String>);
 
 impl Findings {
     fn add(&mut self, at: &str, what: impl AsRef<str>) {
-        self.0.push(if at.is_empty() { what.as_ref().to_owned() } else { format!("{at} {}", what.as_ref()) });
+        self.0.push(if at.is_empty() {
+            what.as_ref().to_owned()
+        } else {
+            format!("{at} {}", what.as_ref())
+        });
     }
 }
 
@@ -93,11 +112,18 @@ struct Model {
 impl Model {
     fn read(service: &str) -> Self {
         let folder = models_folder().join(service);
-        let newest = std::fs::read_dir(&folder).expect("the service's models").filter_map(Result::ok).map(|version| version.path()).max();
+        let newest = std::fs::read_dir(&folder)
+            .expect("the service's models")
+            .filter_map(Result::ok)
+            .map(|version| version.path())
+            .max();
         let file = newest.expect("a version").join("service-2.json.gz");
         let mut text = String::new();
-        let packed = std::fs::File::open(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        flate2::read::GzDecoder::new(packed).read_to_string(&mut text).expect("gzip");
+        let packed = std::fs::File::open(&file)
+            .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        flate2::read::GzDecoder::new(packed)
+            .read_to_string(&mut text)
+            .expect("gzip");
         let mut model: Value = serde_json::from_str(&text).expect("JSON");
         let protocol = match model["metadata"]["protocol"].as_str() {
             Some("query") => Protocol::Query,
@@ -106,7 +132,12 @@ impl Model {
             other => panic!("the protocol {other:?} of {service} is not known here"),
         };
         let mut take = |name: &str| model[name].take();
-        Self { protocol, metadata: take("metadata"), operations: take("operations"), shapes: take("shapes") }
+        Self {
+            protocol,
+            metadata: take("metadata"),
+            operations: take("operations"),
+            shapes: take("shapes"),
+        }
     }
 
     fn shape(&self, name: &str) -> &Value {
@@ -116,7 +147,9 @@ impl Model {
     }
 
     fn check(&self, call: &Call, found: &mut Findings) {
-        let Some(operation) = self.operations.get(&call.operation) else { return found.add("", "no such operation") };
+        let Some(operation) = self.operations.get(&call.operation) else {
+            return found.add("", "no such operation");
+        };
         let input = text(&operation["input"]["shape"]);
         let sent = match self.protocol {
             Protocol::Query => self.of_form(call, input, found),
@@ -135,9 +168,15 @@ impl Model {
         form.remove("Action");
         let version = form.remove("Version");
         if version.as_deref() != text(&self.metadata["apiVersion"]) {
-            found.add("Version", format!("is {version:?}, not {}", self.metadata["apiVersion"]));
+            found.add(
+                "Version",
+                format!("is {version:?}, not {}", self.metadata["apiVersion"]),
+            );
         }
-        let mut form = Form { left: form.keys().cloned().collect(), given: form };
+        let mut form = Form {
+            left: form.keys().cloned().collect(),
+            given: form,
+        };
         let sent = input.and_then(|input| self.of_form_part(input, "", &mut form));
         for name in &form.left {
             found.add(name, "is no parameter of the operation");
@@ -151,8 +190,15 @@ impl Model {
             "structure" => {
                 let members = members(shape).filter_map(|(name, member)| {
                     let inner = text(&member["locationName"]).unwrap_or(name);
-                    let at = if at.is_empty() { inner.to_owned() } else { format!("{at}.{inner}") };
-                    Some((name.to_owned(), self.of_form_part(text(&member["shape"])?, &at, form)?))
+                    let at = if at.is_empty() {
+                        inner.to_owned()
+                    } else {
+                        format!("{at}.{inner}")
+                    };
+                    Some((
+                        name.to_owned(),
+                        self.of_form_part(text(&member["shape"])?, &at, form)?,
+                    ))
                 });
                 let members: Map<String, Value> = members.collect();
                 (!members.is_empty()).then_some(Value::Object(members))
@@ -162,18 +208,33 @@ impl Model {
                     form.left.remove(at);
                     return Some(json!([]));
                 }
-                let inner =
-                    if is_true(&shape["flattened"]) { at.to_owned() } else { format!("{at}.{}", wire_name(&shape["member"], "member")) };
+                let inner = if is_true(&shape["flattened"]) {
+                    at.to_owned()
+                } else {
+                    format!("{at}.{}", wire_name(&shape["member"], "member"))
+                };
                 let of_item = text(&shape["member"]["shape"])?;
-                let items: Vec<Value> = (1..).map_while(|n| self.of_form_part(of_item, &format!("{inner}.{n}"), form)).collect();
+                let items: Vec<Value> = (1..)
+                    .map_while(|n| self.of_form_part(of_item, &format!("{inner}.{n}"), form))
+                    .collect();
                 (!items.is_empty()).then_some(Value::Array(items))
             }
             "map" => {
-                let inner = if is_true(&shape["flattened"]) { at.to_owned() } else { format!("{at}.entry") };
-                let (of_key, of_value) = (text(&shape["key"]["shape"])?, text(&shape["value"]["shape"])?);
+                let inner = if is_true(&shape["flattened"]) {
+                    at.to_owned()
+                } else {
+                    format!("{at}.entry")
+                };
+                let (of_key, of_value) = (
+                    text(&shape["key"]["shape"])?,
+                    text(&shape["value"]["shape"])?,
+                );
                 let entries = (1..).map_while(|n| {
                     let key = self.of_form_part(of_key, &format!("{inner}.{n}.key"), form)?;
-                    Some((key.as_str()?.to_owned(), self.of_form_part(of_value, &format!("{inner}.{n}.value"), form)?))
+                    Some((
+                        key.as_str()?.to_owned(),
+                        self.of_form_part(of_value, &format!("{inner}.{n}.value"), form)?,
+                    ))
                 });
                 let entries: Map<String, Value> = entries.collect();
                 (!entries.is_empty()).then_some(Value::Object(entries))
@@ -187,13 +248,26 @@ impl Model {
     }
 
     fn of_json(&self, call: &Call, found: &mut Findings) -> Value {
-        let target = format!("{}.{}", text(&self.metadata["targetPrefix"]).unwrap_or_default(), call.operation);
+        let target = format!(
+            "{}.{}",
+            text(&self.metadata["targetPrefix"]).unwrap_or_default(),
+            call.operation
+        );
         if call.headers.get("x-amz-target") != Some(&target) {
-            found.add("X-Amz-Target", format!("is {:?}, not {target}", call.headers.get("x-amz-target")));
+            found.add(
+                "X-Amz-Target",
+                format!("is {:?}, not {target}", call.headers.get("x-amz-target")),
+            );
         }
-        let wanted = format!("application/x-amz-json-{}", text(&self.metadata["jsonVersion"]).unwrap_or_default());
+        let wanted = format!(
+            "application/x-amz-json-{}",
+            text(&self.metadata["jsonVersion"]).unwrap_or_default()
+        );
         if call.headers.get("content-type") != Some(&wanted) {
-            found.add("Content-Type", format!("is {:?}, not {wanted}", call.headers.get("content-type")));
+            found.add(
+                "Content-Type",
+                format!("is {:?}, not {wanted}", call.headers.get("content-type")),
+            );
         }
         serde_json::from_str(&call.body).unwrap_or_else(|error| {
             found.add("the body", format!("is not JSON: {error}"));
@@ -201,7 +275,13 @@ impl Model {
         })
     }
 
-    fn of_rest(&self, call: &Call, operation: &Value, input: Option<&str>, found: &mut Findings) -> Value {
+    fn of_rest(
+        &self,
+        call: &Call,
+        operation: &Value,
+        input: Option<&str>,
+        found: &mut Findings,
+    ) -> Value {
         let mut sent = Map::new();
         let none = json!({});
         let shape = input.map_or(&none, |input| self.shape(input));
@@ -213,7 +293,9 @@ impl Model {
         for (name, value) in pairs(fixed) {
             match query.remove(&name) {
                 None => found.add(&format!("?{name}"), "is missing"),
-                Some(given) if given != value => found.add(&format!("?{name}"), format!("is {given:?}, not {value:?}")),
+                Some(given) if given != value => {
+                    found.add(&format!("?{name}"), format!("is {given:?}, not {value:?}"))
+                }
                 Some(_) => {}
             }
         }
@@ -229,16 +311,34 @@ impl Model {
         }
         // The SDK writes the operation's name there where the URI does not tell it.
         query.remove("x-id");
-        query.keys().for_each(|name| found.add(&format!("?{name}"), "is no parameter of the operation"));
-        let is_unknown =
-            |name: &&String| name.starts_with("x-amz-") && !name.starts_with("x-amz-checksum-") && !SDK_HEADERS.contains(&name.as_str());
-        headers.keys().filter(is_unknown).for_each(|name| found.add(name, "is no header of the operation"));
+        query
+            .keys()
+            .for_each(|name| found.add(&format!("?{name}"), "is no parameter of the operation"));
+        let is_unknown = |name: &&String| {
+            name.starts_with("x-amz-")
+                && !name.starts_with("x-amz-checksum-")
+                && !SDK_HEADERS.contains(&name.as_str())
+        };
+        headers
+            .keys()
+            .filter(is_unknown)
+            .for_each(|name| found.add(name, "is no header of the operation"));
         self.of_body(call, operation, shape, &mut sent, found);
         Value::Object(sent)
     }
 
-    fn of_body(&self, call: &Call, operation: &Value, shape: &Value, sent: &mut Map<String, Value>, found: &mut Findings) {
-        let has_checksum = call.headers.keys().any(|name| name == "content-md5" || name.starts_with("x-amz-checksum-"));
+    fn of_body(
+        &self,
+        call: &Call,
+        operation: &Value,
+        shape: &Value,
+        sent: &mut Map<String, Value>,
+        found: &mut Findings,
+    ) {
+        let has_checksum = call
+            .headers
+            .keys()
+            .any(|name| name == "content-md5" || name.starts_with("x-amz-checksum-"));
         if is_true(&operation["httpChecksum"]["requestChecksumRequired"]) && !has_checksum {
             found.add("Content-MD5 or x-amz-checksum-*", "is required");
         }
@@ -269,7 +369,14 @@ impl Model {
         };
         let (name, space) = (wire_name(member, of), text(&member["xmlNamespace"]["uri"]));
         if root.name != name || root.attributes.get("xmlns").map(String::as_str) != space {
-            found.add("the body", format!("is <{} xmlns={:?}>, not <{name} xmlns={space:?}>", root.name, root.attributes.get("xmlns")));
+            found.add(
+                "the body",
+                format!(
+                    "is <{} xmlns={:?}>, not <{name} xmlns={space:?}>",
+                    root.name,
+                    root.attributes.get("xmlns")
+                ),
+            );
         }
         sent.insert(payload.to_owned(), self.of_xml(of, &root, name, found));
     }
@@ -285,15 +392,29 @@ impl Model {
                     let wire = self.wire_name_in_xml(name, member);
                     known.insert(wire);
                     if is_true(&member["xmlAttribute"]) {
-                        sent.extend(element.attributes.get(wire).map(|value| (name.to_owned(), Value::String(value.clone()))));
+                        sent.extend(
+                            element
+                                .attributes
+                                .get(wire)
+                                .map(|value| (name.to_owned(), Value::String(value.clone()))),
+                        );
                         continue;
                     }
-                    let given: Vec<&Element> = element.children.iter().filter(|child| child.name == wire).collect();
+                    let given: Vec<&Element> = element
+                        .children
+                        .iter()
+                        .filter(|child| child.name == wire)
+                        .collect();
                     let at = format!("{at}.{wire}");
                     if self.is_flattened(member) {
                         let of = text(&self.shape(of)["member"]["shape"]).unwrap_or_default();
-                        let items: Vec<Value> = given.iter().map(|item| self.of_xml(of, item, &at, found)).collect();
-                        sent.extend((!items.is_empty()).then(|| (name.to_owned(), Value::Array(items))));
+                        let items: Vec<Value> = given
+                            .iter()
+                            .map(|item| self.of_xml(of, item, &at, found))
+                            .collect();
+                        sent.extend(
+                            (!items.is_empty()).then(|| (name.to_owned(), Value::Array(items))),
+                        );
                     } else if let Some(first) = given.first() {
                         if given.len() > 1 {
                             found.add(&at, "is given more than once");
@@ -301,18 +422,29 @@ impl Model {
                         sent.insert(name.to_owned(), self.of_xml(of, first, &at, found));
                     }
                 }
-                for child in element.children.iter().filter(|child| !known.contains(child.name.as_str())) {
+                for child in element
+                    .children
+                    .iter()
+                    .filter(|child| !known.contains(child.name.as_str()))
+                {
                     found.add(&format!("{at}.{}", child.name), "is no member");
                 }
                 Value::Object(sent)
             }
             "list" => {
-                let (wire, of) = (wire_name(&shape["member"], "member"), text(&shape["member"]["shape"]).unwrap_or_default());
+                let (wire, of) = (
+                    wire_name(&shape["member"], "member"),
+                    text(&shape["member"]["shape"]).unwrap_or_default(),
+                );
                 for child in element.children.iter().filter(|child| child.name != wire) {
                     found.add(&format!("{at}.{}", child.name), "is no member");
                 }
                 let items = element.children.iter().filter(|child| child.name == wire);
-                Value::Array(items.map(|item| self.of_xml(of, item, &format!("{at}.{wire}"), found)).collect())
+                Value::Array(
+                    items
+                        .map(|item| self.of_xml(of, item, &format!("{at}.{wire}"), found))
+                        .collect(),
+                )
             }
             "map" => panic!("maps in XML are not read here: {at}"),
             _ => Value::String(element.text.clone()),
@@ -325,8 +457,13 @@ impl Model {
     }
 
     fn wire_name_in_xml<'m>(&'m self, name: &'m str, member: &'m Value) -> &'m str {
-        let of_list = || text(&self.shape(text(&member["shape"])?)["member"]["locationName"]).filter(|_| self.is_flattened(member));
-        text(&member["locationName"]).or_else(of_list).unwrap_or(name)
+        let of_list = || {
+            text(&self.shape(text(&member["shape"])?)["member"]["locationName"])
+                .filter(|_| self.is_flattened(member))
+        };
+        text(&member["locationName"])
+            .or_else(of_list)
+            .unwrap_or(name)
     }
 
     // The rules.
@@ -338,19 +475,31 @@ impl Model {
             ("list", Value::Array(items)) => {
                 within(shape, items.len(), "items", at, found);
                 let of = text(&shape["member"]["shape"]).unwrap_or_default();
-                items.iter().enumerate().for_each(|(n, item)| self.hold(of, item, &format!("{at}[{n}]"), found));
+                items
+                    .iter()
+                    .enumerate()
+                    .for_each(|(n, item)| self.hold(of, item, &format!("{at}[{n}]"), found));
             }
             ("map", Value::Object(entries)) => {
                 within(shape, entries.len(), "entries", at, found);
-                let (of_key, of_value) =
-                    (text(&shape["key"]["shape"]).unwrap_or_default(), text(&shape["value"]["shape"]).unwrap_or_default());
+                let (of_key, of_value) = (
+                    text(&shape["key"]["shape"]).unwrap_or_default(),
+                    text(&shape["value"]["shape"]).unwrap_or_default(),
+                );
                 for (key, value) in entries {
-                    self.hold(of_key, &Value::String(key.clone()), &format!("{at} key"), found);
+                    self.hold(
+                        of_key,
+                        &Value::String(key.clone()),
+                        &format!("{at} key"),
+                        found,
+                    );
                     self.hold(of_value, value, &format!("{at}.{key}"), found);
                 }
             }
             ("string", Value::String(sent)) => hold_string(shape, sent, at, found),
-            ("integer" | "long" | "float" | "double", sent) => self.hold_number(shape, sent, at, found),
+            ("integer" | "long" | "float" | "double", sent) => {
+                self.hold_number(shape, sent, at, found)
+            }
             ("boolean", Value::Bool(_)) if self.protocol == Protocol::Json => {}
             ("boolean", Value::String(sent)) if self.protocol != Protocol::Json => {
                 if !["true", "false"].contains(&sent.as_str()) {
@@ -374,12 +523,33 @@ impl Model {
         }
     }
 
-    fn hold_structure(&self, shape: &Value, sent: &Map<String, Value>, at: &str, found: &mut Findings) {
-        let path = |name: &str| if at.is_empty() { name.to_owned() } else { format!("{at}.{name}") };
-        let required = shape["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        required.filter(|name| !sent.contains_key(*name)).for_each(|name| found.add(&path(name), "is required"));
+    fn hold_structure(
+        &self,
+        shape: &Value,
+        sent: &Map<String, Value>,
+        at: &str,
+        found: &mut Findings,
+    ) {
+        let path = |name: &str| {
+            if at.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{at}.{name}")
+            }
+        };
+        let required = shape["required"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str);
+        required
+            .filter(|name| !sent.contains_key(*name))
+            .for_each(|name| found.add(&path(name), "is required"));
         if is_true(&shape["union"]) && sent.len() != 1 {
-            found.add(at, format!("must have exactly one member, not {}", sent.len()));
+            found.add(
+                at,
+                format!("must have exactly one member, not {}", sent.len()),
+            );
         }
         for (name, value) in sent {
             match text(&shape["members"][name]["shape"]) {
@@ -392,14 +562,27 @@ impl Model {
     fn hold_number(&self, shape: &Value, sent: &Value, at: &str, found: &mut Findings) {
         let is_whole = matches!(kind(shape), "integer" | "long");
         let number = match sent {
-            Value::Number(number) if self.protocol == Protocol::Json && (!is_whole || number.is_i64()) => number.as_f64(),
-            Value::String(sent) if self.protocol != Protocol::Json && is_whole => sent.parse::<i64>().ok().map(|number| number as f64),
+            Value::Number(number)
+                if self.protocol == Protocol::Json && (!is_whole || number.is_i64()) =>
+            {
+                number.as_f64()
+            }
+            Value::String(sent) if self.protocol != Protocol::Json && is_whole => {
+                sent.parse::<i64>().ok().map(|number| number as f64)
+            }
             Value::String(sent) if self.protocol != Protocol::Json => sent.parse().ok(),
             _ => None,
         };
-        let Some(number) = number else { return found.add(at, format!("is {sent}, not a {}", kind(shape))) };
-        if shape["min"].as_f64().is_some_and(|least| number < least) || shape["max"].as_f64().is_some_and(|most| number > most) {
-            found.add(at, format!("is {sent}, not within {} to {}", shape["min"], shape["max"]));
+        let Some(number) = number else {
+            return found.add(at, format!("is {sent}, not a {}", kind(shape)));
+        };
+        if shape["min"].as_f64().is_some_and(|least| number < least)
+            || shape["max"].as_f64().is_some_and(|most| number > most)
+        {
+            found.add(
+                at,
+                format!("is {sent}, not within {} to {}", shape["min"], shape["max"]),
+            );
         }
     }
 }
@@ -423,7 +606,11 @@ fn kind(shape: &Value) -> &str {
 }
 
 fn members(shape: &Value) -> impl Iterator<Item = (&str, &Value)> {
-    shape["members"].as_object().into_iter().flatten().map(|(name, member)| (name.as_str(), member))
+    shape["members"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, member)| (name.as_str(), member))
 }
 
 fn wire_name<'m>(member: &'m Value, otherwise: &'m str) -> &'m str {
@@ -431,18 +618,27 @@ fn wire_name<'m>(member: &'m Value, otherwise: &'m str) -> &'m str {
 }
 
 fn decoded(text: &str) -> String {
-    percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
+    percent_decode_str(&text.replace('+', " "))
+        .decode_utf8_lossy()
+        .into_owned()
 }
 
 fn pairs(text: &str) -> BTreeMap<String, String> {
     let pairs = text.split('&').filter(|pair| !pair.is_empty());
-    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(name, value)| (decoded(name), decoded(value))).collect()
+    pairs
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(name, value)| (decoded(name), decoded(value)))
+        .collect()
 }
 
 /// The members in a path: `/{Bucket}/{Key+}`, whose last one takes the rest.
 fn of_path(template: &str, path: &str, sent: &mut Map<String, Value>, found: &mut Findings) {
     let mut rest = path.trim_start_matches('/');
-    for part in template.trim_start_matches('/').split('/').filter(|part| !part.is_empty()) {
+    for part in template
+        .trim_start_matches('/')
+        .split('/')
+        .filter(|part| !part.is_empty())
+    {
         let name = part.trim_matches(['{', '}']);
         let value = match name.strip_suffix('+') {
             Some(_) => std::mem::take(&mut rest),
@@ -464,8 +660,13 @@ fn of_path(template: &str, path: &str, sent: &mut Map<String, Value>, found: &mu
 
 fn within(shape: &Value, count: usize, of: &str, at: &str, found: &mut Findings) {
     let count = count as u64;
-    if shape["min"].as_u64().is_some_and(|least| count < least) || shape["max"].as_u64().is_some_and(|most| count > most) {
-        found.add(at, format!("has {count} {of}, not {} to {}", shape["min"], shape["max"]));
+    if shape["min"].as_u64().is_some_and(|least| count < least)
+        || shape["max"].as_u64().is_some_and(|most| count > most)
+    {
+        found.add(
+            at,
+            format!("has {count} {of}, not {} to {}", shape["min"], shape["max"]),
+        );
     }
 }
 
@@ -487,19 +688,25 @@ const UNSUPPORTED: [&str; 1] = ["^[a-z0-9]([a-z0-9]|-(?!-)){1,61}[a-z0-9]$"];
 
 /// Whether the whole text matches a pattern, as AWS means it.
 fn fits(pattern: &str, text: &str) -> bool {
-    static COMPILED: LazyLock<Mutex<HashMap<String, Option<Regex>>>> = LazyLock::new(Mutex::default);
+    static COMPILED: LazyLock<Mutex<HashMap<String, Option<Regex>>>> =
+        LazyLock::new(Mutex::default);
     let mut compiled = COMPILED.lock().unwrap();
     if !compiled.contains_key(pattern) {
         compiled.insert(pattern.to_owned(), compile(pattern));
     }
-    compiled[pattern].as_ref().is_none_or(|regex| regex.is_match(text))
+    compiled[pattern]
+        .as_ref()
+        .is_none_or(|regex| regex.is_match(text))
 }
 
 fn compile(pattern: &str) -> Option<Regex> {
     if UNSUPPORTED.contains(&pattern) {
         return None;
     }
-    Some(Regex::new(&format!("^(?:{})$", of_java(pattern))).unwrap_or_else(|error| panic!("{pattern}: {error}")))
+    Some(
+        Regex::new(&format!("^(?:{})$", of_java(pattern)))
+            .unwrap_or_else(|error| panic!("{pattern}: {error}")),
+    )
 }
 
 /// A Java pattern as the `regex` crate reads it: Java's `\w`, `\d` and `\s` are of ASCII alone.
@@ -509,7 +716,9 @@ fn of_java(pattern: &str) -> String {
     while let Some(character) = characters.next() {
         let part: Cow<'_, str> = match character {
             '\\' => {
-                let escaped = characters.next().expect("a pattern does not end with a backslash");
+                let escaped = characters
+                    .next()
+                    .expect("a pattern does not end with a backslash");
                 let ascii = match escaped {
                     'w' => "a-zA-Z0-9_",
                     'd' => "0-9",
@@ -544,39 +753,71 @@ mod tests {
     use super::*;
 
     fn call(method: &str, uri: &str, headers: &[(&str, &str)], body: &str) -> Call {
-        let request =
-            headers.iter().fold(http::Request::builder().method(method).uri(uri), |request, (name, value)| request.header(*name, *value));
+        let request = headers.iter().fold(
+            http::Request::builder().method(method).uri(uri),
+            |request, (name, value)| request.header(*name, *value),
+        );
         let (head, ()) = request.body(()).unwrap().into_parts();
         Call::of(&head, body.as_bytes())
     }
 
     fn iam(parameters: &str) -> Call {
-        call("POST", "/", &[], &format!("Version=2010-05-08&Action={parameters}"))
+        call(
+            "POST",
+            "/",
+            &[],
+            &format!("Version=2010-05-08&Action={parameters}"),
+        )
     }
 
     fn sts(parameters: &str) -> Call {
-        call("POST", "/", &[], &format!("Version=2011-06-15&Action={parameters}"))
+        call(
+            "POST",
+            "/",
+            &[],
+            &format!("Version=2011-06-15&Action={parameters}"),
+        )
     }
 
     fn ecr(operation: &str, body: Value) -> Call {
         let target = format!("AmazonEC2ContainerRegistry_V20150921.{operation}");
-        call("POST", "/", &[("content-type", "application/x-amz-json-1.1"), ("x-amz-target", &target)], &body.to_string())
+        call(
+            "POST",
+            "/",
+            &[
+                ("content-type", "application/x-amz-json-1.1"),
+                ("x-amz-target", &target),
+            ],
+            &body.to_string(),
+        )
     }
 
     fn s3(method: &str, uri: &str, body: &str) -> Call {
-        call(method, uri, &[("x-amz-checksum-crc32", "AAAAAA=="), ("x-amz-expected-bucket-owner", "123456789012")], body)
+        call(
+            method,
+            uri,
+            &[
+                ("x-amz-checksum-crc32", "AAAAAA=="),
+                ("x-amz-expected-bucket-owner", "123456789012"),
+            ],
+            body,
+        )
     }
 
     fn tagging(tags: &str) -> Call {
         s3(
             "PUT",
             "/media?tagging",
-            &format!("<Tagging xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><TagSet>{tags}</TagSet></Tagging>"),
+            &format!(
+                "<Tagging xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><TagSet>{tags}</TagSet></Tagging>"
+            ),
         )
     }
 
     fn tags(count: usize) -> String {
-        (1..=count).map(|n| format!("&Tags.member.{n}.Key=k{n}&Tags.member.{n}.Value=v")).collect()
+        (1..=count)
+            .map(|n| format!("&Tags.member.{n}.Key=k{n}&Tags.member.{n}.Value=v"))
+            .collect()
     }
 
     fn images(count: usize) -> Value {
@@ -585,9 +826,18 @@ mod tests {
 
     /// Each rule with a request that keeps it, one that breaks it, and what is said of that.
     fn rules() -> Vec<(Call, Call, &'static str)> {
-        let preview = |most: Value| ecr("GetLifecyclePolicyPreview", json!({"repositoryName": "acme", "maxResults": most}));
+        let preview = |most: Value| {
+            ecr(
+                "GetLifecyclePolicyPreview",
+                json!({"repositoryName": "acme", "maxResults": most}),
+            )
+        };
         let name = |name: &str| iam(&format!("CreateUser&UserName={name}"));
-        let status = |status: &str| iam(&format!("UpdateAccessKey&UserName=a&AccessKeyId=AKIAIOSFODNN7EXAMPLE&Status={status}"));
+        let status = |status: &str| {
+            iam(&format!(
+                "UpdateAccessKey&UserName=a&AccessKeyId=AKIAIOSFODNN7EXAMPLE&Status={status}"
+            ))
+        };
         let create_in = |region: &str| {
             let space = "http://s3.amazonaws.com/doc/2006-03-01/";
             let body = format!(
@@ -595,7 +845,10 @@ mod tests {
             );
             call("PUT", "/media", &[], &body)
         };
-        let without_checksum = || Call { headers: BTreeMap::new(), ..tagging("<Tag><Key>a</Key><Value>b</Value></Tag>") };
+        let without_checksum = || Call {
+            headers: BTreeMap::new(),
+            ..tagging("<Tag><Key>a</Key><Value>b</Value></Tag>")
+        };
         let good_tag = || tagging("<Tag><Key>a</Key><Value>b &amp; c</Value></Tag>");
         let abort = |query: &str| s3("DELETE", &format!("/media/a/b.png?{query}"), "");
         let assume = |seconds: &str| {
@@ -604,74 +857,237 @@ mod tests {
             ))
         };
         vec![
-            (name("acme"), iam("CreateUser&Path=%2F"), "UserName is required"),
-            (name(&"a".repeat(64)), name(&"a".repeat(65)), "UserName has 65 characters"),
-            (name("a.b%40c"), name("a%20b"), "UserName is \"a b\", which does not match"),
-            (name("acme"), name("%C3%A9"), "UserName is \"é\", which does not match"),
-            (name("acme&Path=%2Fapps%2F"), name("acme&Path=%2Fapps"), "Path is \"/apps\", which does not match"),
-            (name(&format!("a{}", tags(50))), name(&format!("a{}", tags(51))), "Tags has 51 items"),
-            (name("a&Tags.member.1.Key=k&Tags.member.1.Value="), name("a&Tags.member.1.Key=k"), "Tags[0].Value is required"),
-            (name("acme"), name("a&Tags.member.2.Key=k&Tags.member.2.Value=v"), "Tags.member.2.Key is no parameter"),
-            (name("acme"), name("acme&Nickname=a"), "Nickname is no parameter"),
-            (name("acme"), call("POST", "/", &[], "Version=2010-05-09&Action=CreateUser&UserName=a"), "Version is"),
-            (status("Inactive"), status("Off"), "Status is \"Off\", which is none of its values"),
-            (iam("ListUsers&MaxItems=1000"), iam("ListUsers&MaxItems=1001"), "MaxItems is \"1001\", not within 1 to 1000"),
-            (iam("ListUsers"), iam("ListUsers&MaxItems=some"), "MaxItems is \"some\", not a integer"),
-            (iam("ListPolicies&OnlyAttached=true"), iam("ListPolicies&OnlyAttached=yes"), "OnlyAttached is \"yes\", not true or false"),
-            (iam("ListUsers"), iam("ListPeople"), "iam:ListPeople: no such operation"),
-            (assume("900"), assume("899"), "DurationSeconds is \"899\", not within 900"),
-            (sts("GetCallerIdentity"), sts("GetCallerIdentity&Who=me"), "Who is no parameter"),
-            (preview(json!(100)), preview(json!(1000)), "maxResults is 1000, not within 1 to 100"),
-            (preview(json!(1)), preview(json!("1")), "maxResults is \"1\", not a integer"),
-            (preview(json!(1)), preview(Value::Null), "maxResults is null, not a integer"),
-            (ecr("BatchDeleteImage", images(100)), ecr("BatchDeleteImage", images(101)), "imageIds has 101 items"),
             (
-                ecr("DescribeRepositories", json!({"repositoryNames": ["a/b-c"]})),
+                name("acme"),
+                iam("CreateUser&Path=%2F"),
+                "UserName is required",
+            ),
+            (
+                name(&"a".repeat(64)),
+                name(&"a".repeat(65)),
+                "UserName has 65 characters",
+            ),
+            (
+                name("a.b%40c"),
+                name("a%20b"),
+                "UserName is \"a b\", which does not match",
+            ),
+            (
+                name("acme"),
+                name("%C3%A9"),
+                "UserName is \"é\", which does not match",
+            ),
+            (
+                name("acme&Path=%2Fapps%2F"),
+                name("acme&Path=%2Fapps"),
+                "Path is \"/apps\", which does not match",
+            ),
+            (
+                name(&format!("a{}", tags(50))),
+                name(&format!("a{}", tags(51))),
+                "Tags has 51 items",
+            ),
+            (
+                name("a&Tags.member.1.Key=k&Tags.member.1.Value="),
+                name("a&Tags.member.1.Key=k"),
+                "Tags[0].Value is required",
+            ),
+            (
+                name("acme"),
+                name("a&Tags.member.2.Key=k&Tags.member.2.Value=v"),
+                "Tags.member.2.Key is no parameter",
+            ),
+            (
+                name("acme"),
+                name("acme&Nickname=a"),
+                "Nickname is no parameter",
+            ),
+            (
+                name("acme"),
+                call(
+                    "POST",
+                    "/",
+                    &[],
+                    "Version=2010-05-09&Action=CreateUser&UserName=a",
+                ),
+                "Version is",
+            ),
+            (
+                status("Inactive"),
+                status("Off"),
+                "Status is \"Off\", which is none of its values",
+            ),
+            (
+                iam("ListUsers&MaxItems=1000"),
+                iam("ListUsers&MaxItems=1001"),
+                "MaxItems is \"1001\", not within 1 to 1000",
+            ),
+            (
+                iam("ListUsers"),
+                iam("ListUsers&MaxItems=some"),
+                "MaxItems is \"some\", not a integer",
+            ),
+            (
+                iam("ListPolicies&OnlyAttached=true"),
+                iam("ListPolicies&OnlyAttached=yes"),
+                "OnlyAttached is \"yes\", not true or false",
+            ),
+            (
+                iam("ListUsers"),
+                iam("ListPeople"),
+                "iam:ListPeople: no such operation",
+            ),
+            (
+                assume("900"),
+                assume("899"),
+                "DurationSeconds is \"899\", not within 900",
+            ),
+            (
+                sts("GetCallerIdentity"),
+                sts("GetCallerIdentity&Who=me"),
+                "Who is no parameter",
+            ),
+            (
+                preview(json!(100)),
+                preview(json!(1000)),
+                "maxResults is 1000, not within 1 to 100",
+            ),
+            (
+                preview(json!(1)),
+                preview(json!("1")),
+                "maxResults is \"1\", not a integer",
+            ),
+            (
+                preview(json!(1)),
+                preview(Value::Null),
+                "maxResults is null, not a integer",
+            ),
+            (
+                ecr("BatchDeleteImage", images(100)),
+                ecr("BatchDeleteImage", images(101)),
+                "imageIds has 101 items",
+            ),
+            (
+                ecr(
+                    "DescribeRepositories",
+                    json!({"repositoryNames": ["a/b-c"]}),
+                ),
                 ecr("DescribeRepositories", json!({"repositoryNames": ["A"]})),
                 "repositoryNames[0] has 1 characters, not 2 to 256",
             ),
             (
-                ecr("ListImages", json!({"repositoryName": "acme", "filter": {"imageStatus": "ANY"}})),
-                ecr("ListImages", json!({"repositoryName": "acme", "filter": {"imageStatus": "ALL"}})),
+                ecr(
+                    "ListImages",
+                    json!({"repositoryName": "acme", "filter": {"imageStatus": "ANY"}}),
+                ),
+                ecr(
+                    "ListImages",
+                    json!({"repositoryName": "acme", "filter": {"imageStatus": "ALL"}}),
+                ),
                 "filter.imageStatus is \"ALL\", which is none of its values",
             ),
             (
-                ecr("DeleteRepository", json!({"repositoryName": "acme", "force": true})),
-                ecr("DeleteRepository", json!({"repositoryName": "acme", "force": "true"})),
+                ecr(
+                    "DeleteRepository",
+                    json!({"repositoryName": "acme", "force": true}),
+                ),
+                ecr(
+                    "DeleteRepository",
+                    json!({"repositoryName": "acme", "force": "true"}),
+                ),
                 "force is \"true\", not a boolean",
             ),
             (
                 ecr("DescribeRepositories", json!({})),
                 Call {
-                    headers: BTreeMap::from([("x-amz-target".to_owned(), "Other.DescribeRepositories".to_owned())]),
+                    headers: BTreeMap::from([(
+                        "x-amz-target".to_owned(),
+                        "Other.DescribeRepositories".to_owned(),
+                    )]),
                     ..ecr("DescribeRepositories", json!({}))
                 },
                 "X-Amz-Target is",
             ),
-            (ecr("DescribeRepositories", json!({})), ecr("DescribeRepositories", json!({"names": []})), "names is no member"),
+            (
+                ecr("DescribeRepositories", json!({})),
+                ecr("DescribeRepositories", json!({"names": []})),
+                "names is no member",
+            ),
             (
                 create_in("us-west-2"),
                 create_in("us-east-1"),
                 "CreateBucketConfiguration.LocationConstraint is \"us-east-1\", which is none",
             ),
-            (good_tag(), without_checksum(), "Content-MD5 or x-amz-checksum-* is required"),
-            (good_tag(), tagging("<Tag><Key>a</Key></Tag>"), "Tagging.TagSet[0].Value is required"),
-            (good_tag(), tagging("<Tag><Key></Key><Value>b</Value></Tag>"), "Tagging.TagSet[0].Key has 0 characters"),
-            (good_tag(), tagging("<Tag><Key>a</Key><Value>b</Value><Note>c</Note></Tag>"), "Tagging.TagSet.Tag.Note is no member"),
-            (good_tag(), tagging("<Tag><Key>a</Key><Key>b</Key><Value>b</Value></Tag>"), "Tagging.TagSet.Tag.Key is given more than once"),
-            (good_tag(), s3("PUT", "/media?tagging", "<Tagging><TagSet/></Tagging>"), "the body is <Tagging xmlns=None>"),
-            (good_tag(), s3("PUT", "/media?tagging", ""), "Tagging is required"),
-            (good_tag(), s3("PUT", "/media?tagging", "<Tagging"), "the body is not XML"),
-            (s3("GET", "/media?tagging", ""), s3("GET", "/media?tagging&of=me", ""), "?of is no parameter"),
-            (s3("GET", "/media?tagging", ""), s3("GET", "/media?tagging", "x"), "the body must be empty"),
+            (
+                good_tag(),
+                without_checksum(),
+                "Content-MD5 or x-amz-checksum-* is required",
+            ),
+            (
+                good_tag(),
+                tagging("<Tag><Key>a</Key></Tag>"),
+                "Tagging.TagSet[0].Value is required",
+            ),
+            (
+                good_tag(),
+                tagging("<Tag><Key></Key><Value>b</Value></Tag>"),
+                "Tagging.TagSet[0].Key has 0 characters",
+            ),
+            (
+                good_tag(),
+                tagging("<Tag><Key>a</Key><Value>b</Value><Note>c</Note></Tag>"),
+                "Tagging.TagSet.Tag.Note is no member",
+            ),
+            (
+                good_tag(),
+                tagging("<Tag><Key>a</Key><Key>b</Key><Value>b</Value></Tag>"),
+                "Tagging.TagSet.Tag.Key is given more than once",
+            ),
+            (
+                good_tag(),
+                s3("PUT", "/media?tagging", "<Tagging><TagSet/></Tagging>"),
+                "the body is <Tagging xmlns=None>",
+            ),
+            (
+                good_tag(),
+                s3("PUT", "/media?tagging", ""),
+                "Tagging is required",
+            ),
+            (
+                good_tag(),
+                s3("PUT", "/media?tagging", "<Tagging"),
+                "the body is not XML",
+            ),
+            (
+                s3("GET", "/media?tagging", ""),
+                s3("GET", "/media?tagging&of=me", ""),
+                "?of is no parameter",
+            ),
+            (
+                s3("GET", "/media?tagging", ""),
+                s3("GET", "/media?tagging", "x"),
+                "the body must be empty",
+            ),
             (
                 s3("GET", "/media?versions&max-keys=1000", ""),
                 s3("GET", "/media?versions&max-keys=all", ""),
                 "MaxKeys is \"all\", not a integer",
             ),
-            (s3("HEAD", "/media", ""), s3("HEAD", "/media/a", ""), "the path is /media/a"),
-            (abort("uploadId=1&x-id=AbortMultipartUpload"), s3("DELETE", "/media?uploadId=1", ""), "Key is required"),
-            (s3("HEAD", "/media", ""), call("HEAD", "/media", &[("x-amz-owner", "me")], ""), "x-amz-owner is no header"),
+            (
+                s3("HEAD", "/media", ""),
+                s3("HEAD", "/media/a", ""),
+                "the path is /media/a",
+            ),
+            (
+                abort("uploadId=1&x-id=AbortMultipartUpload"),
+                s3("DELETE", "/media?uploadId=1", ""),
+                "Key is required",
+            ),
+            (
+                s3("HEAD", "/media", ""),
+                call("HEAD", "/media", &[("x-amz-owner", "me")], ""),
+                "x-amz-owner is no header",
+            ),
         ]
     }
 
@@ -680,7 +1096,10 @@ mod tests {
         for (good, bad, said) in rules() {
             assert_eq!(violations(&good), Vec::<String>::new(), "{}", good.uri);
             let found = violations(&bad);
-            assert!(found.iter().any(|violation| violation.contains(said)), "{said}: {found:?}");
+            assert!(
+                found.iter().any(|violation| violation.contains(said)),
+                "{said}: {found:?}"
+            );
         }
     }
 
@@ -689,9 +1108,16 @@ mod tests {
         let mut unsupported = BTreeSet::new();
         for service in ["iam", "sts", "s3", "ecr"] {
             let shapes = model(service).unwrap().shapes.as_object().unwrap();
-            let patterns: BTreeSet<&str> = shapes.values().filter_map(|shape| shape["pattern"].as_str()).collect();
+            let patterns: BTreeSet<&str> = shapes
+                .values()
+                .filter_map(|shape| shape["pattern"].as_str())
+                .collect();
             assert!(!patterns.is_empty(), "{service}");
-            unsupported.extend(patterns.into_iter().filter(|pattern| Regex::new(&format!("^(?:{})$", of_java(pattern))).is_err()));
+            unsupported.extend(
+                patterns
+                    .into_iter()
+                    .filter(|pattern| Regex::new(&format!("^(?:{})$", of_java(pattern))).is_err()),
+            );
         }
         assert_eq!(unsupported.into_iter().collect::<Vec<_>>(), UNSUPPORTED);
     }
@@ -704,8 +1130,17 @@ mod tests {
         let mut known = 0;
         for partition in partitions["partitions"].as_array().unwrap() {
             let name = partition["id"].as_str().unwrap();
-            for region in partition["regions"].as_object().unwrap().keys().filter(|region| !region.ends_with("-global")) {
-                let found = slipway::domain::regions::region_in(name, &slipway::domain::regions::Extra::default(), region);
+            for region in partition["regions"]
+                .as_object()
+                .unwrap()
+                .keys()
+                .filter(|region| !region.ends_with("-global"))
+            {
+                let found = slipway::domain::regions::region_in(
+                    name,
+                    &slipway::domain::regions::Extra::default(),
+                    region,
+                );
                 assert!(found.is_ok(), "{name} {region}: {found:?}");
                 known += 1;
             }

@@ -17,7 +17,8 @@ pub struct Context(BTreeMap<String, Vec<String>>);
 
 impl Context {
     pub fn set(&mut self, key: &str, values: impl IntoIterator<Item = String>) {
-        self.0.insert(key.to_lowercase(), values.into_iter().collect());
+        self.0
+            .insert(key.to_lowercase(), values.into_iter().collect());
     }
 
     fn get(&self, key: &str) -> Option<&Vec<String>> {
@@ -35,11 +36,21 @@ pub enum Decision {
 }
 
 /// What the policies say together.
-pub fn decide<'p>(policies: impl IntoIterator<Item = &'p Value>, action: &str, resource: &str, context: &Context) -> Decision {
+pub fn decide<'p>(
+    policies: impl IntoIterator<Item = &'p Value>,
+    action: &str,
+    resource: &str,
+    context: &Context,
+) -> Decision {
     let mut decision = Decision::NotAllowed;
-    for statement in policies.into_iter().flat_map(|policy| items(&policy["Statement"])) {
+    for statement in policies
+        .into_iter()
+        .flat_map(|policy| items(&policy["Statement"]))
+    {
         if !names(statement, "Action", |pattern| glob(pattern, action, true))
-            || !names(statement, "Resource", |pattern| glob(pattern, resource, false))
+            || !names(statement, "Resource", |pattern| {
+                glob(pattern, resource, false)
+            })
             || !conditions_hold(&statement["Condition"], context)
         {
             continue;
@@ -56,10 +67,17 @@ pub fn decide<'p>(policies: impl IntoIterator<Item = &'p Value>, action: &str, r
 pub fn trusts(policy: &Value, principal: &str, account: &str, context: &Context) -> bool {
     let mut trusted = false;
     for statement in items(&policy["Statement"]) {
-        let named = items(&statement["Principal"]["AWS"]).chain(items(&statement["Principal"]).filter(|p| p.is_string()));
+        let named = items(&statement["Principal"]["AWS"])
+            .chain(items(&statement["Principal"]).filter(|p| p.is_string()));
         let root = format!("arn:aws:iam::{account}:root");
-        let is_named = named.filter_map(Value::as_str).any(|name| name == "*" || name == principal || name == account || name == root);
-        if !is_named || !names(statement, "Action", |pattern| glob(pattern, "sts:AssumeRole", true)) {
+        let is_named = named
+            .filter_map(Value::as_str)
+            .any(|name| name == "*" || name == principal || name == account || name == root);
+        if !is_named
+            || !names(statement, "Action", |pattern| {
+                glob(pattern, "sts:AssumeRole", true)
+            })
+        {
             continue;
         }
         if !conditions_hold(&statement["Condition"], context) {
@@ -94,22 +112,39 @@ fn items(value: &Value) -> impl Iterator<Item = &Value> {
 }
 
 fn conditions_hold(conditions: &Value, context: &Context) -> bool {
-    let Some(conditions) = conditions.as_object() else { return true };
+    let Some(conditions) = conditions.as_object() else {
+        return true;
+    };
     conditions.iter().all(|(operator, keys)| {
         let keys = keys.as_object().into_iter().flatten();
-        keys.into_iter().all(|(key, wanted)| holds(operator, context.get(key), wanted))
+        keys.into_iter()
+            .all(|(key, wanted)| holds(operator, context.get(key), wanted))
     })
 }
 
 fn holds(operator: &str, actual: Option<&Vec<String>>, wanted: &Value) -> bool {
-    let wanted: Vec<String> = items(wanted).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).collect();
+    let wanted: Vec<String> = items(wanted)
+        .map(|value| {
+            value
+                .as_str()
+                .map_or_else(|| value.to_string(), str::to_owned)
+        })
+        .collect();
     if operator == "Null" {
-        return wanted.iter().any(|wanted| (wanted == "true") == actual.is_none());
+        return wanted
+            .iter()
+            .any(|wanted| (wanted == "true") == actual.is_none());
     }
-    let (set, operator) = operator.split_once(':').map_or((None, operator), |(set, operator)| (Some(set), operator));
-    let (operator, if_exists) = operator.strip_suffix("IfExists").map_or((operator, false), |operator| (operator, true));
+    let (set, operator) = operator
+        .split_once(':')
+        .map_or((None, operator), |(set, operator)| (Some(set), operator));
+    let (operator, if_exists) = operator
+        .strip_suffix("IfExists")
+        .map_or((operator, false), |operator| (operator, true));
     let is_negated = operator.contains("Not");
-    let Some(actual) = actual else { return if_exists || is_negated || set == Some("ForAllValues") };
+    let Some(actual) = actual else {
+        return if_exists || is_negated || set == Some("ForAllValues");
+    };
     let matches = |value: &String| {
         let any = wanted.iter().any(|wanted| compare(operator, wanted, value));
         any != is_negated
@@ -124,12 +159,21 @@ fn holds(operator: &str, actual: Option<&Vec<String>>, wanted: &Value) -> bool {
 fn compare(operator: &str, wanted: &str, value: &str) -> bool {
     match operator {
         "StringEquals" | "StringNotEquals" => wanted == value,
-        "StringEqualsIgnoreCase" | "StringNotEqualsIgnoreCase" | "Bool" => wanted.eq_ignore_ascii_case(value),
+        "StringEqualsIgnoreCase" | "StringNotEqualsIgnoreCase" | "Bool" => {
+            wanted.eq_ignore_ascii_case(value)
+        }
         "StringLike" | "StringNotLike" => glob(wanted, value, false),
         // `ArnEquals` and `ArnLike` behave alike: each of the six parts is compared, with wildcards.
         "ArnEquals" | "ArnLike" | "ArnNotEquals" | "ArnNotLike" => {
-            let (wanted, value): (Vec<&str>, Vec<&str>) = (wanted.splitn(6, ':').collect(), value.splitn(6, ':').collect());
-            wanted.len() == value.len() && wanted.iter().zip(value).all(|(wanted, value)| glob(wanted, value, false))
+            let (wanted, value): (Vec<&str>, Vec<&str>) = (
+                wanted.splitn(6, ':').collect(),
+                value.splitn(6, ':').collect(),
+            );
+            wanted.len() == value.len()
+                && wanted
+                    .iter()
+                    .zip(value)
+                    .all(|(wanted, value)| glob(wanted, value, false))
         }
         _ => panic!("the AWS in memory does not know the condition operator {operator}"),
     }

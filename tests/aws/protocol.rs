@@ -9,7 +9,11 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use serde_json::{Map, Value, json};
 
 /// What RFC 3986 leaves unreserved stays as it is, as in the documents that IAM answers.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// A refusal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,7 +28,12 @@ pub struct Refused {
 
 impl Refused {
     pub fn new(status: u16, code: &str, message: impl Into<String>) -> Self {
-        Self { status, code: code.to_owned(), message: message.into(), region: None }
+        Self {
+            status,
+            code: code.to_owned(),
+            message: message.into(),
+            region: None,
+        }
     }
 }
 
@@ -52,7 +61,11 @@ impl Reply {
             _ => "text/xml",
         };
         headers.insert("content-type", HeaderValue::from_static(kind));
-        Self { status, headers, body }
+        Self {
+            status,
+            headers,
+            body,
+        }
     }
 
     pub fn refusal(service: &str, refused: &Refused, request_id: &str, without_body: bool) -> Self {
@@ -62,11 +75,21 @@ impl Reply {
             _ if without_body => String::new(),
             "ecr" => json!({"__type": refused.code, "message": refused.message}).to_string(),
             "s3" => {
-                let region = refused.region.as_ref().map(|region| format!("<Region>{region}</Region>")).unwrap_or_default();
-                format!("<Error><Code>{code}</Code><Message>{message}</Message>{region}<RequestId>{request_id}</RequestId></Error>")
+                let region = refused
+                    .region
+                    .as_ref()
+                    .map(|region| format!("<Region>{region}</Region>"))
+                    .unwrap_or_default();
+                format!(
+                    "<Error><Code>{code}</Code><Message>{message}</Message>{region}<RequestId>{request_id}</RequestId></Error>"
+                )
             }
             _ => {
-                let kind = if refused.status < 500 { "Sender" } else { "Receiver" };
+                let kind = if refused.status < 500 {
+                    "Sender"
+                } else {
+                    "Receiver"
+                };
                 format!(
                     "<ErrorResponse><Error><Type>{kind}</Type><Code>{code}</Code><Message>{message}</Message></Error>\
                      <RequestId>{request_id}</RequestId></ErrorResponse>"
@@ -75,7 +98,10 @@ impl Reply {
         };
         let mut reply = Self::new(service, refused.status, body, request_id);
         if let Some(region) = &refused.region {
-            reply.headers.insert("x-amz-bucket-region", HeaderValue::from_str(region).expect("a region"));
+            reply.headers.insert(
+                "x-amz-bucket-region",
+                HeaderValue::from_str(region).expect("a region"),
+            );
         }
         reply
     }
@@ -129,7 +155,9 @@ pub fn query_output(operation: &str, output: &Value, request_id: &str) -> String
         }
         xml += &format!("</{operation}Result>");
     }
-    xml += &format!("<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></{operation}Response>");
+    xml += &format!(
+        "<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></{operation}Response>"
+    );
     xml
 }
 
@@ -143,7 +171,9 @@ fn element(xml: &mut String, name: &str, value: &Value) {
         }
         Value::Object(members) => {
             *xml += &format!("<{name}>");
-            members.iter().for_each(|(name, value)| element(xml, name, value));
+            members
+                .iter()
+                .for_each(|(name, value)| element(xml, name, value));
             *xml += &format!("</{name}>");
         }
         // A document comes back URL-encoded (aws.md A8).
@@ -159,7 +189,10 @@ pub fn escaped(text: &str) -> String {
     if !text.contains(['&', '<', '>', '"']) {
         return text.to_owned();
     }
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
 }
 
 /// An element of XML; attributes are left out.
@@ -188,11 +221,24 @@ impl Element {
                 open.last_mut()?.children.push(done);
                 continue;
             }
-            let name = tag.trim_end_matches('/').split_whitespace().next()?.to_owned();
-            let element = Self { name, ..Self::default() };
-            if tag.ends_with('/') { open.last_mut()?.children.push(element) } else { open.push(element) }
+            let name = tag
+                .trim_end_matches('/')
+                .split_whitespace()
+                .next()?
+                .to_owned();
+            let element = Self {
+                name,
+                ..Self::default()
+            };
+            if tag.ends_with('/') {
+                open.last_mut()?.children.push(element)
+            } else {
+                open.push(element)
+            }
         }
-        (open.len() == 1).then(|| open.pop()?.children.pop()).flatten()
+        (open.len() == 1)
+            .then(|| open.pop()?.children.pop())
+            .flatten()
     }
 
     pub fn all<'e>(&'e self, name: &'e str) -> impl Iterator<Item = &'e Self> {
@@ -216,8 +262,14 @@ fn unescaped(text: &str) -> String {
     if !text.contains('&') {
         return text.to_owned();
     }
-    let text = text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&apos;", "'");
-    text.replace("&#xD;", "\r").replace("&#xA;", "\n").replace("&amp;", "&")
+    let text = text
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&quot;", "\"")
+        .replace("&apos;", "'");
+    text.replace("&#xD;", "\r")
+        .replace("&#xA;", "\n")
+        .replace("&amp;", "&")
 }
 
 /// A member that is a text, or a number or truth value in its place.
@@ -227,7 +279,10 @@ pub fn text<'v>(input: &'v Value, name: &str) -> Option<&'v str> {
 
 pub fn number(input: &Value, name: &str) -> Option<usize> {
     let value = &input[name];
-    value.as_u64().and_then(|n| usize::try_from(n).ok()).or_else(|| value.as_str()?.parse().ok())
+    value
+        .as_u64()
+        .and_then(|n| usize::try_from(n).ok())
+        .or_else(|| value.as_str()?.parse().ok())
 }
 
 pub fn truth(input: &Value, name: &str) -> bool {
@@ -235,5 +290,8 @@ pub fn truth(input: &Value, name: &str) -> bool {
 }
 
 pub fn list<'v>(input: &'v Value, name: &str) -> &'v [Value] {
-    input[name].as_array().map(Vec::as_slice).unwrap_or_default()
+    input[name]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default()
 }

@@ -29,7 +29,13 @@ pub struct Buckets(HashMap<(String, String), (f64, u64)>);
 
 impl Buckets {
     /// Takes one call, or refuses it as the service does.
-    pub fn take(&mut self, rates: &Rates, account: &str, service: &str, now: u64) -> Result<(), Refused> {
+    pub fn take(
+        &mut self,
+        rates: &Rates,
+        account: &str,
+        service: &str,
+        now: u64,
+    ) -> Result<(), Refused> {
         let rate = match service {
             "iam" => rates.iam,
             "sts" => rates.sts,
@@ -37,7 +43,10 @@ impl Buckets {
             _ => rates.ecr,
         };
         let Some(rate) = rate else { return Ok(()) };
-        let (left, at) = self.0.entry((account.to_owned(), service.to_owned())).or_insert((rate.burst, now));
+        let (left, at) = self
+            .0
+            .entry((account.to_owned(), service.to_owned()))
+            .or_insert((rate.burst, now));
         *left = (*left + now.saturating_sub(*at) as f64 / 1e6 * rate.per_second).min(rate.burst);
         *at = now;
         if *left >= 1.0 {

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use serde_json::Value;
-use slipway::aws::pace;
+use slipway::app::service::{Overrides, Service, StartError};
+use slipway::aws::rate_limiter;
 use slipway::clock::Clock;
 use slipway::config::Settings;
 use slipway::domain::spec::Defaults;
-use slipway::resources::{Conventions, Timing, permission};
-use slipway::service::{Outside, Service, StartError};
+use slipway::provision::context::Timing;
+use slipway::provision::permissions;
+use slipway::provision::resource::Conventions;
 use slipway::shutdown::Tasks;
 use slipway::store::StoreError;
 use slipway::vault::Vault;
@@ -27,7 +29,7 @@ pub const ACCOUNT: &str = "123456789012";
 
 /// The policy that `slipway role-policy` prints for an account.
 pub fn role_policy(account: &str) -> Value {
-    permission::role_policy(&Conventions::new(&Defaults::default(), "aws", account))
+    permissions::role_policy(&Conventions::new(&Defaults::default(), "aws", account))
 }
 
 /// What a service on an AWS in memory is started with.
@@ -36,7 +38,7 @@ pub struct Setup {
     pub session: Credentials,
     pub region: &'static str,
     pub timing: Timing,
-    pub rates: pace::Rates,
+    pub rates: rate_limiter::Rates,
     pub clock: Clock,
     pub settings: Settings,
     pub folder: Arc<tempfile::TempDir>,
@@ -56,7 +58,13 @@ impl Setup {
 
     /// A service whose role has the printed policy, unmodified, in an AWS that evaluates it.
     pub fn least_privilege(options: Options) -> Self {
-        Self::with_policy(Options { authorization: true, ..options }, Some(role_policy(ACCOUNT)))
+        Self::with_policy(
+            Options {
+                authorization: true,
+                ..options
+            },
+            Some(role_policy(ACCOUNT)),
+        )
     }
 
     fn with_policy(options: Options, policy: Option<Value>) -> Self {
@@ -65,15 +73,28 @@ impl Setup {
         let folder = Arc::new(tempfile::tempdir().expect("a folder"));
         let settings = Settings {
             database_url: format!("sqlite://{}", folder.path().join("slipway.db").display()),
-            seal_key: Some(Vault::new_key().expect("a key")),
+            encryption_key: Some(Vault::new_key().expect("a key")),
             admin_token: Some(ADMIN_TOKEN.to_owned().into()),
             allow_user_credentials: false,
             job_deadline: Duration::from_secs(60),
-            drift_every: Duration::ZERO,
+            drift_interval: Duration::ZERO,
             ..Settings::default()
         };
-        let (timing, rates, clock) = (support::fast(), pace::Rates::default(), Clock::default());
-        Self { aws, session, region: "us-west-2", timing, rates, clock, settings, folder }
+        let (timing, rates, clock) = (
+            support::fast(),
+            rate_limiter::Rates::default(),
+            Clock::default(),
+        );
+        Self {
+            aws,
+            session,
+            region: "us-west-2",
+            timing,
+            rates,
+            clock,
+            settings,
+            folder,
+        }
     }
 
     pub fn database(&self) -> PathBuf {
@@ -93,16 +114,28 @@ impl Setup {
         slipway::telemetry::metrics();
         let tasks = Tasks::default();
         let sdk = Some(self.aws.sdk_in(self.region, &self.session));
-        let outside = Outside { sdk, clock: self.clock.clone(), timing: self.timing, rates: self.rates, ..Outside::default() };
+        let overrides = Overrides {
+            sdk,
+            clock: self.clock.clone(),
+            timing: self.timing,
+            rates: self.rates,
+            ..Overrides::default()
+        };
         let service = loop {
-            match Service::start(self.settings.clone(), outside.clone(), tasks.clone()).await {
-                Err(StartError::Store(StoreError::InUse(_))) => tokio::time::sleep(Duration::from_millis(5)).await,
+            match Service::start(self.settings.clone(), overrides.clone(), tasks.clone()).await {
+                Err(StartError::Store(StoreError::InUse(_))) => {
+                    tokio::time::sleep(Duration::from_millis(5)).await
+                }
                 started => break started.expect("the service starts"),
             }
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        tasks.spawn(slipway::http::serve(listener, service.clone()));
-        Server { api: Api::new(url, ADMIN_TOKEN), service, tasks }
+        tasks.spawn(slipway::api::server::serve(listener, service.clone()));
+        Server {
+            api: Api::new(url, ADMIN_TOKEN),
+            service,
+            tasks,
+        }
     }
 }

@@ -19,23 +19,47 @@ pub fn check(call: &Call, secret: &str) -> Result<(), Refused> {
     let signed = call.service == "s3" || is_signed_with(call, secret).unwrap_or(false);
     let message = "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key \
                    and signing method. Consult the service documentation for details.";
-    let code = if call.service == "ecr" { "InvalidSignatureException" } else { "SignatureDoesNotMatch" };
-    if signed { Ok(()) } else { Err(Refused::new(if call.service == "ecr" { 400 } else { 403 }, code, message)) }
+    let code = if call.service == "ecr" {
+        "InvalidSignatureException"
+    } else {
+        "SignatureDoesNotMatch"
+    };
+    if signed {
+        Ok(())
+    } else {
+        Err(Refused::new(
+            if call.service == "ecr" { 400 } else { 403 },
+            code,
+            message,
+        ))
+    }
 }
 
 /// Whether the signature is this secret's; `None` where it cannot be read.
 fn is_signed_with(call: &Call, secret: &str) -> Option<bool> {
     let header = call.headers.get("authorization")?;
     let part = |name: &str| header.split(name).nth(1)?.split([',', ' ']).next();
-    let (credential, names, signature) = (part("Credential=")?, part("SignedHeaders=")?, part("Signature=")?);
+    let (credential, names, signature) = (
+        part("Credential=")?,
+        part("SignedHeaders=")?,
+        part("Signature=")?,
+    );
     let scope: Vec<&str> = credential.split('/').skip(1).collect();
     let mut headers = String::new();
     for name in names.split(';') {
-        let value = call.headers.get(name).map_or_else(|| (name == "host").then_some(HOST), |value| Some(value.as_str()))?;
+        let value = call.headers.get(name).map_or_else(
+            || (name == "host").then_some(HOST),
+            |value| Some(value.as_str()),
+        )?;
         headers += &format!("{name}:{}\n", value.trim());
     }
     let request = format!("POST\n/\n\n{headers}\n{names}\n{}", hash(&call.body));
-    let to_sign = format!("AWS4-HMAC-SHA256\n{}\n{}\n{}", call.headers.get("x-amz-date")?, scope.join("/"), hash(&request));
+    let to_sign = format!(
+        "AWS4-HMAC-SHA256\n{}\n{}\n{}",
+        call.headers.get("x-amz-date")?,
+        scope.join("/"),
+        hash(&request)
+    );
     let first = format!("AWS4{secret}").into_bytes();
     let key = scope.iter().fold(first, |key, part| mac(&key, part));
     Some(hex(&mac(&key, &to_sign)) == signature)
@@ -46,7 +70,9 @@ fn hash(text: &str) -> String {
 }
 
 fn mac(key: &[u8], text: &str) -> Vec<u8> {
-    hmac::sign(&hmac::Key::new(HMAC_SHA256, key), text.as_bytes()).as_ref().to_vec()
+    hmac::sign(&hmac::Key::new(HMAC_SHA256, key), text.as_bytes())
+        .as_ref()
+        .to_vec()
 }
 
 pub fn hex(bytes: &[u8]) -> String {

@@ -11,9 +11,17 @@ use super::state::{Account, Bucket, Repository, User, World};
 pub fn of(world: &World, account: &str) -> Value {
     let none = Account::default();
     let own = world.accounts.get(account).unwrap_or(&none);
-    let users: BTreeMap<&str, Value> = latest(own.users.values()).map(|user| (user.name.as_str(), of_user(own, user))).collect();
-    let groups: BTreeMap<&str, Value> =
-        latest(own.groups.values()).map(|group| (group.name.as_str(), json!({"path": group.path, "attached": group.attached}))).collect();
+    let users: BTreeMap<&str, Value> = latest(own.users.values())
+        .map(|user| (user.name.as_str(), of_user(own, user)))
+        .collect();
+    let groups: BTreeMap<&str, Value> = latest(own.groups.values())
+        .map(|group| {
+            (
+                group.name.as_str(),
+                json!({"path": group.path, "attached": group.attached}),
+            )
+        })
+        .collect();
     let policies = latest(own.policies.values()).map(|policy| {
         let default = policy.versions.iter().find(|(number, ..)| *number == policy.default);
         let versions: Vec<String> = policy.versions.iter().map(|(number, ..)| format!("v{number}")).collect();
@@ -36,7 +44,9 @@ pub fn of(world: &World, account: &str) -> Value {
     })
 }
 
-fn latest<'w, T: 'w>(cells: impl Iterator<Item = &'w super::consistency::Cell<T>>) -> impl Iterator<Item = &'w T> {
+fn latest<'w, T: 'w>(
+    cells: impl Iterator<Item = &'w super::consistency::Cell<T>>,
+) -> impl Iterator<Item = &'w T> {
     cells.filter_map(|cell| cell.latest()).map(AsRef::as_ref)
 }
 
@@ -46,7 +56,11 @@ fn of_user(account: &Account, user: &User) -> Value {
         .iter()
         .map(|key| json!({"id": key.id, "status": if key.active { "Active" } else { "Inactive" }, "created": key.created}))
         .collect();
-    let groups: Vec<&str> = user.groups.iter().filter_map(|name| Some(account.groups.get(name)?.latest()?.name.as_str())).collect();
+    let groups: Vec<&str> = user
+        .groups
+        .iter()
+        .filter_map(|name| Some(account.groups.get(name)?.latest()?.name.as_str()))
+        .collect();
     json!({
         "path": user.path, "tags": user.tags, "keys": keys, "groups": groups, "attached": user.attached,
         "inline": user.inline.keys().collect::<Vec<_>>(), "login_profile": user.login_profile.is_some(),
@@ -56,7 +70,11 @@ fn of_user(account: &Account, user: &User) -> Value {
 }
 
 fn of_bucket(bucket: &Bucket) -> Value {
-    let markers = bucket.objects.iter().filter(|object| object.is_marker).count();
+    let markers = bucket
+        .objects
+        .iter()
+        .filter(|object| object.is_marker)
+        .count();
     json!({
         "region": bucket.region, "tags": bucket.tags, "cors": bucket.cors, "public_access_block": bucket.public_access_block,
         "ownership": bucket.ownership, "acl_resets": bucket.acl_resets, "versioning": bucket.versioning,
@@ -65,7 +83,10 @@ fn of_bucket(bucket: &Bucket) -> Value {
 }
 
 fn of_repository(repository: &Repository) -> Value {
-    let lifecycle: Option<Value> = repository.lifecycle.as_ref().and_then(|text| serde_json::from_str(text).ok());
+    let lifecycle: Option<Value> = repository
+        .lifecycle
+        .as_ref()
+        .and_then(|text| serde_json::from_str(text).ok());
     let images: Vec<Value> = repository
         .images
         .iter()

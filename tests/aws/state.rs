@@ -259,7 +259,10 @@ impl Request<'_> {
         let dice = self.dice.with(thing);
         let at = |salt: u64, range| self.now + dice.within(salt, range);
         let replicas: [u64; consistency::REPLICAS] = std::array::from_fn(|replica| replica as u64);
-        Times { read: replicas.map(|r| at(r, read)), authorized: replicas.map(|r| at(r + 100, &lag.authorization)) }
+        Times {
+            read: replicas.map(|r| at(r, read)),
+            authorized: replicas.map(|r| at(r + 100, &lag.authorization)),
+        }
     }
 
     pub fn limits(&self) -> &Limits {
@@ -269,7 +272,8 @@ impl Request<'_> {
     /// An id such as AWS gives: a prefix and capital letters and digits.
     pub fn new_id(&self, prefix: &str) -> String {
         let dice = self.dice.with(prefix);
-        let letter = |n: u64| char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"[(dice.draw(n) % 32) as usize]);
+        let letter =
+            |n: u64| char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"[(dice.draw(n) % 32) as usize]);
         prefix.chars().chain((0..16).map(letter)).collect()
     }
 
@@ -277,7 +281,9 @@ impl Request<'_> {
     pub fn new_secret(&self) -> String {
         let dice = self.dice.with("secret");
         const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-        (0..40).map(|n| char::from(LETTERS[(dice.draw(n) % 64) as usize])).collect()
+        (0..40)
+            .map(|n| char::from(LETTERS[(dice.draw(n) % 64) as usize]))
+            .collect()
     }
 }
 
@@ -290,10 +296,19 @@ pub fn date(millis: i64) -> String {
 
 pub fn tags_of(input: &Value) -> Tags {
     let list = input.as_array().into_iter().flatten();
-    let text = |tag: &Value, name: &str| tag[name].as_str().or_else(|| tag[name.to_lowercase()].as_str()).unwrap_or_default().to_owned();
-    list.map(|tag| (text(tag, "Key"), text(tag, "Value"))).collect()
+    let text = |tag: &Value, name: &str| {
+        tag[name]
+            .as_str()
+            .or_else(|| tag[name.to_lowercase()].as_str())
+            .unwrap_or_default()
+            .to_owned()
+    };
+    list.map(|tag| (text(tag, "Key"), text(tag, "Value")))
+        .collect()
 }
 
 pub fn tag_list(tags: &Tags) -> Value {
-    tags.iter().map(|(key, value)| serde_json::json!({"Key": key, "Value": value})).collect()
+    tags.iter()
+        .map(|(key, value)| serde_json::json!({"Key": key, "Value": value}))
+        .collect()
 }

@@ -18,17 +18,29 @@ pub fn call(world: &mut World, r: &Request<'_>) -> Answer {
             "Arn": principal_arn(world, r.caller), "UserId": user_id(world, r.caller), "Account": r.caller.account(),
         })),
         "AssumeRole" => assume_role(world, r),
-        operation => Err(Refused::new(400, "InvalidAction", format!("The AWS in memory does not know the operation {operation}."))),
+        operation => Err(Refused::new(
+            400,
+            "InvalidAction",
+            format!("The AWS in memory does not know the operation {operation}."),
+        )),
     }
 }
 
 /// The ARN of who calls.
 pub fn principal_arn(world: &World, caller: &Caller) -> String {
     match caller {
-        Caller::Role(session) => format!("arn:aws:sts::{}:assumed-role/{}/{}", session.account, session.role, session.name),
+        Caller::Role(session) => format!(
+            "arn:aws:sts::{}:assumed-role/{}/{}",
+            session.account, session.role, session.name
+        ),
         Caller::User { account, name } => {
-            let user = world.accounts.get(account).and_then(|account| account.users.get(name)?.latest());
-            user.map_or_else(String::new, |user| format!("arn:aws:iam::{account}:user{}{}", user.path, user.name))
+            let user = world
+                .accounts
+                .get(account)
+                .and_then(|account| account.users.get(name)?.latest());
+            user.map_or_else(String::new, |user| {
+                format!("arn:aws:iam::{account}:user{}{}", user.path, user.name)
+            })
         }
         Caller::Owner { account } => format!("arn:aws:iam::{account}:root"),
     }
@@ -38,12 +50,13 @@ fn user_id(world: &World, caller: &Caller) -> String {
     let of = |account: &str| world.accounts.get(account);
     match caller {
         Caller::Role(session) => {
-            let role = of(&session.account).and_then(|account| account.roles.get(&session.role.to_lowercase())?.latest());
+            let role = of(&session.account)
+                .and_then(|account| account.roles.get(&session.role.to_lowercase())?.latest());
             format!("{}:{}", role.map_or("AROA", |role| &role.id), session.name)
         }
-        Caller::User { account, name } => {
-            of(account).and_then(|account| account.users.get(name)?.latest()).map_or_else(String::new, |user| user.id.clone())
-        }
+        Caller::User { account, name } => of(account)
+            .and_then(|account| account.users.get(name)?.latest())
+            .map_or_else(String::new, |user| user.id.clone()),
         Caller::Owner { account } => account.clone(),
     }
 }
@@ -53,13 +66,23 @@ fn assume_role(world: &mut World, r: &Request<'_>) -> Answer {
     let name = text(r.input, "RoleSessionName").unwrap_or_default();
     let principal = principal_arn(world, r.caller);
     let refused = || {
-        let message = format!("User: {principal} is not authorized to perform: sts:AssumeRole on resource: {arn}");
+        let message = format!(
+            "User: {principal} is not authorized to perform: sts:AssumeRole on resource: {arn}"
+        );
         Refused::new(403, "AccessDenied", message)
     };
     let account = arn.split(':').nth(4).unwrap_or_default().to_owned();
     let role = arn.rsplit('/').next().unwrap_or_default().to_lowercase();
-    let look = if r.caller.is_owner() { super::consistency::Look::Latest } else { r.look };
-    let role = world.accounts.get(&account).and_then(|account| account.roles.get(&role)?.at(look)).cloned();
+    let look = if r.caller.is_owner() {
+        super::consistency::Look::Latest
+    } else {
+        r.look
+    };
+    let role = world
+        .accounts
+        .get(&account)
+        .and_then(|account| account.roles.get(&role)?.at(look))
+        .cloned();
     // A role that is not there is refused in the same words.
     let role = role.ok_or_else(refused)?;
     let mut context = Context::default();
@@ -73,7 +96,9 @@ fn assume_role(world: &mut World, r: &Request<'_>) -> Answer {
         Caller::Role(session) => format!("arn:aws:iam::{}:role/{}", session.account, session.role),
         _ => principal.clone(),
     };
-    let is_trusted = [&principal, &caller_role].iter().any(|principal| trusts(&role.trust, principal, r.account, &context));
+    let is_trusted = [&principal, &caller_role]
+        .iter()
+        .any(|principal| trusts(&role.trust, principal, r.account, &context));
     if !(is_trusted || r.caller.is_owner() && account == r.account) {
         return Err(refused());
     }
@@ -85,7 +110,12 @@ fn assume_role(world: &mut World, r: &Request<'_>) -> Answer {
         policy = Some(json!({"Statement": []}));
     }
     let id = r.new_id("ASIA");
-    let session = Session { account: account.clone(), role: role.name.clone(), name: name.to_owned(), policy };
+    let session = Session {
+        account: account.clone(),
+        role: role.name.clone(),
+        name: name.to_owned(),
+        policy,
+    };
     let lasts = i64::try_from(number(r.input, "DurationSeconds").unwrap_or(3600)).unwrap_or(3600);
     let secret = r.new_secret();
     world.sessions.insert(id.clone(), session);

@@ -12,7 +12,9 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
 use aws_smithy_async::time::{SharedTimeSource, TimeSource};
-use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
@@ -44,7 +46,10 @@ impl Log {
 
     pub fn take(&mut self) -> Vec<Call> {
         self.counts.clear();
-        std::mem::take(&mut self.calls).into_iter().map(|(_, call)| call).collect()
+        std::mem::take(&mut self.calls)
+            .into_iter()
+            .map(|(_, call)| call)
+            .collect()
     }
 
     pub fn clear(&mut self) {
@@ -62,10 +67,17 @@ impl Log {
     }
 
     fn answered(&mut self, id: u64, reply: &Reply) {
-        if let Some((_, call)) = self.calls.iter_mut().rev().find(|(logged, _)| *logged == id) {
+        if let Some((_, call)) = self
+            .calls
+            .iter_mut()
+            .rev()
+            .find(|(logged, _)| *logged == id)
+        {
             call.ended = Some(std::time::Instant::now());
             call.status = Some(reply.status);
-            let id = ["x-amzn-requestid", "x-amz-request-id"].iter().find_map(|name| reply.headers.get(*name));
+            let id = ["x-amzn-requestid", "x-amz-request-id"]
+                .iter()
+                .find_map(|name| reply.headers.get(*name));
             call.request_id = id.and_then(|id| Some(id.to_str().ok()?.to_owned()));
         }
     }
@@ -79,10 +91,16 @@ pub struct Signed {
 
 impl Signed {
     pub fn of(call: &Call) -> Self {
-        let scope = call.headers.get("authorization").and_then(|header| header.split("Credential=").nth(1)?.split(',').next());
+        let scope = call
+            .headers
+            .get("authorization")
+            .and_then(|header| header.split("Credential=").nth(1)?.split(',').next());
         let mut parts = scope.unwrap_or_default().split('/');
         let key = parts.next().unwrap_or_default().to_owned();
-        Self { key, region: parts.nth(1).unwrap_or("us-east-1").to_owned() }
+        Self {
+            key,
+            region: parts.nth(1).unwrap_or("us-east-1").to_owned(),
+        }
     }
 }
 
@@ -93,14 +111,33 @@ pub fn caller(world: &World, service: &str, key: &str, look: Look) -> Result<Cal
         return Ok(Caller::Role(session.clone()));
     }
     let owner = world.key_owners.get(key);
-    let user = owner.and_then(|(account, user)| world.accounts.get(account)?.users.get(user)?.at(look));
-    if let (Some((account, name)), true) = (owner, user.is_some_and(|user| user.keys.iter().any(|own| own.id == key && own.active))) {
-        return Ok(Caller::User { account: account.clone(), name: name.clone() });
+    let user =
+        owner.and_then(|(account, user)| world.accounts.get(account)?.users.get(user)?.at(look));
+    if let (Some((account, name)), true) = (
+        owner,
+        user.is_some_and(|user| user.keys.iter().any(|own| own.id == key && own.active)),
+    ) {
+        return Ok(Caller::User {
+            account: account.clone(),
+            name: name.clone(),
+        });
     }
     Err(match service {
-        "s3" => Refused::new(403, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records."),
-        "ecr" => Refused::new(400, "UnrecognizedClientException", "The security token included in the request is invalid."),
-        _ => Refused::new(403, "InvalidClientTokenId", "The security token included in the request is invalid."),
+        "s3" => Refused::new(
+            403,
+            "InvalidAccessKeyId",
+            "The AWS Access Key Id you provided does not exist in our records.",
+        ),
+        "ecr" => Refused::new(
+            400,
+            "UnrecognizedClientException",
+            "The security token included in the request is invalid.",
+        ),
+        _ => Refused::new(
+            403,
+            "InvalidClientTokenId",
+            "The security token included in the request is invalid.",
+        ),
     })
 }
 
@@ -109,7 +146,9 @@ pub fn operation(call: &Call) -> String {
     match call.operation.split_once(' ') {
         Some(("DELETE", uri)) if uri.contains("?tagging") => "DeleteBucketTagging".into(),
         Some(("DELETE", uri)) if uri.contains("?cors") => "DeleteBucketCors".into(),
-        Some(("DELETE", uri)) if uri.contains("?publicAccessBlock") => "DeletePublicAccessBlock".into(),
+        Some(("DELETE", uri)) if uri.contains("?publicAccessBlock") => {
+            "DeletePublicAccessBlock".into()
+        }
         _ => call.operation.clone(),
     }
 }
@@ -131,10 +170,16 @@ pub fn reply(service: &str, operation: &str, output: &Value, request_id: &str) -
     let is_empty = service == "s3" && body.is_empty() && operation.starts_with("Delete");
     let mut reply = Reply::new(service, if is_empty { 204 } else { 200 }, body, request_id);
     if let Some(region) = output["BucketRegion"].as_str() {
-        reply.headers.insert("x-amz-bucket-region", http::HeaderValue::from_str(region).expect("a region"));
+        reply.headers.insert(
+            "x-amz-bucket-region",
+            http::HeaderValue::from_str(region).expect("a region"),
+        );
     }
     if let Some(location) = output["Location"].as_str() {
-        reply.headers.insert("location", http::HeaderValue::from_str(location).expect("a path"));
+        reply.headers.insert(
+            "location",
+            http::HeaderValue::from_str(location).expect("a path"),
+        );
     }
     reply
 }
@@ -145,7 +190,8 @@ struct Time(Aws);
 
 impl TimeSource for Time {
     fn now(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(self.0.date()).expect("a time after 1970"))
+        SystemTime::UNIX_EPOCH
+            + Duration::from_millis(u64::try_from(self.0.date()).expect("a time after 1970"))
     }
 }
 
@@ -186,8 +232,15 @@ impl Aws {
             (call, id)
         };
         let reply = match (self.violation(&call), self.scripted(&call)) {
-            (Some(refused), _) => Reply::refusal(call.service, &refused, "invalid", call.operation.starts_with("Head")),
-            (None, Some(Answer::Now(status, body))) => Reply::new(call.service, status, body, "scripted"),
+            (Some(refused), _) => Reply::refusal(
+                call.service,
+                &refused,
+                "invalid",
+                call.operation.starts_with("Head"),
+            ),
+            (None, Some(Answer::Now(status, body))) => {
+                Reply::new(call.service, status, body, "scripted")
+            }
             (None, None) => self.faulty(&call).await?,
         };
         self.log_mut().answered(id, &reply);
@@ -199,32 +252,54 @@ impl Aws {
         let known = operation(call);
         let violations = match known == call.operation {
             true => models::violations(call),
-            false => models::violations(&Call { operation: known, ..call.clone() }),
+            false => models::violations(&Call {
+                operation: known,
+                ..call.clone()
+            }),
         };
         let code = match call.service {
             "s3" => "InvalidArgument",
             "ecr" => "InvalidParameterException",
             _ => "ValidationError",
         };
-        let refused = (!violations.is_empty()).then(|| Refused::new(400, code, violations.join("; ")))?;
-        self.0.violations.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(violations);
+        let refused =
+            (!violations.is_empty()).then(|| Refused::new(400, code, violations.join("; ")))?;
+        self.0
+            .violations
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .extend(violations);
         Some(refused)
     }
 
     fn scripted(&self, call: &Call) -> Option<Answer> {
-        let mut script = self.0.script.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut script = self
+            .0
+            .script
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         script.as_mut().and_then(|script| script(call))
     }
 
     fn fault(&self, call: &Call) -> Option<Fault> {
-        let mut on_call = self.0.on_call.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut on_call = self
+            .0
+            .on_call
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         on_call.as_mut().and_then(|fault| fault(call))
     }
 
     async fn faulty(&self, call: &Call) -> Result<Reply, ConnectorError> {
-        let Some(fault) = self.fault(call) else { return Ok(self.pass(call).await) };
+        let Some(fault) = self.fault(call) else {
+            return Ok(self.pass(call).await);
+        };
         if let Some(Answer::Now(status, body)) = refusal(call.service, fault) {
-            let body = if call.operation.starts_with("Head") { String::new() } else { body };
+            let body = if call.operation.starts_with("Head") {
+                String::new()
+            } else {
+                body
+            };
             return Ok(Reply::new(call.service, status, body, "on-demand"));
         }
         match fault {
@@ -235,7 +310,10 @@ impl Aws {
             }
             Fault::CutShort => {
                 let reply = self.pass(call).await;
-                return Ok(Reply { body: half(&reply.body), ..reply });
+                return Ok(Reply {
+                    body: half(&reply.body),
+                    ..reply
+                });
             }
             Fault::TooLate(after) | Fault::LostBetween(after) => {
                 let at = self.now().saturating_add(micros(after));
@@ -248,10 +326,13 @@ impl Aws {
         }
         match fault {
             // As the SDK's own client tells a connection that is closed before an answer, and one that is reset.
-            Fault::Closed => {
-                Err(ConnectorError::other("connection closed before message completed".into(), Some(ErrorKind::TransientError)))
-            }
-            Fault::ResetBefore | Fault::ResetAfter => Err(ConnectorError::io(io::Error::from(io::ErrorKind::ConnectionReset).into())),
+            Fault::Closed => Err(ConnectorError::other(
+                "connection closed before message completed".into(),
+                Some(ErrorKind::TransientError),
+            )),
+            Fault::ResetBefore | Fault::ResetAfter => Err(ConnectorError::io(
+                io::Error::from(io::ErrorKind::ConnectionReset).into(),
+            )),
             // Until the caller gives up.
             _ => match std::future::pending::<Infallible>().await {},
         }
@@ -273,13 +354,21 @@ impl Aws {
     }
 
     fn latency(&self, call: &Call) -> Duration {
-        let dice = Dice::new(self.0.options.seed, &["latency", &call.name(), &call.things().join("/")], call.nth as u64);
+        let dice = Dice::new(
+            self.0.options.seed,
+            &["latency", &call.name(), &call.things().join("/")],
+            call.nth as u64,
+        );
         Duration::from_micros(dice.within(0, &self.0.options.latency))
     }
 
     /// A change of a bucket, which no other change of it may overlap (aws.md A6).
     fn begin_change(&self, call: &Call, latency: Duration) -> Result<(), Refused> {
-        if call.service != "s3" || !mutates(&call.name()) || call.operation.ends_with("Objects") || call.operation.contains("Upload") {
+        if call.service != "s3"
+            || !mutates(&call.name())
+            || call.operation.ends_with("Objects")
+            || call.operation.contains("Upload")
+        {
             return Ok(());
         }
         let mut state = self.state();
@@ -295,12 +384,18 @@ impl Aws {
 }
 
 async fn call_of(request: HttpRequest) -> Result<Call, ConnectorError> {
-    let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
+    let request = request
+        .try_into_http1x()
+        .map_err(|error| ConnectorError::user(error.into()))?;
     let (head, body) = request.into_parts();
     match body.bytes() {
         Some(bytes) => Ok(Call::of(&head, bytes)),
         None => {
-            let bytes = body.collect().await.map_err(ConnectorError::user)?.to_bytes();
+            let bytes = body
+                .collect()
+                .await
+                .map_err(ConnectorError::user)?
+                .to_bytes();
             Ok(Call::of(&head, &bytes))
         }
     }

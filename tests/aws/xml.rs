@@ -16,11 +16,19 @@ impl Element {
     pub fn parse(document: &str) -> Result<Self, String> {
         let body = document.trim_start();
         let mut rest = match body.strip_prefix("<?") {
-            Some(declared) => declared.split_once("?>").ok_or("the declaration does not end")?.1.trim_start(),
+            Some(declared) => declared
+                .split_once("?>")
+                .ok_or("the declaration does not end")?
+                .1
+                .trim_start(),
             None => body,
         };
         let root = Self::read(&mut rest)?;
-        if rest.trim().is_empty() { Ok(root) } else { Err(format!("there is more after </{}>", root.name)) }
+        if rest.trim().is_empty() {
+            Ok(root)
+        } else {
+            Err(format!("there is more after </{}>", root.name))
+        }
     }
 
     /// The child by this name.
@@ -29,23 +37,40 @@ impl Element {
     }
 
     fn read(rest: &mut &str) -> Result<Self, String> {
-        let (tag, after) = rest.strip_prefix('<').and_then(|tag| tag.split_once('>')).ok_or("no element begins")?;
+        let (tag, after) = rest
+            .strip_prefix('<')
+            .and_then(|tag| tag.split_once('>'))
+            .ok_or("no element begins")?;
         *rest = after;
-        let (tag, is_empty) = tag.strip_suffix('/').map_or((tag, false), |tag| (tag, true));
+        let (tag, is_empty) = tag
+            .strip_suffix('/')
+            .map_or((tag, false), |tag| (tag, true));
         let (name, attributes) = tag.split_once(char::is_whitespace).unwrap_or((tag, ""));
-        let mut element = Self { name: name.to_owned(), attributes: read_attributes(attributes)?, ..Self::default() };
+        let mut element = Self {
+            name: name.to_owned(),
+            attributes: read_attributes(attributes)?,
+            ..Self::default()
+        };
         if is_empty {
             return Ok(element);
         }
         loop {
-            let (text, _) = rest.split_once('<').ok_or_else(|| format!("<{name}> does not end"))?;
+            let (text, _) = rest
+                .split_once('<')
+                .ok_or_else(|| format!("<{name}> does not end"))?;
             element.text.push_str(&unescaped(text)?);
             *rest = &rest[text.len()..];
             match rest.strip_prefix("</") {
                 Some(end) => {
-                    let (ended, after) = end.split_once('>').ok_or_else(|| format!("<{name}> does not end"))?;
+                    let (ended, after) = end
+                        .split_once('>')
+                        .ok_or_else(|| format!("<{name}> does not end"))?;
                     *rest = after;
-                    return if ended.trim_end() == name { Ok(element) } else { Err(format!("</{ended}> ends <{name}>")) };
+                    return if ended.trim_end() == name {
+                        Ok(element)
+                    } else {
+                        Err(format!("</{ended}> ends <{name}>"))
+                    };
                 }
                 None => element.children.push(Self::read(rest)?),
             }
@@ -57,8 +82,14 @@ fn read_attributes(text: &str) -> Result<BTreeMap<String, String>, String> {
     let mut attributes = BTreeMap::new();
     let mut rest = text.trim_start();
     while let Some((name, after)) = rest.split_once('=') {
-        let quote = after.chars().next().filter(|quote| ['"', '\''].contains(quote)).ok_or("an attribute has no quotes")?;
-        let (value, after) = after[1..].split_once(quote).ok_or("an attribute does not end")?;
+        let quote = after
+            .chars()
+            .next()
+            .filter(|quote| ['"', '\''].contains(quote))
+            .ok_or("an attribute has no quotes")?;
+        let (value, after) = after[1..]
+            .split_once(quote)
+            .ok_or("an attribute does not end")?;
         attributes.insert(name.trim().to_owned(), unescaped(value)?);
         rest = after.trim_start();
     }
@@ -70,7 +101,11 @@ fn unescaped(text: &str) -> Result<String, String> {
     let mut plain = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         let (entity, after) = part.split_once(';').ok_or("an entity does not end")?;
-        let code = |digits: &str, radix| u32::from_str_radix(digits, radix).ok().and_then(char::from_u32);
+        let code = |digits: &str, radix| {
+            u32::from_str_radix(digits, radix)
+                .ok()
+                .and_then(char::from_u32)
+        };
         let character = match (entity, entity.strip_prefix("#x"), entity.strip_prefix('#')) {
             ("amp", ..) => Some('&'),
             ("lt", ..) => Some('<'),
@@ -93,8 +128,16 @@ mod tests {
 
     #[test]
     fn a_document_is_read_and_a_broken_one_is_not() {
-        let document = Element::parse("<?xml version=\"1.0\"?><a b='1'>x&#x41;&lt;<c/> y</a>").unwrap();
-        assert_eq!((document.text.as_str(), document.attributes["b"].as_str(), document.child("c").is_some()), ("xA< y", "1", true));
+        let document =
+            Element::parse("<?xml version=\"1.0\"?><a b='1'>x&#x41;&lt;<c/> y</a>").unwrap();
+        assert_eq!(
+            (
+                document.text.as_str(),
+                document.attributes["b"].as_str(),
+                document.child("c").is_some()
+            ),
+            ("xA< y", "1", true)
+        );
         for broken in ["", "<a>", "<a></b>", "<a/><b/>", "<a>&nothing;</a>", "a"] {
             assert!(Element::parse(broken).is_err(), "{broken}");
         }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::aws::{Emulator, Place};
 use crate::support::server::{Server, Setup};
 use crate::support::wire::{Answer, Call, mutates};
-use crate::support::{eyes, unique};
+use crate::support::{aws_inspector, unique};
 
 async fn ministack() -> (Setup, Server, String) {
     let mut setup = Setup::new(Place::new(Emulator::Ministack));
@@ -26,7 +26,9 @@ fn parts_of_a_key(id: &str, user: &str) -> Vec<String> {
          <SecretAccessKey>{secret}</SecretAccessKey></AccessKey>"
     );
     let of = |members: &str| {
-        format!("<CreateAccessKeyResponse><CreateAccessKeyResult>{members}</CreateAccessKeyResult></CreateAccessKeyResponse>")
+        format!(
+            "<CreateAccessKeyResponse><CreateAccessKeyResult>{members}</CreateAccessKeyResult></CreateAccessKeyResponse>"
+        )
     };
     let whole = of(&members);
     let cut = |at: &str| whole.split_once(at).unwrap().0.to_owned();
@@ -48,21 +50,52 @@ async fn a_key_whose_answer_is_cut_short_is_a_lost_one() {
     for nth in 0..parts_of_a_key("AKIA", "u").len() {
         let name = unique("acme");
         let (place, user) = (setup.place.clone(), name.clone());
-        setup.wire.break_calls([]);
-        setup.wire.script(move |call| {
+        setup.proxy.break_calls([]);
+        setup.proxy.script(move |call| {
             if call.operation != "CreateAccessKey" || call.nth > 0 {
                 return None;
             }
-            let made = eyes::call(&place, "iam", "create_access_key", json!({"UserName": user})).unwrap();
+            let made = aws_inspector::call(
+                &place,
+                "iam",
+                "create_access_key",
+                json!({"UserName": user}),
+            )
+            .unwrap();
             let id = made["AccessKey"]["AccessKeyId"].as_str().unwrap();
             Some(Answer::Now(200, parts_of_a_key(id, &user).swap_remove(nth)))
         });
-        let job = server.onboard(&json!({"name": name, "buckets": [], "repositories": []})).await;
-        let listed = eyes::call(&setup.place, "iam", "list_access_keys", json!({"UserName": name})).unwrap();
-        let listed: Vec<&Value> = listed["AccessKeyMetadata"].as_array().unwrap().iter().map(|key| &key["AccessKeyId"]).collect();
-        assert_eq!(listed, [&job["result"]["access_key_id"]], "{nth}: one key, and it is the recorded one");
-        let claimed: Value = server.post_empty(job["result"]["claim"].as_str().unwrap()).await.json().await.unwrap();
-        assert!(claimed["AWS_SECRET_ACCESS_KEY"].as_str().unwrap().len() >= 20, "{nth}: {claimed:#}");
+        let job = server
+            .onboard(&json!({"name": name, "buckets": [], "repositories": []}))
+            .await;
+        let listed = aws_inspector::call(
+            &setup.place,
+            "iam",
+            "list_access_keys",
+            json!({"UserName": name}),
+        )
+        .unwrap();
+        let listed: Vec<&Value> = listed["AccessKeyMetadata"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|key| &key["AccessKeyId"])
+            .collect();
+        assert_eq!(
+            listed,
+            [&job["result"]["access_key_id"]],
+            "{nth}: one key, and it is the recorded one"
+        );
+        let claimed: Value = server
+            .post_empty(job["result"]["claim"].as_str().unwrap())
+            .await
+            .json()
+            .await
+            .unwrap();
+        assert!(
+            claimed["AWS_SECRET_ACCESS_KEY"].as_str().unwrap().len() >= 20,
+            "{nth}: {claimed:#}"
+        );
     }
     server.stop().await;
 }
@@ -70,22 +103,28 @@ async fn a_key_whose_answer_is_cut_short_is_a_lost_one() {
 /// Answers each call of an operation with the beginning of a document, as often as the SDK asks, and then not any more.
 fn cut_each_answer_short(setup: &Setup) {
     let cut: Mutex<HashMap<String, usize>> = Mutex::default();
-    setup.wire.break_calls([]);
-    setup.wire.script(move |call| {
+    setup.proxy.break_calls([]);
+    setup.proxy.script(move |call| {
         if call.service == "sts" || has_no_document(call) {
             return None;
         }
         let mut cut = cut.lock().unwrap();
         let times = cut.entry(call.name()).or_default();
         *times += 1;
-        let body = if call.service == "ecr" { "{\"repositories\": [" } else { "<Answer><Result>" };
+        let body = if call.service == "ecr" {
+            "{\"repositories\": ["
+        } else {
+            "<Answer><Result>"
+        };
         (*times <= 3).then(|| Answer::Now(200, body.into()))
     });
 }
 
 /// S3 answers a change, and a HEAD, by its status alone.
 fn has_no_document(call: &Call) -> bool {
-    call.service == "s3" && (mutates(&call.name()) || call.operation.starts_with("Head")) && call.operation != "DeleteObjects"
+    call.service == "s3"
+        && (mutates(&call.name()) || call.operation.starts_with("Head"))
+        && call.operation != "DeleteObjects"
 }
 
 /// The id of a job. The request itself looks at AWS, and may be sent again.
@@ -104,8 +143,7 @@ async fn accepted(server: &Server, method: Method, path: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_that_is_cut_short_is_asked_for_again() {
     let (setup, server, name) = ministack().await;
-    let body =
-        json!({"name": name, "media_access": "scoped", "buckets": [{"name": format!("{name}-media")}], "repositories": [{"name": name}]});
+    let body = json!({"name": name, "media_access": "scoped", "buckets": [{"name": format!("{name}-media")}], "repositories": [{"name": name}]});
     cut_each_answer_short(&setup);
     let job = server.onboard(&body).await;
     assert_eq!(job["error"], Value::Null);
@@ -120,7 +158,9 @@ async fn every_answer_that_is_cut_short_is_asked_for_again() {
     let id = accepted(&server, Method::DELETE, &format!("/v1/apps/{name}{query}")).await;
     assert_eq!(server.wait(&id).await["state"], "succeeded");
     let removal = loop {
-        let jobs = server.json(&format!("/v1/jobs?app={name}&kind=remove")).await;
+        let jobs = server
+            .json(&format!("/v1/jobs?app={name}&kind=remove"))
+            .await;
         match jobs["items"][0]["id"].as_str() {
             Some(id) => break id.to_owned(),
             None => tokio::time::sleep(std::time::Duration::from_millis(50)).await,

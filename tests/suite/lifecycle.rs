@@ -6,18 +6,20 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::api::{self, Answer};
+use crate::api;
+use crate::api::Answer;
 use crate::support::aws::{Emulator, Place};
 use crate::support::server::{Server, Setup};
 use crate::support::wire::{Answer as Scripted, Call, Fault, refusal_body};
-use crate::support::{eyes, unique};
+use crate::support::{aws_inspector, unique};
 
 const SIMULATE: &str = "/v1/ecr/lifecycle/simulate";
 /// Older than the guide keeps an image.
 const FOUR_DAYS: Duration = Duration::from_secs(4 * 24 * 3600);
 
 fn made(setup: &Setup, method: &str, args: Value) -> Value {
-    eyes::call(&setup.place, "ecr", method, args).unwrap_or_else(|error| panic!("{method}: {error}"))
+    aws_inspector::call(&setup.place, "ecr", method, args)
+        .unwrap_or_else(|error| panic!("{method}: {error}"))
 }
 
 /// A service for which the images that are pushed to its account are four days old.
@@ -34,7 +36,9 @@ fn repository_with(setup: &Setup, name: &str, images: &[&[&str]]) {
     let kind = "application/vnd.docker.distribution.manifest.v2+json";
     for (n, tags) in images.iter().enumerate() {
         let config = json!({"mediaType": "application/vnd.docker.container.image.v1+json", "size": n, "digest": format!("sha256:{n:064}")});
-        let manifest = json!({"schemaVersion": 2, "mediaType": kind, "config": config, "layers": []}).to_string();
+        let manifest =
+            json!({"schemaVersion": 2, "mediaType": kind, "config": config, "layers": []})
+                .to_string();
         for tag in *tags {
             let args = json!({"repositoryName": name, "imageManifest": manifest, "imageManifestMediaType": kind, "imageTag": tag});
             made(setup, "put_image", args);
@@ -53,7 +57,13 @@ fn fates(simulation: &Value) -> Vec<Value> {
         .unwrap()
         .iter()
         .map(|image| {
-            json!([image["tags"].as_array().unwrap().len(), image["tags"][0], image["outcome"], image["rule_priority"], image["protected"]])
+            json!([
+                image["tags"].as_array().unwrap().len(),
+                image["tags"][0],
+                image["outcome"],
+                image["rule_priority"],
+                image["protected"]
+            ])
         })
         .collect();
     fates.sort_by_key(ToString::to_string);
@@ -71,10 +81,16 @@ async fn listed_images_are_told_what_becomes_of_them_and_why() {
         {"tags": ["ubuntu"], "age_days": 400},
         {"age_days": 1}, {"age_days": 2},
     ]);
-    let guide = simulate(&server, &json!({"policy": "guide", "images": images})).await.expect(200);
+    let guide = simulate(&server, &json!({"policy": "guide", "images": images}))
+        .await
+        .expect(200);
     assert_eq!((&guide["expiring"], &guide["kept"]), (&json!(3), &json!(3)));
-    let told: Vec<Value> =
-        guide["images"].as_array().unwrap().iter().map(|image| json!([image["outcome"], image["rule_priority"]])).collect();
+    let told: Vec<Value> = guide["images"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|image| json!([image["outcome"], image["rule_priority"]]))
+        .collect();
     let expected = [
         json!(["expires", 4]),
         json!(["kept", 5]),
@@ -85,20 +101,44 @@ async fn listed_images_are_told_what_becomes_of_them_and_why() {
     ];
     assert_eq!(told, expected);
     let develop = &guide["images"][2];
-    assert_eq!((&develop["digest"], &develop["pushed_at"]), (&json!("sha256:1"), &json!("2024-01-31T11:00:00.000Z")));
-    assert_eq!(guide["images"][1]["findings"][4]["text"], "rule 5 waits until it is older than 3 days; it is 2");
+    assert_eq!(
+        (&develop["digest"], &develop["pushed_at"]),
+        (&json!("sha256:1"), &json!("2024-01-31T11:00:00.000Z"))
+    );
+    assert_eq!(
+        guide["images"][1]["findings"][4]["text"],
+        "rule 5 waits until it is older than 3 days; it is 2"
+    );
     assert_eq!(guide["images"][5]["findings"][0]["text"], "rule 1 applies");
     assert_eq!(guide["policy"]["rules"].as_array().unwrap().len(), 19);
 
-    let protected = simulate(&server, &json!({"policy": "protected", "images": images})).await.expect(200);
+    let protected = simulate(&server, &json!({"policy": "protected", "images": images}))
+        .await
+        .expect(200);
     let latest = &protected["images"][0];
-    assert_eq!([&latest["expires"], &latest["outcome"], &latest["protected"]], [&json!(false), &json!("kept"), &json!(true)]);
-    assert_eq!(latest["findings"][11]["text"], "rule 12 would apply, but rule 1 comes first");
+    assert_eq!(
+        [&latest["expires"], &latest["outcome"], &latest["protected"]],
+        [&json!(false), &json!("kept"), &json!(true)]
+    );
+    assert_eq!(
+        latest["findings"][11]["text"],
+        "rule 12 would apply, but rule 1 comes first"
+    );
 
     let any = json!({"countType": "imageCountMoreThan", "countNumber": 2, "tagStatus": "any"});
-    let own = json!({"rules": [{"rulePriority": 7, "selection": any, "action": {"type": "expire"}}]});
-    let own = simulate(&server, &json!({"policy": own, "images": images})).await.expect(200);
-    assert_eq!((&own["expiring"], &own["images"][4]["expires"], &own["images"][5]["expires"]), (&json!(4), &json!(false), &json!(false)));
+    let own =
+        json!({"rules": [{"rulePriority": 7, "selection": any, "action": {"type": "expire"}}]});
+    let own = simulate(&server, &json!({"policy": own, "images": images}))
+        .await
+        .expect(200);
+    assert_eq!(
+        (
+            &own["expiring"],
+            &own["images"][4]["expires"],
+            &own["images"][5]["expires"]
+        ),
+        (&json!(4), &json!(false), &json!(false))
+    );
     server.stop().await;
 }
 
@@ -107,22 +147,45 @@ async fn every_error_of_a_simulation_is_told_at_once() {
     let setup = api::idle();
     let server = setup.start().await;
     let wrong = async |body: Value| -> Vec<String> {
-        let problem = simulate(&server, &body).await.problem(422, "invalid_fields");
-        problem["errors"].as_array().unwrap().iter().map(|error| error["pointer"].as_str().unwrap().to_owned()).collect()
+        let problem = simulate(&server, &body)
+            .await
+            .problem(422, "invalid_fields");
+        problem["errors"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|error| error["pointer"].as_str().unwrap().to_owned())
+            .collect()
     };
     assert_eq!(wrong(json!({})).await, ["/images"]);
     assert_eq!(
         wrong(json!({"policy": "guid", "images": [{"tags": ["a b"]}], "x": 1})).await,
         ["/policy", "/images/0/tags/0", "/images/0/pushed_at", "/x"]
     );
-    assert_eq!(wrong(json!({"repository": {"name": "acme", "account": "elsewhere"}})).await, ["/repository/account"]);
+    assert_eq!(
+        wrong(json!({"repository": {"name": "acme", "account": "elsewhere"}})).await,
+        ["/repository/account"]
+    );
     let many: Vec<Value> = (0..1001).map(|_| json!({})).collect();
-    assert_eq!(wrong(json!({"policy": "guide", "images": many})).await, ["/images"]);
-    let query = api::ask(server.request(Method::POST, &format!("{SIMULATE}?x=1")).json(&json!({}))).await;
+    assert_eq!(
+        wrong(json!({"policy": "guide", "images": many})).await,
+        ["/images"]
+    );
+    let query = api::ask(
+        server
+            .request(Method::POST, &format!("{SIMULATE}?x=1"))
+            .json(&json!({})),
+    )
+    .await;
     query.problem(400, "invalid_parameters");
-    api::ask(server.request(Method::POST, SIMULATE)).await.problem(400, "invalid_json");
+    api::ask(server.request(Method::POST, SIMULATE))
+        .await
+        .problem(400, "invalid_json");
     let viewer = server.token("viewer").await;
-    let asked = server.anonymous(Method::POST, SIMULATE).bearer_auth(viewer).json(&json!({"policy": "guide", "images": []}));
+    let asked = server
+        .anonymous(Method::POST, SIMULATE)
+        .bearer_auth(viewer)
+        .json(&json!({"policy": "guide", "images": []}));
     assert_eq!(api::ask(asked).await.expect(200)["images"], json!([]));
     server.stop().await;
 }
@@ -134,29 +197,56 @@ async fn a_repository_is_simulated(emulator: Emulator) {
         Some(policy) => json!({"policy": policy, "repository": {"name": name}}),
         None => json!({"repository": {"name": name, "region": "us-west-2", "account": "default"}}),
     };
-    let problem = simulate(&server, &body(Some("guide"))).await.problem(404, "not_found");
+    let problem = simulate(&server, &body(Some("guide")))
+        .await
+        .problem(404, "not_found");
     assert_eq!(problem["detail"], "there is no such repository");
 
-    repository_with(&setup, &name, &[&["1.2.3"], &["latest", "0a1b2c3"], &["ubuntu"]]);
-    let problem = simulate(&server, &body(None)).await.problem(422, "invalid_fields");
-    assert_eq!(problem["errors"], json!([{"pointer": "/policy", "message": "is required: the repository has no lifecycle policy"}]));
+    repository_with(
+        &setup,
+        &name,
+        &[&["1.2.3"], &["latest", "0a1b2c3"], &["ubuntu"]],
+    );
+    let problem = simulate(&server, &body(None))
+        .await
+        .problem(422, "invalid_fields");
+    assert_eq!(
+        problem["errors"],
+        json!([{"pointer": "/policy", "message": "is required: the repository has no lifecycle policy"}])
+    );
 
     let guide = simulate(&server, &body(Some("guide"))).await.expect(200);
     assert_eq!((&guide["expiring"], &guide["kept"]), (&json!(2), &json!(1)));
     let by_tag = fates(&guide);
     assert_eq!(by_tag[0], json!([1, "1.2.3", "expires", 5, true]));
     assert_eq!(by_tag[1], json!([1, "ubuntu", "unmatched", null, false]));
-    assert_eq!((&by_tag[2][0], &by_tag[2][2], &by_tag[2][4]), (&json!(2), &json!("expires"), &json!(true)));
+    assert_eq!(
+        (&by_tag[2][0], &by_tag[2][2], &by_tag[2][4]),
+        (&json!(2), &json!("expires"), &json!(true))
+    );
     let age = guide["images"][0]["age_days"].as_f64().unwrap();
     assert!((4.0..4.1).contains(&age), "{age}");
 
     let any = json!({"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 1});
-    let document = json!({"rules": [{"rulePriority": 3, "selection": any, "action": {"type": "expire"}}]});
-    made(&setup, "put_lifecycle_policy", json!({"repositoryName": name, "lifecyclePolicyText": document.to_string()}));
+    let document =
+        json!({"rules": [{"rulePriority": 3, "selection": any, "action": {"type": "expire"}}]});
+    made(
+        &setup,
+        "put_lifecycle_policy",
+        json!({"repositoryName": name, "lifecyclePolicyText": document.to_string()}),
+    );
     let present = simulate(&server, &body(None)).await.expect(200);
-    assert_eq!((&present["policy"], &present["expiring"]), (&document, &json!(2)));
-    let changing: Vec<String> =
-        setup.wire.take_log().iter().filter(|call| call.service == "ecr" && call.mutates()).map(Call::name).collect();
+    assert_eq!(
+        (&present["policy"], &present["expiring"]),
+        (&document, &json!(2))
+    );
+    let changing: Vec<String> = setup
+        .proxy
+        .take_log()
+        .iter()
+        .filter(|call| call.service == "ecr" && call.mutates())
+        .map(Call::name)
+        .collect();
     assert_eq!(changing, [""; 0]);
     server.stop().await;
 }
@@ -174,9 +264,22 @@ async fn a_repository_of_ministack_is_simulated() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_aws_refuses_a_simulation_is_told() {
     let (setup, server) = days_later(Emulator::Moto).await;
-    setup.wire.break_calls([("ecr:DescribeImages", 0, Fault::Denied)]);
-    let problem = simulate(&server, &json!({"policy": "guide", "repository": {"name": "acme"}})).await.problem(502, "aws_refused");
-    assert!(problem["remedy"].as_str().unwrap().contains("ecr:DescribeImages"), "{problem}");
+    setup
+        .proxy
+        .break_calls([("ecr:DescribeImages", 0, Fault::Denied)]);
+    let problem = simulate(
+        &server,
+        &json!({"policy": "guide", "repository": {"name": "acme"}}),
+    )
+    .await
+    .problem(502, "aws_refused");
+    assert!(
+        problem["remedy"]
+            .as_str()
+            .unwrap()
+            .contains("ecr:DescribeImages"),
+        "{problem}"
+    );
     server.stop().await;
 }
 
@@ -187,7 +290,10 @@ async fn archived_images_and_further_pages_are_seen() {
     let now = setup.clock.now().millis() / 1000;
     let detail = |tag: &str, more: Value| {
         let mut detail = json!({"imageDigest": format!("sha256:{tag}"), "imageTags": [tag], "imagePushedAt": now - 200 * day});
-        detail.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        detail
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         detail
     };
     let first = json!({"nextToken": "2", "imageDetails": [detail("old", json!({})), detail("gone", json!({"imageStatus": "ARCHIVED", "lastArchivedAt": now - 91 * day}))]});
@@ -195,14 +301,23 @@ async fn archived_images_and_further_pages_are_seen() {
         detail("restored", json!({"lastActivatedAt": now - day, "lastArchivedAt": now - 100 * day, "imageStatus": "ACTIVE"})),
         detail("pulled", json!({"lastRecordedPullTime": now - day})),
     ]});
-    setup.wire.script(move |call| match call.operation.as_str() {
-        "DescribeImages" => {
-            let page = if call.body.contains("\"nextToken\":\"2\"") { &second } else { &first };
-            Some(Scripted::Now(200, page.to_string()))
-        }
-        "GetLifecyclePolicy" => Some(Scripted::Now(400, refusal_body("ecr", "LifecyclePolicyNotFoundException"))),
-        _ => None,
-    });
+    setup
+        .proxy
+        .script(move |call| match call.operation.as_str() {
+            "DescribeImages" => {
+                let page = if call.body.contains("\"nextToken\":\"2\"") {
+                    &second
+                } else {
+                    &first
+                };
+                Some(Scripted::Now(200, page.to_string()))
+            }
+            "GetLifecyclePolicy" => Some(Scripted::Now(
+                400,
+                refusal_body("ecr", "LifecyclePolicyNotFoundException"),
+            )),
+            _ => None,
+        });
     let days = |kind: &str, days: u32| json!({"tagStatus": "any", "countType": kind, "countUnit": "days", "countNumber": days});
     let mut archived = days("sinceImageTransitioned", 90);
     archived["storageClass"] = json!("archive");
@@ -210,12 +325,39 @@ async fn archived_images_and_further_pages_are_seen() {
         {"rulePriority": 1, "selection": days("sinceImagePulled", 30), "action": {"type": "transition", "targetStorageClass": "archive"}},
         {"rulePriority": 2, "selection": archived, "action": {"type": "expire"}},
     ]);
-    let told = simulate(&server, &json!({"policy": {"rules": rules}, "repository": {"name": "acme"}})).await.expect(200);
-    let outcomes: Vec<Value> = told["images"].as_array().unwrap().iter().map(|image| json!([image["tags"][0], image["outcome"]])).collect();
-    assert_eq!(json!(outcomes), json!([["old", "transitions"], ["gone", "expires"], ["restored", "kept"], ["pulled", "kept"]]));
+    let told = simulate(
+        &server,
+        &json!({"policy": {"rules": rules}, "repository": {"name": "acme"}}),
+    )
+    .await
+    .expect(200);
+    let outcomes: Vec<Value> = told["images"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|image| json!([image["tags"][0], image["outcome"]]))
+        .collect();
+    assert_eq!(
+        json!(outcomes),
+        json!([
+            ["old", "transitions"],
+            ["gone", "expires"],
+            ["restored", "kept"],
+            ["pulled", "kept"]
+        ])
+    );
     assert_eq!((&told["expiring"], &told["kept"]), (&json!(1), &json!(3)));
-    let asked = setup.wire.take_log().into_iter().find(|call| call.operation == "DescribeImages").unwrap();
-    assert!(asked.body.contains("\"imageStatus\":\"ANY\""), "without it AWS leaves out what is archived: {}", asked.body);
+    let asked = setup
+        .proxy
+        .take_log()
+        .into_iter()
+        .find(|call| call.operation == "DescribeImages")
+        .unwrap();
+    assert!(
+        asked.body.contains("\"imageStatus\":\"ANY\""),
+        "without it AWS leaves out what is archived: {}",
+        asked.body
+    );
     server.stop().await;
 }
 
@@ -225,11 +367,37 @@ fn adoption(name: &str) -> Value {
 
 /// The plan's entry for the lifecycle policy, and the warnings about it.
 async fn plan(server: &Server, name: &str, query: &str) -> (Value, Vec<String>) {
-    let plan = api::ask(server.request(Method::POST, &format!("/v1/apps?dry_run=true{query}")).json(&adoption(name))).await.expect(200);
-    let of_lifecycle = |change: &&Value| change["resource"].as_str().unwrap().starts_with("ecr:lifecycle/");
-    let change = plan["changes"].as_array().unwrap().iter().find(of_lifecycle).unwrap().clone();
-    let warnings = plan["warnings"].as_array().unwrap().iter().map(|warning| warning.as_str().unwrap().to_owned());
-    (change, warnings.filter(|warning| warning.contains("24 hours")).collect())
+    let plan = api::ask(
+        server
+            .request(Method::POST, &format!("/v1/apps?dry_run=true{query}"))
+            .json(&adoption(name)),
+    )
+    .await
+    .expect(200);
+    let of_lifecycle = |change: &&Value| {
+        change["resource"]
+            .as_str()
+            .unwrap()
+            .starts_with("ecr:lifecycle/")
+    };
+    let change = plan["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(of_lifecycle)
+        .unwrap()
+        .clone();
+    let warnings = plan["warnings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|warning| warning.as_str().unwrap().to_owned());
+    (
+        change,
+        warnings
+            .filter(|warning| warning.contains("24 hours"))
+            .collect(),
+    )
 }
 
 async fn a_release_blocks_a_plan(emulator: Emulator) {
@@ -237,20 +405,54 @@ async fn a_release_blocks_a_plan(emulator: Emulator) {
     let name = unique("acme");
     repository_with(&setup, &name, &[&["1.2.3"], &["develop"], &["ubuntu"]]);
     let (change, warnings) = plan(&server, &name, "").await;
-    assert_eq!((&change["action"], &change["error"]["code"]), (&json!("blocked"), &json!("would_expire")), "{change:#}");
-    assert!(change["detail"].as_str().unwrap().ends_with("carry protected tags: 1.2.3"), "{change:#}");
-    assert!(change["error"]["remedy"].as_str().unwrap().contains("accept_expiry=true"), "{change:#}");
+    assert_eq!(
+        (&change["action"], &change["error"]["code"]),
+        (&json!("blocked"), &json!("would_expire")),
+        "{change:#}"
+    );
+    assert!(
+        change["detail"]
+            .as_str()
+            .unwrap()
+            .ends_with("carry protected tags: 1.2.3"),
+        "{change:#}"
+    );
+    assert!(
+        change["error"]["remedy"]
+            .as_str()
+            .unwrap()
+            .contains("accept_expiry=true"),
+        "{change:#}"
+    );
     let shown = |warnings: &[String]| {
-        let [warning] = warnings else { panic!("{warnings:?}") };
-        assert!(warning.contains("expires 2 of the 3 images") && warning.contains("develop"), "{warning}");
-        assert!(warning.contains("by Slipway's evaluation (ecr:StartLifecyclePolicyPreview was refused"), "{warning}");
-        assert!(warning.contains("1 of these carry protected tags"), "{warning}");
+        let [warning] = warnings else {
+            panic!("{warnings:?}")
+        };
+        assert!(
+            warning.contains("expires 2 of the 3 images") && warning.contains("develop"),
+            "{warning}"
+        );
+        assert!(
+            warning
+                .contains("by Slipway's evaluation (ecr:StartLifecyclePolicyPreview was refused"),
+            "{warning}"
+        );
+        assert!(
+            warning.contains("1 of these carry protected tags"),
+            "{warning}"
+        );
     };
     shown(&warnings);
     let (change, warnings) = plan(&server, &name, "&accept_expiry=true").await;
-    assert_eq!((&change["action"], &change["error"]), (&json!("create"), &json!(null)), "{change:#}");
+    assert_eq!(
+        (&change["action"], &change["error"]),
+        (&json!("create"), &json!(null)),
+        "{change:#}"
+    );
     shown(&warnings);
-    let asked = server.request(Method::POST, "/v1/apps?accept_expiry=maybe&dry_run=true").json(&adoption(&name));
+    let asked = server
+        .request(Method::POST, "/v1/apps?accept_expiry=maybe&dry_run=true")
+        .json(&adoption(&name));
     api::ask(asked).await.problem(400, "invalid_parameters");
     server.stop().await;
 }
@@ -271,19 +473,43 @@ async fn a_plan_of_an_app_says_what_its_other_policy_would_expire() {
     let name = unique("acme");
     server.onboard(&json!({"name": name, "buckets": [], "access_key": false, "repositories": [{"lifecycle": "protected"}]})).await;
     let kind = "application/vnd.docker.distribution.manifest.v2+json";
-    let manifest = json!({"schemaVersion": 2, "mediaType": kind, "config": {}, "layers": []}).to_string();
-    made(&setup, "put_image", json!({"repositoryName": name, "imageManifest": manifest, "imageTag": "1.2.3"}));
+    let manifest =
+        json!({"schemaVersion": 2, "mediaType": kind, "config": {}, "layers": []}).to_string();
+    made(
+        &setup,
+        "put_image",
+        json!({"repositoryName": name, "imageManifest": manifest, "imageTag": "1.2.3"}),
+    );
     let path = format!("/v1/apps/{name}/plan");
     let lifecycle = async |query: &str, body: Option<Value>| {
         let request = server.request(Method::POST, &format!("{path}{query}"));
-        let plan = api::ask(body.iter().fold(request, |request, body| request.json(body))).await.expect(200);
-        let of_lifecycle = |change: &&Value| change["resource"].as_str().unwrap().starts_with("ecr:lifecycle/");
-        plan["changes"].as_array().unwrap().iter().find(of_lifecycle).unwrap()["action"].clone()
+        let plan = api::ask(
+            body.iter()
+                .fold(request, |request, body| request.json(body)),
+        )
+        .await
+        .expect(200);
+        let of_lifecycle = |change: &&Value| {
+            change["resource"]
+                .as_str()
+                .unwrap()
+                .starts_with("ecr:lifecycle/")
+        };
+        plan["changes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(of_lifecycle)
+            .unwrap()["action"]
+            .clone()
     };
     let guide = json!({"name": name, "buckets": [], "access_key": false});
     assert_eq!(lifecycle("", None).await, "none");
     assert_eq!(lifecycle("", Some(guide.clone())).await, "blocked");
-    assert_eq!(lifecycle("?accept_expiry=true", Some(guide)).await, "update");
+    assert_eq!(
+        lifecycle("?accept_expiry=true", Some(guide)).await,
+        "update"
+    );
     server.stop().await;
 }
 
@@ -292,26 +518,40 @@ async fn a_plan_of_an_app_says_what_its_other_policy_would_expire() {
 fn script_preview(setup: &Setup, looks: Vec<Value>) {
     let (asked, looks) = (Mutex::new(Value::Null), Mutex::new(looks.into_iter()));
     let last = Mutex::new(Value::Null);
-    setup.wire.script(move |call| match call.operation.as_str() {
-        "StartLifecyclePolicyPreview" => {
-            let body: Value = serde_json::from_str(&call.body).unwrap();
-            *asked.lock().unwrap() = body["lifecyclePolicyText"].clone();
-            Some(Scripted::Now(200, json!({"status": "IN_PROGRESS"}).to_string()))
-        }
-        "GetLifecyclePolicyPreview" => {
-            let body: Value = serde_json::from_str(&call.body).unwrap();
-            // Amazon ECR API Reference, GetLifecyclePolicyPreview.
-            if !body["maxResults"].as_i64().is_none_or(|most| (1..=100).contains(&most)) {
-                return Some(Scripted::Now(400, refusal_body("ecr", "InvalidParameterException")));
+    setup
+        .proxy
+        .script(move |call| match call.operation.as_str() {
+            "StartLifecyclePolicyPreview" => {
+                let body: Value = serde_json::from_str(&call.body).unwrap();
+                *asked.lock().unwrap() = body["lifecyclePolicyText"].clone();
+                Some(Scripted::Now(
+                    200,
+                    json!({"status": "IN_PROGRESS"}).to_string(),
+                ))
             }
-            let mut last = last.lock().unwrap();
-            *last = looks.lock().unwrap().next().unwrap_or_else(|| last.clone());
-            let mut answer = json!({"lifecyclePolicyText": *asked.lock().unwrap()});
-            answer.as_object_mut().unwrap().extend(last.as_object().unwrap().clone());
-            Some(Scripted::Now(200, answer.to_string()))
-        }
-        _ => None,
-    });
+            "GetLifecyclePolicyPreview" => {
+                let body: Value = serde_json::from_str(&call.body).unwrap();
+                // Amazon ECR API Reference, GetLifecyclePolicyPreview.
+                if !body["maxResults"]
+                    .as_i64()
+                    .is_none_or(|most| (1..=100).contains(&most))
+                {
+                    return Some(Scripted::Now(
+                        400,
+                        refusal_body("ecr", "InvalidParameterException"),
+                    ));
+                }
+                let mut last = last.lock().unwrap();
+                *last = looks.lock().unwrap().next().unwrap_or_else(|| last.clone());
+                let mut answer = json!({"lifecyclePolicyText": *asked.lock().unwrap()});
+                answer
+                    .as_object_mut()
+                    .unwrap()
+                    .extend(last.as_object().unwrap().clone());
+                Some(Scripted::Now(200, answer.to_string()))
+            }
+            _ => None,
+        });
 }
 
 fn result(tag: &str, action: &str) -> Value {
@@ -331,18 +571,38 @@ async fn where_aws_previews_the_policy_the_plan_shows_what_aws_says() {
             json!({"status": "COMPLETE", "previewResults": [result("two", "EXPIRE")]}),
         ],
     );
-    setup.wire.take_log();
+    setup.proxy.take_log();
     let (change, warnings) = plan(&server, &name, "").await;
     assert_eq!(change["action"], "create");
-    let [warning] = warnings.as_slice() else { panic!("{warnings:?}") };
-    assert!(warning.contains("expires 2 of the 2 images") && warning.contains("by AWS's own preview: one, two."), "{warning}");
-    let log = setup.wire.take_log();
-    let previews: Vec<&Call> = log.iter().filter(|call| call.operation == "GetLifecyclePolicyPreview").collect();
+    let [warning] = warnings.as_slice() else {
+        panic!("{warnings:?}")
+    };
+    assert!(
+        warning.contains("expires 2 of the 2 images")
+            && warning.contains("by AWS's own preview: one, two."),
+        "{warning}"
+    );
+    let log = setup.proxy.take_log();
+    let previews: Vec<&Call> = log
+        .iter()
+        .filter(|call| call.operation == "GetLifecyclePolicyPreview")
+        .collect();
     assert_eq!(previews.len(), 3);
-    assert!(previews[2].body.contains("\"nextToken\":\"2\""), "{}", previews[2].body);
+    assert!(
+        previews[2].body.contains("\"nextToken\":\"2\""),
+        "{}",
+        previews[2].body
+    );
 
-    script_preview(&setup, vec![json!({"status": "COMPLETE", "previewResults": []})]);
-    assert_eq!(plan(&server, &name, "").await.1, [""; 0], "AWS says that nothing expires");
+    script_preview(
+        &setup,
+        vec![json!({"status": "COMPLETE", "previewResults": []})],
+    );
+    assert_eq!(
+        plan(&server, &name, "").await.1,
+        [""; 0],
+        "AWS says that nothing expires"
+    );
     server.stop().await;
 }
 
@@ -353,15 +613,29 @@ async fn where_aws_does_not_preview_the_policy_our_evaluation_stands_in() {
     repository_with(&setup, &name, &[&["develop"]]);
     let other = json!({"rules": [{"rulePriority": 1, "selection": {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 1}, "action": {"type": "expire"}}]});
     for (look, why) in [
-        (json!({"status": "IN_PROGRESS"}), "AWS's preview was not complete in time"),
+        (
+            json!({"status": "IN_PROGRESS"}),
+            "AWS's preview was not complete in time",
+        ),
         (json!({"status": "FAILED"}), "AWS's preview ended as FAILED"),
-        (json!({"status": "EXPIRED"}), "AWS's preview ended as EXPIRED"),
-        (json!({"status": "COMPLETE", "lifecyclePolicyText": other.to_string()}), "another preview took the place of AWS's preview"),
+        (
+            json!({"status": "EXPIRED"}),
+            "AWS's preview ended as EXPIRED",
+        ),
+        (
+            json!({"status": "COMPLETE", "lifecyclePolicyText": other.to_string()}),
+            "another preview took the place of AWS's preview",
+        ),
     ] {
         script_preview(&setup, vec![look]);
         let (_, warnings) = plan(&server, &name, "").await;
-        let [warning] = warnings.as_slice() else { panic!("{warnings:?}") };
-        assert!(warning.contains(&format!("by Slipway's evaluation ({why}): develop.")), "{warning}");
+        let [warning] = warnings.as_slice() else {
+            panic!("{warnings:?}")
+        };
+        assert!(
+            warning.contains(&format!("by Slipway's evaluation ({why}): develop.")),
+            "{warning}"
+        );
     }
     server.stop().await;
 }
@@ -372,19 +646,64 @@ async fn a_job_that_would_expire_a_release_waits_for_a_person() {
     let name = unique("acme");
     repository_with(&setup, &name, &[&["1.2.3"], &["develop"]]);
     let job = server.run("/v1/apps", Some(&adoption(&name))).await;
-    assert_eq!((&job["state"], &job["error"]["code"]), (&json!("needs_attention"), &json!("would_expire")), "{job:#}");
-    assert!(job["error"]["detail"].as_str().unwrap().contains("1.2.3"), "{job:#}");
-    let unset = eyes::call(&setup.place, "ecr", "get_lifecycle_policy", json!({"repositoryName": name}));
-    assert!(unset.unwrap_err().to_string().contains("LifecyclePolicyNotFound"), "no policy was set");
-    let done = job["steps"].as_array().unwrap().iter().filter(|step| step["state"] == "done").count();
-    assert_eq!(done, job["steps"].as_array().unwrap().len() - 1, "all else is made: {job:#}");
+    assert_eq!(
+        (&job["state"], &job["error"]["code"]),
+        (&json!("needs_attention"), &json!("would_expire")),
+        "{job:#}"
+    );
+    assert!(
+        job["error"]["detail"].as_str().unwrap().contains("1.2.3"),
+        "{job:#}"
+    );
+    let unset = aws_inspector::call(
+        &setup.place,
+        "ecr",
+        "get_lifecycle_policy",
+        json!({"repositoryName": name}),
+    );
+    assert!(
+        unset
+            .unwrap_err()
+            .to_string()
+            .contains("LifecyclePolicyNotFound"),
+        "no policy was set"
+    );
+    let done = job["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|step| step["state"] == "done")
+        .count();
+    assert_eq!(
+        done,
+        job["steps"].as_array().unwrap().len() - 1,
+        "all else is made: {job:#}"
+    );
 
-    made(&setup, "batch_delete_image", json!({"repositoryName": name, "imageIds": [{"imageTag": "1.2.3"}]}));
+    made(
+        &setup,
+        "batch_delete_image",
+        json!({"repositoryName": name, "imageIds": [{"imageTag": "1.2.3"}]}),
+    );
     let id = job["id"].as_str().unwrap();
-    assert_eq!(server.post_empty(&format!("/v1/jobs/{id}/retry")).await.status(), 202);
+    assert_eq!(
+        server
+            .post_empty(&format!("/v1/jobs/{id}/retry"))
+            .await
+            .status(),
+        202
+    );
     assert_eq!(server.wait(id).await["state"], "succeeded");
-    made(&setup, "get_lifecycle_policy", json!({"repositoryName": name}));
-    let previewed = setup.wire.take_log().iter().any(|call| call.operation.contains("Preview"));
+    made(
+        &setup,
+        "get_lifecycle_policy",
+        json!({"repositoryName": name}),
+    );
+    let previewed = setup
+        .proxy
+        .take_log()
+        .iter()
+        .any(|call| call.operation.contains("Preview"));
     assert!(!previewed, "only plans ask for a preview");
     server.stop().await;
 }
@@ -394,15 +713,32 @@ async fn images_are_looked_at_only_where_the_policy_differs() {
     let setup = Setup::new(Place::new(Emulator::Moto));
     let server = setup.start().await;
     let name = unique("acme");
-    server.onboard(&json!({"name": name, "buckets": [], "access_key": false})).await;
-    let looked = |setup: &Setup| setup.wire.take_log().iter().filter(|call| call.operation == "DescribeImages").count();
+    server
+        .onboard(&json!({"name": name, "buckets": [], "access_key": false}))
+        .await;
+    let looked = |setup: &Setup| {
+        setup
+            .proxy
+            .take_log()
+            .iter()
+            .filter(|call| call.operation == "DescribeImages")
+            .count()
+    };
     assert_eq!(looked(&setup), 0, "a new repository has no images");
     let repair = format!("/v1/apps/{name}/repair");
     assert_eq!(server.run(&repair, None).await["state"], "succeeded");
     assert_eq!(looked(&setup), 0, "the policy is in force");
-    made(&setup, "delete_lifecycle_policy", json!({"repositoryName": name}));
+    made(
+        &setup,
+        "delete_lifecycle_policy",
+        json!({"repositoryName": name}),
+    );
     assert_eq!(server.run(&repair, None).await["state"], "succeeded");
     assert_eq!(looked(&setup), 1);
-    made(&setup, "get_lifecycle_policy", json!({"repositoryName": name}));
+    made(
+        &setup,
+        "get_lifecycle_policy",
+        json!({"repositoryName": name}),
+    );
     server.stop().await;
 }

@@ -1,5 +1,8 @@
 //! The whole service against emulators. `make test` starts them and runs this.
-#![expect(clippy::unwrap_used, reason = "a test that meets the unexpected fails there")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that meets the unexpected fails there"
+)]
 
 mod answers;
 mod api;

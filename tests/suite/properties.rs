@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::task::block_in_place;
 
-use crate::api::{self, Answer, light};
+use crate::api;
+use crate::api::{Answer, light};
 use crate::support::server::Server;
 use crate::support::unique;
 
@@ -38,7 +39,7 @@ enum Wanted {
 #[derive(Debug, Clone)]
 enum Step {
     /// Requests at once.
-    Ask(Vec<Request>),
+    JobRequest(Vec<Request>),
     /// The app's active job is canceled, so that the next one may come.
     Cancel(usize),
 }
@@ -52,11 +53,18 @@ struct Sent {
 
 fn any_request() -> impl Strategy<Value = Request> {
     let wanted = prop_oneof![3 => (0..2u8).prop_map(Wanted::Onboarding), 1 => Just(Wanted::Repair)];
-    (option::weighted(0.8, 0..3u8), 0..APPS, wanted).prop_map(|(key, app, wanted)| Request { key, app, wanted })
+    (option::weighted(0.8, 0..3u8), 0..APPS, wanted).prop_map(|(key, app, wanted)| Request {
+        key,
+        app,
+        wanted,
+    })
 }
 
 fn any_steps() -> impl Strategy<Value = Vec<Step>> {
-    vec(prop_oneof![3 => vec(any_request(), 1..6).prop_map(Step::Ask), 1 => (0..APPS).prop_map(Step::Cancel)], 1..7)
+    vec(
+        prop_oneof![3 => vec(any_request(), 1..6).prop_map(Step::JobRequest), 1 => (0..APPS).prop_map(Step::Cancel)],
+        1..7,
+    )
 }
 
 /// What the service has promised so far.
@@ -73,11 +81,17 @@ impl Promises<'_> {
     fn sent(&self, request: Request) -> Sent {
         let name = &self.names[request.app];
         match request.wanted {
-            Wanted::Repair => Sent { route: format!("/v1/apps/{name}/repair"), body: None },
+            Wanted::Repair => Sent {
+                route: format!("/v1/apps/{name}/repair"),
+                body: None,
+            },
             Wanted::Onboarding(variant) => {
                 let mut body = light(name);
                 body["tags"] = json!({"variant": variant.to_string()});
-                Sent { route: "/v1/apps".into(), body: Some(body.to_string()) }
+                Sent {
+                    route: "/v1/apps".into(),
+                    body: Some(body.to_string()),
+                }
             }
         }
     }
@@ -98,10 +112,15 @@ impl Promises<'_> {
         match step {
             Step::Cancel(app) => {
                 for job in self.active(*app).await {
-                    api::ask(self.server.request(Method::POST, &format!("/v1/jobs/{job}/cancel"))).await.expect(202);
+                    api::ask(
+                        self.server
+                            .request(Method::POST, &format!("/v1/jobs/{job}/cancel")),
+                    )
+                    .await
+                    .expect(202);
                 }
             }
-            Step::Ask(requests) => {
+            Step::JobRequest(requests) => {
                 let earlier = self.by_key.clone();
                 let answers = join_all(requests.iter().map(|request| self.ask(*request))).await;
                 // Which came first is known by the answer that is not a replay.
@@ -113,7 +132,10 @@ impl Promises<'_> {
             }
         }
         for app in 0..APPS {
-            assert!(self.active(app).await.len() <= 1, "two jobs at work on one app");
+            assert!(
+                self.active(app).await.len() <= 1,
+                "two jobs at work on one app"
+            );
             assert_eq!(
                 self.all(app).await,
                 self.jobs.get(&self.names[app]).cloned().unwrap_or_default(),
@@ -123,20 +145,38 @@ impl Promises<'_> {
     }
 
     /// Holds an answer against what was promised before, and takes note of what it promises.
-    fn hold(&mut self, request: Request, answer: &Answer, earlier: &BTreeMap<(String, u8), (Sent, Value)>) {
+    fn hold(
+        &mut self,
+        request: Request,
+        answer: &Answer,
+        earlier: &BTreeMap<(String, u8), (Sent, Value)>,
+    ) {
         let sent = self.sent(request);
         let place = request.key.map(|key| (sent.route.clone(), key));
-        let (first, known) = (place.as_ref().and_then(|it| self.by_key.get(it)), place.as_ref().and_then(|it| earlier.get(it)));
+        let (first, known) = (
+            place.as_ref().and_then(|it| self.by_key.get(it)),
+            place.as_ref().and_then(|it| earlier.get(it)),
+        );
         match (answer.status, first) {
             (202, Some((like, job))) if answer.is_replay() => {
                 assert_eq!(*like, sent, "another request was answered like the first");
-                assert_eq!(answer.expect(202), *job, "the same request got another answer");
+                assert_eq!(
+                    answer.expect(202),
+                    *job,
+                    "the same request got another answer"
+                );
             }
             (202, None) => {
                 let job = answer.expect(202);
                 assert!(!answer.is_replay(), "{job}");
                 let id = job["id"].as_str().unwrap().to_owned();
-                assert!(self.jobs.entry(self.names[request.app].clone()).or_default().insert(id), "two promises of one job");
+                assert!(
+                    self.jobs
+                        .entry(self.names[request.app].clone())
+                        .or_default()
+                        .insert(id),
+                    "two promises of one job"
+                );
                 self.by_key.extend(place.map(|place| (place, (sent, job))));
             }
             (202, first) => panic!("a second job for one key: {request:?} after {first:?}"),
@@ -144,24 +184,44 @@ impl Promises<'_> {
                 answer.problem(422, "idempotency_key_reused");
                 assert_ne!(*like, sent, "the same request is called another");
             }
-            (409, _) => assert!(known.is_none(), "the key was known, and {request:?} refused"),
+            (409, _) => assert!(
+                known.is_none(),
+                "the key was known, and {request:?} refused"
+            ),
             (404, None) => assert!(matches!(request.wanted, Wanted::Repair), "{request:?}"),
             (status, first) => panic!("{status} to {request:?} after {first:?}"),
         }
     }
 
     async fn listed(&self, app: usize) -> Vec<Value> {
-        let page = self.server.json(&format!("/v1/jobs?limit=200&app={}", self.names[app])).await;
+        let page = self
+            .server
+            .json(&format!("/v1/jobs?limit=200&app={}", self.names[app]))
+            .await;
         page["items"].as_array().unwrap().clone()
     }
 
     async fn all(&self, app: usize) -> BTreeSet<String> {
-        self.listed(app).await.iter().map(|job| job["id"].as_str().unwrap().to_owned()).collect()
+        self.listed(app)
+            .await
+            .iter()
+            .map(|job| job["id"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     async fn active(&self, app: usize) -> Vec<String> {
-        let is_active = |job: &&Value| matches!(job["state"].as_str(), Some("queued" | "running" | "waiting"));
-        self.listed(app).await.iter().filter(is_active).map(|job| job["id"].as_str().unwrap().to_owned()).collect()
+        let is_active = |job: &&Value| {
+            matches!(
+                job["state"].as_str(),
+                Some("queued" | "running" | "waiting")
+            )
+        };
+        self.listed(app)
+            .await
+            .iter()
+            .filter(is_active)
+            .map(|job| job["id"].as_str().unwrap().to_owned())
+            .collect()
     }
 }
 
@@ -173,7 +233,12 @@ async fn whatever_is_asked_with_whatever_keys_a_promise_is_kept() {
     let server = setup.start().await;
     let keep = |steps: Vec<Step>| {
         let names = (0..APPS).map(|_| unique("acme")).collect();
-        let mut promises = Promises { server: &server, names, by_key: BTreeMap::new(), jobs: BTreeMap::new() };
+        let mut promises = Promises {
+            server: &server,
+            names,
+            by_key: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+        };
         block_in_place(|| {
             Handle::current().block_on(async {
                 for step in &steps {
@@ -183,6 +248,11 @@ async fn whatever_is_asked_with_whatever_keys_a_promise_is_kept() {
         });
         Ok(())
     };
-    let mut runner = TestRunner::new(Config { cases: CASES, failure_persistence: None, max_shrink_iters: 200, ..Config::default() });
+    let mut runner = TestRunner::new(Config {
+        cases: CASES,
+        failure_persistence: None,
+        max_shrink_iters: 200,
+        ..Config::default()
+    });
     runner.run(&any_steps(), keep).unwrap();
 }

@@ -16,7 +16,7 @@ use crate::support::database::new_database;
 use crate::support::process::{Launch, Running};
 use crate::support::proxy::{Pass, Proxy};
 use crate::support::wire::Call;
-use crate::support::{alone, eyes, unique};
+use crate::support::{alone, aws_inspector, unique};
 
 const REPLICAS: usize = 3;
 const BACKLOG: usize = 300;
@@ -28,9 +28,12 @@ const PATIENCE: Duration = Duration::from_secs(240);
 /// A replica's launch: on a database that it shares, with the seal key and token that all of them have.
 fn replica(of: &Launch, database: &str) -> Launch {
     let place_of_its_own = Launch::at("http://127.0.0.1:1");
-    let mut launch = of.clone().with("SLIPWAY_DATABASE_URL", database).with("SLIPWAY_LEASE", "3s");
+    let mut launch = of
+        .clone()
+        .with("SLIPWAY_DATABASE_URL", database)
+        .with("SLIPWAY_LEASE_DURATION", "3s");
     // A look for drift at an app whose job has ended is no second worker, and calls as one.
-    launch = launch.with("SLIPWAY_DRIFT_EVERY", "0s");
+    launch = launch.with("SLIPWAY_DRIFT_INTERVAL", "0s");
     launch.folder = place_of_its_own.folder;
     launch
 }
@@ -52,7 +55,11 @@ async fn live_and_die(
     let mut lives = Vec::new();
     while !done.is_cancelled() {
         let proxy = Proxy::before(&endpoint);
-        let server = launch.clone().with("AWS_ENDPOINT_URL", &proxy.endpoint).serve_at(address).await;
+        let server = launch
+            .clone()
+            .with("AWS_ENDPOINT_URL", &proxy.endpoint)
+            .serve_at(address)
+            .await;
         let killed = async {
             while kills.changed().await.is_ok() {
                 if *kills.borrow() % REPLICAS == me {
@@ -66,17 +73,31 @@ async fn live_and_die(
             () = killed => server.kill().await,
             () = done.cancelled() => server.stop().await,
         }
-        lives.push(Life { calls: proxy.take_log() });
+        lives.push(Life {
+            calls: proxy.take_log(),
+        });
     }
     lives
 }
 
 /// Asks a process that may be killed any moment, until it answers.
-async fn ask(servers: &[String], token: &str, method: Method, path: &str, body: Option<Value>, key: Option<&str>) -> Value {
+async fn ask(
+    servers: &[String],
+    token: &str,
+    method: Method,
+    path: &str,
+    body: Option<Value>,
+    key: Option<&str>,
+) -> Value {
     let client = reqwest::Client::new();
     let until = Instant::now() + PATIENCE;
     for turn in 0.. {
-        let mut request = client.request(method.clone(), format!("{}{path}", servers[turn % servers.len()])).bearer_auth(token);
+        let mut request = client
+            .request(
+                method.clone(),
+                format!("{}{path}", servers[turn % servers.len()]),
+            )
+            .bearer_auth(token);
         if let Some(body) = &body {
             request = request.json(body);
         }
@@ -97,8 +118,13 @@ async fn ask(servers: &[String], token: &str, method: Method, path: &str, body: 
 
 /// A place on the loopback for each replica, that it keeps when it is started again.
 fn addresses() -> Vec<SocketAddr> {
-    let listeners: Vec<_> = (0..REPLICAS).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    listeners.iter().map(|listener| listener.local_addr().unwrap()).collect()
+    let listeners: Vec<_> = (0..REPLICAS)
+        .map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap())
+        .collect();
+    listeners
+        .iter()
+        .map(|listener| listener.local_addr().unwrap())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,37 +140,84 @@ async fn three_replicas_of_which_one_is_killed_every_few_seconds_end_every_job_o
     let mut lives = JoinSet::new();
     for (me, address) in addresses.iter().enumerate() {
         let launch = replica(&first, &database);
-        lives.spawn(live_and_die(launch, *address, place.endpoint.clone(), kills.clone(), me, done.clone()));
+        lives.spawn(live_and_die(
+            launch,
+            *address,
+            place.endpoint.clone(),
+            kills.clone(),
+            me,
+            done.clone(),
+        ));
     }
     let mut killing = JoinSet::new();
     let until = done.clone();
     killing.spawn(async move {
         let mut killed = 0;
-        while tokio::time::timeout(PEACE, until.cancelled()).await.is_err() {
+        while tokio::time::timeout(PEACE, until.cancelled())
+            .await
+            .is_err()
+        {
             killed += 1;
             kill.send(killed).unwrap();
         }
         killed
     });
 
-    let servers: Vec<String> = addresses.iter().map(|address| format!("http://{address}")).collect();
+    let servers: Vec<String> = addresses
+        .iter()
+        .map(|address| format!("http://{address}"))
+        .collect();
     let apps: Vec<String> = (0..BACKLOG).map(|_| unique("acme")).collect();
     let mut jobs = BTreeMap::new();
     for app in &apps {
-        let job = ask(&servers, &first.admin_token, Method::POST, "/v1/apps", Some(json!({"name": app})), Some(app)).await;
+        let job = ask(
+            &servers,
+            &first.admin_token,
+            Method::POST,
+            "/v1/apps",
+            Some(json!({"name": app})),
+            Some(app),
+        )
+        .await;
         jobs.insert(app.clone(), job["id"].as_str().unwrap().to_owned());
     }
     let mut attempts = BTreeMap::new();
     for (app, id) in &jobs {
         let until = Instant::now() + PATIENCE;
         loop {
-            let job = ask(&servers, &first.admin_token, Method::GET, &format!("/v1/jobs/{id}?wait=5s"), None, None).await;
-            if !matches!(job["state"].as_str(), Some("queued" | "running" | "waiting")) {
+            let job = ask(
+                &servers,
+                &first.admin_token,
+                Method::GET,
+                &format!("/v1/jobs/{id}?wait=5s"),
+                None,
+                None,
+            )
+            .await;
+            if !matches!(
+                job["state"].as_str(),
+                Some("queued" | "running" | "waiting")
+            ) {
                 assert_eq!(job["state"], "succeeded", "{job:#}");
                 attempts.insert(app.clone(), job["attempt"].as_u64().unwrap());
-                let keys = eyes::call(&place, "iam", "list_access_keys", json!({"UserName": app})).unwrap();
-                let keys: Vec<_> = keys["AccessKeyMetadata"].as_array().unwrap().iter().map(|key| &key["AccessKeyId"]).collect();
-                assert_eq!(keys, [&job["result"]["access_key_id"]], "{app} has one live key, which is the one that is known");
+                let keys = aws_inspector::call(
+                    &place,
+                    "iam",
+                    "list_access_keys",
+                    json!({"UserName": app}),
+                )
+                .unwrap();
+                let keys: Vec<_> = keys["AccessKeyMetadata"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|key| &key["AccessKeyId"])
+                    .collect();
+                assert_eq!(
+                    keys,
+                    [&job["result"]["access_key_id"]],
+                    "{app} has one live key, which is the one that is known"
+                );
                 break;
             }
             assert!(Instant::now() < until, "the job does not end: {job:#}");
@@ -154,7 +227,10 @@ async fn three_replicas_of_which_one_is_killed_every_few_seconds_end_every_job_o
         let path = format!("/v1/jobs/{id}/events");
         let client = reqwest::Client::new();
         let page = loop {
-            let asked = client.get(format!("{}{path}", servers[0])).bearer_auth(&first.admin_token).header("accept", "application/json");
+            let asked = client
+                .get(format!("{}{path}", servers[0]))
+                .bearer_auth(&first.admin_token)
+                .header("accept", "application/json");
             if let Ok(response) = asked.send().await
                 && response.status() == StatusCode::OK
             {
@@ -162,7 +238,12 @@ async fn three_replicas_of_which_one_is_killed_every_few_seconds_end_every_job_o
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
-        let ends = page["items"].as_array().unwrap().iter().filter(|event| event["event"] == "job_succeeded").count();
+        let ends = page["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|event| event["event"] == "job_succeeded")
+            .count();
         assert_eq!(ends, 1, "the job of {app} ends once");
     }
     done.cancel();
@@ -170,8 +251,15 @@ async fn three_replicas_of_which_one_is_killed_every_few_seconds_end_every_job_o
     let all: Vec<Life> = lives.join_all().await.into_iter().flatten().collect();
     assert_one_worker_at_a_time(&all, &attempts);
     let cut = attempts.values().filter(|attempts| **attempts > 1).count();
-    println!("{} jobs, {killed} kills, {} lives of processes, {cut} jobs were cut off and went on elsewhere", jobs.len(), all.len());
-    assert!(killed > 2 && cut > 0, "something was killed in the middle of something");
+    println!(
+        "{} jobs, {killed} kills, {} lives of processes, {cut} jobs were cut off and went on elsewhere",
+        jobs.len(),
+        all.len()
+    );
+    assert!(
+        killed > 2 && cut > 0,
+        "something was killed in the middle of something"
+    );
 }
 
 /// The calls about an app come in blocks, one process a block, and no more blocks than attempts: two
@@ -180,12 +268,20 @@ fn assert_one_worker_at_a_time(lives: &[Life], attempts: &BTreeMap<String, u64>)
     for (app, attempts) in attempts {
         let mut calls: Vec<(Instant, usize)> = Vec::new();
         for (life, Life { calls: log }) in lives.iter().enumerate() {
-            calls.extend(log.iter().filter(|call| is_about(call, app)).map(|call| (call.began, life)));
+            calls.extend(
+                log.iter()
+                    .filter(|call| is_about(call, app))
+                    .map(|call| (call.began, life)),
+            );
         }
         assert!(calls.len() >= 5, "the log tells of {app}");
         calls.sort_unstable();
         let blocks = calls.chunk_by(|a, b| a.1 == b.1).count() as u64;
-        assert!(blocks <= *attempts, "{app}: {blocks} blocks of calls in {attempts} attempts: {}", told(lives, app));
+        assert!(
+            blocks <= *attempts,
+            "{app}: {blocks} blocks of calls in {attempts} attempts: {}",
+            told(lives, app)
+        );
     }
 }
 
@@ -193,22 +289,38 @@ fn assert_one_worker_at_a_time(lives: &[Life], attempts: &BTreeMap<String, u64>)
 fn told(lives: &[Life], app: &str) -> String {
     let mut calls: Vec<(Instant, usize, String)> = Vec::new();
     for (life, Life { calls: log }) in lives.iter().enumerate() {
-        calls.extend(log.iter().filter(|call| is_about(call, app)).map(|call| (call.began, life, call.name())));
+        calls.extend(
+            log.iter()
+                .filter(|call| is_about(call, app))
+                .map(|call| (call.began, life, call.name())),
+        );
     }
     calls.sort_unstable();
     let began = calls[0].0;
-    calls.iter().map(|(at, life, name)| format!("\n  {:?} life {life} {name}", *at - began)).collect()
+    calls
+        .iter()
+        .map(|(at, life, name)| format!("\n  {:?} life {life} {name}", *at - began))
+        .collect()
 }
 
 fn is_about(call: &Call, app: &str) -> bool {
-    call.things().iter().any(|thing| thing == app || thing.starts_with(&format!("{app}-")))
+    call.things()
+        .iter()
+        .any(|thing| thing == app || thing.starts_with(&format!("{app}-")))
 }
 
 /// The events of a job as a stream tells them, to its end.
 async fn streamed(server: &Running, job: &str) -> Vec<String> {
-    let response = server.request(Method::GET, &format!("/v1/jobs/{job}/events")).send().await.unwrap();
+    let response = server
+        .request(Method::GET, &format!("/v1/jobs/{job}/events"))
+        .send()
+        .await
+        .unwrap();
     let text = response.text().await.unwrap();
-    text.lines().filter_map(|line| line.strip_prefix("id: ").or(line.strip_prefix("id:"))).map(|id| id.trim().to_owned()).collect()
+    text.lines()
+        .filter_map(|line| line.strip_prefix("id: ").or(line.strip_prefix("id:")))
+        .map(|id| id.trim().to_owned())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -218,12 +330,20 @@ async fn whichever_replica_is_asked_it_tells_what_the_others_do() {
     proxy.set(Pass::Slowly(Duration::from_millis(60)));
     let database = new_database().await;
     let first = Launch::new(&place).with("AWS_ENDPOINT_URL", &proxy.endpoint);
-    let (here, there) = (replica(&first, &database).serve().await, replica(&first, &database).serve().await);
+    let (here, there) = (
+        replica(&first, &database).serve().await,
+        replica(&first, &database).serve().await,
+    );
     for server in [&here, &there] {
         let job = server.ask(&unique("acme")).await;
         let id = job["id"].as_str().unwrap();
         let began = Instant::now();
-        let (events, also, ended, as_well) = tokio::join!(streamed(&here, id), streamed(&there, id), here.ended(&job), there.ended(&job));
+        let (events, also, ended, as_well) = tokio::join!(
+            streamed(&here, id),
+            streamed(&there, id),
+            here.ended(&job),
+            there.ended(&job)
+        );
         assert_eq!(ended["state"], "succeeded", "{ended:#}");
         assert_eq!(ended, as_well);
         assert_eq!(events, also, "one of the two does not run the job");
@@ -253,11 +373,18 @@ async fn whichever_replica_is_asked_it_tells_what_the_others_do() {
 async fn a_replica_that_was_stopped_for_longer_than_its_lease_calls_nothing_when_it_goes_on() {
     let _turn = alone().await;
     let place = Place::new(Emulator::Moto);
-    let (proxy, other) = (Proxy::before(&place.endpoint), Proxy::before(&place.endpoint));
+    let (proxy, other) = (
+        Proxy::before(&place.endpoint),
+        Proxy::before(&place.endpoint),
+    );
     let database = new_database().await;
     let first = Launch::new(&place).with("SLIPWAY_WORKERS", "24");
     let launch = replica(&first, &database);
-    let stopped = launch.clone().with("AWS_ENDPOINT_URL", &proxy.endpoint).serve().await;
+    let stopped = launch
+        .clone()
+        .with("AWS_ENDPOINT_URL", &proxy.endpoint)
+        .serve()
+        .await;
     proxy.set(Pass::Slowly(Duration::from_millis(100)));
     let mut jobs = Vec::new();
     for _ in 0..24 {
@@ -265,21 +392,32 @@ async fn a_replica_that_was_stopped_for_longer_than_its_lease_calls_nothing_when
     }
     tokio::time::sleep(Duration::from_millis(200)).await;
     stopped.signal("STOP").await;
-    let goes_on = replica(&first, &database).with("AWS_ENDPOINT_URL", &other.endpoint).serve().await;
+    let goes_on = replica(&first, &database)
+        .with("AWS_ENDPOINT_URL", &other.endpoint)
+        .serve()
+        .await;
     let mut cut_off = 0;
     for job in &jobs {
         let job = goes_on.ended(job).await;
         assert_eq!(job["state"], "succeeded", "{job:#}");
         cut_off += usize::from(job["attempt"].as_u64() > Some(1));
     }
-    assert!(cut_off > 10, "{cut_off} jobs were under way when the replica was stopped");
+    assert!(
+        cut_off > 10,
+        "{cut_off} jobs were under way when the replica was stopped"
+    );
     proxy.set(Pass::Open);
     let again = Instant::now();
     stopped.signal("CONT").await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     // That it may still work, and whether AWS takes the new keys, it can ask whoever has the jobs.
-    let late = proxy.take_log().into_iter().filter(|call| call.began > again && call.service != "sts");
-    let late: Vec<String> = late.map(|call| format!("{:?} {}", call.began - again, call.name())).collect();
+    let late = proxy
+        .take_log()
+        .into_iter()
+        .filter(|call| call.began > again && call.service != "sts");
+    let late: Vec<String> = late
+        .map(|call| format!("{:?} {}", call.began - again, call.name()))
+        .collect();
     assert!(late.is_empty(), "{late:?}");
     stopped.stop().await;
     goes_on.stop().await;

@@ -1,4 +1,4 @@
-//! The database in trouble: requests get a 503 that says so, nothing that was accepted is lost, and the
+//! The database in job_error: requests get a 503 that says so, nothing that was accepted is lost, and the
 //! service goes on by itself when the database does.
 
 use std::time::{Duration, Instant};
@@ -11,16 +11,22 @@ use crate::support::aws::{Emulator, Place};
 use crate::support::database::{Cable, Cluster, new_database};
 use crate::support::process::{Launch, Running};
 use crate::support::proxy::{Pass, Proxy};
-use crate::support::{eyes, unique};
+use crate::support::{aws_inspector, unique};
 
 /// Longer than anything here takes that goes well.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Asks for an app, with its name as the Idempotency-Key.
 async fn ask(server: &Running, app: &str) -> (StatusCode, Value) {
-    let request = server.request(Method::POST, "/v1/apps").header("idempotency-key", app).json(&json!({"name": app}));
+    let request = server
+        .request(Method::POST, "/v1/apps")
+        .header("idempotency-key", app)
+        .json(&json!({"name": app}));
     let response = request.send().await.unwrap();
-    let (status, kind) = (response.status(), response.headers().get("content-type").cloned());
+    let (status, kind) = (
+        response.status(),
+        response.headers().get("content-type").cloned(),
+    );
     let body: Value = response.json().await.unwrap();
     if !status.is_success() {
         assert_eq!(kind.unwrap(), "application/problem+json", "{status} {body}");
@@ -38,13 +44,23 @@ async fn ask_until_refused(server: &Running, accepted: &mut Vec<String>) -> Valu
             (StatusCode::SERVICE_UNAVAILABLE, problem) => return problem,
             (status, body) => panic!("{status} {body}"),
         }
-        assert!(Instant::now() < until, "the service accepts although its database is in trouble");
+        assert!(
+            Instant::now() < until,
+            "the service accepts although its database is in job_error"
+        );
     }
 }
 
 fn assert_tells_of_the_database(problem: &Value) {
-    assert_eq!((&problem["status"], &problem["retryable"]), (&json!(503), &json!(true)), "{problem:#}");
-    assert!(problem["detail"].as_str().unwrap().contains("database"), "{problem:#}");
+    assert_eq!(
+        (&problem["status"], &problem["retryable"]),
+        (&json!(503), &json!(true)),
+        "{problem:#}"
+    );
+    assert!(
+        problem["detail"].as_str().unwrap().contains("database"),
+        "{problem:#}"
+    );
     assert!(problem["remedy"].is_string(), "{problem:#}");
 }
 
@@ -60,7 +76,8 @@ async fn assert_nothing_is_lost(server: &Running, place: &Place, accepted: &[Str
         let job = server.ask(app).await;
         let job = server.ended(&job).await;
         assert_eq!(job["state"], "succeeded", "{job:#}");
-        let keys = eyes::call(place, "iam", "list_access_keys", json!({"UserName": app})).unwrap();
+        let keys = aws_inspector::call(place, "iam", "list_access_keys", json!({"UserName": app}))
+            .unwrap();
         let keys = keys["AccessKeyMetadata"].as_array().unwrap();
         assert_eq!(keys.len(), 1, "{app}: {keys:?}");
         assert_eq!(keys[0]["AccessKeyId"], job["result"]["access_key_id"]);
@@ -82,14 +99,22 @@ async fn busy(launch: &Launch, proxy: &Proxy) -> (Running, Vec<String>) {
 async fn place_and_proxy() -> (Place, Proxy, Launch) {
     let place = Place::new(Emulator::Moto);
     let proxy = Proxy::before(&place.endpoint);
-    let launch = Launch::new(&place).with("AWS_ENDPOINT_URL", &proxy.endpoint).with("SLIPWAY_LEASE", "3s");
+    let launch = Launch::new(&place)
+        .with("AWS_ENDPOINT_URL", &proxy.endpoint)
+        .with("SLIPWAY_LEASE_DURATION", "3s");
     (place, proxy, launch)
 }
 
 /// How far into any file a running process may write, which stands for a full disk.
 fn limit_files(server: &Running, bytes: &str) {
     let (process, limit) = (server.id().to_string(), format!("--fsize={bytes}:"));
-    assert!(std::process::Command::new("prlimit").args(["--pid", &process, &limit]).status().unwrap().success());
+    assert!(
+        std::process::Command::new("prlimit")
+            .args(["--pid", &process, &limit])
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,8 +124,24 @@ async fn a_full_disk_loses_nothing() {
     limit_files(&server, "4096");
     let problem = ask_until_refused(&server, &mut accepted).await;
     assert_tells_of_the_database(&problem);
-    assert_eq!(server.request(Method::GET, "/readyz").send().await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(server.request(Method::GET, "/healthz").send().await.unwrap().status(), StatusCode::OK);
+    assert_eq!(
+        server
+            .request(Method::GET, "/readyz")
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    assert_eq!(
+        server
+            .request(Method::GET, "/healthz")
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        StatusCode::OK
+    );
     proxy.set(Pass::Open);
     tokio::time::sleep(Duration::from_secs(4)).await;
     limit_files(&server, "unlimited");
@@ -115,14 +156,39 @@ async fn a_backup_that_does_not_fit_leaves_no_file_and_can_be_made_again() {
     let to = launch.file("backup.db");
     let mut command = tokio::process::Command::new("sh");
     // 64 KiB: less than the database, and enough for what SQLite keeps beside it.
-    command.args(["-c", "trap '' XFSZ; ulimit -f 128; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_slipway"), "backup"]);
-    let output = command.arg(&to).env_clear().envs(launch.environment()).output().await.unwrap();
+    command.args([
+        "-c",
+        "trap '' XFSZ; ulimit -f 128; exec \"$0\" \"$@\"",
+        env!("CARGO_BIN_EXE_slipway"),
+        "backup",
+    ]);
+    let output = command
+        .arg(&to)
+        .env_clear()
+        .envs(launch.environment())
+        .output()
+        .await
+        .unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
-    assert!(!output.status.success() && told.contains("no backup was written to") && told.contains("backup.db"), "{told}");
-    let left = std::fs::read_dir(launch.folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    assert!(left.into_iter().all(|name| !name.starts_with("backup.db")), "nothing is left of it");
+    assert!(
+        !output.status.success()
+            && told.contains("no backup was written to")
+            && told.contains("backup.db"),
+        "{told}"
+    );
+    let left = std::fs::read_dir(launch.folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(
+        left.into_iter().all(|name| !name.starts_with("backup.db")),
+        "nothing is left of it"
+    );
     let output = launch.run(&["backup", to.to_str().unwrap()]).await;
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert!(std::fs::metadata(&to).unwrap().len() > 65536);
 }
 
@@ -130,8 +196,16 @@ async fn a_backup_that_does_not_fit_leaves_no_file_and_can_be_made_again() {
 async fn a_locked_database_loses_nothing() {
     let (place, proxy, launch) = place_and_proxy().await;
     let (server, mut accepted) = busy(&launch, &proxy).await;
-    let mut other = sqlx::SqliteConnection::connect(&format!("sqlite://{}", launch.file("slipway.db").display())).await.unwrap();
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let mut other = sqlx::SqliteConnection::connect(&format!(
+        "sqlite://{}",
+        launch.file("slipway.db").display()
+    ))
+    .await
+    .unwrap();
+    sqlx::query("BEGIN IMMEDIATE")
+        .execute(&mut other)
+        .await
+        .unwrap();
     let problem = ask_until_refused(&server, &mut accepted).await;
     assert_tells_of_the_database(&problem);
     proxy.set(Pass::Open);
@@ -143,24 +217,47 @@ async fn a_locked_database_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_lasts_from_when_it_was_asked_for_however_late_the_answer_comes() {
     let (_place, proxy, launch) = place_and_proxy().await;
-    let server = launch.clone().with("SLIPWAY_WORKERS", "1").with("SLIPWAY_DRIFT_EVERY", "0s").serve().await;
+    let server = launch
+        .clone()
+        .with("SLIPWAY_WORKERS", "1")
+        .with("SLIPWAY_DRIFT_INTERVAL", "0s")
+        .serve()
+        .await;
     proxy.set(Pass::Closed);
     let mut jobs = Vec::new();
     for _ in 0..2 {
         // Without a key: its worker waits for no write until its end.
-        let body = json!({"name": unique("acme"), "access_key": false, "buckets": [], "repositories": []});
-        let accepted = server.request(Method::POST, "/v1/apps").json(&body).send().await.unwrap();
+        let body =
+            json!({"name": unique("acme"), "access_key": false, "buckets": [], "repositories": []});
+        let accepted = server
+            .request(Method::POST, "/v1/apps")
+            .json(&body)
+            .send()
+            .await
+            .unwrap();
         jobs.push(accepted.json::<Value>().await.unwrap());
     }
-    let mut other = sqlx::SqliteConnection::connect(&format!("sqlite://{}", launch.file("slipway.db").display())).await.unwrap();
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let mut other = sqlx::SqliteConnection::connect(&format!(
+        "sqlite://{}",
+        launch.file("slipway.db").display()
+    ))
+    .await
+    .unwrap();
+    sqlx::query("BEGIN IMMEDIATE")
+        .execute(&mut other)
+        .await
+        .unwrap();
     // The first job ends, and the second is asked for, but for the commit. Its lease is three seconds.
     proxy.set(Pass::Open);
     tokio::time::sleep(Duration::from_secs(4)).await;
     sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
     assert_eq!(server.ended(&jobs[0]).await["state"], "succeeded");
     let second = server.ended(&jobs[1]).await;
-    assert_eq!((&second["state"], second["attempt"].as_u64() > Some(1)), (&json!("succeeded"), true), "{second:#}");
+    assert_eq!(
+        (&second["state"], second["attempt"].as_u64() > Some(1)),
+        (&json!("succeeded"), true),
+        "{second:#}"
+    );
     server.stop().await;
 }
 
@@ -173,11 +270,25 @@ async fn what_would_be_written_to_a_deleted_file_is_not_accepted() {
         std::fs::rename(launch.file(name), &away).unwrap();
         let problem = ask_until_refused(&server, &mut accepted).await;
         assert_tells_of_the_database(&problem);
-        let ready = server.request(Method::GET, "/readyz").send().await.unwrap().text().await.unwrap();
+        let ready = server
+            .request(Method::GET, "/readyz")
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
         assert!(ready.contains("deleted, moved or replaced"), "{ready}");
-        let read = server.request(Method::GET, "/v1/jobs").send().await.unwrap();
+        let read = server
+            .request(Method::GET, "/v1/jobs")
+            .send()
+            .await
+            .unwrap();
         assert_eq!(read.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert!(!launch.file(name).exists(), "no empty one is put in its place");
+        assert!(
+            !launch.file(name).exists(),
+            "no empty one is put in its place"
+        );
         std::fs::rename(&away, launch.file(name)).unwrap();
     }
     proxy.set(Pass::Open);
@@ -249,7 +360,11 @@ async fn while_postgresql_is_down_each_request_is_refused_within_six_seconds() {
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{problem}");
         began.elapsed()
     });
-    let longest = futures::future::join_all(asked).await.into_iter().max().unwrap();
+    let longest = futures::future::join_all(asked)
+        .await
+        .into_iter()
+        .max()
+        .unwrap();
     assert!(longest < Duration::from_secs(6), "{longest:?}");
     cluster.start_again();
     server.stop().await;
@@ -268,7 +383,10 @@ async fn connections_that_go_silent_are_replaced_and_nothing_is_lost() {
     for _ in 0..2 {
         proxy.set(Pass::Closed);
         let followed = server.ask(&unique("acme")).await;
-        let events = server.request(Method::GET, &format!("/v1/jobs/{}/events", followed["id"].as_str().unwrap()));
+        let events = server.request(
+            Method::GET,
+            &format!("/v1/jobs/{}/events", followed["id"].as_str().unwrap()),
+        );
         let mut events = events.send().await.unwrap();
         assert!(events.chunk().await.unwrap().is_some());
         cable.silence();
@@ -278,20 +396,46 @@ async fn connections_that_go_silent_are_replaced_and_nothing_is_lost() {
         let apps: Vec<_> = (0..20).map(|_| unique("acme")).collect();
         let asked = apps.iter().map(|app| async {
             let (status, body) = ask(&server, app).await;
-            assert!([StatusCode::ACCEPTED, StatusCode::SERVICE_UNAVAILABLE].contains(&status), "{status} {body}");
+            assert!(
+                [StatusCode::ACCEPTED, StatusCode::SERVICE_UNAVAILABLE].contains(&status),
+                "{status} {body}"
+            );
         });
-        let read = (0..20).map(|_| async { server.request(Method::GET, "/v1/jobs").send().await.unwrap().status() });
-        futures::future::join(futures::future::join_all(asked), futures::future::join_all(read)).await;
+        let read = (0..20).map(|_| async {
+            server
+                .request(Method::GET, "/v1/jobs")
+                .send()
+                .await
+                .unwrap()
+                .status()
+        });
+        futures::future::join(
+            futures::future::join_all(asked),
+            futures::future::join_all(read),
+        )
+        .await;
         proxy.set(Pass::Open);
-        while server.request(Method::GET, "/readyz").send().await.unwrap().status() != StatusCode::OK {
+        while server
+            .request(Method::GET, "/readyz")
+            .send()
+            .await
+            .unwrap()
+            .status()
+            != StatusCode::OK
+        {
             assert!(silent.elapsed() < RECOVERY, "it is not ready");
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         // The stream goes on, or ends, for its client to come back.
         let rest = async { while events.chunk().await.unwrap().is_some() {} };
-        tokio::time::timeout(RECOVERY, rest).await.expect("the stream does not hang");
+        tokio::time::timeout(RECOVERY, rest)
+            .await
+            .expect("the stream does not hang");
         while listeners_since(&direct, listening).await == 0 {
-            assert!(silent.elapsed() < RECOVERY, "nobody listens to other replicas");
+            assert!(
+                silent.elapsed() < RECOVERY,
+                "nobody listens to other replicas"
+            );
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         accepted.extend(apps);
@@ -308,14 +452,21 @@ async fn connections_that_go_silent_are_replaced_and_nothing_is_lost() {
 
 async fn number(database: &str, sql: String) -> i64 {
     let mut db = sqlx::AnyConnection::connect(database).await.unwrap();
-    let number = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&mut db).await.unwrap();
+    let number = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+        .fetch_one(&mut db)
+        .await
+        .unwrap();
     db.close().await.unwrap();
     number
 }
 
 /// The database's time, in milliseconds.
 async fn now_of(database: &str) -> i64 {
-    number(database, "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)".into()).await
+    number(
+        database,
+        "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)".into(),
+    )
+    .await
 }
 
 /// Connections made since then that listen to other replicas.

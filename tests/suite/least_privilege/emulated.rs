@@ -5,13 +5,14 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 use slipway::domain::spec::Defaults;
-use slipway::resources::{Conventions, permission};
+use slipway::provision::permissions;
+use slipway::provision::resource::Conventions;
 
 use crate::removal::hang_things_on;
 use crate::support::aws::Place;
 use crate::support::server::{Server, Setup};
 use crate::support::wire::Fault;
-use crate::support::{eyes, unique};
+use crate::support::{aws_inspector, unique};
 
 /// How long a denial on what was made just now is waited out: the emulator knows at once what it made.
 const SHORTLY: Duration = Duration::from_secs(1);
@@ -20,18 +21,29 @@ const SHORTLY: Duration = Duration::from_secs(1);
 fn place_with(policy: impl Fn(&str) -> Value) -> Place {
     let place = Place::owner_of_an_enforcing_account();
     let trust = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}]});
-    eyes::call(&place, "iam", "create_role", json!({"RoleName": "slipway", "AssumeRolePolicyDocument": trust.to_string()}))
-        .expect("a role");
+    aws_inspector::call(
+        &place,
+        "iam",
+        "create_role",
+        json!({"RoleName": "slipway", "AssumeRolePolicyDocument": trust.to_string()}),
+    )
+    .expect("a role");
     let document = policy(&place.account).to_string();
-    eyes::call(&place, "iam", "put_role_policy", json!({"RoleName": "slipway", "PolicyName": "slipway", "PolicyDocument": document}))
-        .expect("a policy");
+    aws_inspector::call(
+        &place,
+        "iam",
+        "put_role_policy",
+        json!({"RoleName": "slipway", "PolicyName": "slipway", "PolicyDocument": document}),
+    )
+    .expect("a policy");
     place
 }
 
 /// The policy, as far as the emulator can tell: it names users without their path, takes some calls for
 /// calls on everything or on another resource, and knows none of the conditions. AWS does.
 fn whole_policy(account: &str) -> Value {
-    let mut policy = permission::role_policy(&Conventions::new(&Defaults::default(), "aws", account));
+    let mut policy =
+        permissions::role_policy(&Conventions::new(&Defaults::default(), "aws", account));
     for statement in policy["Statement"].as_array_mut().unwrap() {
         let unseen = [
             "iam:CreatePolicy",
@@ -42,11 +54,18 @@ fn whole_policy(account: &str) -> Value {
             "ecr:TagResource",
             "ecr:UntagResource",
         ];
-        if statement["Action"].as_array().unwrap().iter().any(|action| unseen.contains(&action.as_str().unwrap())) {
+        if statement["Action"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|action| unseen.contains(&action.as_str().unwrap()))
+        {
             statement["Resource"] = json!("*");
         }
         statement.as_object_mut().unwrap().remove("Condition");
-        let resource = statement["Resource"].to_string().replace("user/apps/*", "user/*");
+        let resource = statement["Resource"]
+            .to_string()
+            .replace("user/apps/*", "user/*");
         statement["Resource"] = serde_json::from_str(&resource).unwrap();
     }
     policy
@@ -60,14 +79,22 @@ async fn everything(owner: &Place) -> Vec<Value> {
     let mut troubles = Vec::new();
 
     let shared = unique("shared");
-    setup.wire.break_calls([("iam:CreateAccessKey", 0, Fault::ResetAfter)]);
+    setup
+        .proxy
+        .break_calls([("iam:CreateAccessKey", 0, Fault::ResetAfter)]);
     troubles.extend(job(&server, "/v1/apps", Some(json!({"name": shared}))).await);
     troubles.extend(listing(&server, &shared).await);
 
     strays(owner, &shared);
-    let look: Value = server.post_empty(&format!("/v1/apps/{shared}/drift")).await.json().await.unwrap();
+    let look: Value = server
+        .post_empty(&format!("/v1/apps/{shared}/drift"))
+        .await
+        .json()
+        .await
+        .unwrap();
     troubles.extend(Some(look["error"].clone()).filter(|error| !error.is_null()));
-    let named = ["membership/strays", "inline-policy/stray"].map(|stray| format!("iam:{stray}/{shared}"));
+    let named =
+        ["membership/strays", "inline-policy/stray"].map(|stray| format!("iam:{stray}/{shared}"));
     let remove = json!({"remove": named});
     troubles.extend(job(&server, &format!("/v1/apps/{shared}/repair"), Some(remove)).await);
 
@@ -81,8 +108,10 @@ async fn everything(owner: &Place) -> Vec<Value> {
     troubles.extend(job(&server, &format!("/v1/apps/{adopted}/repair"), None).await);
 
     let lost = unique("lost");
-    setup.wire.break_calls([("s3:CreateBucket", 0, Fault::ResetBefore)]);
-    eyes::call(
+    setup
+        .proxy
+        .break_calls([("s3:CreateBucket", 0, Fault::ResetBefore)]);
+    aws_inspector::call(
         owner,
         "s3",
         "create_bucket",
@@ -95,8 +124,20 @@ async fn everything(owner: &Place) -> Vec<Value> {
 
     let rule = json!({"rulePriority": 1, "selection": {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 5}, "action": {"type": "expire"}});
     let other = json!({"name": shared, "repositories": [{"lifecycle": {"rules": [rule]}}]});
-    let plan: Value = server.post(&format!("/v1/apps/{shared}/plan"), &other).await.json().await.unwrap();
-    troubles.extend(plan["changes"].as_array().unwrap().iter().map(|change| change["error"].clone()).filter(|error| !error.is_null()));
+    let plan: Value = server
+        .post(&format!("/v1/apps/{shared}/plan"), &other)
+        .await
+        .json()
+        .await
+        .unwrap();
+    troubles.extend(
+        plan["changes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|change| change["error"].clone())
+            .filter(|error| !error.is_null()),
+    );
     server.tasks.stop();
     server.tasks.ended().await;
     troubles
@@ -115,24 +156,64 @@ async fn later_days(owner: &Place) -> Vec<Value> {
         "repositories": [{"name": old}, {"name": kept}]});
     let mut troubles = job(&server, "/v1/apps", Some(body)).await;
     let constraint = json!({"Bucket": old, "Key": "left.txt"});
-    let _ = eyes::call(owner, "s3", "put_object", json!({"Bucket": old, "Key": "left.txt", "Body": {"base64": "aGk="}}));
-    let _ = eyes::call(owner, "s3", "create_multipart_upload", constraint);
+    let _ = aws_inspector::call(
+        owner,
+        "s3",
+        "put_object",
+        json!({"Bucket": old, "Key": "left.txt", "Body": {"base64": "aGk="}}),
+    );
+    let _ = aws_inspector::call(owner, "s3", "create_multipart_upload", constraint);
     let changed = json!({"name": name, "media_access": "scoped", "buckets": [{"name": kept}], "repositories": [{"name": kept}]});
     let app = format!("/v1/apps/{name}");
-    troubles.extend(asked(&server, Method::PUT, &format!("{app}?remove=true&confirm={name}"), Some(&changed)).await);
-    let credentials = server.get(&format!("{app}/credentials")).await.json::<Value>().await.unwrap();
+    troubles.extend(
+        asked(
+            &server,
+            Method::PUT,
+            &format!("{app}?remove=true&confirm={name}"),
+            Some(&changed),
+        )
+        .await,
+    );
+    let credentials = server
+        .get(&format!("{app}/credentials"))
+        .await
+        .json::<Value>()
+        .await
+        .unwrap();
     if let Some(key) = credentials["items"][0]["access_key_id"].as_str() {
-        troubles.extend(asked(&server, Method::POST, &format!("{app}/credentials/{key}/deactivate"), None).await);
-        troubles.extend(asked(&server, Method::POST, &format!("{app}/credentials/{key}/delete"), None).await);
+        troubles.extend(
+            asked(
+                &server,
+                Method::POST,
+                &format!("{app}/credentials/{key}/deactivate"),
+                None,
+            )
+            .await,
+        );
+        troubles.extend(
+            asked(
+                &server,
+                Method::POST,
+                &format!("{app}/credentials/{key}/delete"),
+                None,
+            )
+            .await,
+        );
     }
     hang_things_on(owner, &name);
     troubles.extend(removed(&server, &name).await);
 
     let adopted = unique("adopted");
-    eyes::call(owner, "iam", "create_user", json!({"UserName": adopted, "Path": "/apps/"})).unwrap();
+    aws_inspector::call(
+        owner,
+        "iam",
+        "create_user",
+        json!({"UserName": adopted, "Path": "/apps/"}),
+    )
+    .unwrap();
     let document = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]});
     let policy = json!({"PolicyName": format!("MediaManagement-{adopted}"), "PolicyDocument": document.to_string()});
-    eyes::call(owner, "iam", "create_policy", policy).unwrap();
+    aws_inspector::call(owner, "iam", "create_policy", policy).unwrap();
     let bucket = json!([{"name": format!("{adopted}-media")}]);
     let body = json!({"name": adopted, "on_existing": "adopt", "media_access": "scoped", "buckets": bucket, "repositories": []});
     troubles.extend(job(&server, "/v1/apps", Some(body)).await);
@@ -148,23 +229,41 @@ async fn removed(server: &Server, name: &str) -> Vec<Value> {
     while server.json(&format!("/v1/apps/{name}")).await["state"] == "quarantined" {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let jobs = server.json(&format!("/v1/jobs?app={name}&kind=remove")).await;
+    let jobs = server
+        .json(&format!("/v1/jobs?app={name}&kind=remove"))
+        .await;
     if let Some(id) = jobs["items"][0]["id"].as_str() {
         troubles.extend(troubles_of(&server.wait(id).await));
     }
     troubles
 }
 
-/// The troubles of a job that an earlier trouble may keep from being taken.
+/// The troubles of a job that an earlier job_error may keep from being taken.
 async fn asked(server: &Server, method: Method, path: &str, body: Option<&Value>) -> Vec<Value> {
     let request = server.request(method, path);
-    let response = body.iter().fold(request, |request, body| request.json(body)).send().await.unwrap();
-    let (accepted, answer): (bool, Value) = (response.status() == 202, response.json().await.unwrap());
-    if accepted { troubles_of(&server.wait(answer["id"].as_str().unwrap()).await) } else { vec![answer] }
+    let response = body
+        .iter()
+        .fold(request, |request, body| request.json(body))
+        .send()
+        .await
+        .unwrap();
+    let (accepted, answer): (bool, Value) =
+        (response.status() == 202, response.json().await.unwrap());
+    if accepted {
+        troubles_of(&server.wait(answer["id"].as_str().unwrap()).await)
+    } else {
+        vec![answer]
+    }
 }
 
 fn troubles_of(job: &Value) -> Vec<Value> {
-    let errors = std::iter::once(&job["error"]).chain(job["steps"].as_array().unwrap().iter().map(|step| &step["error"]));
+    let errors = std::iter::once(&job["error"]).chain(
+        job["steps"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|step| &step["error"]),
+    );
     errors.filter(|error| !error.is_null()).cloned().collect()
 }
 
@@ -175,47 +274,96 @@ async fn job(server: &Server, path: &str, body: Option<Value>) -> Vec<Value> {
 
 async fn listing(server: &Server, name: &str) -> Option<Value> {
     let response = server.get(&format!("/v1/apps/{name}/credentials")).await;
-    if response.status().is_success() { None } else { Some(response.json().await.unwrap()) }
+    if response.status().is_success() {
+        None
+    } else {
+        Some(response.json().await.unwrap())
+    }
 }
 
 fn things_made_by_hand(owner: &Place, name: &str) {
-    eyes::call(owner, "iam", "create_user", json!({"UserName": name, "Path": "/apps/"})).unwrap();
+    aws_inspector::call(
+        owner,
+        "iam",
+        "create_user",
+        json!({"UserName": name, "Path": "/apps/"}),
+    )
+    .unwrap();
     let constraint = json!({"LocationConstraint": "us-west-2"});
-    let args =
-        json!({"Bucket": format!("{name}-media"), "CreateBucketConfiguration": constraint, "ObjectOwnership": "BucketOwnerPreferred"});
-    eyes::call(owner, "s3", "create_bucket", args).unwrap();
-    eyes::call(owner, "ecr", "create_repository", json!({"repositoryName": name})).unwrap();
+    let args = json!({"Bucket": format!("{name}-media"), "CreateBucketConfiguration": constraint, "ObjectOwnership": "BucketOwnerPreferred"});
+    aws_inspector::call(owner, "s3", "create_bucket", args).unwrap();
+    aws_inspector::call(
+        owner,
+        "ecr",
+        "create_repository",
+        json!({"repositoryName": name}),
+    )
+    .unwrap();
 }
 
 /// What nobody asked for; where the onboarding failed there is no user for it.
 fn strays(owner: &Place, name: &str) {
     let document =
         json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]}).to_string();
-    let _ = eyes::call(owner, "iam", "create_group", json!({"GroupName": "strays"}));
-    let _ = eyes::call(owner, "iam", "add_user_to_group", json!({"GroupName": "strays", "UserName": name}));
-    let _ = eyes::call(owner, "iam", "put_user_policy", json!({"UserName": name, "PolicyName": "stray", "PolicyDocument": document}));
+    let _ = aws_inspector::call(owner, "iam", "create_group", json!({"GroupName": "strays"}));
+    let _ = aws_inspector::call(
+        owner,
+        "iam",
+        "add_user_to_group",
+        json!({"GroupName": "strays", "UserName": name}),
+    );
+    let _ = aws_inspector::call(
+        owner,
+        "iam",
+        "put_user_policy",
+        json!({"UserName": name, "PolicyName": "stray", "PolicyDocument": document}),
+    );
 }
 
 fn damage(owner: &Place, name: &str) {
-    let _ = eyes::call(owner, "s3", "delete_public_access_block", json!({"Bucket": format!("{name}-media")}));
-    let policy = format!("arn:aws:iam::{}:policy/MediaManagement-{name}", owner.account);
+    let _ = aws_inspector::call(
+        owner,
+        "s3",
+        "delete_public_access_block",
+        json!({"Bucket": format!("{name}-media")}),
+    );
+    let policy = format!(
+        "arn:aws:iam::{}:policy/MediaManagement-{name}",
+        owner.account
+    );
     let document = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]});
     for _ in 0..4 {
         // Where the onboarding failed there is nothing to damage.
-        let _ = eyes::call(
+        let _ = aws_inspector::call(
             owner,
             "iam",
             "create_policy_version",
             json!({"PolicyArn": policy, "PolicyDocument": document.to_string(), "SetAsDefault": true}),
         );
     }
-    let _ = eyes::call(owner, "iam", "untag_policy", json!({"PolicyArn": policy, "TagKeys": ["slipway:app"]}));
+    let _ = aws_inspector::call(
+        owner,
+        "iam",
+        "untag_policy",
+        json!({"PolicyArn": policy, "TagKeys": ["slipway:app"]}),
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_policy_is_enough_for_another_reading_of_aws() {
     let mut troubles = everything(&place_with(whole_policy)).await;
     troubles.extend(later_days(&place_with(whole_policy)).await);
-    let denied: Vec<&Value> = troubles.iter().filter(|trouble| trouble.to_string().contains("AccessDenied")).collect();
-    assert!(denied.is_empty(), "{}", denied.iter().map(|trouble| trouble["detail"].to_string()).collect::<Vec<_>>().join("\n"));
+    let denied: Vec<&Value> = troubles
+        .iter()
+        .filter(|job_error| job_error.to_string().contains("AccessDenied"))
+        .collect();
+    assert!(
+        denied.is_empty(),
+        "{}",
+        denied
+            .iter()
+            .map(|job_error| job_error["detail"].to_string())
+            .collect::<Vec<_>>()
+            .join("\n")
+    );
 }

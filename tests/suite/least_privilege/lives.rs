@@ -7,7 +7,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use slipway::domain::names::IamPath;
 use slipway::domain::spec::Defaults;
-use slipway::resources::{Conventions, permission};
+use slipway::provision::permissions;
+use slipway::provision::resource::Conventions;
 use strum::EnumIter;
 
 use crate::aws::Options;
@@ -58,19 +59,30 @@ impl Life {
         if self == Self::AdoptedElsewhere {
             conventions.iam_path = IamPath::root();
         }
-        permission::role_policy(&conventions)
+        permissions::role_policy(&conventions)
     }
 
     /// Lives it in a new account. Where answers are lost, that is the first one of each change of each thing.
-    pub fn live(self, options: Options, policy: impl FnOnce(Value) -> Value, lose_answers: bool) -> Lived {
+    pub fn live(
+        self,
+        options: Options,
+        policy: impl FnOnce(Value) -> Value,
+        lose_answers: bool,
+    ) -> Lived {
         let runtime = runtime();
         let lived = runtime.block_on(async {
-            let options = Options { authorization: true, tags_with_bucket: self != Self::BucketInDoubt, ..options };
+            let options = Options {
+                authorization: true,
+                tags_with_bucket: self != Self::BucketInDoubt,
+                ..options
+            };
             let mut stage = Stage::new(options, |account| policy(self.policy(account))).await;
             if lose_answers {
                 stage.lose_answers(self);
             }
-            tokio::time::timeout(LONGEST, Box::pin(self.happen(&mut stage))).await.expect("the life ends");
+            tokio::time::timeout(LONGEST, Box::pin(self.happen(&mut stage)))
+                .await
+                .expect("the life ends");
             stage.end().await
         });
         runtime.shutdown_timeout(Duration::from_secs(5));
@@ -103,11 +115,15 @@ impl Stage {
         let mut host = Host::new(options);
         host.role_policy = Some(policy(host.account()));
         host.settings.quarantine = Duration::from_secs(60);
-        host.settings.rotation_grace = Duration::from_secs(90);
-        host.settings.rotation_hold = Duration::from_secs(90);
-        host.timing.quiet = Duration::from_secs(300);
+        host.settings.rotation_idle_period = Duration::from_secs(90);
+        host.settings.rotation_delete_delay = Duration::from_secs(90);
+        host.timing.idle_period = Duration::from_secs(300);
         let process = host.start().await;
-        Self { host, process, errors: Vec::new() }
+        Self {
+            host,
+            process,
+            errors: Vec::new(),
+        }
     }
 
     fn lose_answers(&self, life: Life) {
@@ -115,7 +131,8 @@ impl Stage {
         self.host.break_by(move |call| {
             let name = call.name();
             // A key on a user that was there before is never deleted: that is for a person.
-            let is_for_a_person = name == "iam:CreateAccessKey" && matches!(life, Life::Adopted | Life::AdoptedElsewhere);
+            let is_for_a_person = name == "iam:CreateAccessKey"
+                && matches!(life, Life::Adopted | Life::AdoptedElsewhere);
             let is_lost = mutates(&name) && !is_for_a_person && lost.insert((name, call.things()));
             is_lost.then_some(Fault::ResetAfter)
         });
@@ -129,8 +146,18 @@ impl Stage {
     /// The answer to a request; one that is refused is kept.
     async fn answer(&mut self, method: Method, path: &str, body: Option<&Value>) -> Value {
         let request = self.process.api.request(method, path);
-        let response = self.process.api.send(body.iter().fold(request, |request, body| request.json(body))).await;
-        let (status, answer) = (response.status(), response.json::<Value>().await.unwrap_or_default());
+        let response = self
+            .process
+            .api
+            .send(
+                body.iter()
+                    .fold(request, |request, body| request.json(body)),
+            )
+            .await;
+        let (status, answer) = (
+            response.status(),
+            response.json::<Value>().await.unwrap_or_default(),
+        );
         if !status.is_success() {
             self.errors.push(answer.clone());
         }
@@ -146,7 +173,9 @@ impl Stage {
     }
 
     async fn end_of(&self, id: &str) {
-        while let Some("queued" | "running" | "waiting") = self.process.json(&format!("/v1/jobs/{id}?wait=60s")).await["state"].as_str() {}
+        while let Some("queued" | "running" | "waiting") =
+            self.process.json(&format!("/v1/jobs/{id}?wait=60s")).await["state"].as_str()
+        {}
     }
 
     async fn onboard(&mut self, body: Value) {
@@ -158,10 +187,19 @@ impl Stage {
         let listed = self.answer(Method::GET, &path("/credentials"), None).await;
         let items = listed["items"].as_array().cloned().unwrap_or_default();
         for item in items.iter().filter(|item| item["claim"].is_string()) {
-            self.answer(Method::POST, item["claim"].as_str().expect("an address"), None).await;
+            self.answer(
+                Method::POST,
+                item["claim"].as_str().expect("an address"),
+                None,
+            )
+            .await;
         }
-        let ours = items.iter().filter(|item| item["managed"] == true && !item["secret"].is_null());
-        ours.filter_map(|item| item["access_key_id"].as_str()).map(str::to_owned).collect()
+        let ours = items
+            .iter()
+            .filter(|item| item["managed"] == true && !item["secret"].is_null());
+        ours.filter_map(|item| item["access_key_id"].as_str())
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Removes the app, and waits until it is gone.
@@ -170,21 +208,42 @@ impl Stage {
         while self.process.json(&path("")).await["state"] == "quarantined" {
             tokio::time::sleep(Duration::from_secs(10)).await;
         }
-        let jobs = self.process.json(&format!("/v1/jobs?app={APP}&kind=remove")).await;
+        let jobs = self
+            .process
+            .json(&format!("/v1/jobs?app={APP}&kind=remove"))
+            .await;
         if let Some(id) = jobs["items"][0]["id"].as_str() {
             self.end_of(id).await;
         }
     }
 
     async fn end(mut self) -> Lived {
-        let jobs = self.process.json(&format!("/v1/jobs?app={APP}&limit=100")).await;
+        let jobs = self
+            .process
+            .json(&format!("/v1/jobs?app={APP}&limit=100"))
+            .await;
         for job in jobs["items"].as_array().expect("jobs") {
-            let job = self.process.json(&format!("/v1/jobs/{}", job["id"].as_str().expect("an id"))).await;
-            let steps = job["steps"].as_array().into_iter().flatten().map(|step| &step["error"]);
-            self.errors.extend(std::iter::once(&job["error"]).chain(steps).filter(|error| !error.is_null()).cloned());
+            let job = self
+                .process
+                .json(&format!("/v1/jobs/{}", job["id"].as_str().expect("an id")))
+                .await;
+            let steps = job["steps"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|step| &step["error"]);
+            self.errors.extend(
+                std::iter::once(&job["error"])
+                    .chain(steps)
+                    .filter(|error| !error.is_null())
+                    .cloned(),
+            );
         }
         self.process.kill().await;
-        Lived { errors: self.errors, used: self.host.aws.used_actions() }
+        Lived {
+            errors: self.errors,
+            used: self.host.aws.used_actions(),
+        }
     }
 }
 
@@ -200,23 +259,52 @@ async fn shared(stage: &mut Stage) {
     stage.onboard(json!({"name": APP})).await;
     stage.keys().await;
     stage.by_hand("iam", "create_group", json!({"GroupName": "strays"}));
-    stage.by_hand("iam", "add_user_to_group", json!({"GroupName": "strays", "UserName": APP}));
-    stage.by_hand("iam", "put_user_policy", json!({"UserName": APP, "PolicyName": "stray", "PolicyDocument": document()}));
+    stage.by_hand(
+        "iam",
+        "add_user_to_group",
+        json!({"GroupName": "strays", "UserName": APP}),
+    );
+    stage.by_hand(
+        "iam",
+        "put_user_policy",
+        json!({"UserName": APP, "PolicyName": "stray", "PolicyDocument": document()}),
+    );
     // Until AWS shows it everywhere.
     tokio::time::sleep(Duration::from_secs(30)).await;
     let look = stage.answer(Method::POST, &path("/drift"), None).await;
-    stage.errors.extend(Some(look["error"].clone()).filter(|error| !error.is_null()));
-    let strays = ["membership/strays", "inline-policy/stray"].map(|stray| format!("iam:{stray}/{APP}"));
-    stage.job(Method::POST, &path("/repair"), Some(&json!({"remove": strays}))).await;
+    stage
+        .errors
+        .extend(Some(look["error"].clone()).filter(|error| !error.is_null()));
+    let strays =
+        ["membership/strays", "inline-policy/stray"].map(|stray| format!("iam:{stray}/{APP}"));
+    stage
+        .job(
+            Method::POST,
+            &path("/repair"),
+            Some(&json!({"remove": strays})),
+        )
+        .await;
     for manifest in ["1", "2", "3"] {
-        stage.by_hand("ecr", "put_image", json!({"repositoryName": APP, "imageManifest": manifest}));
+        stage.by_hand(
+            "ecr",
+            "put_image",
+            json!({"repositoryName": APP, "imageManifest": manifest}),
+        );
     }
-    let selection = json!({"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 2});
+    let selection =
+        json!({"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 2});
     let rule = json!({"rulePriority": 1, "selection": selection, "action": {"type": "expire"}});
     let plan = json!({"name": APP, "repositories": [{"lifecycle": {"rules": [rule]}}]});
-    let plan = stage.answer(Method::POST, &path("/plan"), Some(&plan)).await;
+    let plan = stage
+        .answer(Method::POST, &path("/plan"), Some(&plan))
+        .await;
     let changes = plan["changes"].as_array().cloned().unwrap_or_default();
-    stage.errors.extend(changes.iter().map(|change| change["error"].clone()).filter(|error| !error.is_null()));
+    stage.errors.extend(
+        changes
+            .iter()
+            .map(|change| change["error"].clone())
+            .filter(|error| !error.is_null()),
+    );
 }
 
 async fn changed(stage: &mut Stage) {
@@ -227,27 +315,46 @@ async fn changed(stage: &mut Stage) {
     fill(stage, &old);
     let kept = json!([{"name": kept}]);
     let mut spec = json!({"name": APP, "media_access": "scoped", "buckets": kept, "repositories": kept, "tags": {"team": "web"}});
-    stage.job(Method::PUT, &path(&format!("?remove=true&confirm={APP}")), Some(&spec)).await;
+    stage
+        .job(
+            Method::PUT,
+            &path(&format!("?remove=true&confirm={APP}")),
+            Some(&spec),
+        )
+        .await;
     for access in ["shared", "scoped"] {
         spec["media_access"] = json!(access);
-        stage.job(Method::PUT, &path("?remove=true"), Some(&spec)).await;
+        stage
+            .job(Method::PUT, &path("?remove=true"), Some(&spec))
+            .await;
     }
 }
 
 async fn bucket_in_doubt(stage: &mut Stage) {
-    stage.host.break_calls(&[("s3:CreateBucket", 0, Fault::ResetAfter)]);
-    stage.onboard(json!({"name": APP, "access_key": false, "repositories": []})).await;
+    stage
+        .host
+        .break_calls(&[("s3:CreateBucket", 0, Fault::ResetAfter)]);
+    stage
+        .onboard(json!({"name": APP, "access_key": false, "repositories": []}))
+        .await;
 }
 
 async fn rotated(stage: &mut Stage) {
-    stage.onboard(json!({"name": APP, "buckets": [], "repositories": []})).await;
+    stage
+        .onboard(json!({"name": APP, "buckets": [], "repositories": []}))
+        .await;
     stage.keys().await;
-    stage.job(Method::POST, &path("/credentials/rotate"), None).await;
+    stage
+        .job(Method::POST, &path("/credentials/rotate"), None)
+        .await;
     for _ in 0..200 {
         stage.keys().await;
         let rotation = stage.process.json(&path("/credentials")).await["rotation"].clone();
         if rotation["ended_at"].is_string() || !rotation["error"].is_null() {
-            assert!(rotation["stage"] == "done" || !rotation["error"].is_null(), "{rotation:#}");
+            assert!(
+                rotation["stage"] == "done" || !rotation["error"].is_null(),
+                "{rotation:#}"
+            );
             return;
         }
         tokio::time::sleep(Duration::from_secs(30)).await;
@@ -256,23 +363,39 @@ async fn rotated(stage: &mut Stage) {
 }
 
 async fn switched(stage: &mut Stage) {
-    stage.onboard(json!({"name": APP, "buckets": [], "repositories": []})).await;
+    stage
+        .onboard(json!({"name": APP, "buckets": [], "repositories": []}))
+        .await;
     for key in stage.keys().await {
         for to in ["deactivate", "activate", "deactivate", "delete"] {
-            stage.job(Method::POST, &path(&format!("/credentials/{key}/{to}")), None).await;
+            stage
+                .job(
+                    Method::POST,
+                    &path(&format!("/credentials/{key}/{to}")),
+                    None,
+                )
+                .await;
         }
     }
 }
 
 async fn adopted(stage: &mut Stage) {
     let bucket = format!("{APP}-media");
-    stage.by_hand("iam", "create_user", json!({"UserName": APP, "Path": "/apps/"}));
+    stage.by_hand(
+        "iam",
+        "create_user",
+        json!({"UserName": APP, "Path": "/apps/"}),
+    );
     let constraint = json!({"LocationConstraint": "us-west-2"});
     let args = json!({"Bucket": bucket, "CreateBucketConfiguration": constraint, "ObjectOwnership": "BucketOwnerPreferred"});
     stage.by_hand("s3", "create_bucket", args);
     stage.by_hand("ecr", "create_repository", json!({"repositoryName": APP}));
     let policy = format!("MediaManagement-{APP}");
-    stage.by_hand("iam", "create_policy", json!({"PolicyName": policy, "PolicyDocument": document()}));
+    stage.by_hand(
+        "iam",
+        "create_policy",
+        json!({"PolicyName": policy, "PolicyDocument": document()}),
+    );
     let spec = json!({"name": APP, "on_existing": "adopt", "buckets": [{"name": bucket}], "media_access": "scoped"});
     stage.onboard(spec).await;
     let arn = format!("arn:aws:iam::{}:policy/{policy}", stage.host.account());
@@ -280,18 +403,36 @@ async fn adopted(stage: &mut Stage) {
         let version = json!({"PolicyArn": arn, "PolicyDocument": document(), "SetAsDefault": true});
         stage.by_hand("iam", "create_policy_version", version);
     }
-    stage.by_hand("iam", "untag_policy", json!({"PolicyArn": arn, "TagKeys": ["slipway:app"]}));
-    stage.by_hand("iam", "untag_user", json!({"UserName": APP, "TagKeys": ["slipway:app"]}));
-    stage.by_hand("s3", "delete_public_access_block", json!({"Bucket": bucket}));
+    stage.by_hand(
+        "iam",
+        "untag_policy",
+        json!({"PolicyArn": arn, "TagKeys": ["slipway:app"]}),
+    );
+    stage.by_hand(
+        "iam",
+        "untag_user",
+        json!({"UserName": APP, "TagKeys": ["slipway:app"]}),
+    );
+    stage.by_hand(
+        "s3",
+        "delete_public_access_block",
+        json!({"Bucket": bucket}),
+    );
     tokio::time::sleep(Duration::from_secs(30)).await;
     stage.job(Method::POST, &path("/repair"), None).await;
     stage.remove("").await;
 }
 
 async fn adopted_elsewhere(stage: &mut Stage) {
-    stage.by_hand("iam", "create_user", json!({"UserName": APP, "Path": "/by-hand/"}));
+    stage.by_hand(
+        "iam",
+        "create_user",
+        json!({"UserName": APP, "Path": "/by-hand/"}),
+    );
     stage.by_hand("iam", "create_access_key", json!({"UserName": APP}));
-    stage.onboard(json!({"name": APP, "on_existing": "adopt", "buckets": [], "repositories": []})).await;
+    stage
+        .onboard(json!({"name": APP, "on_existing": "adopt", "buckets": [], "repositories": []}))
+        .await;
     stage.remove("?adopted=true").await;
 }
 
@@ -299,21 +440,43 @@ async fn removed(stage: &mut Stage) {
     let bucket = format!("{APP}-old");
     let spec = json!({"name": APP, "media_access": "scoped", "buckets": [{"name": bucket}], "repositories": [{"name": bucket}]});
     stage.onboard(spec).await;
-    if stage.host.call("iam", "get_user", json!({"UserName": APP})).is_ok() {
+    if stage
+        .host
+        .call("iam", "get_user", json!({"UserName": APP}))
+        .is_ok()
+    {
         hang_things_on(&stage.host, APP);
     }
     let of_user = |more: Value| {
         let mut args = json!({"UserName": APP});
-        args.as_object_mut().expect("members").extend(more.as_object().expect("members").clone());
+        args.as_object_mut()
+            .expect("members")
+            .extend(more.as_object().expect("members").clone());
         args
     };
-    stage.by_hand("iam", "upload_signing_certificate", of_user(json!({"CertificateBody": "x"})));
-    stage.by_hand("iam", "upload_ssh_public_key", of_user(json!({"SSHPublicKeyBody": "x"})));
-    stage.by_hand("iam", "create_service_specific_credential", of_user(json!({"ServiceName": "codecommit.amazonaws.com"})));
+    stage.by_hand(
+        "iam",
+        "upload_signing_certificate",
+        of_user(json!({"CertificateBody": "x"})),
+    );
+    stage.by_hand(
+        "iam",
+        "upload_ssh_public_key",
+        of_user(json!({"SSHPublicKeyBody": "x"})),
+    );
+    stage.by_hand(
+        "iam",
+        "create_service_specific_credential",
+        of_user(json!({"ServiceName": "codecommit.amazonaws.com"})),
+    );
     fill(stage, &bucket);
     stage.job(Method::DELETE, &path(""), None).await;
     stage.job(Method::POST, &path("/restore"), None).await;
-    stage.remove(&format!("?buckets={bucket}&repositories={bucket}&confirm={APP}")).await;
+    stage
+        .remove(&format!(
+            "?buckets={bucket}&repositories={bucket}&confirm={APP}"
+        ))
+        .await;
 }
 
 /// Puts something into what is to be deleted: an object from before there were versions, versions, an upload that was not
@@ -321,10 +484,22 @@ async fn removed(stage: &mut Stage) {
 fn fill(stage: &Stage, name: &str) {
     let object = |key: &str| json!({"Bucket": name, "Key": key, "Body": {"base64": "aGk="}});
     stage.by_hand("s3", "put_object", object("plain.txt"));
-    stage.by_hand("s3", "put_bucket_versioning", json!({"Bucket": name, "VersioningConfiguration": {"Status": "Enabled"}}));
+    stage.by_hand(
+        "s3",
+        "put_bucket_versioning",
+        json!({"Bucket": name, "VersioningConfiguration": {"Status": "Enabled"}}),
+    );
     for _ in 0..2 {
         stage.by_hand("s3", "put_object", object("left.txt"));
     }
-    stage.by_hand("s3", "create_multipart_upload", json!({"Bucket": name, "Key": "half.txt"}));
-    stage.by_hand("ecr", "put_image", json!({"repositoryName": name, "imageManifest": "{}", "imageTag": "v1"}));
+    stage.by_hand(
+        "s3",
+        "create_multipart_upload",
+        json!({"Bucket": name, "Key": "half.txt"}),
+    );
+    stage.by_hand(
+        "ecr",
+        "put_image",
+        json!({"repositoryName": name, "imageManifest": "{}", "imageTag": "v1"}),
+    );
 }

@@ -9,7 +9,8 @@ use std::sync::Mutex;
 
 use serde_json::Value;
 use slipway::domain::spec::Defaults;
-use slipway::resources::{Conventions, permission};
+use slipway::provision::permissions;
+use slipway::provision::resource::Conventions;
 use strum::IntoEnumIterator as _;
 
 use crate::aws::{Consistency, Options};
@@ -21,28 +22,45 @@ const SEEDS: u64 = 6;
 
 fn on_all_cores<T: Sync>(items: &[T], run: impl Fn(&T) + Sync) {
     let _turn = futures::executor::block_on(alone());
-    for_each_of(items, std::thread::available_parallelism().map_or(2, usize::from), run);
+    for_each_of(
+        items,
+        std::thread::available_parallelism().map_or(2, usize::from),
+        run,
+    );
 }
 
 fn lagging(seed: u64) -> Options {
-    Options { seed, consistency: Consistency::as_aws_documents(), ..Options::default() }
+    Options {
+        seed,
+        consistency: Consistency::as_aws_documents(),
+        ..Options::default()
+    }
 }
 
 /// The actions that a policy grants.
 fn granted(policy: &Value) -> BTreeSet<String> {
     let statements = policy["Statement"].as_array().expect("statements").iter();
     let actions = statements.flat_map(|statement| statement["Action"].as_array().expect("actions"));
-    actions.map(|action| action.as_str().expect("a text").to_owned()).collect()
+    actions
+        .map(|action| action.as_str().expect("a text").to_owned())
+        .collect()
 }
 
 fn printed() -> Value {
-    permission::role_policy(&Conventions::new(&Defaults::default(), "aws", "123456789012"))
+    permissions::role_policy(&Conventions::new(
+        &Defaults::default(),
+        "aws",
+        "123456789012",
+    ))
 }
 
 fn without(action: &str, mut policy: Value) -> Value {
     let statements = policy["Statement"].as_array_mut().expect("statements");
     for statement in statements.iter_mut() {
-        statement["Action"].as_array_mut().expect("actions").retain(|other| other != action);
+        statement["Action"]
+            .as_array_mut()
+            .expect("actions")
+            .retain(|other| other != action);
     }
     statements.retain(|statement| !statement["Action"].as_array().expect("actions").is_empty());
     policy
@@ -50,21 +68,32 @@ fn without(action: &str, mut policy: Value) -> Value {
 
 #[test]
 fn the_policy_is_enough_for_whole_lives() {
-    let lives: Vec<(Life, u64, bool)> =
-        Life::iter().flat_map(|life| (0..SEEDS).flat_map(move |seed| [(life, seed, false), (life, seed, true)])).collect();
+    let lives: Vec<(Life, u64, bool)> = Life::iter()
+        .flat_map(|life| (0..SEEDS).flat_map(move |seed| [(life, seed, false), (life, seed, true)]))
+        .collect();
     let wrong = Mutex::new(Vec::new());
     on_all_cores(&lives, |(life, seed, lose_answers)| {
-        let lived = std::panic::catch_unwind(|| life.live(lagging(*seed), |policy| policy, *lose_answers));
+        let lived =
+            std::panic::catch_unwind(|| life.live(lagging(*seed), |policy| policy, *lose_answers));
         let wrongs = match lived {
             Ok(Lived { errors, .. }) => errors.iter().map(Value::to_string).collect(),
             Err(panic) => vec![super::replay::words(panic.as_ref())],
         };
         if !wrongs.is_empty() {
-            wrong.lock().unwrap().push(format!("{life:?}, seed {seed}, answers lost: {lose_answers}: {}", wrongs.join("\n    ")));
+            wrong.lock().unwrap().push(format!(
+                "{life:?}, seed {seed}, answers lost: {lose_answers}: {}",
+                wrongs.join("\n    ")
+            ));
         }
     });
     let wrong = wrong.into_inner().unwrap();
-    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), lives.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {}:\n{}",
+        wrong.len(),
+        lives.len(),
+        wrong.join("\n")
+    );
 }
 
 /// The lives that use each action, without lag and faults.
@@ -73,7 +102,8 @@ fn lives_by_action() -> BTreeMap<String, Vec<Life>> {
     on_all_cores(&Life::iter().collect::<Vec<_>>(), |life| {
         let used = life.live(Options::default(), |policy| policy, false).used;
         let mut by_action = by_action.lock().unwrap();
-        used.into_iter().for_each(|action| by_action.entry(action).or_default().push(*life));
+        used.into_iter()
+            .for_each(|action| by_action.entry(action).or_default().push(*life));
     });
     by_action.into_inner().unwrap()
 }
@@ -87,28 +117,58 @@ const NOT_USED: [(&str, &str); 1] = [(
 
 /// Actions whose absence no job and no answer tells, and why.
 const NOT_MISSED: [(&str, &str); 2] = [
-    ("ecr:GetLifecyclePolicyPreview", "plans do with our own evaluation where AWS does not preview"),
-    ("ecr:StartLifecyclePolicyPreview", "plans do with our own evaluation where AWS does not preview"),
+    (
+        "ecr:GetLifecyclePolicyPreview",
+        "plans do with our own evaluation where AWS does not preview",
+    ),
+    (
+        "ecr:StartLifecyclePolicyPreview",
+        "plans do with our own evaluation where AWS does not preview",
+    ),
 ];
 
 #[test]
 fn every_action_is_used_and_each_taken_out_is_missed_and_named() {
     let (lives, mut granted) = (lives_by_action(), granted(&printed()));
-    assert!(NOT_USED.iter().all(|(action, _)| granted.remove(*action)), "what is listed is granted");
-    assert_eq!(lives.keys().cloned().collect::<BTreeSet<_>>(), granted, "what is used is what is granted");
+    assert!(
+        NOT_USED.iter().all(|(action, _)| granted.remove(*action)),
+        "what is listed is granted"
+    );
+    assert_eq!(
+        lives.keys().cloned().collect::<BTreeSet<_>>(),
+        granted,
+        "what is used is what is granted"
+    );
     let unnoticed = Mutex::new(BTreeSet::new());
     on_all_cores(&granted.iter().collect::<Vec<_>>(), |action| {
-        let is_named = |error: &Value| error["remedy"].as_str().is_some_and(|remedy| remedy.contains(action.as_str()));
-        let tells = |life: &Life| life.live(Options::default(), |policy| without(action, policy), false).errors.iter().any(is_named);
+        let is_named = |error: &Value| {
+            error["remedy"]
+                .as_str()
+                .is_some_and(|remedy| remedy.contains(action.as_str()))
+        };
+        let tells = |life: &Life| {
+            life.live(Options::default(), |policy| without(action, policy), false)
+                .errors
+                .iter()
+                .any(is_named)
+        };
         if !lives[*action].iter().any(tells) {
             unnoticed.lock().unwrap().insert(action.as_str());
         }
     });
-    assert_eq!(unnoticed.into_inner().unwrap(), NOT_MISSED.iter().map(|(action, _)| *action).collect(), "of {}", granted.len());
+    assert_eq!(
+        unnoticed.into_inner().unwrap(),
+        NOT_MISSED.iter().map(|(action, _)| *action).collect(),
+        "of {}",
+        granted.len()
+    );
 }
 
 #[test]
 fn the_readme_shows_the_policy() {
     let shown = serde_json::to_string_pretty(&printed()).unwrap();
-    assert!(include_str!("../../../README.md").contains(&shown), "put the output of `slipway role-policy` into README.md");
+    assert!(
+        include_str!("../../../README.md").contains(&shown),
+        "put the output of `slipway role-policy` into README.md"
+    );
 }

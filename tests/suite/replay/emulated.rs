@@ -32,12 +32,19 @@ fn run(scenario: &Scenario, more: More) -> Left {
         // A denial on what was made just now is waited out for as long.
         setup.timing.propagation = Duration::from_secs(2);
     }
-    let ground = Emulated { place, proxy: setup.wire.clone() };
+    let ground = Emulated {
+        place,
+        proxy: setup.proxy.clone(),
+    };
     let case = Case::new(scenario, more, &ground);
     let mut process = Process::start(&setup);
     let id = process.block_on(async |server| case.begin(server).await);
     if more.is_some_and(|(.., fault)| fault.loses_the_process()) {
-        process.block_on(async |_| tokio::time::timeout(Duration::from_secs(60), setup.wire.lost()).await.expect("the call is made"));
+        process.block_on(async |_| {
+            tokio::time::timeout(Duration::from_secs(60), setup.proxy.lost())
+                .await
+                .expect("the call is made")
+        });
         process.kill();
         process = Process::start(&setup);
     }
@@ -54,7 +61,10 @@ struct Process {
 
 impl Process {
     fn start(setup: &Setup) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
         let server = runtime.block_on(setup.start());
         Self { runtime, server }
     }
@@ -76,7 +86,10 @@ impl Process {
 }
 
 fn clean_runs() -> Vec<(&'static Scenario, Left)> {
-    SCENARIOS.iter().map(|scenario| (scenario, run(scenario, None))).collect()
+    SCENARIOS
+        .iter()
+        .map(|scenario| (scenario, run(scenario, None)))
+        .collect()
 }
 
 #[test]
@@ -85,6 +98,10 @@ fn every_fault_at_every_call_of_every_kind_of_job() {
     let _turn = futures::executor::block_on(alone());
     let clean = clean_runs();
     let cases = enumerated(&clean, &Fault::ALL);
-    assert!(cases.len() > 1000, "the enumeration is not empty: {}", cases.len());
+    assert!(
+        cases.len() > 1000,
+        "the enumeration is not empty: {}",
+        cases.len()
+    );
     run_all(&cases, AT_ONCE, run);
 }

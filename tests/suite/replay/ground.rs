@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::aws::{AccountAdmin, Place};
-use crate::support::eyes;
+use crate::support::aws_inspector;
 use crate::support::proxy::Proxy;
 use crate::support::simulated::Host;
 use crate::support::wire::{Call, Fault};
@@ -67,12 +67,19 @@ impl Ground for Emulated {
     }
 
     fn look(&self, spec: &Value) -> Value {
-        eyes::look(&self.place, spec)
+        aws_inspector::look(&self.place, spec)
     }
 
     async fn identity_of(&self, access_key_id: &str, secret: &Value) -> Value {
         let credentials = json!({"access_key_id": access_key_id, "secret_access_key": secret});
-        eyes::call_as(&self.place, &credentials, "sts", "get_caller_identity", json!({})).expect("the key works")
+        aws_inspector::call_as(
+            &self.place,
+            &credentials,
+            "sts",
+            "get_caller_identity",
+            json!({}),
+        )
+        .expect("the key works")
     }
 }
 
@@ -94,7 +101,10 @@ impl Ground for Host {
     }
 
     fn left_unanswered(&self, name: &str) -> bool {
-        self.aws.log().iter().any(|call| call.name() == name && call.ended.is_none())
+        self.aws
+            .log()
+            .iter()
+            .any(|call| call.name() == name && call.ended.is_none())
     }
 
     fn look(&self, spec: &Value) -> Value {
@@ -110,6 +120,8 @@ impl Ground for Host {
     }
 
     async fn identity_of(&self, access_key_id: &str, secret: &Value) -> Value {
-        Host::identity_of(self, access_key_id, secret.as_str().expect("a secret")).await.expect("the key works")
+        Host::identity_of(self, access_key_id, secret.as_str().expect("a secret"))
+            .await
+            .expect("the key works")
     }
 }

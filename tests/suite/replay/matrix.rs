@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use slipway::domain::job::JobKind;
-use slipway::resources::{KINDS, permission};
+use slipway::provision::kinds::KINDS;
+use slipway::provision::permissions;
 
 use super::case::{Case, Left, More};
 use super::scenarios::{SCENARIOS, Scenario};
@@ -24,7 +25,9 @@ fn run(scenario: &Scenario, more: More) -> Left {
         let mut process = host.start().await;
         let id = case.begin(&process).await;
         if more.is_some_and(|(.., fault)| fault.loses_the_process()) {
-            tokio::time::timeout(Duration::from_secs(600), host.aws.lost()).await.expect("the call is made");
+            tokio::time::timeout(Duration::from_secs(600), host.aws.lost())
+                .await
+                .expect("the call is made");
             process.kill().await;
             process = host.start().await;
         }
@@ -48,13 +51,23 @@ fn places_to_die(scenario: &Scenario) -> Vec<u64> {
         let case = Case::new(scenario, None, &host);
         let process = host.start().await;
         case.begin(&process).await;
-        let (aws, database) = (host.aws.clone(), host.settings.database_url.replace("sqlite://", "") + "-wal");
-        let (first, seen) = (process.simulated.steps(), Arc::new(Mutex::new((BTreeSet::new(), Vec::new()))));
+        let (aws, database) = (
+            host.aws.clone(),
+            host.settings.database_url.replace("sqlite://", "") + "-wal",
+        );
+        let (first, seen) = (
+            process.simulated.steps(),
+            Arc::new(Mutex::new((BTreeSet::new(), Vec::new()))),
+        );
         let noted = seen.clone();
         process.simulated.watch(move |step| {
             let log = aws.log();
             let answered = log.iter().filter(|call| call.ended.is_some()).count();
-            let mark = (log.len(), answered, std::fs::metadata(&database).map_or(0, |file| file.len()));
+            let mark = (
+                log.len(),
+                answered,
+                std::fs::metadata(&database).map_or(0, |file| file.len()),
+            );
             let (marks, places) = &mut *noted.lock().unwrap();
             if marks.insert(mark) {
                 places.push(step - first);
@@ -76,7 +89,9 @@ fn run_killed(scenario: &Scenario, place: u64) -> Left {
         let case = Case::new(scenario, None, &host).killed();
         let mut process = host.start().await;
         let id = case.begin(&process).await;
-        process.simulated.kill_before(process.simulated.steps() + place);
+        process
+            .simulated
+            .kill_before(process.simulated.steps() + place);
         let began = tokio::time::Instant::now();
         while !process.simulated.is_killed() && began.elapsed() < GOES_ON {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -93,8 +108,14 @@ fn run_killed(scenario: &Scenario, place: u64) -> Left {
 
 fn host(scenario: &Scenario) -> Host {
     // A bucket whose lost create left no tags is found by when it was made.
-    let tags_with_bucket = !scenario.always.iter().any(|(call, ..)| *call == "s3:CreateBucket");
-    let mut host = Host::new(Options { tags_with_bucket, ..Options::default() });
+    let tags_with_bucket = !scenario
+        .always
+        .iter()
+        .any(|(call, ..)| *call == "s3:CreateBucket");
+    let mut host = Host::new(Options {
+        tags_with_bucket,
+        ..Options::default()
+    });
     host.region = scenario.region;
     if scenario.kind() == JobKind::Remove {
         host.settings.quarantine = Duration::ZERO;
@@ -103,7 +124,10 @@ fn host(scenario: &Scenario) -> Host {
 }
 
 fn clean_runs() -> Vec<(&'static Scenario, Left)> {
-    SCENARIOS.iter().map(|scenario| (scenario, run(scenario, None))).collect()
+    SCENARIOS
+        .iter()
+        .map(|scenario| (scenario, run(scenario, None)))
+        .collect()
 }
 
 #[test]
@@ -112,9 +136,17 @@ fn every_fault_at_every_call_of_every_kind_of_job() {
     let clean = clean_runs();
     let faults: Vec<Fault> = Fault::ALL.into_iter().chain([Fault::CutShort]).collect();
     let mut cases = enumerated(&clean, &faults);
-    assert!(cases.len() > 1000, "the enumeration is not empty: {}", cases.len());
+    assert!(
+        cases.len() > 1000,
+        "the enumeration is not empty: {}",
+        cases.len()
+    );
     // A read has no effect that could be lost: to its caller these are the same.
-    cases.retain(|case| case.more.is_none_or(|(call, _, fault)| mutates(call) || !matches!(fault, Fault::ResetAfter | Fault::LostAfter)));
+    cases.retain(|case| {
+        case.more.is_none_or(|(call, _, fault)| {
+            mutates(call) || !matches!(fault, Fault::ResetAfter | Fault::LostAfter)
+        })
+    });
     run_simulated(&cases, run);
 }
 
@@ -122,19 +154,44 @@ fn every_fault_at_every_call_of_every_kind_of_job() {
 fn a_process_is_lost_at_every_step_that_counts() {
     let _turn = futures::executor::block_on(alone());
     let began = std::time::Instant::now();
-    let cases: Vec<(&Scenario, u64)> =
-        SCENARIOS.iter().flat_map(|scenario| places_to_die(scenario).into_iter().map(move |place| (scenario, place))).collect();
-    assert!(cases.len() > 300, "the enumeration is not empty: {}", cases.len());
-    let clean: BTreeMap<&str, Left> = SCENARIOS.iter().map(|scenario| (scenario.title, run(scenario, None))).collect();
+    let cases: Vec<(&Scenario, u64)> = SCENARIOS
+        .iter()
+        .flat_map(|scenario| {
+            places_to_die(scenario)
+                .into_iter()
+                .map(move |place| (scenario, place))
+        })
+        .collect();
+    assert!(
+        cases.len() > 300,
+        "the enumeration is not empty: {}",
+        cases.len()
+    );
+    let clean: BTreeMap<&str, Left> = SCENARIOS
+        .iter()
+        .map(|scenario| (scenario.title, run(scenario, None)))
+        .collect();
     let failed = Mutex::new(Vec::new());
-    for_each_of(&cases, std::thread::available_parallelism().map_or(2, usize::from), |(scenario, place)| {
-        let left = || run_killed(scenario, *place).seen;
-        if let Err(failure) = compared(left, &clean[scenario.title]) {
-            failed.lock().unwrap().push(format!("{} lost before step {place} {failure}", scenario.title));
-        }
-    });
+    for_each_of(
+        &cases,
+        std::thread::available_parallelism().map_or(2, usize::from),
+        |(scenario, place)| {
+            let left = || run_killed(scenario, *place).seen;
+            if let Err(failure) = compared(left, &clean[scenario.title]) {
+                failed.lock().unwrap().push(format!(
+                    "{} lost before step {place} {failure}",
+                    scenario.title
+                ));
+            }
+        },
+    );
     let failed = failed.into_inner().unwrap();
-    println!("{} cases in {:.0?}, {} failed", cases.len(), began.elapsed(), failed.len());
+    println!(
+        "{} cases in {:.0?}, {} failed",
+        cases.len(),
+        began.elapsed(),
+        failed.len()
+    );
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
@@ -155,10 +212,23 @@ const NOT_REPLAYED: [&str; 7] = [
 #[test]
 fn the_scenarios_reach_every_kind_and_every_call() {
     let runs: Vec<Left> = clean_runs().into_iter().map(|(_, left)| left).collect();
-    let kinds: BTreeSet<&str> = runs.iter().flat_map(|run| &run.resources).map(|id| id.split('/').next().unwrap()).collect();
+    let kinds: BTreeSet<&str> = runs
+        .iter()
+        .flat_map(|run| &run.resources)
+        .map(|id| id.split('/').next().unwrap())
+        .collect();
     assert_eq!(kinds, KINDS.iter().copied().collect());
-    let called: BTreeSet<String> = runs.iter().flat_map(|run| &run.calls).map(|(call, _)| call.clone()).collect();
-    let declared: BTreeSet<String> = permission::all().map(|p| format!("{}:{}", p.service, p.operation)).collect();
-    let declared: BTreeSet<String> = declared.into_iter().filter(|call| !NOT_REPLAYED.iter().any(|what| call.ends_with(what))).collect();
+    let called: BTreeSet<String> = runs
+        .iter()
+        .flat_map(|run| &run.calls)
+        .map(|(call, _)| call.clone())
+        .collect();
+    let declared: BTreeSet<String> = permissions::all()
+        .map(|p| format!("{}:{}", p.service, p.operation))
+        .collect();
+    let declared: BTreeSet<String> = declared
+        .into_iter()
+        .filter(|call| !NOT_REPLAYED.iter().any(|what| call.ends_with(what)))
+        .collect();
     assert_eq!(called, declared);
 }

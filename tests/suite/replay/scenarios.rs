@@ -54,13 +54,17 @@ pub struct Asked<'a> {
 
 impl Scenario {
     pub fn kind(&self) -> JobKind {
-        self.later.as_ref().map_or(JobKind::Onboard, |later| later.kind)
+        self.later
+            .as_ref()
+            .map_or(JobKind::Onboard, |later| later.kind)
     }
 
     /// The request for its job.
     pub fn request(&self, api: &Api, asked: &Asked) -> RequestBuilder {
         match &self.later {
-            None => api.request(Method::POST, "/v1/apps").json(&(self.body)(asked.name)),
+            None => api
+                .request(Method::POST, "/v1/apps")
+                .json(&(self.body)(asked.name)),
             Some(later) => (later.request)(api, asked),
         }
     }
@@ -109,7 +113,9 @@ pub static SCENARIOS: [Scenario; 13] = [
             kind: JobKind::Repair,
             first: None,
             damage: undo_most,
-            request: |api, asked| api.request(Method::POST, &format!("/v1/apps/{}/repair", asked.name)),
+            request: |api, asked| {
+                api.request(Method::POST, &format!("/v1/apps/{}/repair", asked.name))
+            },
         }),
         always: &[],
         leaves: Leaves::App { keys: 1 },
@@ -150,11 +156,14 @@ pub static SCENARIOS: [Scenario; 13] = [
             damage: fill,
             request: |api, asked| {
                 let name = asked.name;
-                let buckets =
-                    json!([{"name": format!("{name}-media"), "upload_origins": ["https://new.example"]}, {"name": format!("{name}-new")}]);
+                let buckets = json!([{"name": format!("{name}-media"), "upload_origins": ["https://new.example"]}, {"name": format!("{name}-new")}]);
                 let body = json!({"name": name, "buckets": buckets, "repositories": [{"name": name, "lifecycle": "protected"}],
                     "tags": {"team": "web"}});
-                api.request(Method::PUT, &format!("/v1/apps/{name}?remove=true&confirm={name}")).json(&body)
+                api.request(
+                    Method::PUT,
+                    &format!("/v1/apps/{name}?remove=true&confirm={name}"),
+                )
+                .json(&body)
             },
         }),
         always: &[],
@@ -170,7 +179,12 @@ pub static SCENARIOS: [Scenario; 13] = [
             kind: JobKind::Rotate,
             first: None,
             damage: nothing,
-            request: |api, asked| api.request(Method::POST, &format!("/v1/apps/{}/credentials/rotate", asked.name)),
+            request: |api, asked| {
+                api.request(
+                    Method::POST,
+                    &format!("/v1/apps/{}/credentials/rotate", asked.name),
+                )
+            },
         }),
         always: &[],
         leaves: Leaves::App { keys: 2 },
@@ -182,10 +196,18 @@ pub static SCENARIOS: [Scenario; 13] = [
         body: |name| json!({"name": name, "buckets": [], "repositories": []}),
         before: nothing,
         later: Some(Later {
-            kind: JobKind::SwitchKey,
+            kind: JobKind::SetKeyStatus,
             first: None,
             damage: nothing,
-            request: |api, asked| api.request(Method::POST, &format!("/v1/apps/{}/credentials/{}/deactivate", asked.name, asked.key)),
+            request: |api, asked| {
+                api.request(
+                    Method::POST,
+                    &format!(
+                        "/v1/apps/{}/credentials/{}/deactivate",
+                        asked.name, asked.key
+                    ),
+                )
+            },
         }),
         always: &[],
         leaves: Leaves::Asleep,
@@ -215,7 +237,9 @@ pub static SCENARIOS: [Scenario; 13] = [
             kind: JobKind::Restore,
             first: Some(|api, name| api.request(Method::DELETE, &format!("/v1/apps/{name}"))),
             damage: nothing,
-            request: |api, asked| api.request(Method::POST, &format!("/v1/apps/{}/restore", asked.name)),
+            request: |api, asked| {
+                api.request(Method::POST, &format!("/v1/apps/{}/restore", asked.name))
+            },
         }),
         always: &[],
         leaves: Leaves::App { keys: 1 },
@@ -235,7 +259,12 @@ pub static SCENARIOS: [Scenario; 13] = [
             },
             request: |api, asked| {
                 let name = asked.name;
-                api.request(Method::DELETE, &format!("/v1/apps/{name}?buckets={name}-old&repositories={name}&confirm={name}"))
+                api.request(
+                    Method::DELETE,
+                    &format!(
+                        "/v1/apps/{name}?buckets={name}-old&repositories={name}&confirm={name}"
+                    ),
+                )
             },
         }),
         always: &[],
@@ -269,40 +298,87 @@ pub static SCENARIOS: [Scenario; 13] = [
 /// Puts something into what is to be deleted: objects in versions, an upload that was not finished, an image.
 fn fill(admin: &dyn AccountAdmin, name: &str) {
     let bucket = format!("{name}-old");
-    admin.make("s3", "put_bucket_versioning", json!({"Bucket": bucket, "VersioningConfiguration": {"Status": "Enabled"}}));
+    admin.make(
+        "s3",
+        "put_bucket_versioning",
+        json!({"Bucket": bucket, "VersioningConfiguration": {"Status": "Enabled"}}),
+    );
     for _ in 0..2 {
-        admin.make("s3", "put_object", json!({"Bucket": bucket, "Key": "left.txt", "Body": {"base64": "aGk="}}));
+        admin.make(
+            "s3",
+            "put_object",
+            json!({"Bucket": bucket, "Key": "left.txt", "Body": {"base64": "aGk="}}),
+        );
     }
-    admin.make("s3", "create_multipart_upload", json!({"Bucket": bucket, "Key": "half.txt"}));
+    admin.make(
+        "s3",
+        "create_multipart_upload",
+        json!({"Bucket": bucket, "Key": "half.txt"}),
+    );
 }
 
 fn things_made_by_hand(admin: &dyn AccountAdmin, name: &str) {
     let bucket = format!("{name}-media");
-    admin.make("iam", "create_user", json!({"UserName": name, "Tags": [{"Key": "own", "Value": "1"}]}));
+    admin.make(
+        "iam",
+        "create_user",
+        json!({"UserName": name, "Tags": [{"Key": "own", "Value": "1"}]}),
+    );
     admin.make("iam", "create_access_key", json!({"UserName": name}));
     let constraint = json!({"LocationConstraint": admin.region()});
     let args = json!({"Bucket": bucket, "CreateBucketConfiguration": constraint, "ObjectOwnership": "BucketOwnerPreferred"});
     admin.make("s3", "create_bucket", args);
     let rule = json!({"AllowedMethods": ["HEAD"], "AllowedOrigins": ["https://own.example"]});
-    admin.make("s3", "put_bucket_cors", json!({"Bucket": bucket, "CORSConfiguration": {"CORSRules": [rule]}}));
+    admin.make(
+        "s3",
+        "put_bucket_cors",
+        json!({"Bucket": bucket, "CORSConfiguration": {"CORSRules": [rule]}}),
+    );
     let tags = json!([{"Key": "own", "Value": "1"}]);
-    admin.make("s3", "put_bucket_tagging", json!({"Bucket": bucket, "Tagging": {"TagSet": tags}}));
+    admin.make(
+        "s3",
+        "put_bucket_tagging",
+        json!({"Bucket": bucket, "Tagging": {"TagSet": tags}}),
+    );
     admin.make("ecr", "create_repository", json!({"repositoryName": name}));
 }
 
 fn undo_most(admin: &dyn AccountAdmin, name: &str) {
     let bucket = format!("{name}-media");
-    let policy = format!("arn:aws:iam::{}:policy/MediaManagement-{name}", admin.account());
-    admin.make("iam", "remove_user_from_group", json!({"UserName": name, "GroupName": "Apps"}));
-    admin.make("iam", "detach_user_policy", json!({"UserName": name, "PolicyArn": policy}));
+    let policy = format!(
+        "arn:aws:iam::{}:policy/MediaManagement-{name}",
+        admin.account()
+    );
+    admin.make(
+        "iam",
+        "remove_user_from_group",
+        json!({"UserName": name, "GroupName": "Apps"}),
+    );
+    admin.make(
+        "iam",
+        "detach_user_policy",
+        json!({"UserName": name, "PolicyArn": policy}),
+    );
     let document = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]});
     for _ in 0..4 {
         let args = json!({"PolicyArn": policy, "PolicyDocument": document.to_string(), "SetAsDefault": true});
         admin.make("iam", "create_policy_version", args);
     }
-    admin.make("iam", "untag_policy", json!({"PolicyArn": policy, "TagKeys": ["slipway:app"]}));
+    admin.make(
+        "iam",
+        "untag_policy",
+        json!({"PolicyArn": policy, "TagKeys": ["slipway:app"]}),
+    );
     admin.make("s3", "delete_bucket_cors", json!({"Bucket": bucket}));
-    admin.make("s3", "delete_public_access_block", json!({"Bucket": bucket}));
+    admin.make(
+        "s3",
+        "delete_public_access_block",
+        json!({"Bucket": bucket}),
+    );
     admin.make("s3", "delete_bucket_tagging", json!({"Bucket": bucket}));
-    admin.make("ecr", "delete_repository", json!({"repositoryName": name, "force": true}));
+    admin.make(
+        "ecr",
+        "delete_repository",
+        json!({"repositoryName": name, "force": true}),
+    );
 }

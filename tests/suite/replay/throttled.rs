@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use serde_json::{Value, json};
-use slipway::aws::pace::Rates;
-use slipway::resources::Timing;
+use slipway::aws::rate_limiter::Rates;
+use slipway::provision::context::Timing;
 
 use crate::support::aws::{Emulator, Place};
 use crate::support::server::{Server, Setup};
 use crate::support::wire::{Call, Fault, refusal};
-use crate::support::{alone, eyes, seed, unique};
+use crate::support::{alone, aws_inspector, seed, unique};
 
 const JOBS: usize = 200;
 
@@ -23,10 +23,14 @@ fn throttle_half(setup: &Setup) -> Arc<AtomicUsize> {
     let random = Mutex::new(fastrand::Rng::with_seed(seed));
     let throttled = Arc::new(AtomicUsize::new(0));
     let count = throttled.clone();
-    setup.wire.script(move |call| {
+    setup.proxy.script(move |call| {
         let hit = call.service != "sts" && random.lock().unwrap().bool();
         count.fetch_add(usize::from(hit), Ordering::Relaxed);
-        if hit { refusal(call.service, Fault::Throttled) } else { None }
+        if hit {
+            refusal(call.service, Fault::Throttled)
+        } else {
+            None
+        }
     });
     throttled
 }
@@ -35,7 +39,13 @@ fn throttle_half(setup: &Setup) -> Arc<AtomicUsize> {
 async fn onboarded(server: &Server, number: usize, name: &str) -> Value {
     let whole = json!({"name": name});
     let small = json!({"name": name, "buckets": []});
-    let job = server.onboard(if number.is_multiple_of(4) { &whole } else { &small }).await;
+    let job = server
+        .onboard(if number.is_multiple_of(4) {
+            &whole
+        } else {
+            &small
+        })
+        .await;
     job["result"]["access_key_id"].clone()
 }
 
@@ -44,7 +54,11 @@ async fn jobs_whose_calls_are_throttled_half_of_the_time_all_succeed() {
     let _turn = alone().await;
     let mut setup = Setup::new(Place::new(Emulator::Moto));
     // Chance does not throttle less when calls go slower, so the pace must not fall to its usual floor.
-    setup.rates = Rates { first: 400.0, slowest: 200.0, ..Rates::default() };
+    setup.rates = Rates {
+        first: 400.0,
+        slowest: 200.0,
+        ..Rates::default()
+    };
     // As in earnest: a wait that is short does not begin the walk anew.
     setup.timing.hold = Timing::default().hold;
     setup.settings.job_deadline = Duration::from_secs(120);
@@ -52,17 +66,40 @@ async fn jobs_whose_calls_are_throttled_half_of_the_time_all_succeed() {
     let throttled = throttle_half(&setup);
     let began = Instant::now();
     let names: Vec<String> = (0..JOBS).map(|_| unique("acme")).collect();
-    let keys = join_all(names.iter().enumerate().map(|(number, name)| onboarded(&server, number, name))).await;
-    let calls = setup.wire.take_log().len();
+    let keys = join_all(
+        names
+            .iter()
+            .enumerate()
+            .map(|(number, name)| onboarded(&server, number, name)),
+    )
+    .await;
+    let calls = setup.proxy.take_log().len();
     let throttled = throttled.load(Ordering::Relaxed);
-    println!("{JOBS} jobs in {:.0?}: {calls} calls, {throttled} of them throttled", began.elapsed());
-    assert!(throttled > calls / 3, "about half of the calls are throttled");
+    println!(
+        "{JOBS} jobs in {:.0?}: {calls} calls, {throttled} of them throttled",
+        began.elapsed()
+    );
+    assert!(
+        throttled > calls / 3,
+        "about half of the calls are throttled"
+    );
     for (name, key) in names.iter().zip(&keys) {
-        let listed = eyes::call(&setup.place, "iam", "list_access_keys", json!({"UserName": name})).unwrap();
-        let listed: Vec<&Value> = listed["AccessKeyMetadata"].as_array().unwrap().iter().map(|key| &key["AccessKeyId"]).collect();
+        let listed = aws_inspector::call(
+            &setup.place,
+            "iam",
+            "list_access_keys",
+            json!({"UserName": name}),
+        )
+        .unwrap();
+        let listed: Vec<&Value> = listed["AccessKeyMetadata"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|key| &key["AccessKeyId"])
+            .collect();
         assert_eq!(listed, [key], "one key each, and it is the recorded one");
     }
-    setup.wire.unscript();
+    setup.proxy.unscript();
     server.stop().await;
 }
 
@@ -72,7 +109,7 @@ fn hurried() -> Timing {
     Timing {
         backoff: usual.backoff / 100,
         backoff_cap: usual.backoff_cap / 100,
-        settle: usual.settle / 100,
+        poll_delay: usual.poll_delay / 100,
         hold: usual.hold / 100,
         turn: usual.turn / 100,
         ..crate::support::fast()
@@ -84,18 +121,28 @@ async fn calls_for(apps: usize, throttled: bool) -> usize {
     let mut setup = Setup::new(Place::new(Emulator::Moto));
     setup.timing = hurried();
     // Chance does not throttle less when calls go slower.
-    setup.rates = Rates { first: 1600.0, slowest: 400.0, free: 6400.0, rise: 50.0 };
+    setup.rates = Rates {
+        first: 1600.0,
+        slowest: 400.0,
+        free: 6400.0,
+        rise: 50.0,
+    };
     setup.settings.job_deadline = Duration::from_secs(120);
     let server = setup.start().await;
     if throttled {
         throttle_half(&setup);
     }
-    setup.wire.take_log();
+    setup.proxy.take_log();
     let names: Vec<String> = (0..apps).map(|_| unique("acme")).collect();
     let bodies: Vec<Value> = names.iter().map(|name| json!({"name": name})).collect();
     join_all(bodies.iter().map(|body| server.onboard(body))).await;
-    let calls = setup.wire.take_log().iter().filter(|call| call.service != "sts").count();
-    setup.wire.unscript();
+    let calls = setup
+        .proxy
+        .take_log()
+        .iter()
+        .filter(|call| call.service != "sts")
+        .count();
+    setup.proxy.unscript();
     server.stop().await;
     calls
 }
@@ -106,7 +153,9 @@ async fn a_throttled_call_is_repeated_and_what_was_done_before_it_is_not() {
     let (without, with) = (calls_for(40, false).await, calls_for(40, true).await);
     // Each call, again by itself until it passes, is two calls.
     let singly = 2 * without;
-    println!("40 jobs: {without} calls, {with} with half of them throttled, {singly} if each is repeated by itself");
+    println!(
+        "40 jobs: {without} calls, {with} with half of them throttled, {singly} if each is repeated by itself"
+    );
     assert!(with <= 2 * singly, "{with} calls, and {singly} would do");
 }
 
@@ -116,7 +165,7 @@ async fn a_throttled_sts_says_nothing_against_the_service() {
     let server = setup.start().await;
     let throttled = Arc::new(AtomicUsize::new(0));
     let count = throttled.clone();
-    setup.wire.script(move |call| {
+    setup.proxy.script(move |call| {
         count.fetch_add(1, Ordering::Relaxed);
         refusal(call.service, Fault::Throttled)
     });
@@ -124,8 +173,13 @@ async fn a_throttled_sts_says_nothing_against_the_service() {
     // The dispatcher gives a sign of life by the same clock.
     tokio::time::sleep(Duration::from_millis(1500)).await;
     let ready = server.get("/readyz").await;
-    assert_eq!((ready.status().as_u16(), throttled.load(Ordering::Relaxed)), (200, 1), "{}", ready.text().await.unwrap());
-    setup.wire.unscript();
+    assert_eq!(
+        (ready.status().as_u16(), throttled.load(Ordering::Relaxed)),
+        (200, 1),
+        "{}",
+        ready.text().await.unwrap()
+    );
+    setup.proxy.unscript();
     server.stop().await;
 }
 
@@ -133,27 +187,75 @@ async fn a_throttled_sts_says_nothing_against_the_service() {
 async fn who_asks_is_told_to_come_back_while_too_many_calls_wait() {
     let mut setup = Setup::new(Place::new(Emulator::Moto));
     // A call in ten minutes.
-    setup.rates = Rates { first: 1.0 / 600.0, rise: 0.0, ..Rates::default() };
+    setup.rates = Rates {
+        first: 1.0 / 600.0,
+        rise: 0.0,
+        ..Rates::default()
+    };
     let server = setup.start().await;
     let name = unique("acme");
     server.onboard(&json!({"name": name})).await;
-    setup.wire.break_calls([]);
+    setup.proxy.break_calls([]);
     let once = |call: &Call| call.name() == "iam:ListAccessKeys" && call.nth == 0;
-    setup.wire.script(move |call| once(call).then(|| refusal(call.service, Fault::Throttled)).flatten());
+    setup.proxy.script(move |call| {
+        once(call)
+            .then(|| refusal(call.service, Fault::Throttled))
+            .flatten()
+    });
     let credentials = format!("/v1/apps/{name}/credentials");
     let listed = server.get(&credentials).await;
-    let calls: Vec<String> = setup.wire.take_log().iter().filter(|call| call.service == "iam").map(Call::name).collect();
-    assert_eq!(calls, ["iam:ListAccessKeys"; 2], "the SDK makes up for the throttle, and the pace has heard of it");
+    let calls: Vec<String> = setup
+        .proxy
+        .take_log()
+        .iter()
+        .filter(|call| call.service == "iam")
+        .map(Call::name)
+        .collect();
+    assert_eq!(
+        calls, ["iam:ListAccessKeys"; 2],
+        "the SDK makes up for the throttle, and the pace has heard of it"
+    );
     assert_eq!(listed.status(), 503);
     let began = Instant::now();
     let refused = server.get(&credentials).await;
-    assert_eq!((refused.status().as_u16(), &refused.headers()["retry-after"]), (503, &"5".parse().unwrap()));
+    assert_eq!(
+        (refused.status().as_u16(), &refused.headers()["retry-after"]),
+        (503, &"5".parse().unwrap())
+    );
     let problem: Value = refused.json().await.unwrap();
-    assert_eq!((&problem["code"], &problem["retryable"]), (&json!("aws_throttles"), &json!(true)), "{problem:#}");
-    let plan: Value = server.post_empty(&format!("/v1/apps/{name}/plan")).await.json().await.unwrap();
-    let blocked: Vec<&Value> = plan["changes"].as_array().unwrap().iter().filter(|change| change["action"] == "blocked").collect();
-    assert!(!blocked.is_empty() && plan.to_string().contains("AWS throttles this account"), "{plan:#}");
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-    assert!(setup.wire.take_log().iter().all(|call| call.service != "iam"), "no call is made out of turn");
+    assert_eq!(
+        (&problem["code"], &problem["retryable"]),
+        (&json!("aws_throttles"), &json!(true)),
+        "{problem:#}"
+    );
+    let plan: Value = server
+        .post_empty(&format!("/v1/apps/{name}/plan"))
+        .await
+        .json()
+        .await
+        .unwrap();
+    let blocked: Vec<&Value> = plan["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|change| change["action"] == "blocked")
+        .collect();
+    assert!(
+        !blocked.is_empty() && plan.to_string().contains("AWS throttles this account"),
+        "{plan:#}"
+    );
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+    assert!(
+        setup
+            .proxy
+            .take_log()
+            .iter()
+            .all(|call| call.service != "iam"),
+        "no call is made out of turn"
+    );
     server.stop().await;
 }

@@ -25,7 +25,10 @@ pub async fn broken(world: &mut World) -> Vec<String> {
 }
 
 fn texts(list: &Value) -> impl Iterator<Item = &str> {
-    list.as_array().into_iter().flatten().filter_map(Value::as_str)
+    list.as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
 }
 
 fn items(list: &Value) -> Vec<Value> {
@@ -68,16 +71,27 @@ fn untrue_reason(world: &World, asked: &str, job: &Value) -> Option<String> {
                 || says("NotEmpty")
                 || says("DeleteConflict")
         }
-        "credential_in_doubt" => world.known.denied || world.known.kills > 0 || !world.known.hand_keys.is_empty(),
+        "credential_in_doubt" => {
+            world.known.denied || world.known.kills > 0 || !world.known.hand_keys.is_empty()
+        }
         "would_delete_data" | "key_in_use" | "would_expire" => true,
         "deadline_exceeded" | "unavailable" => world.plan.faults > 0 || world.plan.clock_steps > 0,
         "quota_exceeded" => !world.known.hand_keys.is_empty() || asked.contains("rotate"),
         "rejected" => says("is not there"),
         _ => false,
     };
-    let tells =
-        error["detail"].as_str().is_some_and(|text| !text.is_empty()) && error["remedy"].as_str().is_some_and(|text| !text.is_empty());
-    (!may_be || !tells).then(|| format!("the job {} ({asked}) is {} for a reason that is not so: {error}", job["id"], job["state"]))
+    let tells = error["detail"]
+        .as_str()
+        .is_some_and(|text| !text.is_empty())
+        && error["remedy"]
+            .as_str()
+            .is_some_and(|text| !text.is_empty());
+    (!may_be || !tells).then(|| {
+        format!(
+            "the job {} ({asked}) is {} for a reason that is not so: {error}",
+            job["id"], job["state"]
+        )
+    })
 }
 
 /// 3: every live key on an app's user was made by hand, or its credential is listed, or a job names it.
@@ -85,19 +99,33 @@ async fn keys_are_known(world: &mut World) -> Vec<String> {
     let mut broken = Vec::new();
     let snapshot = world.host.aws.snapshot(world.host.account());
     for name in world.apps.clone() {
-        let listed = world.json(&format!("/v1/apps/{name}/credentials")).await.unwrap_or_default();
+        let listed = world
+            .json(&format!("/v1/apps/{name}/credentials"))
+            .await
+            .unwrap_or_default();
         let managed: BTreeSet<String> = items(&listed)
             .iter()
             .filter(|item| item["managed"] == true && !item["secret"].is_null())
             .filter_map(|item| Some(item["access_key_id"].as_str()?.to_owned()))
             .collect();
-        let jobs = world.json(&format!("/v1/jobs?app={name}&limit=100")).await.unwrap_or_default().to_string();
+        let jobs = world
+            .json(&format!("/v1/jobs?app={name}&limit=100"))
+            .await
+            .unwrap_or_default()
+            .to_string();
         // Where the deadline came before the key could be found, the park says that a retry finds it.
         let in_doubt = jobs.contains("credential_in_doubt");
-        let keys = snapshot["users"][&name]["keys"].as_array().cloned().unwrap_or_default();
+        let keys = snapshot["users"][&name]["keys"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
         for key in keys {
             let id = key["id"].as_str().unwrap_or_default();
-            if !world.known.hand_keys.contains(id) && !managed.contains(id) && !jobs.contains(id) && !in_doubt {
+            if !world.known.hand_keys.contains(id)
+                && !managed.contains(id)
+                && !jobs.contains(id)
+                && !in_doubt
+            {
                 broken.push(format!("{name} has the key {id}, which nobody knows; its jobs: {jobs}; listed: {listed}"));
             }
         }
@@ -113,13 +141,28 @@ async fn secrets_work(world: &mut World) -> Vec<String> {
     }
     let snapshot = world.host.aws.snapshot(world.host.account());
     let mut active = BTreeSet::new();
-    for user in snapshot["users"].as_object().into_iter().flat_map(|users| users.values()) {
+    for user in snapshot["users"]
+        .as_object()
+        .into_iter()
+        .flat_map(|users| users.values())
+    {
         let keys = user["keys"].as_array().cloned().unwrap_or_default();
-        active.extend(keys.iter().filter(|key| key["status"] == "Active").filter_map(|key| key["id"].as_str().map(str::to_owned)));
+        active.extend(
+            keys.iter()
+                .filter(|key| key["status"] == "Active")
+                .filter_map(|key| key["id"].as_str().map(str::to_owned)),
+        );
     }
-    for (key, secret) in world.known.claimed.iter().filter(|(key, _)| active.contains(*key)) {
+    for (key, secret) in world
+        .known
+        .claimed
+        .iter()
+        .filter(|(key, _)| active.contains(*key))
+    {
         if let Err(error) = world.host.identity_of(key, secret).await {
-            broken.push(format!("the claimed secret of {key} does not work: {error}"));
+            broken.push(format!(
+                "the claimed secret of {key} does not work: {error}"
+            ));
         }
     }
     broken
@@ -133,9 +176,13 @@ fn nothing_foreign_is_changed(world: &World) -> Vec<String> {
     for kind in ["buckets", "repositories", "users", "policies", "groups"] {
         for (name, before) in world.before[kind].as_object().into_iter().flatten() {
             let by_hand = kind == "users" && world.known.hand_changed.contains(name);
-            let adopted = by_hand || asked.contains("adopt") && (asked.contains(name.as_str()) || kind == "users");
+            let adopted = by_hand
+                || asked.contains("adopt") && (asked.contains(name.as_str()) || kind == "users");
             if !adopted && now[kind][name] != *before {
-                broken.push(format!("{kind} {name}, which is not ours, was {before} and is {}", now[kind][name]));
+                broken.push(format!(
+                    "{kind} {name}, which is not ours, was {before} and is {}",
+                    now[kind][name]
+                ));
             }
         }
     }
@@ -147,19 +194,32 @@ async fn attachments_are_of_the_spec(world: &mut World) -> Vec<String> {
     let mut broken = Vec::new();
     let snapshot = world.host.aws.snapshot(world.host.account());
     for name in world.apps.clone() {
-        let app = world.json(&format!("/v1/apps/{name}")).await.unwrap_or_default();
+        let app = world
+            .json(&format!("/v1/apps/{name}"))
+            .await
+            .unwrap_or_default();
         if app["state"] != "ready" || world.known.hand_changed.contains(&name) {
             continue;
         }
-        if app["spec"]["media_access"] == "scoped" && app["spec"]["buckets"] == serde_json::json!([]) {
+        if app["spec"]["media_access"] == "scoped"
+            && app["spec"]["buckets"] == serde_json::json!([])
+        {
             continue;
         }
         let scoped = format!(":policy/MediaManagement-{name}");
-        let wanted = if app["spec"]["media_access"] == "scoped" { scoped.as_str() } else { ":policy/MediaManagement" };
-        let attached: Vec<&str> =
-            texts(&snapshot["users"][&name]["attached"]).filter(|arn| arn.contains(":policy/MediaManagement")).collect();
+        let wanted = if app["spec"]["media_access"] == "scoped" {
+            scoped.as_str()
+        } else {
+            ":policy/MediaManagement"
+        };
+        let attached: Vec<&str> = texts(&snapshot["users"][&name]["attached"])
+            .filter(|arn| arn.contains(":policy/MediaManagement"))
+            .collect();
         if attached.len() != 1 || !attached[0].ends_with(wanted) {
-            broken.push(format!("{name} is {} and has {attached:?}", app["spec"]["media_access"]));
+            broken.push(format!(
+                "{name} is {} and has {attached:?}",
+                app["spec"]["media_access"]
+            ));
         }
     }
     broken
@@ -169,17 +229,30 @@ async fn attachments_are_of_the_spec(world: &mut World) -> Vec<String> {
 async fn everything_is_explained(world: &mut World) -> Vec<String> {
     let mut explained = String::new();
     for name in world.apps.clone() {
-        let app = world.json(&format!("/v1/apps/{name}")).await.unwrap_or_default();
+        let app = world
+            .json(&format!("/v1/apps/{name}"))
+            .await
+            .unwrap_or_default();
         explained.push_str(&app.to_string());
     }
     let snapshot = world.host.aws.snapshot(world.host.account());
     let mut broken = Vec::new();
-    for (kind, prefix) in [("users", "iam:user/"), ("buckets", "s3:bucket/"), ("policies", "iam:policy/")] {
+    for (kind, prefix) in [
+        ("users", "iam:user/"),
+        ("buckets", "s3:bucket/"),
+        ("policies", "iam:policy/"),
+    ] {
         for (name, thing) in snapshot[kind].as_object().into_iter().flatten() {
             let name = name.rsplit('/').next().unwrap_or_default();
             let ours = thing["tags"]["slipway:app"].is_string();
-            if ours && !explained.contains(&format!("{prefix}{name}\"")) && !explained.contains(&format!("\"name\":\"{name}\"")) {
-                broken.push(format!("nothing explains {prefix}{name} with its tags {}", thing["tags"]));
+            if ours
+                && !explained.contains(&format!("{prefix}{name}\""))
+                && !explained.contains(&format!("\"name\":\"{name}\""))
+            {
+                broken.push(format!(
+                    "nothing explains {prefix}{name} with its tags {}",
+                    thing["tags"]
+                ));
             }
         }
     }
@@ -204,12 +277,33 @@ async fn changes_are_audited(world: &mut World) -> Vec<String> {
             None => break,
         }
     }
-    let changed = |call: &&Call| call.mutates() && call.service != "sts" && call.status.is_some_and(|status| status < 300);
-    let told = |call: &Call| call.request_id.as_ref().is_some_and(|id| audited.contains(id));
-    let missing = world.known.calls.iter().filter(changed).filter(|call| !told(call));
+    let changed = |call: &&Call| {
+        call.mutates() && call.service != "sts" && call.status.is_some_and(|status| status < 300)
+    };
+    let told = |call: &Call| {
+        call.request_id
+            .as_ref()
+            .is_some_and(|id| audited.contains(id))
+    };
+    let missing = world
+        .known
+        .calls
+        .iter()
+        .filter(changed)
+        .filter(|call| !told(call));
     // A preview is begun by a plan, which changes nothing.
-    let missing = missing.filter(|call| call.operation != "StartLifecyclePolicyPreview" && !world.met_fault(call));
-    missing.map(|call| format!("the audit does not tell of {} {:?} {:?}", call.name(), call.things(), call.request_id)).collect()
+    let missing = missing
+        .filter(|call| call.operation != "StartLifecyclePolicyPreview" && !world.met_fault(call));
+    missing
+        .map(|call| {
+            format!(
+                "the audit does not tell of {} {:?} {:?}",
+                call.name(),
+                call.things(),
+                call.request_id
+            )
+        })
+        .collect()
 }
 
 fn collect_request_ids(value: &Value, ids: &mut BTreeSet<String>) {
@@ -218,9 +312,13 @@ fn collect_request_ids(value: &Value, ids: &mut BTreeSet<String>) {
             if let Some(id) = fields.get("request_id").and_then(Value::as_str) {
                 ids.insert(id.to_owned());
             }
-            fields.values().for_each(|value| collect_request_ids(value, ids));
+            fields
+                .values()
+                .for_each(|value| collect_request_ids(value, ids));
         }
-        Value::Array(list) => list.iter().for_each(|value| collect_request_ids(value, ids)),
+        Value::Array(list) => list
+            .iter()
+            .for_each(|value| collect_request_ids(value, ids)),
         _ => {}
     }
 }
@@ -229,9 +327,20 @@ fn collect_request_ids(value: &Value, ids: &mut BTreeSet<String>) {
 fn attempts_do_not_overlap(world: &World) -> Vec<String> {
     let mut last: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     let mut broken = Vec::new();
-    for call in world.known.calls.iter().filter(|call| call.mutates() && call.service != "sts") {
-        let Some(session) = call.session() else { continue };
-        for thing in call.things().into_iter().filter(|thing| world.apps.contains(thing)) {
+    for call in world
+        .known
+        .calls
+        .iter()
+        .filter(|call| call.mutates() && call.service != "sts")
+    {
+        let Some(session) = call.session() else {
+            continue;
+        };
+        for thing in call
+            .things()
+            .into_iter()
+            .filter(|thing| world.apps.contains(thing))
+        {
             let sessions = last.entry(thing.clone()).or_default();
             if sessions.last() == Some(&session) {
                 continue;
@@ -242,7 +351,10 @@ fn attempts_do_not_overlap(world: &World) -> Vec<String> {
     }
     for (thing, sessions) in last {
         if sessions.len() > 2 * (world.known.accepted.len() + world.known.kills as usize + 2) {
-            broken.push(format!("processes took turns {} times on {thing}", sessions.len()));
+            broken.push(format!(
+                "processes took turns {} times on {thing}",
+                sessions.len()
+            ));
         }
     }
     broken
@@ -252,23 +364,37 @@ fn attempts_do_not_overlap(world: &World) -> Vec<String> {
 async fn a_second_repair_changes_nothing(world: &mut World) -> Vec<String> {
     let mut broken = Vec::new();
     for name in world.apps.clone() {
-        let app = world.json(&format!("/v1/apps/{name}")).await.unwrap_or_default();
+        let app = world
+            .json(&format!("/v1/apps/{name}"))
+            .await
+            .unwrap_or_default();
         if app["state"] != "ready" {
             continue;
         }
         let path = format!("/v1/apps/{name}/repair");
-        let Some(first) = world.run(&path).await else { continue };
+        let Some(first) = world.run(&path).await else {
+            continue;
+        };
         if first["state"] != "succeeded" {
             broken.extend(untrue_reason(world, "a repair", &first));
             continue;
         }
         world.settle().await;
         world.known.calls.extend(world.host.aws.take_log());
-        let Some(second) = world.run(&path).await else { continue };
+        let Some(second) = world.run(&path).await else {
+            continue;
+        };
         let calls = world.host.aws.take_log();
-        let changing: Vec<String> = calls.iter().filter(|call| call.mutates() && call.service != "sts").map(Call::name).collect();
+        let changing: Vec<String> = calls
+            .iter()
+            .filter(|call| call.mutates() && call.service != "sts")
+            .map(Call::name)
+            .collect();
         if second["state"] != "succeeded" || !changing.is_empty() {
-            broken.push(format!("a second repair of {name} is {} and calls {changing:?}", second["state"]));
+            broken.push(format!(
+                "a second repair of {name} is {} and calls {changing:?}",
+                second["state"]
+            ));
         }
         world.known.calls.extend(calls);
     }

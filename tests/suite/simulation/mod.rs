@@ -28,13 +28,23 @@ fn number(name: &str) -> Option<u64> {
 /// Runs the worlds on all cores, and says how each that broke a promise is run again.
 fn run(seeds: &[u64]) {
     let began = Instant::now();
-    let (ended, jobs, calls, faults) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let (ended, jobs, calls, faults) = (
+        AtomicU64::new(0),
+        AtomicU64::new(0),
+        AtomicU64::new(0),
+        AtomicU64::new(0),
+    );
     let broken: Mutex<Vec<String>> = Mutex::default();
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     for_each_of(seeds, cores, |seed| {
         let world = std::panic::catch_unwind(|| world::run(*seed));
         let broke = match world {
-            Ok(Outcome { jobs: j, calls: c, faults: f, broken }) => {
+            Ok(Outcome {
+                jobs: j,
+                calls: c,
+                faults: f,
+                broken,
+            }) => {
                 jobs.fetch_add(j, Ordering::Relaxed);
                 calls.fetch_add(c, Ordering::Relaxed);
                 faults.fetch_add(f, Ordering::Relaxed);
@@ -43,13 +53,20 @@ fn run(seeds: &[u64]) {
             Err(panic) => vec![super::replay::words(panic.as_ref())],
         };
         if !broke.is_empty() {
-            let text = format!("seed {seed} (make simulate SEED={seed}): {}", broke.join("; "));
+            let text = format!(
+                "seed {seed} (make simulate SEED={seed}): {}",
+                broke.join("; ")
+            );
             println!("{text}");
             broken.lock().unwrap().push(text);
         }
         let ended = ended.fetch_add(1, Ordering::Relaxed) + 1;
         if ended.is_multiple_of(1000) {
-            println!("{ended} worlds in {:.0?}, {} broken", began.elapsed(), broken.lock().unwrap().len());
+            println!(
+                "{ended} worlds in {:.0?}, {} broken",
+                began.elapsed(),
+                broken.lock().unwrap().len()
+            );
         }
     });
     let broken = broken.into_inner().unwrap();

@@ -25,7 +25,11 @@ pub struct Plan {
 
 impl Plan {
     pub fn of(seed: u64, rng: &mut Rng) -> Self {
-        let consistency = if rng.bool() { Consistency::immediate() } else { Consistency::as_aws_documents() };
+        let consistency = if rng.bool() {
+            Consistency::immediate()
+        } else {
+            Consistency::as_aws_documents()
+        };
         let rates = (rng.u32(..8) == 0).then(Rates::default);
         let authorization = rng.bool();
         Self {
@@ -42,7 +46,8 @@ impl Plan {
                 consistency,
                 authorization,
                 rates,
-                latency: Duration::from_millis(5)..=Duration::from_millis([10, 80, 400][rng.usize(..3)]),
+                latency: Duration::from_millis(5)
+                    ..=Duration::from_millis([10, 80, 400][rng.usize(..3)]),
                 preview: Duration::ZERO..=Duration::from_secs(5),
                 ..Options::default()
             },
@@ -76,7 +81,9 @@ pub fn fault_of(seed: u64, per_thousand: u64, call: &Call) -> Option<Fault> {
     match fault {
         // A denial is for a person, so a world with many would be one of waiting for people.
         Fault::Denied if rng.u32(..4) != 0 => None,
-        Fault::Late if mutates(&call.name()) && rng.bool() => Some(Fault::TooLate(Duration::from_secs(20))),
+        Fault::Late if mutates(&call.name()) && rng.bool() => {
+            Some(Fault::TooLate(Duration::from_secs(20)))
+        }
         fault => Some(fault),
     }
 }
@@ -114,7 +121,8 @@ pub enum Hand {
 pub const BUCKET_OF_ANOTHER_ACCOUNT: &str = "somebody-elses-bucket";
 
 fn spec(rng: &mut Rng, name: &str) -> Value {
-    let mut spec = json!({"name": name, "media_access": if rng.bool() { "shared" } else { "scoped" }});
+    let mut spec =
+        json!({"name": name, "media_access": if rng.bool() { "shared" } else { "scoped" }});
     let buckets = match rng.u32(..12) {
         0..=3 => None,
         4..=6 => Some(json!([])),
@@ -126,7 +134,9 @@ fn spec(rng: &mut Rng, name: &str) -> Value {
     let repositories = match rng.u32(..4) {
         0 | 1 => None,
         2 => Some(json!([])),
-        _ => Some(json!([{"name": name, "lifecycle": "protected"}, {"name": format!("{name}/web")}])),
+        _ => {
+            Some(json!([{"name": name, "lifecycle": "protected"}, {"name": format!("{name}/web")}]))
+        }
     };
     for (field, value) in [("buckets", buckets), ("repositories", repositories)] {
         if let Some(value) = value {
@@ -156,7 +166,13 @@ impl Act {
         match rng.u32(..100) {
             0..=9 => request("POST", "/v1/apps".into(), Some(spec(rng, name))),
             10..=24 => {
-                let query = ["", "", "?remove=true", &format!("?remove=true&confirm={name}")][rng.usize(..4)].to_owned();
+                let query = [
+                    "",
+                    "",
+                    "?remove=true",
+                    &format!("?remove=true&confirm={name}"),
+                ][rng.usize(..4)]
+                .to_owned();
                 request("PUT", format!("{app}{query}"), Some(spec(rng, name)))
             }
             25..=32 => request("POST", format!("{app}/repair"), None),

@@ -9,7 +9,8 @@ use fastrand::Rng;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use slipway::domain::spec::Defaults;
-use slipway::resources::{Conventions, permission};
+use slipway::provision::permissions;
+use slipway::provision::resource::Conventions;
 
 use super::invariants;
 use super::plan::{Act, BUCKET_OF_ANOTHER_ACCOUNT, Hand, Plan, fault_of};
@@ -50,7 +51,9 @@ pub struct Known {
 impl Known {
     /// Whether an app was asked to be removed.
     pub fn has_removed(&self) -> bool {
-        self.accepted.values().any(|asked| asked.starts_with("DELETE /v1/apps/"))
+        self.accepted
+            .values()
+            .any(|asked| asked.starts_with("DELETE /v1/apps/"))
     }
 }
 
@@ -103,12 +106,14 @@ impl World {
         let mut host = Host::new(plan.options.clone());
         if plan.authorization {
             let conventions = Conventions::new(&Defaults::default(), "aws", host.account());
-            host.role_policy = Some(permission::role_policy(&conventions));
+            host.role_policy = Some(permissions::role_policy(&conventions));
         }
         host.settings.quarantine = Duration::from_secs(120);
-        host.settings.rotation_grace = Duration::from_secs(90);
-        host.settings.rotation_hold = Duration::from_secs(90);
-        let apps: Vec<String> = (0..plan.apps).map(|n| ["acme", "beta-2", "gamma-shop"][n].to_owned()).collect();
+        host.settings.rotation_idle_period = Duration::from_secs(90);
+        host.settings.rotation_delete_delay = Duration::from_secs(90);
+        let apps: Vec<String> = (0..plan.apps)
+            .map(|n| ["acme", "beta-2", "gamma-shop"][n].to_owned())
+            .collect();
         host.aws
             .owner("999999999999")
             .call(
@@ -128,8 +133,22 @@ impl World {
         tokio::time::sleep(Duration::from_secs(3600)).await;
         let before = host.aws.snapshot(host.account());
         let known = Known::default();
-        let (faults, trace) = (Arc::default(), std::env::var_os("SLIPWAY_TEST_TRACE").is_some());
-        let mut world = Self { host, plan, known, apps, before, seed, rng, processes: Vec::new(), faults, trace };
+        let (faults, trace) = (
+            Arc::default(),
+            std::env::var_os("SLIPWAY_TEST_TRACE").is_some(),
+        );
+        let mut world = Self {
+            host,
+            plan,
+            known,
+            apps,
+            before,
+            seed,
+            rng,
+            processes: Vec::new(),
+            faults,
+            trace,
+        };
         world.break_calls();
         world.start_missing().await;
         world
@@ -163,14 +182,20 @@ impl World {
     /// Starts a process in the place of each that is lost. Several share what stands for a database server.
     async fn start_missing(&mut self) {
         while self.processes.len() < self.plan.replicas {
-            let store = self.processes.first().map(|process| process.service.store.clone());
-            self.processes.push(self.host.start_with(store).await.expect("a process starts"));
+            let store = self
+                .processes
+                .first()
+                .map(|process| process.service.store.clone());
+            self.processes
+                .push(self.host.start_with(store).await.expect("a process starts"));
         }
     }
 
     /// Processes that were lost at a step of theirs are dropped, and others started.
     async fn bury(&mut self) {
-        let (lost, alive) = std::mem::take(&mut self.processes).into_iter().partition(|process: &Process| process.simulated.is_killed());
+        let (lost, alive) = std::mem::take(&mut self.processes)
+            .into_iter()
+            .partition(|process: &Process| process.simulated.is_killed());
         self.processes = alive;
         for process in lost {
             self.known.kills += 1;
@@ -183,7 +208,7 @@ impl World {
     async fn live(&mut self) {
         for _ in 0..self.plan.steps {
             let name = self.apps[self.rng.usize(..self.apps.len())].clone();
-            self.trouble().await;
+            self.job_error().await;
             let exists = self.json(&format!("/v1/apps/{name}")).await.is_some();
             let act = Act::draw(&mut self.rng, &name, exists);
             self.act(&name, act).await;
@@ -194,7 +219,7 @@ impl World {
     }
 
     /// What happens to processes and clocks before a step.
-    async fn trouble(&mut self) {
+    async fn job_error(&mut self) {
         let of_a_hundred = |rng: &mut Rng, share: u32| rng.u32(..100) < share;
         if of_a_hundred(&mut self.rng, self.plan.kills) {
             // The first of several holds what stands for the database server.
@@ -210,8 +235,17 @@ impl World {
         if of_a_hundred(&mut self.rng, self.plan.clock_steps) {
             let span = Duration::from_secs([5, 90, 3600][self.rng.usize(..3)]);
             let back = self.rng.bool();
-            self.tell(|| format!("the clock steps {} by {span:?}", if back { "back" } else { "forward" }));
-            if back { self.host.clock.step_back(span) } else { self.host.clock.advance(span) }
+            self.tell(|| {
+                format!(
+                    "the clock steps {} by {span:?}",
+                    if back { "back" } else { "forward" }
+                )
+            });
+            if back {
+                self.host.clock.step_back(span)
+            } else {
+                self.host.clock.advance(span)
+            }
         }
     }
 
@@ -247,22 +281,35 @@ impl World {
         let key = format!("key-{}", self.rng.u64(..));
         let verb: Method = method.parse().expect("a method");
         let answer = self.answer(|api| {
-            let request = api.request(verb.clone(), path).header("idempotency-key", &key);
+            let request = api
+                .request(verb.clone(), path)
+                .header("idempotency-key", &key);
             match body {
                 Some(body) => request.json(body),
                 None => request,
             }
         });
         let (status, answer) = answer.await;
-        self.tell(|| format!("{method} {path} {}: {status} {}", body.map(Value::to_string).unwrap_or_default(), short(&answer)));
+        self.tell(|| {
+            format!(
+                "{method} {path} {}: {status} {}",
+                body.map(Value::to_string).unwrap_or_default(),
+                short(&answer)
+            )
+        });
         match (status, answer["id"].as_str()) {
             (202, Some(id)) => {
-                self.known.accepted.insert(id.to_owned(), format!("{method} {path}"));
-                self.known.accepted_bodies.extend(body.map(Value::to_string));
+                self.known
+                    .accepted
+                    .insert(id.to_owned(), format!("{method} {path}"));
+                self.known
+                    .accepted_bodies
+                    .extend(body.map(Value::to_string));
             }
-            (500.., _) if !matches!(status, 502 | 503) => {
-                self.known.wrong_answers.push(format!("{method} {path} was answered {status} {answer}"))
-            }
+            (500.., _) if !matches!(status, 502 | 503) => self
+                .known
+                .wrong_answers
+                .push(format!("{method} {path} was answered {status} {answer}")),
             _ => {}
         }
         (status, answer)
@@ -270,19 +317,30 @@ impl World {
 
     async fn act(&mut self, name: &str, act: Act) {
         match act {
-            Act::Request { method, path, body } => drop(self.ask(method, &path, body.as_ref()).await),
+            Act::Request { method, path, body } => {
+                drop(self.ask(method, &path, body.as_ref()).await)
+            }
             Act::Claim => self.claim_all(name).await,
             Act::OfLatestJob(verb) => {
-                let jobs = self.json(&format!("/v1/jobs?app={name}&limit=1")).await.unwrap_or_default();
+                let jobs = self
+                    .json(&format!("/v1/jobs?app={name}&limit=1"))
+                    .await
+                    .unwrap_or_default();
                 if let Some(id) = jobs["items"][0]["id"].as_str() {
-                    self.ask("POST", &format!("/v1/jobs/{id}/{verb}"), None).await;
+                    self.ask("POST", &format!("/v1/jobs/{id}/{verb}"), None)
+                        .await;
                 }
             }
             Act::OfKey(verb) => {
                 let keys = self.keys(name).await;
                 if !keys.is_empty() {
                     let key = keys[self.rng.usize(..keys.len())].clone();
-                    self.ask("POST", &format!("/v1/apps/{name}/credentials/{key}/{verb}"), None).await;
+                    self.ask(
+                        "POST",
+                        &format!("/v1/apps/{name}/credentials/{key}/{verb}"),
+                        None,
+                    )
+                    .await;
                 }
             }
             Act::ByHand(hand) => self.change_by_hand(name, hand),
@@ -290,19 +348,36 @@ impl World {
     }
 
     async fn keys(&mut self, name: &str) -> Vec<String> {
-        let listed = self.json(&format!("/v1/apps/{name}/credentials")).await.unwrap_or_default();
+        let listed = self
+            .json(&format!("/v1/apps/{name}/credentials"))
+            .await
+            .unwrap_or_default();
         let items = listed["items"].as_array().cloned().unwrap_or_default();
-        items.iter().filter_map(|item| Some(item["access_key_id"].as_str()?.to_owned())).collect()
+        items
+            .iter()
+            .filter_map(|item| Some(item["access_key_id"].as_str()?.to_owned()))
+            .collect()
     }
 
     /// Claims every secret of an app that is unclaimed.
     pub async fn claim_all(&mut self, name: &str) {
         for key in self.keys(name).await {
-            let (status, claim) = self.ask("POST", &format!("/v1/apps/{name}/credentials/{key}/claim"), None).await;
+            let (status, claim) = self
+                .ask(
+                    "POST",
+                    &format!("/v1/apps/{name}/credentials/{key}/claim"),
+                    None,
+                )
+                .await;
             if status == 200 {
-                let secret = claim["AWS_SECRET_ACCESS_KEY"].as_str().unwrap_or_default().to_owned();
+                let secret = claim["AWS_SECRET_ACCESS_KEY"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned();
                 if secret.len() < 20 {
-                    self.known.wrong_answers.push(format!("the claim of {key} shows the secret {secret:?}"));
+                    self.known
+                        .wrong_answers
+                        .push(format!("the claim of {key} shows the secret {secret:?}"));
                 }
                 self.known.claimed.insert(key, secret);
             }
@@ -318,17 +393,49 @@ impl World {
         let done = match hand {
             Hand::DetachPolicies => {
                 let arns = user["attached"].as_array().cloned().unwrap_or_default();
-                arns.iter().map(|arn| host.call("iam", "detach_user_policy", json!({"UserName": name, "PolicyArn": arn}))).next_back()
+                arns.iter()
+                    .map(|arn| {
+                        host.call(
+                            "iam",
+                            "detach_user_policy",
+                            json!({"UserName": name, "PolicyArn": arn}),
+                        )
+                    })
+                    .next_back()
             }
             Hand::AddKey => Some(host.call("iam", "create_access_key", json!({"UserName": name}))),
-            Hand::DeleteKey => first_key.map(|key| host.call("iam", "delete_access_key", json!({"UserName": name, "AccessKeyId": key}))),
-            Hand::DeleteCors => Some(host.call("s3", "delete_bucket_cors", json!({"Bucket": format!("{name}-one")}))),
-            Hand::UntagUser => Some(host.call("iam", "untag_user", json!({"UserName": name, "TagKeys": ["team"]}))),
-            Hand::PutObject => {
-                Some(host.call("s3", "put_object", json!({"Bucket": format!("{name}-one"), "Key": "k", "Body": {"base64": "aGk="}})))
-            }
-            Hand::LeaveGroup => Some(host.call("iam", "remove_user_from_group", json!({"UserName": name, "GroupName": "Apps"}))),
-            Hand::DeleteRepository => Some(host.call("ecr", "delete_repository", json!({"repositoryName": name, "force": true}))),
+            Hand::DeleteKey => first_key.map(|key| {
+                host.call(
+                    "iam",
+                    "delete_access_key",
+                    json!({"UserName": name, "AccessKeyId": key}),
+                )
+            }),
+            Hand::DeleteCors => Some(host.call(
+                "s3",
+                "delete_bucket_cors",
+                json!({"Bucket": format!("{name}-one")}),
+            )),
+            Hand::UntagUser => Some(host.call(
+                "iam",
+                "untag_user",
+                json!({"UserName": name, "TagKeys": ["team"]}),
+            )),
+            Hand::PutObject => Some(host.call(
+                "s3",
+                "put_object",
+                json!({"Bucket": format!("{name}-one"), "Key": "k", "Body": {"base64": "aGk="}}),
+            )),
+            Hand::LeaveGroup => Some(host.call(
+                "iam",
+                "remove_user_from_group",
+                json!({"UserName": name, "GroupName": "Apps"}),
+            )),
+            Hand::DeleteRepository => Some(host.call(
+                "ecr",
+                "delete_repository",
+                json!({"repositoryName": name, "force": true}),
+            )),
         };
         if let (Hand::AddKey, Some(Ok(made))) = (hand, &done) {
             let key = made["AccessKey"]["AccessKeyId"].as_str().expect("a key");
@@ -347,10 +454,18 @@ impl World {
         let began = tokio::time::Instant::now();
         let mut quiet = 0;
         while quiet < 3 {
-            assert!(began.elapsed() < SETTLED, "what is under way does not end: {:?}", self.under_way().await);
+            assert!(
+                began.elapsed() < SETTLED,
+                "what is under way does not end: {:?}",
+                self.under_way().await
+            );
             tokio::time::sleep(Duration::from_secs(20)).await;
             self.bury().await;
-            quiet = if self.under_way().await.is_empty() { quiet + 1 } else { 0 };
+            quiet = if self.under_way().await.is_empty() {
+                quiet + 1
+            } else {
+                0
+            };
         }
         self.tell(|| "settled".into());
     }
@@ -359,11 +474,23 @@ impl World {
     async fn under_way(&mut self) -> Vec<String> {
         let mut under_way = Vec::new();
         for state in ["queued", "running", "waiting"] {
-            let jobs = self.json(&format!("/v1/jobs?state={state}&limit=100")).await.unwrap_or_default();
-            under_way.extend(jobs["items"].as_array().into_iter().flatten().map(|job| format!("{state} {}", job["id"])));
+            let jobs = self
+                .json(&format!("/v1/jobs?state={state}&limit=100"))
+                .await
+                .unwrap_or_default();
+            under_way.extend(
+                jobs["items"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .map(|job| format!("{state} {}", job["id"])),
+            );
         }
         for name in self.apps.clone() {
-            let app = self.json(&format!("/v1/apps/{name}")).await.unwrap_or_default();
+            let app = self
+                .json(&format!("/v1/apps/{name}"))
+                .await
+                .unwrap_or_default();
             if app["state"] == "quarantined" {
                 under_way.push(format!("{name} is in quarantine"));
             }
@@ -389,7 +516,10 @@ impl World {
         let id = job["id"].as_str()?.to_owned();
         loop {
             let job = self.json(&format!("/v1/jobs/{id}?wait=60s")).await?;
-            if !matches!(job["state"].as_str(), Some("queued" | "running" | "waiting")) {
+            if !matches!(
+                job["state"].as_str(),
+                Some("queued" | "running" | "waiting")
+            ) {
                 return Some(job);
             }
         }

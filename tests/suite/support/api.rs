@@ -19,13 +19,23 @@ pub struct Api {
 
 impl Api {
     pub fn new(url: String, bearer: impl Into<String>) -> Self {
-        Self { url, bearer: bearer.into(), client: Client::new(), in_process: None }
+        Self {
+            url,
+            bearer: bearer.into(),
+            client: Client::new(),
+            in_process: None,
+        }
     }
 
     /// A client of a service in this process.
     pub fn in_process(client: Client, service: InProcess, bearer: impl Into<String>) -> Self {
         let url = "http://slipway.test".to_owned();
-        Self { url, bearer: bearer.into(), client, in_process: Some(Arc::new(service)) }
+        Self {
+            url,
+            bearer: bearer.into(),
+            client,
+            in_process: Some(Arc::new(service)),
+        }
     }
 
     /// The answer to a request; `None` when the service is lost before it answers.
@@ -90,11 +100,17 @@ impl Api {
         let patience = if self.in_process.is_some() { 120 } else { 4 };
         for _ in 0..patience {
             let job = self.json(&format!("/v1/jobs/{id}?wait=30s")).await;
-            if !matches!(job["state"].as_str(), Some("queued" | "running" | "waiting")) {
+            if !matches!(
+                job["state"].as_str(),
+                Some("queued" | "running" | "waiting")
+            ) {
                 return job;
             }
         }
-        panic!("job {id} did not end: {}", self.json(&format!("/v1/jobs/{id}")).await);
+        panic!(
+            "job {id} did not end: {}",
+            self.json(&format!("/v1/jobs/{id}")).await
+        );
     }
 
     /// Onboards, which has to succeed.
@@ -106,7 +122,12 @@ impl Api {
 
     /// Makes a token of a role.
     pub async fn token(&self, role: &str) -> String {
-        let response = self.post("/v1/tokens", &serde_json::json!({"name": format!("a {role}"), "role": role})).await;
+        let response = self
+            .post(
+                "/v1/tokens",
+                &serde_json::json!({"name": format!("a {role}"), "role": role}),
+            )
+            .await;
         assert_eq!(response.status(), 201);
         let token: Value = response.json().await.expect("JSON");
         token["token"].as_str().expect("a token").to_owned()

@@ -5,16 +5,20 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use serde_json::{Value, json};
 
-use super::eyes;
+use super::aws_inspector;
 
 /// A variable that `tests/emulators.py` sets.
 pub fn required(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run `make test`, or `python tests/emulators.py -- cargo test`"))
+    std::env::var(name).unwrap_or_else(|_| {
+        panic!("{name} is not set: run `make test`, or `python tests/emulators.py -- cargo test`")
+    })
 }
 
 /// One of those that run, of an emulator by its variable.
 fn one_of(name: &str) -> String {
-    let more = [2, 3].iter().filter_map(|number| std::env::var(format!("{name}_{number}")).ok());
+    let more = [2, 3]
+        .iter()
+        .filter_map(|number| std::env::var(format!("{name}_{number}")).ok());
     let running: Vec<String> = std::iter::once(required(name)).chain(more).collect();
     running[fastrand::usize(..running.len())].clone()
 }
@@ -36,7 +40,8 @@ pub trait AccountAdmin {
 
     /// Makes one call that has to work.
     fn make(&self, service: &str, method: &str, args: Value) -> Value {
-        self.call(service, method, args).unwrap_or_else(|error| panic!("{service} {method}: {error}"))
+        self.call(service, method, args)
+            .unwrap_or_else(|error| panic!("{service} {method}: {error}"))
     }
 }
 
@@ -50,7 +55,7 @@ impl AccountAdmin for Place {
     }
 
     fn call(&self, service: &str, method: &str, args: Value) -> Result<Value, Value> {
-        eyes::call(self, service, method, args)
+        aws_inspector::call(self, service, method, args)
     }
 }
 
@@ -72,7 +77,12 @@ impl Place {
         });
         let account = format!("{:012}", fastrand::u64(100_000_000_000..1_000_000_000_000));
         let owner = Credentials::new(account.clone(), "test", None, None, "test");
-        let place = Self { endpoint, account, region: "us-west-2", credentials: owner };
+        let place = Self {
+            endpoint,
+            account,
+            region: "us-west-2",
+            credentials: owner,
+        };
         place.assume("slipway")
     }
 
@@ -80,17 +90,36 @@ impl Place {
     pub fn owner_of_an_enforcing_account() -> Self {
         let account = format!("{:012}", fastrand::u64(100_000_000_000..1_000_000_000_000));
         let owner = Credentials::new(account.clone(), "test", None, None, "test");
-        Self { endpoint: required("SLIPWAY_TEST_MINISTACK_AUTH"), account, region: "us-west-2", credentials: owner }
+        Self {
+            endpoint: required("SLIPWAY_TEST_MINISTACK_AUTH"),
+            account,
+            region: "us-west-2",
+            credentials: owner,
+        }
     }
 
     /// The same account, with a session of one of its roles.
     pub fn assume(&self, role: &str) -> Self {
         let arn = format!("arn:aws:iam::{}:role/{role}", self.account);
         let args = json!({"RoleArn": arn, "RoleSessionName": "i-0123456789abcdef0"});
-        let session = eyes::call(self, "sts", "assume_role", args).expect("a session");
-        let text = |name: &str| session["Credentials"][name].as_str().expect("credentials").to_owned();
-        let credentials = Credentials::new(text("AccessKeyId"), text("SecretAccessKey"), Some(text("SessionToken")), None, "test");
-        Self { credentials, ..self.clone() }
+        let session = aws_inspector::call(self, "sts", "assume_role", args).expect("a session");
+        let text = |name: &str| {
+            session["Credentials"][name]
+                .as_str()
+                .expect("credentials")
+                .to_owned()
+        };
+        let credentials = Credentials::new(
+            text("AccessKeyId"),
+            text("SecretAccessKey"),
+            Some(text("SessionToken")),
+            None,
+            "test",
+        );
+        Self {
+            credentials,
+            ..self.clone()
+        }
     }
 
     /// The same account in another region.
@@ -105,8 +134,12 @@ impl Place {
             .region(aws_config::Region::new(self.region))
             .endpoint_url(endpoint)
             .credentials_provider(SharedCredentialsProvider::new(self.credentials.clone()))
-            .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(aws_smithy_async::rt::sleep::TokioSleep::new()))
-            .time_source(aws_smithy_async::time::SharedTimeSource::new(aws_smithy_async::time::SystemTimeSource::new()))
+            .sleep_impl(aws_smithy_async::rt::sleep::SharedAsyncSleep::new(
+                aws_smithy_async::rt::sleep::TokioSleep::new(),
+            ))
+            .time_source(aws_smithy_async::time::SharedTimeSource::new(
+                aws_smithy_async::time::SystemTimeSource::new(),
+            ))
             .http_client(aws_smithy_http_client::Builder::new().build_http())
             .build()
     }

@@ -35,11 +35,19 @@ async fn make_template(cluster: &str) {
     sqlx::any::install_default_drivers();
     let mut db = sqlx::AnyConnection::connect(cluster).await.unwrap();
     // Of an earlier run of tests in this cluster.
-    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("DROP DATABASE IF EXISTS {TEMPLATE}"))).execute(&mut db).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
+        "DROP DATABASE IF EXISTS {TEMPLATE}"
+    )))
+    .execute(&mut db)
+    .await
+    .unwrap();
     db.close().await.unwrap();
     let url = create(cluster, TEMPLATE, "template1").await;
     let mut db = sqlx::AnyConnection::connect(&url).await.unwrap();
-    sqlx::migrate!("migrations/postgres").run(&mut db).await.unwrap();
+    sqlx::migrate!("migrations/postgres")
+        .run(&mut db)
+        .await
+        .unwrap();
     // A database that somebody is connected to cannot be copied.
     db.close().await.unwrap();
 }
@@ -53,7 +61,10 @@ async fn create(cluster: &str, name: &str, template: &str) -> String {
     sqlx::any::install_default_drivers();
     let mut db = sqlx::AnyConnection::connect(cluster).await.unwrap();
     let statement = format!("CREATE DATABASE {name} TEMPLATE {template}");
-    sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut db).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statement))
+        .execute(&mut db)
+        .await
+        .unwrap();
     db.close().await.unwrap();
     format!("{}/{name}", cluster.strip_suffix("/postgres").unwrap())
 }
@@ -74,15 +85,26 @@ impl Cable {
         let (before, rest) = url.split_once('@').unwrap();
         let (far, path) = rest.split_once('/').unwrap();
         let near = listener.local_addr().unwrap();
-        let (connected, cut, tasks) = (Arc::new(AtomicBool::new(true)), broadcast::channel(1).0, Tasks::default());
+        let (connected, cut, tasks) = (
+            Arc::new(AtomicBool::new(true)),
+            broadcast::channel(1).0,
+            Tasks::default(),
+        );
         let silence = broadcast::channel(1).0;
-        let (far, open, cuts, silences, all) = (far.to_owned(), connected.clone(), cut.clone(), silence.clone(), tasks.clone());
+        let (far, open, cuts, silences, all) = (
+            far.to_owned(),
+            connected.clone(),
+            cut.clone(),
+            silence.clone(),
+            tasks.clone(),
+        );
         tasks.spawn(async move {
             while let Ok((mut near, _)) = listener.accept().await {
                 if !open.load(Ordering::Relaxed) {
                     continue;
                 }
-                let (far, mut cut, mut silent) = (far.clone(), cuts.subscribe(), silences.subscribe());
+                let (far, mut cut, mut silent) =
+                    (far.clone(), cuts.subscribe(), silences.subscribe());
                 all.spawn(async move {
                     let mut far = TcpStream::connect(far).await.unwrap();
                     tokio::select! {
@@ -95,7 +117,13 @@ impl Cable {
                 });
             }
         });
-        Self { url: format!("{before}@{near}/{path}"), connected, cut, silence, tasks }
+        Self {
+            url: format!("{before}@{near}/{path}"),
+            connected,
+            cut,
+            silence,
+            tasks,
+        }
     }
 
     /// Ends every connection; new ones are taken.
@@ -136,13 +164,30 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn start() -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let programs = PathBuf::from(required("SLIPWAY_TEST_POSTGRES_BIN"));
-        let mut cluster = Self { programs, folder: tempfile::tempdir().unwrap(), port, server: None };
+        let mut cluster = Self {
+            programs,
+            folder: tempfile::tempdir().unwrap(),
+            port,
+            server: None,
+        };
         let (user, group) = owner();
         std::os::unix::fs::chown(cluster.folder.path(), user, group).unwrap();
-        let made = cluster.program("initdb").args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync"]).output().unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let made = cluster
+            .program("initdb")
+            .args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync"])
+            .output()
+            .unwrap();
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stderr)
+        );
         cluster.start_again();
         cluster
     }
@@ -150,7 +195,11 @@ impl Cluster {
     /// One of its programs, as the user that it runs as: PostgreSQL refuses root.
     fn program(&self, name: &str) -> Command {
         let mut command = Command::new(self.programs.join(name));
-        command.current_dir(self.folder.path()).arg("-D").arg(self.folder.path().join("data")).stdin(Stdio::null());
+        command
+            .current_dir(self.folder.path())
+            .arg("-D")
+            .arg(self.folder.path().join("data"))
+            .stdin(Stdio::null());
         if let (user @ Some(_), group) = owner() {
             command.uid(user.unwrap()).gid(group.unwrap());
         }
@@ -159,13 +208,34 @@ impl Cluster {
 
     pub fn start_again(&mut self) {
         let mut server = self.program("postgres");
-        server.args(["-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]);
-        let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
-        self.server = Some(server.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
+        server.args([
+            "-p",
+            &self.port.to_string(),
+            "-c",
+            "listen_addresses=127.0.0.1",
+            "-c",
+            "unix_socket_directories=",
+        ]);
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.folder.path().join("log"))
+            .unwrap();
+        self.server = Some(
+            server
+                .stdout(log.try_clone().unwrap())
+                .stderr(log)
+                .spawn()
+                .unwrap(),
+        );
         let until = Instant::now() + Duration::from_secs(60);
         let ready = || {
             let mut asked = Command::new(self.programs.join("pg_isready"));
-            asked.args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()]).status().unwrap().success()
+            asked
+                .args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()])
+                .status()
+                .unwrap()
+                .success()
         };
         while !ready() {
             assert!(Instant::now() < until, "PostgreSQL does not start");
@@ -176,7 +246,10 @@ impl Cluster {
     /// Its fast shutdown: every connection ends.
     pub fn stop(&mut self) {
         if let Some(mut server) = self.server.take() {
-            let sent = Command::new("kill").args(["-s", "INT", &server.id().to_string()]).status().unwrap();
+            let sent = Command::new("kill")
+                .args(["-s", "INT", &server.id().to_string()])
+                .status()
+                .unwrap();
             assert!(sent.success());
             server.wait().unwrap();
         }
@@ -184,7 +257,12 @@ impl Cluster {
 
     /// A new database in it.
     pub async fn database(&self) -> String {
-        create(&format!("postgres://postgres@127.0.0.1:{}/postgres", self.port), &new_name(), "template1").await
+        create(
+            &format!("postgres://postgres@127.0.0.1:{}/postgres", self.port),
+            &new_name(),
+            "template1",
+        )
+        .await
     }
 }
 
@@ -198,7 +276,15 @@ impl Drop for Cluster {
 fn owner() -> (Option<u32>, Option<u32>) {
     let id = |arguments: &[&str]| -> u32 {
         let output = Command::new("id").args(arguments).output().unwrap();
-        String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap()
     };
-    if id(&["-u"]) == 0 { (Some(id(&["-u", "postgres"])), Some(id(&["-g", "postgres"]))) } else { (None, None) }
+    if id(&["-u"]) == 0 {
+        (Some(id(&["-u", "postgres"])), Some(id(&["-g", "postgres"])))
+    } else {
+        (None, None)
+    }
 }

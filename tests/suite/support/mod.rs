@@ -2,8 +2,8 @@
 
 pub mod api;
 pub mod aws;
+pub mod aws_inspector;
 pub mod database;
-pub mod eyes;
 pub mod process;
 pub mod proxy;
 pub mod server;
@@ -13,7 +13,7 @@ pub mod wire;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use slipway::resources::Timing;
+use slipway::provision::context::Timing;
 
 /// Tests that keep the whole machine busy take turns: at once they would meet each other's time-outs.
 pub async fn alone() -> tokio::sync::MutexGuard<'static, ()> {
@@ -37,12 +37,21 @@ pub fn for_each_of<'t, T: Sync>(items: &'t [T], at_once: usize, run: impl Fn(&'t
 
 /// A name that no other test has.
 pub fn unique(prefix: &str) -> String {
-    format!("{prefix}-{}", ulid::Ulid::generate().to_string().to_lowercase().split_off(12))
+    format!(
+        "{prefix}-{}",
+        ulid::Ulid::generate()
+            .to_string()
+            .to_lowercase()
+            .split_off(12)
+    )
 }
 
 /// What chance starts from; one of one's own repeats a run: `SLIPWAY_TEST_SEED=…`.
 pub fn seed() -> u64 {
-    std::env::var("SLIPWAY_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(20_250_101)
+    std::env::var("SLIPWAY_TEST_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(20_250_101)
 }
 
 /// The same waits, much shorter.
@@ -50,12 +59,12 @@ pub fn fast() -> Timing {
     Timing {
         backoff: Duration::from_millis(10),
         backoff_cap: Duration::from_millis(100),
-        settle: Duration::from_millis(20),
+        poll_delay: Duration::from_millis(20),
         propagation: Duration::from_secs(120),
         key_list: Duration::from_millis(150),
         answer: Duration::from_secs(3),
         hold: Duration::from_millis(200),
-        quiet: Duration::from_secs(3600),
+        idle_period: Duration::from_secs(3600),
         turn: Duration::from_secs(15),
         attachment: Duration::ZERO,
         poll: Duration::from_secs(1),

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::api::Api;
 use super::aws::{Place, required};
-use super::eyes;
+use super::aws_inspector;
 
 /// The waits of the tests in this process, for the service's file of settings. With its own, a key whose answer was lost
 /// is waited for for most of a minute after each kill.
@@ -29,16 +29,36 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub fn enforced_place() -> Place {
     let account = format!("{:012}", fastrand::u64(100_000_000_000..1_000_000_000_000));
     let owner = Credentials::new(account.clone(), "test", None, None, "test");
-    let place = Place { endpoint: required("SLIPWAY_TEST_MINISTACK_AUTH"), account, region: "us-west-2", credentials: owner };
+    let place = Place {
+        endpoint: required("SLIPWAY_TEST_MINISTACK_AUTH"),
+        account,
+        region: "us-west-2",
+        credentials: owner,
+    };
     let statement = |rest: Value| {
         let mut statement = json!({"Effect": "Allow"});
-        statement.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+        statement
+            .as_object_mut()
+            .unwrap()
+            .extend(rest.as_object().unwrap().clone());
         json!({"Version": "2012-10-17", "Statement": [statement]}).to_string()
     };
     let trust = statement(json!({"Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}));
     let all = statement(json!({"Action": ["iam:*", "s3:*", "ecr:*", "sts:*"], "Resource": "*"}));
-    eyes::call(&place, "iam", "create_role", json!({"RoleName": "slipway", "AssumeRolePolicyDocument": trust})).unwrap();
-    eyes::call(&place, "iam", "put_role_policy", json!({"RoleName": "slipway", "PolicyName": "all", "PolicyDocument": all})).unwrap();
+    aws_inspector::call(
+        &place,
+        "iam",
+        "create_role",
+        json!({"RoleName": "slipway", "AssumeRolePolicyDocument": trust}),
+    )
+    .unwrap();
+    aws_inspector::call(
+        &place,
+        "iam",
+        "put_role_policy",
+        json!({"RoleName": "slipway", "PolicyName": "all", "PolicyDocument": all}),
+    )
+    .unwrap();
     place.assume("slipway")
 }
 
@@ -48,7 +68,7 @@ pub struct Launch {
     environment: BTreeMap<String, String>,
     pub folder: Arc<tempfile::TempDir>,
     pub admin_token: String,
-    pub seal_key: String,
+    pub encryption_key: String,
 }
 
 impl Launch {
@@ -56,17 +76,25 @@ impl Launch {
     pub fn at(endpoint: &str) -> Self {
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let admin_token = format!("admin+{}/token", fastrand::u128(..));
-        let seal_key = slipway::vault::Vault::new_key().unwrap();
-        let seal_key = secrecy::ExposeSecret::expose_secret(&seal_key).to_owned();
-        let mut launch = Self { environment: BTreeMap::new(), folder, admin_token, seal_key };
+        let encryption_key = slipway::vault::Vault::new_key().unwrap();
+        let encryption_key = secrecy::ExposeSecret::expose_secret(&encryption_key).to_owned();
+        let mut launch = Self {
+            environment: BTreeMap::new(),
+            folder,
+            admin_token,
+            encryption_key,
+        };
         let home = launch.folder.path().display().to_string();
         launch.set("PATH", &std::env::var("PATH").unwrap_or_default());
-        launch.set("SLIPWAY_DATABASE_URL", &format!("sqlite://{home}/slipway.db"));
+        launch.set(
+            "SLIPWAY_DATABASE_URL",
+            &format!("sqlite://{home}/slipway.db"),
+        );
         launch.set("HOME", &home);
         launch.set("AWS_REGION", "us-west-2");
         launch.set("AWS_ENDPOINT_URL", endpoint);
         launch.set("AWS_EC2_METADATA_DISABLED", "true");
-        launch.set("SLIPWAY_SEAL_KEY", &launch.seal_key.clone());
+        launch.set("SLIPWAY_ENCRYPTION_KEY", &launch.encryption_key.clone());
         launch.set("SLIPWAY_ADMIN_TOKEN", &launch.admin_token.clone());
         launch
     }
@@ -116,21 +144,39 @@ impl Launch {
     fn command(&self, arguments: &[&str]) -> Command {
         // SIGXFSZ ends a process that writes more than it may; a full disk sends none.
         let mut command = Command::new("sh");
-        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_slipway")]);
-        command.args(arguments).env_clear().envs(&self.environment).current_dir(self.folder.path());
+        command.args([
+            "-c",
+            "trap '' XFSZ; exec \"$0\" \"$@\"",
+            env!("CARGO_BIN_EXE_slipway"),
+        ]);
+        command
+            .args(arguments)
+            .env_clear()
+            .envs(&self.environment)
+            .current_dir(self.folder.path());
         command.stdin(Stdio::null()).kill_on_drop(true);
         command
     }
 
     /// Runs a command to its end.
     pub async fn run(&self, arguments: &[&str]) -> Output {
-        timeout(PATIENCE, self.command(arguments).output()).await.expect("the command ends").unwrap()
+        timeout(PATIENCE, self.command(arguments).output())
+            .await
+            .expect("the command ends")
+            .unwrap()
     }
 
     /// Runs a `serve` that does not start: its exit code and what it says.
     pub async fn refusal(&self) -> (Option<i32>, String) {
-        let output = self.clone().with("SLIPWAY_LISTEN", &free_address().to_string()).run(&["serve"]).await;
-        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+        let output = self
+            .clone()
+            .with("SLIPWAY_LISTEN", &free_address().to_string())
+            .run(&["serve"])
+            .await;
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
     }
 
     /// Runs `serve` until it is ready.
@@ -145,7 +191,11 @@ impl Launch {
             match ready(&mut child, address).await {
                 Ok(()) => return Running::new(child, address, self),
                 // A connection of somebody's has the port for a moment.
-                Err(()) if self.log().trim_end().ends_with("Set SLIPWAY_LISTEN to a free address") => {}
+                Err(())
+                    if self
+                        .log()
+                        .trim_end()
+                        .ends_with("Set SLIPWAY_LISTEN to a free address") => {}
                 Err(()) => panic!("slipway serve did not get ready:\n{}", self.log()),
             }
         }
@@ -153,8 +203,17 @@ impl Launch {
 
     fn spawn(&self, address: SocketAddr) -> Child {
         let mut command = self.command(&["serve"]);
-        let append = |name| std::fs::File::options().create(true).append(true).open(self.file(name)).unwrap();
-        command.env("SLIPWAY_LISTEN", address.to_string()).stdout(append("stdout.log")).stderr(append("stderr.log"));
+        let append = |name| {
+            std::fs::File::options()
+                .create(true)
+                .append(true)
+                .open(self.file(name))
+                .unwrap()
+        };
+        command
+            .env("SLIPWAY_LISTEN", address.to_string())
+            .stdout(append("stdout.log"))
+            .stderr(append("stderr.log"));
         command.spawn().unwrap()
     }
 
@@ -165,7 +224,9 @@ impl Launch {
 }
 
 fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap()
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .unwrap()
 }
 
 async fn ready(child: &mut Child, address: SocketAddr) -> Result<(), ()> {
@@ -195,8 +256,12 @@ impl Drop for Running {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let log = self.launch.log();
-            let complaints = log.lines().filter(|line| line.contains("\"ERROR\"") || line.contains("\"WARN\""));
-            complaints.take(20).for_each(|line| eprintln!("slipway: {line}"));
+            let complaints = log
+                .lines()
+                .filter(|line| line.contains("\"ERROR\"") || line.contains("\"WARN\""));
+            complaints
+                .take(20)
+                .for_each(|line| eprintln!("slipway: {line}"));
         }
     }
 }
@@ -204,7 +269,12 @@ impl Drop for Running {
 impl Running {
     fn new(child: Child, address: SocketAddr, launch: &Launch) -> Self {
         let api = Api::new(format!("http://{address}"), launch.admin_token.clone());
-        Self { child, address, api, launch: launch.clone() }
+        Self {
+            child,
+            address,
+            api,
+            launch: launch.clone(),
+        }
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -231,7 +301,10 @@ impl Running {
 
     /// Asks for an app; the answer's job.
     pub async fn ask(&self, app: &str) -> Value {
-        let request = self.request(Method::POST, "/v1/apps").header("idempotency-key", app).json(&json!({"name": app}));
+        let request = self
+            .request(Method::POST, "/v1/apps")
+            .header("idempotency-key", app)
+            .json(&json!({"name": app}));
         serde_json::from_str(&self.text(request).await).unwrap()
     }
 
@@ -241,7 +314,10 @@ impl Running {
         let until = Instant::now() + PATIENCE;
         loop {
             let job = self.get(&path).await;
-            if !matches!(job["state"].as_str(), Some("queued" | "running" | "waiting")) {
+            if !matches!(
+                job["state"].as_str(),
+                Some("queued" | "running" | "waiting")
+            ) {
                 return job;
             }
             assert!(Instant::now() < until, "the job does not end: {job:#}");
@@ -251,9 +327,16 @@ impl Running {
     /// The names of a job's events.
     pub async fn events(&self, job: &Value) -> Vec<String> {
         let path = format!("/v1/jobs/{}/events", job["id"].as_str().unwrap());
-        let request = self.request(Method::GET, &path).header("accept", "application/json");
+        let request = self
+            .request(Method::GET, &path)
+            .header("accept", "application/json");
         let page: Value = serde_json::from_str(&self.text(request).await).unwrap();
-        page["items"].as_array().unwrap().iter().map(|event| event["event"].as_str().unwrap().to_owned()).collect()
+        page["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|event| event["event"].as_str().unwrap().to_owned())
+            .collect()
     }
 
     /// Ends the process at once: SIGKILL.
@@ -264,14 +347,25 @@ impl Running {
     /// Sends the process a signal.
     pub async fn signal(&self, name: &str) {
         let id = self.child.id().expect("it runs").to_string();
-        let sent = Command::new("sh").args(["-c", "kill -s \"$1\" \"$2\"", "sh", name, &id]).status().await.unwrap();
+        let sent = Command::new("sh")
+            .args(["-c", "kill -s \"$1\" \"$2\"", "sh", name, &id])
+            .status()
+            .await
+            .unwrap();
         assert!(sent.success());
     }
 
     /// Its resident memory, in MB.
     pub fn resident(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().expect("it runs"))).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let status = std::fs::read_to_string(format!(
+            "/proc/{}/status",
+            self.child.id().expect("it runs")
+        ))
+        .unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap();
         line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
     }
 
@@ -281,7 +375,10 @@ impl Running {
 
     /// How it ends by itself.
     pub async fn exit(&mut self) -> ExitStatus {
-        timeout(PATIENCE, self.child.wait()).await.expect("the process ends").unwrap()
+        timeout(PATIENCE, self.child.wait())
+            .await
+            .expect("the process ends")
+            .unwrap()
     }
 
     /// Ends it in good order.

@@ -100,7 +100,13 @@ struct Inner {
 /// The proxies' own threads: what they do goes on when a test's process is lost.
 fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap())
+    RUNTIME.get_or_init(|| {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap()
+    })
 }
 
 impl Proxy {
@@ -113,17 +119,38 @@ impl Proxy {
         let _entered = runtime().enter();
         let listener = TcpListener::from_std(listener).unwrap();
         // Each call has a connection of its own to the emulator: none meets one that is about to be closed.
-        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build_http();
-        let (plan, pass, behind) = (Mutex::default(), watch::Sender::new(Pass::Open), endpoint.to_owned());
-        let inner = Arc::new(Inner { plan, pass, lost: Semaphore::new(0), behind, client });
+        let client = Client::builder(TokioExecutor::new())
+            .pool_max_idle_per_host(0)
+            .build_http();
+        let (plan, pass, behind) = (
+            Mutex::default(),
+            watch::Sender::new(Pass::Open),
+            endpoint.to_owned(),
+        );
+        let inner = Arc::new(Inner {
+            plan,
+            pass,
+            lost: Semaphore::new(0),
+            behind,
+            client,
+        });
         let stop = CancellationToken::new();
         runtime().spawn(listen(listener, inner.clone(), stop.clone()));
-        Self { endpoint: own, inner, _stop: Arc::new(stop.drop_guard()) }
+        Self {
+            endpoint: own,
+            inner,
+            _stop: Arc::new(stop.drop_guard()),
+        }
     }
 
     /// From now on the nth call by each name meets its fault. The log begins anew.
     pub fn break_calls<'a>(&self, faults: impl IntoIterator<Item = (&'a str, usize, Fault)>) {
-        let planned = |(call, nth, fault): (&str, usize, Fault)| Planned { call: call.to_owned(), nth, fault, met: false };
+        let planned = |(call, nth, fault): (&str, usize, Fault)| Planned {
+            call: call.to_owned(),
+            nth,
+            fault,
+            met: false,
+        };
         let mut plan = self.inner.plan.lock().unwrap();
         plan.log.clear();
         plan.faults = faults.into_iter().map(planned).collect();
@@ -150,12 +177,24 @@ impl Proxy {
 
     /// Whether every fault has been met.
     pub fn all_met(&self) -> bool {
-        self.inner.plan.lock().unwrap().faults.iter().all(|planned| planned.met)
+        self.inner
+            .plan
+            .lock()
+            .unwrap()
+            .faults
+            .iter()
+            .all(|planned| planned.met)
     }
 
     /// Whether the answer to a call by this name was not passed on: its caller has gone, or never got it.
     pub fn left_unanswered(&self, name: &str) -> bool {
-        self.inner.plan.lock().unwrap().log.iter().any(|call| call.name() == name && call.ended.is_none())
+        self.inner
+            .plan
+            .lock()
+            .unwrap()
+            .log
+            .iter()
+            .any(|call| call.name() == name && call.ended.is_none())
     }
 
     /// The calls so far; the log begins anew.
@@ -166,12 +205,20 @@ impl Proxy {
 
     fn refuse_violations(&self) {
         let violations = std::mem::take(&mut self.inner.plan.lock().unwrap().violations);
-        assert!(violations.is_empty(), "AWS's API models forbid what was sent: {violations:#?}");
+        assert!(
+            violations.is_empty(),
+            "AWS's API models forbid what was sent: {violations:#?}"
+        );
     }
 
     /// Returns when a call has lost the process.
     pub async fn lost(&self) {
-        self.inner.lost.acquire().await.expect("it is never closed").forget();
+        self.inner
+            .lost
+            .acquire()
+            .await
+            .expect("it is never closed")
+            .forget();
     }
 }
 
@@ -212,7 +259,11 @@ async fn serve(stream: TcpStream, inner: Arc<Inner>, stop: CancellationToken) {
     }
 }
 
-async fn answer(inner: Arc<Inner>, request: Request<Incoming>, reset: Arc<AtomicBool>) -> Result<Response<Full<Bytes>>, Broken> {
+async fn answer(
+    inner: Arc<Inner>,
+    request: Request<Incoming>,
+    reset: Arc<AtomicBool>,
+) -> Result<Response<Full<Bytes>>, Broken> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| Broken)?.to_bytes();
     let (call, fault, scripted) = inner.arrive(Call::of(&head, &body));
@@ -234,7 +285,11 @@ impl Inner {
         let violations = models::violations(&call);
         let mut plan = self.plan.lock().unwrap();
         plan.violations.extend(violations);
-        call.nth = plan.log.iter().filter(|earlier| earlier.name() == call.name()).count();
+        call.nth = plan
+            .log
+            .iter()
+            .filter(|earlier| earlier.name() == call.name())
+            .count();
         plan.log.push(call.clone());
         let hit = plan.faults.iter_mut().find(|planned| planned.hits(&call));
         let fault = hit.map(|planned| {
@@ -248,33 +303,67 @@ impl Inner {
     }
 
     fn answered(&self, call: &Call, answer: &Response<Full<Bytes>>) {
-        let request_id = ["x-amzn-requestid", "x-amz-request-id"].iter().find_map(|name| answer.headers().get(*name));
+        let request_id = ["x-amzn-requestid", "x-amz-request-id"]
+            .iter()
+            .find_map(|name| answer.headers().get(*name));
         let mut plan = self.plan.lock().unwrap();
-        if let Some(logged) = plan.log.iter_mut().find(|logged| logged.began == call.began && logged.uri == call.uri) {
+        if let Some(logged) = plan
+            .log
+            .iter_mut()
+            .find(|logged| logged.began == call.began && logged.uri == call.uri)
+        {
             logged.ended = Some(Instant::now());
             logged.status = Some(answer.status().as_u16());
             logged.request_id = request_id.and_then(|id| Some(id.to_str().ok()?.to_owned()));
         }
     }
 
-    async fn pass(self: &Arc<Self>, call: &Call, request: Request<Full<Bytes>>) -> Result<Response<Full<Bytes>>, Broken> {
+    async fn pass(
+        self: &Arc<Self>,
+        call: &Call,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Full<Bytes>>, Broken> {
         let pass = *self.pass.borrow();
         match pass {
             Pass::Slowly(delay) => tokio::time::sleep(delay).await,
-            Pass::Open | Pass::Closed | Pass::ClosedAbout(_) => drop(self.pass.subscribe().wait_for(|pass| !pass.holds(call)).await),
+            Pass::Open | Pass::Closed | Pass::ClosedAbout(_) => drop(
+                self.pass
+                    .subscribe()
+                    .wait_for(|pass| !pass.holds(call))
+                    .await,
+            ),
         }
         let answer = self.forward(request).await;
-        drop(self.pass.subscribe().wait_for(|pass| !pass.holds(call)).await);
+        drop(
+            self.pass
+                .subscribe()
+                .wait_for(|pass| !pass.holds(call))
+                .await,
+        );
         answer
     }
 
     /// AWS acts, also when nobody waits for the answer any more.
-    async fn forward(self: &Arc<Self>, mut request: Request<Full<Bytes>>) -> Result<Response<Full<Bytes>>, Broken> {
-        let path = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
-        *request.uri_mut() = format!("{}{path}", self.behind).parse().map_err(|_| Broken)?;
+    async fn forward(
+        self: &Arc<Self>,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<Response<Full<Bytes>>, Broken> {
+        let path = request
+            .uri()
+            .path_and_query()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        *request.uri_mut() = format!("{}{path}", self.behind)
+            .parse()
+            .map_err(|_| Broken)?;
         let inner = self.clone();
         let answer = runtime().spawn(async move {
-            let (mut head, body) = inner.client.request(request).await.map_err(|_| Broken)?.into_parts();
+            let (mut head, body) = inner
+                .client
+                .request(request)
+                .await
+                .map_err(|_| Broken)?
+                .into_parts();
             let body = body.collect().await.map_err(|_| Broken)?.to_bytes();
             // The SDK keeps its connections, whatever the emulator does with ours.
             head.headers.remove(header::CONNECTION);
@@ -302,7 +391,9 @@ impl Inner {
             return Ok(response(status, body));
         }
         match fault {
-            Fault::ResetAfter | Fault::Late | Fault::LostAfter => drop(self.forward(request).await?),
+            Fault::ResetAfter | Fault::Late | Fault::LostAfter => {
+                drop(self.forward(request).await?)
+            }
             Fault::Delayed => {
                 tokio::time::sleep(DELAY).await;
                 return self.forward(request).await;
@@ -311,7 +402,10 @@ impl Inner {
                 let (mut head, body) = self.forward(request).await?.into_parts();
                 let body = body.collect().await.map_err(|_| Broken)?.to_bytes();
                 head.headers.remove(header::CONTENT_LENGTH);
-                return Ok(Response::from_parts(head, Full::new(body.slice(..body.len() / 2))));
+                return Ok(Response::from_parts(
+                    head,
+                    Full::new(body.slice(..body.len() / 2)),
+                ));
             }
             Fault::TooLate(after) | Fault::LostBetween(after) => self.forward_after(after, request),
             _ => {}
@@ -336,7 +430,9 @@ fn response(status: u16, body: String) -> Response<Full<Bytes>> {
     *response.status_mut() = StatusCode::from_u16(status).expect("a status");
     // S3 has another name for it than the others.
     for name in ["x-amzn-requestid", "x-amz-request-id"] {
-        response.headers_mut().insert(name, HeaderValue::from_static("r"));
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static("r"));
     }
     response
 }

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use slipway::aws::pace::Rates;
+use slipway::app::service::{Overrides, Service, StartError};
+use slipway::aws::rate_limiter::Rates;
 use slipway::clock::Clock;
 use slipway::config::Settings;
-use slipway::resources::Timing;
-use slipway::service::{Outside, Service, StartError};
+use slipway::provision::context::Timing;
 use slipway::shutdown::Tasks;
 use slipway::store::StoreError;
 use slipway::vault::Vault;
@@ -24,7 +24,7 @@ pub const ADMIN_TOKEN: &str = "the-admin-token-of-these-tests";
 /// What a test's service is started with.
 pub struct Setup {
     pub place: Place,
-    pub wire: Proxy,
+    pub proxy: Proxy,
     pub timing: Timing,
     pub rates: Rates,
     pub clock: Clock,
@@ -44,17 +44,25 @@ impl Setup {
         let folder = Arc::new(tempfile::tempdir().expect("a folder"));
         let settings = Settings {
             database_url: format!("sqlite://{}", folder.path().join("slipway.db").display()),
-            seal_key: Some(Vault::new_key().expect("a key")),
+            encryption_key: Some(Vault::new_key().expect("a key")),
             admin_token: Some(ADMIN_TOKEN.to_owned().into()),
             allow_user_credentials: false,
             job_deadline: Duration::from_secs(60),
             // Looks by themselves would come among the calls that a test counts.
-            drift_every: Duration::ZERO,
+            drift_interval: Duration::ZERO,
             ..Settings::default()
         };
-        let wire = Proxy::before(&place.endpoint);
+        let proxy = Proxy::before(&place.endpoint);
         let (timing, rates, clock) = (super::fast(), Rates::default(), Clock::default());
-        Self { place, wire, timing, rates, clock, settings, folder }
+        Self {
+            place,
+            proxy,
+            timing,
+            rates,
+            clock,
+            settings,
+            folder,
+        }
     }
 
     pub fn database(&self) -> PathBuf {
@@ -65,19 +73,31 @@ impl Setup {
     pub async fn start(&self) -> Server {
         slipway::telemetry::metrics();
         let tasks = Tasks::default();
-        let sdk = Some(self.place.sdk(&self.wire.endpoint));
-        let outside = Outside { sdk, clock: self.clock.clone(), timing: self.timing, rates: self.rates, ..Outside::default() };
+        let sdk = Some(self.place.sdk(&self.proxy.endpoint));
+        let overrides = Overrides {
+            sdk,
+            clock: self.clock.clone(),
+            timing: self.timing,
+            rates: self.rates,
+            ..Overrides::default()
+        };
         let service = loop {
-            match Service::start(self.settings.clone(), outside.clone(), tasks.clone()).await {
+            match Service::start(self.settings.clone(), overrides.clone(), tasks.clone()).await {
                 // The writer of a service that was stopped just now has a last word to say.
-                Err(StartError::Store(StoreError::InUse(_))) => tokio::time::sleep(Duration::from_millis(5)).await,
+                Err(StartError::Store(StoreError::InUse(_))) => {
+                    tokio::time::sleep(Duration::from_millis(5)).await
+                }
                 started => break started.expect("the service starts"),
             }
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
-        tasks.spawn(slipway::http::serve(listener, service.clone()));
-        Server { api: Api::new(url, ADMIN_TOKEN), service, tasks }
+        tasks.spawn(slipway::api::server::serve(listener, service.clone()));
+        Server {
+            api: Api::new(url, ADMIN_TOKEN),
+            service,
+            tasks,
+        }
     }
 }
 
@@ -92,7 +112,12 @@ impl Deref for Server {
 impl Server {
     /// Stops in good order; no job may be left active.
     pub async fn stop(self) {
-        let active = self.service.store.active_jobs().await.expect("the database answers");
+        let active = self
+            .service
+            .store
+            .active_jobs()
+            .await
+            .expect("the database answers");
         assert!(active.is_empty(), "jobs are left over: {active:?}");
         self.tasks.stop();
         self.tasks.ended().await;

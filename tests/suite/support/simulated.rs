@@ -13,11 +13,11 @@ use aws_credential_types::Credentials;
 use axum::Router;
 use axum::body::Body;
 use serde_json::{Value, json};
-use slipway::aws::pace::Rates;
+use slipway::app::service::{Overrides, Service, StartError};
+use slipway::aws::rate_limiter::Rates;
 use slipway::clock::{Clock, Timestamp};
 use slipway::config::Settings;
-use slipway::resources::Timing;
-use slipway::service::{Outside, Service, StartError};
+use slipway::provision::context::Timing;
 use slipway::shutdown::{SimulatedProcess, Tasks};
 use slipway::store::{Store, StoreError};
 use slipway::vault::Vault;
@@ -36,7 +36,11 @@ const ACCOUNT: &str = "123456789012";
 
 /// A runtime for one simulation.
 pub fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().expect("a runtime")
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .expect("a runtime")
 }
 
 /// A router and the process that it belongs to.
@@ -48,7 +52,9 @@ pub struct InProcess {
 impl InProcess {
     /// The answer to a request; `None` when the process is lost before it answers.
     pub async fn answer(&self, request: reqwest::Request) -> Option<reqwest::Response> {
-        let request = http::Request::<reqwest::Body>::try_from(request).expect("a request").map(Body::new);
+        let request = http::Request::<reqwest::Body>::try_from(request)
+            .expect("a request")
+            .map(Body::new);
         let (router, (tell, told)) = (self.router.clone(), oneshot::channel());
         self.tasks.spawn(async move {
             let Ok(response) = router.oneshot(request).await;
@@ -105,14 +111,23 @@ fn template() -> &'static Path {
         let path = folder.path().join("template.db");
         let open = async |path: PathBuf| {
             let tasks = Tasks::default();
-            let store = Store::open(&format!("sqlite://{}", path.display()), Clock::default(), &tasks).await.expect("a database");
+            let store = Store::open(
+                &format!("sqlite://{}", path.display()),
+                Clock::default(),
+                &tasks,
+            )
+            .await
+            .expect("a database");
             while !store.truncate_log().await {}
             drop(store);
             tasks.all_ended().await;
         };
         std::thread::scope(|scope| {
             let made = scope.spawn(|| {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .expect("a runtime");
                 runtime.block_on(open(path.clone()));
             });
             made.join().expect("a template");
@@ -125,7 +140,12 @@ fn template() -> &'static Path {
 /// A folder in memory, where the machine has one.
 fn folder() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
-    if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.expect("a folder")
+    if memory.is_dir() {
+        tempfile::tempdir_in(memory)
+    } else {
+        tempfile::tempdir()
+    }
+    .expect("a folder")
 }
 
 impl Drop for Host {
@@ -142,15 +162,18 @@ impl Host {
         std::fs::copy(template(), &database).expect("a database");
         let settings = Settings {
             database_url: format!("sqlite://{}", database.display()),
-            seal_key: Some(Vault::new_key().expect("a key")),
+            encryption_key: Some(Vault::new_key().expect("a key")),
             admin_token: Some(ADMIN_TOKEN.to_owned().into()),
             allow_user_credentials: false,
-            drift_every: Duration::ZERO,
+            drift_interval: Duration::ZERO,
             rate_limit: 0,
             ..Settings::default()
         };
         let epoch = SystemTime::UNIX_EPOCH + Duration::from_millis(EPOCH.millis() as u64);
-        let aws = Aws::new(Options { epoch: Some(epoch), ..options });
+        let aws = Aws::new(Options {
+            epoch: Some(epoch),
+            ..options
+        });
         let faults: Arc<Mutex<Vec<Planned>>> = Arc::default();
         let planned = faults.clone();
         aws.on_call(move |call| {
@@ -165,7 +188,10 @@ impl Host {
             clock: Clock::simulated(EPOCH),
             settings,
             // Signals tell of what is due; a look without one is for what a lost process has left.
-            timing: Timing { poll: Duration::from_secs(10), ..Timing::default() },
+            timing: Timing {
+                poll: Duration::from_secs(10),
+                ..Timing::default()
+            },
             rates: Rates::default(),
             role_policy: None,
             faults,
@@ -180,35 +206,61 @@ impl Host {
 
     /// Starts a process beside others that have the database open.
     pub async fn start_with(&self, store: Option<Store>) -> Result<Process, StartError> {
-        let session = self.aws.role_session(ACCOUNT, "slipway", self.role_policy.clone());
+        let session = self
+            .aws
+            .role_session(ACCOUNT, "slipway", self.role_policy.clone());
         let simulated = SimulatedProcess::default();
         let tasks = Tasks::of_process(simulated.clone());
-        let outside = Outside { sdk: Some(self.sdk(&session)), clock: self.clock.clone(), timing: self.timing, rates: self.rates, store };
+        let overrides = Overrides {
+            sdk: Some(self.sdk(&session)),
+            clock: self.clock.clone(),
+            timing: self.timing,
+            rates: self.rates,
+            store,
+        };
         let mut tries = 0;
         let service = loop {
             tries += 1;
-            match Service::start(self.settings.clone(), outside.clone(), tasks.clone()).await {
+            match Service::start(self.settings.clone(), overrides.clone(), tasks.clone()).await {
                 // The writer of a process that was lost just now still has the file.
-                Err(StartError::Store(StoreError::InUse(_))) if tries < 1000 => tokio::time::sleep(Duration::from_millis(1)).await,
+                Err(StartError::Store(StoreError::InUse(_))) if tries < 1000 => {
+                    tokio::time::sleep(Duration::from_millis(1)).await
+                }
                 started => break started?,
             }
         };
-        let in_process = InProcess { router: slipway::http::in_process(service.clone()), tasks: tasks.clone() };
+        let in_process = InProcess {
+            router: slipway::api::router::in_process(service.clone()),
+            tasks: tasks.clone(),
+        };
         // A client for its requests alone: they go by no connection.
         static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(reqwest::Client::new);
         let api = Api::in_process(CLIENT.clone(), in_process, ADMIN_TOKEN);
-        Ok(Process { api, service, simulated, tasks })
+        Ok(Process {
+            api,
+            service,
+            simulated,
+            tasks,
+        })
     }
 
     fn sdk(&self, session: &Credentials) -> aws_config::SdkConfig {
-        self.aws.sdk(session).into_builder().region(aws_config::Region::new(self.region)).build()
+        self.aws
+            .sdk(session)
+            .into_builder()
+            .region(aws_config::Region::new(self.region))
+            .build()
     }
 
     /// From now on the nth call by each name meets its fault. The log begins anew.
     pub fn break_calls(&self, faults: &[(&str, usize, Fault)]) {
         self.aws.take_log();
-        let planned =
-            |(call, nth, fault): &(&str, usize, Fault)| Planned { call: (*call).to_owned(), nth: *nth, fault: *fault, met: false };
+        let planned = |(call, nth, fault): &(&str, usize, Fault)| Planned {
+            call: (*call).to_owned(),
+            nth: *nth,
+            fault: *fault,
+            met: false,
+        };
         *self.faults.lock().unwrap() = faults.iter().map(planned).collect();
     }
 
@@ -224,14 +276,29 @@ impl Host {
 
     /// Whether every fault has been met.
     pub fn all_met(&self) -> bool {
-        self.faults.lock().unwrap().iter().all(|planned| planned.met)
+        self.faults
+            .lock()
+            .unwrap()
+            .iter()
+            .all(|planned| planned.met)
     }
 
     /// Whose key this is, as STS says.
     pub async fn identity_of(&self, access_key_id: &str, secret: &str) -> Result<Value, String> {
-        let sdk = self.sdk(&Credentials::new(access_key_id, secret, None, None, "the app"));
-        let answer = aws_sdk_sts::Client::new(&sdk).get_caller_identity().send().await;
-        answer.map(|identity| json!({"Arn": identity.arn, "Account": identity.account})).map_err(|error| format!("{error:?}"))
+        let sdk = self.sdk(&Credentials::new(
+            access_key_id,
+            secret,
+            None,
+            None,
+            "the app",
+        ));
+        let answer = aws_sdk_sts::Client::new(&sdk)
+            .get_caller_identity()
+            .send()
+            .await;
+        answer
+            .map(|identity| json!({"Arn": identity.arn, "Account": identity.account}))
+            .map_err(|error| format!("{error:?}"))
     }
 }
 
@@ -245,7 +312,11 @@ impl AccountAdmin for Host {
     }
 
     fn call(&self, service: &str, method: &str, args: Value) -> Result<Value, Value> {
-        self.aws.owner(ACCOUNT).in_region(self.region).call(service, &operation_of(method), args).map_err(Value::from)
+        self.aws
+            .owner(ACCOUNT)
+            .in_region(self.region)
+            .call(service, &operation_of(method), args)
+            .map_err(Value::from)
     }
 }
 
@@ -278,7 +349,12 @@ impl Process {
 
     /// Stops in good order; no job may be left active.
     pub async fn stop(self) {
-        let active = self.service.store.active_jobs().await.expect("the database answers");
+        let active = self
+            .service
+            .store
+            .active_jobs()
+            .await
+            .expect("the database answers");
         assert!(active.is_empty(), "jobs are left over: {active:?}");
         self.tasks.stop();
         let tasks = self.tasks.clone();

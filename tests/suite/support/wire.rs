@@ -62,7 +62,10 @@ impl Fault {
     }
 
     pub fn loses_the_process(self) -> bool {
-        matches!(self, Self::LostBefore | Self::LostAfter | Self::LostBetween(_))
+        matches!(
+            self,
+            Self::LostBefore | Self::LostAfter | Self::LostBetween(_)
+        )
     }
 }
 
@@ -96,17 +99,48 @@ impl Call {
     /// IAM and STS say their operation in the body, ECR in a header, S3 by method and query.
     pub fn of(head: &request::Parts, body: &[u8]) -> Self {
         let body = String::from_utf8_lossy(body).into_owned();
-        let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        let headers: BTreeMap<String, String> = head.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
-        let uri = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
-        let target = headers.get("x-amz-target").and_then(|target| target.rsplit('.').next());
-        let action = body.split('&').find_map(|pair| pair.strip_prefix("Action="));
+        let text =
+            |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let headers: BTreeMap<String, String> = head
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), text(value)))
+            .collect();
+        let uri = head
+            .uri
+            .path_and_query()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let target = headers
+            .get("x-amz-target")
+            .and_then(|target| target.rsplit('.').next());
+        let action = body
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("Action="));
         let (service, operation) = match (target, action) {
             (Some(target), _) => ("ecr", target.to_owned()),
-            (None, Some(action)) => (if body.contains("Version=2011-06-15") { "sts" } else { "iam" }, action.to_owned()),
+            (None, Some(action)) => (
+                if body.contains("Version=2011-06-15") {
+                    "sts"
+                } else {
+                    "iam"
+                },
+                action.to_owned(),
+            ),
             (None, None) => ("s3", s3_operation(&head.method, &uri)),
         };
-        Self { service, operation, uri, body, headers, nth: 0, began: Instant::now(), ended: None, status: None, request_id: None }
+        Self {
+            service,
+            operation,
+            uri,
+            body,
+            headers,
+            nth: 0,
+            began: Instant::now(),
+            ended: None,
+            status: None,
+            request_id: None,
+        }
     }
 
     /// Whether it changes something in AWS.
@@ -120,16 +154,30 @@ impl Call {
 
     /// The id of the credentials that it is signed with.
     pub fn session(&self) -> Option<&str> {
-        self.headers.get("authorization")?.split_once("Credential=")?.1.split('/').next()
+        self.headers
+            .get("authorization")?
+            .split_once("Credential=")?
+            .1
+            .split('/')
+            .next()
     }
 
     /// The names of the users, groups, policies, buckets and repositories that it is about.
     pub fn things(&self) -> Vec<String> {
         match self.service {
-            "s3" => self.uri.split(['/', '?']).nth(1).map(str::to_owned).into_iter().collect(),
+            "s3" => self
+                .uri
+                .split(['/', '?'])
+                .nth(1)
+                .map(str::to_owned)
+                .into_iter()
+                .collect(),
             "ecr" => {
                 let body: serde_json::Value = serde_json::from_str(&self.body).unwrap_or_default();
-                ["repositoryName", "resourceArn"].iter().filter_map(|field| Some(last_part(body[*field].as_str()?))).collect()
+                ["repositoryName", "resourceArn"]
+                    .iter()
+                    .filter_map(|field| Some(last_part(body[*field].as_str()?)))
+                    .collect()
             }
             _ => self.body.split('&').filter_map(iam_thing).collect(),
         }
@@ -139,7 +187,9 @@ impl Call {
 /// Whether a call by this name changes something in AWS.
 pub fn mutates(name: &str) -> bool {
     let operation = name.split(':').next_back().unwrap_or_default();
-    !["Get", "List", "Head", "Describe"].iter().any(|verb| operation.starts_with(verb))
+    !["Get", "List", "Head", "Describe"]
+        .iter()
+        .any(|verb| operation.starts_with(verb))
 }
 
 /// The name in a field of an IAM request.
@@ -167,7 +217,9 @@ fn throttling_code(service: &str) -> &'static str {
 pub fn refusal_body(service: &str, code: &str) -> String {
     match service {
         "ecr" => serde_json::json!({"__type": code, "message": "as scripted"}).to_string(),
-        "s3" => format!("<Error><Code>{code}</Code><Message>as scripted</Message><RequestId>r</RequestId></Error>"),
+        "s3" => format!(
+            "<Error><Code>{code}</Code><Message>as scripted</Message><RequestId>r</RequestId></Error>"
+        ),
         _ => format!(
             "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>as scripted</Message></Error><RequestId>r</RequestId></ErrorResponse>"
         ),
@@ -177,9 +229,19 @@ pub fn refusal_body(service: &str, code: &str) -> String {
 /// The answer of a service that refuses for the reason of a fault, if that is what the fault is.
 pub fn refusal(service: &str, fault: Fault) -> Option<Answer> {
     let (status, code) = match fault {
-        Fault::Throttled => (if service == "s3" { 503 } else { 400 }, throttling_code(service)),
+        Fault::Throttled => (
+            if service == "s3" { 503 } else { 400 },
+            throttling_code(service),
+        ),
         Fault::ServerError => (500, "InternalFailure"),
-        Fault::Denied => (403, if service == "ecr" { "AccessDeniedException" } else { "AccessDenied" }),
+        Fault::Denied => (
+            403,
+            if service == "ecr" {
+                "AccessDeniedException"
+            } else {
+                "AccessDenied"
+            },
+        ),
         _ => return None,
     };
     Some(Answer::Now(status, refusal_body(service, code)))
@@ -187,7 +249,11 @@ pub fn refusal(service: &str, fault: Fault) -> Option<Answer> {
 
 fn s3_operation(method: &Method, uri: &str) -> String {
     let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
-    let has = |name: &str| query.split('&').any(|pair| pair.split('=').next() == Some(name));
+    let has = |name: &str| {
+        query
+            .split('&')
+            .any(|pair| pair.split('=').next() == Some(name))
+    };
     let thing = [
         ("tagging", "BucketTagging"),
         ("cors", "BucketCors"),
@@ -205,10 +271,16 @@ fn s3_operation(method: &Method, uri: &str) -> String {
         (&Method::PUT, "versioning", "PutBucketVersioning"),
         (&Method::GET, "location", "GetBucketLocation"),
     ];
-    if let Some((.., operation)) = contents.iter().find(|(verb, name, _)| *verb == method && has(name)) {
+    if let Some((.., operation)) = contents
+        .iter()
+        .find(|(verb, name, _)| *verb == method && has(name))
+    {
         return (*operation).to_owned();
     }
-    let is_object = path.trim_start_matches('/').split_once('/').is_some_and(|(_, key)| !key.is_empty());
+    let is_object = path
+        .trim_start_matches('/')
+        .split_once('/')
+        .is_some_and(|(_, key)| !key.is_empty());
     match (method.as_str(), thing) {
         ("PUT", None) if is_object => "PutObject".into(),
         ("DELETE", None) if is_object => "DeleteObject".into(),

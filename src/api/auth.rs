@@ -1,0 +1,133 @@
+//! Who calls, and whether they may.
+//!
+//! Invariant: a handler that takes [`Viewer`], [`Operator`] or [`Admin`] is reached by a token of that
+//! role or a higher one, and by nobody else.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+
+use crate::api::limits::RequestPermit;
+use crate::api::problem::ApiError;
+use crate::app::service::{Service, token_hash};
+use crate::domain::role::{Caller, Role};
+
+/// The name under which the bootstrap token asks for things.
+const BOOTSTRAP: &str = "admin";
+
+/// A caller who may read.
+pub struct Viewer(pub Caller);
+/// A caller who may ask for jobs and claim credentials.
+pub struct Operator(pub Caller);
+/// A caller who may manage tokens.
+pub struct Admin(pub Caller);
+
+impl Viewer {
+    /// The caller, if it may ask for jobs.
+    pub fn operator(self) -> Result<Caller, ApiError> {
+        with_role(self.0, Role::Operator)
+    }
+}
+
+impl FromRequestParts<Arc<Service>> for Viewer {
+    type Rejection = ApiError;
+    async fn from_request_parts(
+        parts: &mut Parts,
+        service: &Arc<Service>,
+    ) -> Result<Self, ApiError> {
+        caller(parts, service)
+            .await
+            .and_then(|caller| with_role(caller, Role::Viewer))
+            .map(Self)
+    }
+}
+
+impl FromRequestParts<Arc<Service>> for Operator {
+    type Rejection = ApiError;
+    async fn from_request_parts(
+        parts: &mut Parts,
+        service: &Arc<Service>,
+    ) -> Result<Self, ApiError> {
+        caller(parts, service)
+            .await
+            .and_then(|caller| with_role(caller, Role::Operator))
+            .map(Self)
+    }
+}
+
+impl FromRequestParts<Arc<Service>> for Admin {
+    type Rejection = ApiError;
+    async fn from_request_parts(
+        parts: &mut Parts,
+        service: &Arc<Service>,
+    ) -> Result<Self, ApiError> {
+        caller(parts, service)
+            .await
+            .and_then(|caller| with_role(caller, Role::Admin))
+            .map(Self)
+    }
+}
+
+/// The token of a request, to ask again later whether it is still valid.
+pub struct Token {
+    hash: String,
+}
+
+impl Token {
+    /// Whether it is revoked. A database that does not answer has not revoked it.
+    pub async fn is_revoked(&self, service: &Service) -> bool {
+        !service.is_admin_token(&self.hash)
+            && matches!(
+                service.store.caller_by_token_hash(&self.hash).await,
+                Ok(None)
+            )
+    }
+}
+
+impl FromRequestParts<Arc<Service>> for Token {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Service>) -> Result<Self, ApiError> {
+        Ok(Self {
+            hash: token_hash_of(&parts.headers).ok_or(ApiError::Unauthorized)?,
+        })
+    }
+}
+
+/// The hash of the bearer token, if there is one.
+pub fn token_hash_of(headers: &HeaderMap) -> Option<String> {
+    let (scheme, token) = headers
+        .get(header::AUTHORIZATION)?
+        .to_str()
+        .ok()?
+        .split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token_hash(token))
+}
+
+async fn caller(parts: &Parts, service: &Service) -> Result<Caller, ApiError> {
+    let hash = token_hash_of(&parts.headers).ok_or(ApiError::Unauthorized)?;
+    if service.is_admin_token(&hash) {
+        return Ok(Caller {
+            id: BOOTSTRAP.into(),
+            name: BOOTSTRAP.into(),
+            role: Role::Admin,
+        });
+    }
+    let caller = service.store.caller_by_token_hash(&hash).await?;
+    if let Some(permit) = parts.extensions.get::<RequestPermit>() {
+        permit.limits.know(&hash, caller.is_some());
+    }
+    caller.ok_or(ApiError::Unauthorized)
+}
+
+fn with_role(caller: Caller, needed: Role) -> Result<Caller, ApiError> {
+    if caller.role < needed {
+        return Err(ApiError::Forbidden {
+            needed,
+            has: caller.role,
+        });
+    }
+    Ok(caller)
+}

@@ -1,0 +1,194 @@
+//! What can be asked next with what an answer says: the links of the API's document.
+//!
+//! Invariant: every link begins at an answer that is documented and leads to an operation that there
+//! is, by parameters that the operation has; a test of the document holds this table to that.
+
+use utoipa::openapi::link::{Link, LinkBuilder};
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::{OpenApi, RefOr};
+
+/// An answer that links begin at: its operation and status.
+type From = (&'static str, &'static str);
+/// Parameters of the next request: each name, and where its value is in the answer.
+type Parameters = &'static [(&'static str, &'static str)];
+/// Where a link leads: an operation and its parameters.
+type Target = (&'static str, Parameters);
+
+/// Every link: from each of these answers to each of those operations.
+const LINKS: [(&[From], &[Target]); 11] = [
+    (
+        &[
+            ("onboardApp", "202"),
+            ("updateApp", "202"),
+            ("removeApp", "202"),
+            ("restoreApp", "202"),
+            ("repairApp", "202"),
+            ("rotateCredentials", "202"),
+            ("rollbackRotation", "202"),
+            ("activateCredential", "202"),
+            ("deactivateCredential", "202"),
+            ("deleteCredential", "202"),
+            ("cancelJob", "202"),
+            ("retryJob", "202"),
+            ("getJob", "200"),
+        ],
+        &OF_JOB,
+    ),
+    (
+        &[("getJob", "200")],
+        &[(
+            "claimCredential",
+            &[
+                ("app", "$response.body#/app"),
+                ("access_key_id", "$response.body#/result/access_key_id"),
+            ],
+        )],
+    ),
+    (&[("getApp", "200")], &OF_APP),
+    (&[("getDrift", "200"), ("checkDrift", "200")], &OF_DRIFT),
+    (
+        &[("listApps", "200")],
+        &[
+            ("getApp", &[("app", "$response.body#/items/0/name")]),
+            ("listApps", &NEXT),
+        ],
+    ),
+    (
+        &[("listJobs", "200")],
+        &[
+            ("getJob", &[("id", "$response.body#/items/0/id")]),
+            ("listJobs", &NEXT),
+        ],
+    ),
+    (
+        &[("listCredentials", "200")],
+        &[
+            ("claimCredential", &OF_KEY),
+            ("deactivateCredential", &OF_KEY),
+            ("activateCredential", &OF_KEY),
+            ("deleteCredential", &OF_KEY),
+        ],
+    ),
+    (
+        &[("getHistory", "200")],
+        &[(
+            "getHistory",
+            &[
+                ("app", "$request.path.app"),
+                ("cursor", "$response.body#/next_cursor"),
+            ],
+        )],
+    ),
+    (
+        &[("listAudit", "200")],
+        &[
+            (
+                "getHistory",
+                &[
+                    ("app", "$response.body#/items/0/app"),
+                    ("job", "$response.body#/items/0/job"),
+                ],
+            ),
+            ("listAudit", &NEXT),
+        ],
+    ),
+    (
+        &[("createToken", "201")],
+        &[("revokeToken", &[("id", "$response.body#/id")])],
+    ),
+    (
+        &[("listTokens", "200")],
+        &[("revokeToken", &[("id", "$response.body#/items/0/id")])],
+    ),
+];
+
+const NEXT: [(&str, &str); 1] = [("cursor", "$response.body#/next_cursor")];
+const ID: [(&str, &str); 1] = [("id", "$response.body#/id")];
+const APP: [(&str, &str); 1] = [("app", "$response.body#/app")];
+const NAME: [(&str, &str); 1] = [("app", "$response.body#/name")];
+
+const OF_KEY: [(&str, &str); 2] = [
+    ("app", "$request.path.app"),
+    ("access_key_id", "$response.body#/items/0/access_key_id"),
+];
+
+/// What can be asked with a job.
+const OF_JOB: [Target; 10] = [
+    ("getJob", &[("id", "$response.body#/id"), ("wait", "10s")]),
+    ("streamJobEvents", &ID),
+    ("cancelJob", &ID),
+    ("retryJob", &ID),
+    ("getApp", &APP),
+    ("planApp", &APP),
+    ("repairApp", &APP),
+    ("restoreApp", &APP),
+    ("listCredentials", &APP),
+    (
+        "getHistory",
+        &[
+            ("app", "$response.body#/app"),
+            ("job", "$response.body#/id"),
+        ],
+    ),
+];
+/// What can be asked with an app.
+const OF_APP: [Target; 12] = [
+    ("planApp", &NAME),
+    ("updateApp", &NAME),
+    ("repairApp", &NAME),
+    ("removeApp", &NAME),
+    ("restoreApp", &NAME),
+    ("checkDrift", &NAME),
+    ("getDrift", &NAME),
+    ("listCredentials", &NAME),
+    ("rotateCredentials", &NAME),
+    ("rollbackRotation", &NAME),
+    ("getHistory", &NAME),
+    (
+        "exportApp",
+        &[("app", "$response.body#/name"), ("format", "terraform")],
+    ),
+];
+/// What can be asked with a drift report.
+const OF_DRIFT: [Target; 3] = [("getApp", &APP), ("planApp", &APP), ("repairApp", &APP)];
+
+/// Writes the links into the document.
+pub fn add(api: &mut OpenApi) {
+    for operation in api.paths.paths.values_mut().flat_map(operations) {
+        let Some(id) = operation.operation_id.clone() else {
+            continue;
+        };
+        for (froms, targets) in LINKS {
+            for (_, status) in froms.iter().filter(|(from, _)| *from == id) {
+                let Some(RefOr::T(response)) = operation.responses.responses.get_mut(*status)
+                else {
+                    continue;
+                };
+                response.links.extend(
+                    targets
+                        .iter()
+                        .map(|(target, parameters)| link(target, parameters)),
+                );
+            }
+        }
+    }
+}
+
+fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [
+        &mut path.get,
+        &mut path.put,
+        &mut path.post,
+        &mut path.delete,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+fn link(target: &str, parameters: Parameters) -> (String, RefOr<Link>) {
+    let link = parameters.iter().fold(
+        LinkBuilder::new().operation_id(target),
+        |link, (name, value)| link.parameter(*name, *value),
+    );
+    (target.to_owned(), RefOr::T(link.build()))
+}

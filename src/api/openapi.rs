@@ -1,0 +1,143 @@
+//! The API's document and its pages, served offline.
+
+use axum::Router;
+use axum::http::header;
+use axum::response::IntoResponse;
+use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::schema::Type;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, Object, OpenApi as Document, Ref, RefOr, Response};
+use utoipa::{Modify, OpenApi};
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::api::body::{Id, IdempotencyText};
+use crate::domain::audit::Action;
+use crate::domain::names::AccessKeyId;
+use crate::provision::export::Format;
+
+/// The head of the API's document; routes add themselves.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Slipway",
+        description = "Gives an app its place in an AWS account in one call: user, access key, media bucket, image repository.",
+        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
+    ),
+    servers((url = "/", description = "This server")),
+    security(("token" = [])),
+    modifiers(&Bearer),
+    // Only parameters are of these, and parameters do not bring theirs along.
+    components(schemas(Id, IdempotencyText, AccessKeyId, Format, Action)),
+    tags(
+        (name = "apps", description = "Apps and what they should have in AWS"),
+        (name = "jobs", description = "Asked-for changes, as they go on"),
+        (name = "history", description = "Who did what"),
+        (name = "credentials", description = "Access keys, and their secrets once"),
+        (name = "ecr", description = "Image repositories and when their images expire"),
+        (name = "tokens", description = "Who may call the API"),
+        (name = "service", description = "The service itself"),
+    ),
+)]
+pub struct Api;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, api: &mut Document) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("A token of POST /v1/tokens"))
+            .build();
+        api.components
+            .get_or_insert_default()
+            .add_security_scheme("token", SecurityScheme::Http(scheme));
+    }
+}
+
+/// Adds what any call can be answered by because of the limits.
+pub fn add_common_answers(api: &mut Document) {
+    for (path, item) in &mut api.paths.paths {
+        for call in [
+            &mut item.get,
+            &mut item.post,
+            &mut item.put,
+            &mut item.delete,
+        ]
+        .into_iter()
+        .flatten()
+        {
+            let takes_body = call.request_body.is_some();
+            let mut add = |status: &str, description: &str| {
+                let answer = call
+                    .responses
+                    .responses
+                    .entry(status.into())
+                    .or_insert_with(|| Response::new("").into());
+                if let RefOr::T(answer) = answer {
+                    refuse(answer, description);
+                }
+            };
+            add("503", "Too much is under way");
+            if !["/healthz", "/readyz", "/metrics"].contains(&path.as_str()) {
+                add("429", "The caller asks too often");
+            }
+            if takes_body {
+                add("408", "The body did not arrive in time");
+            }
+        }
+    }
+}
+
+/// Makes an answer also a refusal with a problem document and the time to come back.
+fn refuse(answer: &mut Response, description: &str) {
+    let before = std::mem::take(&mut answer.description);
+    answer.description = if before.is_empty() {
+        description.into()
+    } else {
+        format!("{before}; or: {description}")
+    };
+    let seconds = HeaderBuilder::new()
+        .schema(Some(Object::with_type(Type::Integer)))
+        .description(Some("Seconds"))
+        .build();
+    answer.headers.insert("Retry-After".into(), seconds.into());
+    let problem = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name("Problem")))
+        .build();
+    answer
+        .content
+        .entry("application/problem+json".into())
+        .or_insert(problem.into());
+}
+
+/// The document, as YAML.
+///
+/// # Errors
+/// When it cannot be written as YAML, which a test rules out.
+pub fn yaml() -> Result<String, serde_json::Error> {
+    crate::api::router::openapi()
+        .to_yaml()
+        .map_err(serde::ser::Error::custom)
+}
+
+/// The API's document.
+#[utoipa::path(get, path = "/openapi.yaml", tag = "service", operation_id = "openapi", security(()), responses((status = 200, description = "OpenAPI 3.1", body = Object, content_type = "application/yaml")))]
+pub async fn openapi_yaml() -> impl IntoResponse {
+    (
+        [(header::CONTENT_TYPE, "application/yaml")],
+        yaml().unwrap_or_default(),
+    )
+}
+
+/// What each kind of problem means, and what to do about it.
+pub async fn problems() -> impl IntoResponse {
+    (
+        [(header::CONTENT_TYPE, "text/markdown; charset=utf-8")],
+        include_str!("../../docs/http-status-codes.md"),
+    )
+}
+
+/// The pages that show the document.
+pub fn pages<S: Clone + Send + Sync + 'static>(api: Document) -> Router<S> {
+    Router::from(SwaggerUi::new("/docs").url("/openapi.json", api))
+}

@@ -1,0 +1,422 @@
+//! Apps: onboard, list, show, plan, repair.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{OriginalUri, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::api::auth::{Operator, Viewer};
+use crate::api::body::{AppPath, Id, IdempotencyText, JsonBody, Params, idempotency_key};
+use crate::api::page::{Cursor, Page};
+use crate::api::problem::{ApiError, Problem};
+use crate::api::response;
+use crate::api::v1::drift::parse_repair;
+use crate::api::v1::update_app::{Options, parse_change, plan_of_change};
+use crate::app::service::Service;
+use crate::domain::app::{App, AppState, AppSummary};
+use crate::domain::drift::RepairRequest;
+use crate::domain::job::Job;
+use crate::domain::names::{AccountName, AppName};
+use crate::domain::plan::Plan;
+use crate::domain::spec::{AppRequest, AppSpec};
+use crate::domain::task::Task;
+use crate::domain::validation::FieldError;
+use crate::provision::context::ReconcileContext;
+use crate::provision::resource::Want;
+use crate::provision::retained::{is_taken_away, retained};
+use crate::store::{AppFilter, JobRequest, NewApp, Refusal, fingerprint};
+
+/// Onboards an app: user, access key, media policy, buckets, repositories.
+///
+/// With `dry_run=true` it answers the plan and writes nothing.
+#[utoipa::path(
+    post, path = "/v1/apps", tag = "apps", operation_id = "onboardApp",
+    params(
+        ("dry_run" = Option<bool>, Query, description = "Answer the plan, write nothing"),
+        ("accept_expiry" = Option<bool>, Query, description = "Let images with protected tags expire by the lifecycle policy"),
+        ("Idempotency-Key" = Option<IdempotencyText>, Header, description = "The same key and body give the same answer for 24 hours"),
+    ),
+    request_body(content = AppRequest, example = json!({"name": "acme-shop"})),
+    responses(
+        (status = 200, description = "The plan of a dry run", body = Plan),
+        (status = 202, description = "The job", body = Job, headers(("Location" = String, description = "The job's address"), ("Retry-After" = u32, description = "Seconds"))),
+        (status = 400, description = "Not JSON, or wrong parameters", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Takes the role operator", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "There is an app by this name", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "More than 64 KiB", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "Not application/json", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Fields that will not do, or a reused Idempotency-Key", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn onboard(
+    State(service): State<Arc<Service>>,
+    viewer: Viewer,
+    mut params: Params,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let (dry_run, accept_expiry) = (params.flag("dry_run"), params.flag("accept_expiry"));
+    params.finish()?;
+    let task = Task::Onboard { accept_expiry };
+    let key = idempotency_key(&headers, &viewer.0, &Method::POST, &uri, &body.bytes)?;
+    if dry_run {
+        service.store.replay(key.as_ref()).await??;
+        return dry_run_of(&service, &task, body.required()?)
+            .await
+            .map(IntoResponse::into_response);
+    }
+    let caller = viewer.operator()?;
+    let spec = parse_spec(&service, body.required()?)?;
+    let resources = steps_of(&service, &task, None, &spec)?;
+    let new = NewApp {
+        spec,
+        resources,
+        accept_expiry,
+        requested_by: caller.name,
+    };
+    response::accepted(service.store.onboard(new, key).await??)
+}
+
+async fn dry_run_of(
+    service: &Service,
+    task: &Task,
+    body: &serde_json::Value,
+) -> Result<Json<Plan>, ApiError> {
+    let spec = parse_spec(service, body)?;
+    if service.store.is_taken(&spec.name).await? {
+        return Err(Refusal::AppExists(spec.name).into());
+    }
+    let app = service.app(&spec.name).await?;
+    Ok(Json(plan_of(service, task, &spec, app.as_ref()).await?))
+}
+
+/// Lists apps in the order they were asked for.
+#[utoipa::path(
+    get, path = "/v1/apps", tag = "apps", operation_id = "listApps",
+    params(
+        ("limit" = Option<u32>, Query, description = "Items at most", minimum = 1, maximum = 200),
+        ("cursor" = Option<Id>, Query, description = "The next_cursor of the page before"),
+        ("account" = Option<AccountName>, Query, description = "Apps of this account"),
+        ("state" = Option<AppState>, Query, description = "Apps in this state"),
+        ("drifted" = Option<bool>, Query, description = "Apps whose last look for drift found some, or found none"),
+        ("q" = Option<String>, Query, description = "Apps with this text in their name", max_length = 64, pattern = "^[^\\x00]*$"),
+    ),
+    responses(
+        (status = 200, description = "A page", body = Page<AppSummary>),
+        (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn list(
+    State(service): State<Arc<Service>>,
+    _: Viewer,
+    mut params: Params,
+) -> Result<Json<Page<AppSummary>>, ApiError> {
+    let cursor = Cursor::of(&mut params);
+    let account = params
+        .take("account", AccountName::parse)
+        .map(|name| name.to_string());
+    let state = params.take("state", |text| {
+        text.parse::<AppState>()
+            .map_err(|_| "is not a state of an app")
+    });
+    let drifted = params.take("drifted", |text| {
+        text.parse::<bool>().map_err(|_| "must be true or false")
+    });
+    let query = params.take("q", |text| {
+        if text.chars().count() <= 64 {
+            Ok(text.to_owned())
+        } else {
+            Err("must be at most 64 characters")
+        }
+    });
+    params.finish()?;
+    let filter = AppFilter {
+        account,
+        state,
+        drifted,
+        query,
+        after: cursor.from,
+        limit: cursor.probe(),
+    };
+    let found = service.store.apps(&filter).await?;
+    Ok(Json(cursor.page(found, |app| app.id, |app| app.summary)))
+}
+
+/// Shows an app: its spec, its state, its resources and the job at work on it.
+#[utoipa::path(
+    get, path = "/v1/apps/{app}", tag = "apps", operation_id = "getApp",
+    params(
+        ("app" = AppName, Path, description = "The app's name"),
+        ("If-None-Match" = Option<String>, Header, description = "The ETag of an earlier answer", nullable = false),
+    ),
+    responses(
+        (status = 200, description = "The app", body = App, headers(("ETag" = String, description = "Changes with everything that is shown"))),
+        (status = 304, description = "Unchanged since the ETag of If-None-Match"),
+        (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such app", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn get(
+    State(service): State<Arc<Service>>,
+    _: Viewer,
+    AppPath(name): AppPath,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    params.finish()?;
+    let app = service
+        .app(&name)
+        .await?
+        .ok_or(ApiError::NoSuch("such app"))?;
+    let tag = etag(&app)?;
+    let unchanged = headers
+        .get(header::IF_NONE_MATCH)
+        .is_some_and(|seen| seen.as_bytes() == tag.as_bytes());
+    let mut response = if unchanged {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        Json(app).into_response()
+    };
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    Ok(response)
+}
+
+/// Changes with everything that is shown of the app.
+pub(crate) fn etag(app: &App) -> Result<String, ApiError> {
+    // Resources change while a job is at work, without a new version of the record.
+    let seen = serde_json::to_vec(app).map_err(|_| ApiError::Defect)?;
+    Ok(format!("\"{}-{:.16}\"", app.version, fingerprint(&[&seen])))
+}
+
+/// The app by this name, unless it was removed.
+pub(crate) async fn live(service: &Service, name: &AppName) -> Result<App, ApiError> {
+    let app = service
+        .app(name)
+        .await?
+        .ok_or(ApiError::NoSuch("such app"))?;
+    match app.summary.state {
+        AppState::Removed => Err(Refusal::Removed(app.spec.name, app.summary.updated_at).into()),
+        _ => Ok(app),
+    }
+}
+
+/// Says what a job with the body's spec, or without a body the present one, would do now. Changes nothing.
+#[utoipa::path(
+    post, path = "/v1/apps/{app}/plan", tag = "apps", operation_id = "planApp",
+    params(
+        ("app" = AppName, Path, description = "The app's name"),
+        ("remove" = Option<bool>, Query, description = "As a change that removes what the spec does not name any more"),
+        ("confirm" = Option<AppName>, Query, description = "The app's name: as one by which data may be deleted"),
+        ("force" = Option<bool>, Query, description = "As one by which an access key goes even if it is in use"),
+        ("accept_expiry" = Option<bool>, Query, description = "As one by which images with protected tags may expire"),
+    ),
+    request_body(content = Option<AppRequest>, description = "Absent: the present spec"),
+    responses(
+        (status = 200, description = "The plan", body = Plan),
+        (status = 400, description = "Not JSON, or wrong parameters", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such app", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "More than 64 KiB", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "Not application/json", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Fields that will not do", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn plan(
+    State(service): State<Arc<Service>>,
+    _: Viewer,
+    AppPath(name): AppPath,
+    mut params: Params,
+    body: JsonBody,
+) -> Result<Json<Plan>, ApiError> {
+    let options = Options::of(&mut params, &name);
+    params.finish()?;
+    let app = live(&service, &name).await?;
+    Ok(Json(match &body.value {
+        None => {
+            plan_of(
+                &service,
+                &Task::Repair {
+                    remove: BTreeSet::new(),
+                    accept_expiry: options.accept_expiry,
+                },
+                &app.spec,
+                Some(&app),
+            )
+            .await?
+        }
+        Some(body) => {
+            plan_of_change(
+                &service,
+                &app,
+                &parse_change(&service, &app, body)?,
+                options,
+            )
+            .await?
+        }
+    }))
+}
+
+/// Asks for a job that brings AWS back to the spec.
+#[utoipa::path(
+    post, path = "/v1/apps/{app}/repair", tag = "apps", operation_id = "repairApp",
+    params(
+        ("app" = AppName, Path, description = "The app's name"),
+        ("accept_expiry" = Option<bool>, Query, description = "Let images with protected tags expire by the lifecycle policy"),
+        ("Idempotency-Key" = Option<IdempotencyText>, Header, description = "The same key and body give the same answer for 24 hours"),
+    ),
+    request_body(content = Option<RepairRequest>, description = "Absent: nothing is removed"),
+    responses(
+        (status = 202, description = "The job", body = Job, headers(("Location" = String, description = "The job's address"), ("Retry-After" = u32, description = "Seconds"))),
+        (status = 400, description = "Not JSON, or wrong parameters", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "Takes the role operator", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such app", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "A job is at work on the app", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "More than 64 KiB", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "Not application/json", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "Fields that will not do, or a reused Idempotency-Key", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn repair(
+    State(service): State<Arc<Service>>,
+    Operator(caller): Operator,
+    AppPath(name): AppPath,
+    mut params: Params,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let accept_expiry = params.flag("accept_expiry");
+    params.finish()?;
+    let app = live(&service, &name).await?;
+    let key = idempotency_key(&headers, &caller, &Method::POST, &uri, &body.bytes)?;
+    let task = Task::Repair {
+        remove: removed_by(&service, &app, &body)?,
+        accept_expiry,
+    };
+    let steps = steps_of(&service, &task, Some(&app), &app.spec)?;
+    response::accepted(
+        service
+            .store
+            .enqueue(
+                JobRequest::new(app.spec.name, task, steps, caller.name),
+                key,
+            )
+            .await??,
+    )
+}
+
+/// What a repair with this body removes.
+fn removed_by(service: &Service, app: &App, body: &JsonBody) -> Result<BTreeSet<String>, ApiError> {
+    let Some(body) = &body.value else {
+        return Ok(BTreeSet::new());
+    };
+    let account = service
+        .account(&app.spec.account)
+        .ok_or(ApiError::NoSuch("such account"))?;
+    parse_repair(body, app, &service.conventions(&account))
+}
+
+/// The spec that a body asks for, in an account that is registered.
+pub(crate) fn parse_spec(service: &Service, body: &serde_json::Value) -> Result<AppSpec, ApiError> {
+    let spec = AppSpec::parse(body, &service.settings.defaults, &service.place())
+        .map_err(ApiError::Fields)?;
+    if service.account(&spec.account).is_none() {
+        return Err(ApiError::Fields(vec![FieldError::new(
+            "/account",
+            format!("no account is registered as {}", spec.account),
+        )]));
+    }
+    Ok(spec)
+}
+
+/// The ids of the resources that a task walks.
+pub(crate) fn steps_of(
+    service: &Service,
+    task: &Task,
+    app: Option<&App>,
+    spec: &AppSpec,
+) -> Result<Vec<String>, ApiError> {
+    let account = service
+        .account(&spec.account)
+        .ok_or(ApiError::NoSuch("such account"))?;
+    Ok(
+        crate::provision::graph::nodes(task, app, spec, &service.conventions(&account))
+            .iter()
+            .map(|node| node.id())
+            .collect(),
+    )
+}
+
+/// What looks at an app's things work with: nothing is written, and nothing remembered is believed.
+pub(crate) async fn looking(
+    service: &Service,
+    spec: &AppSpec,
+    app: Option<&App>,
+) -> Result<ReconcileContext, ApiError> {
+    let account = service
+        .account(&spec.account)
+        .ok_or(ApiError::NoSuch("such account"))?;
+    let task = Task::Repair {
+        remove: BTreeSet::new(),
+        accept_expiry: false,
+    };
+    Ok(crate::background::check_drift::looking(service, account, &task, spec, app).await?)
+}
+
+/// What a job with this task would take away now; its warnings say what goes with it.
+pub(crate) async fn plan_of_removals(
+    service: &Service,
+    task: &Task,
+    spec: &AppSpec,
+    app: Option<&App>,
+) -> Result<Plan, ApiError> {
+    let account = service
+        .account(&spec.account)
+        .ok_or(ApiError::NoSuch("such account"))?;
+    let mut nodes = crate::provision::graph::nodes(task, app, spec, &service.conventions(&account));
+    nodes.retain(|node| node.want() == Want::Absent);
+    let cx = crate::background::check_drift::looking(service, account, task, spec, app).await?;
+    Ok(crate::provision::plan::plan(spec, &nodes, &cx).await)
+}
+
+/// What a job with this task would do now.
+pub(crate) async fn plan_of(
+    service: &Service,
+    task: &Task,
+    spec: &AppSpec,
+    app: Option<&App>,
+) -> Result<Plan, ApiError> {
+    let account = service
+        .account(&spec.account)
+        .ok_or(ApiError::NoSuch("such account"))?;
+    let conventions = service.conventions(&account);
+    let nodes = crate::provision::graph::nodes(task, app, spec, &conventions);
+    let cx = crate::background::check_drift::looking(service, account, task, spec, app).await?;
+    let mut plan = crate::provision::plan::plan(spec, &nodes, &cx).await;
+    if let (Some(app), true) = (app, *task != Task::Remove) {
+        let after = App {
+            spec: spec.clone(),
+            dropped: app.dropped.after(&app.spec, spec),
+            ..app.clone()
+        };
+        let after = service.store.with_record(after).await?;
+        plan.warnings
+            .extend(retained(&after, &conventions).told(|id| is_taken_away(id, &nodes)));
+    }
+    Ok(plan)
+}

@@ -1,0 +1,599 @@
+//! What AWS's error codes mean to us: one table.
+//!
+//! Invariants:
+//! - Codes are told apart by (service, operation, code); the first row that fits decides.
+//! - Whether a refused call may have taken effect is known: an answer with a 4xx status means it did not.
+//!
+//! Sources: the services' API references ("Common Errors" and each operation's "Errors").
+
+use std::fmt;
+
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use strum::{Display, EnumIter, EnumString};
+
+use crate::domain::job::AwsRefusal;
+
+/// An AWS service that we call.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Display, EnumIter, EnumString, strum::IntoStaticStr,
+)]
+#[strum(serialize_all = "lowercase")]
+pub enum Service {
+    /// Identity and Access Management, a global service.
+    Iam,
+    /// Simple Storage Service.
+    S3,
+    /// Elastic Container Registry.
+    Ecr,
+    /// Security Token Service.
+    Sts,
+}
+
+/// What a refusal means for the one who called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Display)]
+pub enum ErrorKind {
+    /// The thing is not there, or not visible yet.
+    NotFound,
+    /// A thing by that name is there.
+    AlreadyExists,
+    /// A bucket by that name belongs to somebody else, for ever.
+    Taken,
+    /// AWS is still busy with an earlier change: ask again soon.
+    Settling,
+    /// Too many calls for this account and service.
+    Throttled,
+    /// AWS failed, or could not be reached, or did not answer in time.
+    Transient,
+    /// The caller may not do it.
+    Denied,
+    /// The caller's credentials are not accepted at all.
+    BadCredentials,
+    /// Something hangs on the thing that is to be deleted.
+    InUse,
+    /// A quota is reached.
+    Quota,
+    /// It cannot work as it was asked.
+    Rejected,
+    /// The job's lease is over: the call was not made, or its answer not waited for.
+    LeaseOver,
+}
+
+const ANY: &str = "*";
+
+type Row = (
+    Option<Service>,
+    &'static str,
+    &'static [&'static str],
+    ErrorKind,
+);
+
+/// (service or any, operation or any, codes, meaning): the first row that fits decides.
+const MEANINGS: &[Row] = &[
+    (
+        Some(Service::Iam),
+        ANY,
+        &["NoSuchEntity"],
+        ErrorKind::NotFound,
+    ),
+    (
+        Some(Service::Iam),
+        ANY,
+        &["EntityAlreadyExists"],
+        ErrorKind::AlreadyExists,
+    ),
+    (
+        Some(Service::Iam),
+        ANY,
+        &["EntityTemporarilyUnmodifiable", "ConcurrentModification"],
+        ErrorKind::Settling,
+    ),
+    (
+        Some(Service::Iam),
+        ANY,
+        &["DeleteConflict"],
+        ErrorKind::InUse,
+    ),
+    (
+        Some(Service::S3),
+        "DeleteBucket",
+        &["BucketNotEmpty"],
+        ErrorKind::InUse,
+    ),
+    (
+        Some(Service::Ecr),
+        "DeleteRepository",
+        &["RepositoryNotEmptyException"],
+        ErrorKind::InUse,
+    ),
+    (
+        Some(Service::Iam),
+        ANY,
+        &["LimitExceeded"],
+        ErrorKind::Quota,
+    ),
+    (
+        Some(Service::S3),
+        ANY,
+        &[
+            "NoSuchBucket",
+            "NotFound",
+            "NoSuchTagSet",
+            "NoSuchCORSConfiguration",
+            "NoSuchPublicAccessBlockConfiguration",
+            "OwnershipControlsNotFoundError",
+        ],
+        ErrorKind::NotFound,
+    ),
+    (
+        Some(Service::S3),
+        "CreateBucket",
+        &["BucketAlreadyOwnedByYou"],
+        ErrorKind::AlreadyExists,
+    ),
+    (
+        Some(Service::S3),
+        "CreateBucket",
+        &["BucketAlreadyExists"],
+        ErrorKind::Taken,
+    ),
+    (
+        Some(Service::S3),
+        ANY,
+        &["OperationAborted"],
+        ErrorKind::Settling,
+    ),
+    (
+        Some(Service::S3),
+        ANY,
+        &["TooManyBuckets"],
+        ErrorKind::Quota,
+    ),
+    // A HEAD is throttled without a body, so without a code.
+    (Some(Service::S3), ANY, &["503"], ErrorKind::Throttled),
+    (
+        Some(Service::Ecr),
+        ANY,
+        &[
+            "RepositoryNotFoundException",
+            "LifecyclePolicyNotFoundException",
+        ],
+        ErrorKind::NotFound,
+    ),
+    (
+        Some(Service::Ecr),
+        ANY,
+        &["RepositoryAlreadyExistsException"],
+        ErrorKind::AlreadyExists,
+    ),
+    // The SDK takes this one for throttling; it is a quota (Amazon ECR API Reference, CreateRepository).
+    (
+        Some(Service::Ecr),
+        ANY,
+        &["LimitExceededException"],
+        ErrorKind::Quota,
+    ),
+    // IAM has no typed throttling error; S3 answers SlowDown or 503 with other words.
+    (
+        None,
+        ANY,
+        &[
+            "Throttling",
+            "ThrottlingException",
+            "ThrottledException",
+            "RequestThrottled",
+            "RequestThrottledException",
+            "RequestLimitExceeded",
+            "TooManyRequestsException",
+            "SlowDown",
+            "BandwidthLimitExceeded",
+            "PriorRequestNotComplete",
+        ],
+        ErrorKind::Throttled,
+    ),
+    (
+        None,
+        ANY,
+        &[
+            "ExpiredToken",
+            "ExpiredTokenException",
+            "RequestExpired",
+            "RequestTimeout",
+            "RequestTimeTooSkewed",
+            "InternalError",
+            "InternalFailure",
+            "ServerException",
+            "ServiceUnavailable",
+            "ServiceUnavailableException",
+            "ServiceFailure",
+        ],
+        ErrorKind::Transient,
+    ),
+    (
+        None,
+        ANY,
+        &[
+            "AccessDenied",
+            "AccessDeniedException",
+            "UnauthorizedOperation",
+            "UnauthorizedAccess",
+            "AllAccessDisabled",
+            "403",
+        ],
+        ErrorKind::Denied,
+    ),
+    (
+        None,
+        ANY,
+        &[
+            "InvalidClientTokenId",
+            "UnrecognizedClientException",
+            "InvalidAccessKeyId",
+            "SignatureDoesNotMatch",
+            "InvalidSignatureException",
+            "IncompleteSignature",
+            "AuthFailure",
+            "MissingAuthenticationToken",
+            "MissingAuthenticationTokenException",
+            "OptInRequired",
+            "NotSignedUp",
+        ],
+        ErrorKind::BadCredentials,
+    ),
+];
+
+/// The meaning of a code, or where the table is silent, of the HTTP status; no status is no answer, and a success that
+/// cannot be read is none either.
+pub fn error_kind(service: Service, operation: &str, code: &str, status: Option<u16>) -> ErrorKind {
+    match (meaning_of_code(service, operation, code), status) {
+        (Some(kind), _) => kind,
+        (None, None | Some(..300 | 500..)) => ErrorKind::Transient,
+        (None, Some(404)) => ErrorKind::NotFound,
+        (None, Some(403)) => ErrorKind::Denied,
+        (None, Some(429)) => ErrorKind::Throttled,
+        // A refusal whose code cannot be read may be any; only the answer to a HEAD has none.
+        (None, Some(status)) if code == status.to_string() && !operation.starts_with("Head") => {
+            ErrorKind::Transient
+        }
+        (None, Some(_)) => ErrorKind::Rejected,
+    }
+}
+
+/// What the table says of a code.
+fn meaning_of_code(service: Service, operation: &str, code: &str) -> Option<ErrorKind> {
+    let fits = |row: &&Row| {
+        row.0.is_none_or(|s| s == service)
+            && (row.1 == ANY || row.1 == operation)
+            && row.2.contains(&code)
+    };
+    MEANINGS.iter().find(fits).map(|row| row.3)
+}
+
+/// The code of a call whose answer cannot be read.
+const UNREADABLE: &str = "UnreadableAnswer";
+
+/// A refused or failed AWS call.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct AwsError {
+    /// The service that was called.
+    pub service: Service,
+    /// The API operation.
+    pub operation: &'static str,
+    /// AWS's code, or the kind of transport error.
+    pub code: String,
+    /// AWS's words.
+    pub message: String,
+    /// AWS's request id, when there was an answer.
+    pub request_id: Option<String>,
+    /// The HTTP status of the answer, when there was one.
+    pub status: Option<u16>,
+    /// What it means.
+    pub kind: ErrorKind,
+    /// Whether an earlier attempt of the call may have taken effect, of which no answer was heard.
+    pub in_doubt: bool,
+}
+
+impl fmt::Display for AwsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_answered = self
+            .status
+            .is_some_and(|status| status >= 300 || self.code != UNREADABLE);
+        let verb = if is_answered {
+            "was refused with"
+        } else {
+            "got no answer:"
+        };
+        write!(
+            f,
+            "{}:{} {verb} {}",
+            self.service, self.operation, self.code
+        )?;
+        if !self.message.is_empty() {
+            write!(f, ": {}", self.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl AwsError {
+    /// What the SDK says of a call that did not work.
+    pub fn of<E>(
+        service: Service,
+        operation: &'static str,
+        error: &SdkError<E, HttpResponse>,
+    ) -> Self
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let status = error
+            .raw_response()
+            .map(|response| response.status().as_u16());
+        let transport = match error {
+            SdkError::TimeoutError(_) => "TimedOut",
+            SdkError::DispatchFailure(_) => "ConnectionFailed",
+            SdkError::ResponseError(_) | SdkError::ServiceError(_) => UNREADABLE,
+            SdkError::ConstructionFailure(_) => "InvalidRequest",
+            _ => "Unknown",
+        };
+        let code = error
+            .code()
+            .map_or_else(|| Self::code_of_status(status, transport), str::to_owned);
+        let message = match (error.message(), error) {
+            (Some(message), _) => message.to_owned(),
+            // An answer to a HEAD says nothing more.
+            (None, SdkError::ServiceError(_)) => String::new(),
+            (None, _) => transport_message(error),
+        };
+        let kind = match error {
+            SdkError::ConstructionFailure(_) => ErrorKind::Rejected,
+            _ => error_kind(service, operation, &code, status),
+        };
+        let request_id = error
+            .meta()
+            .extra("aws_request_id")
+            .or_else(|| error.raw_response().and_then(request_id_in));
+        let request_id = request_id.map(str::to_owned);
+        Self {
+            service,
+            operation,
+            code,
+            message,
+            request_id,
+            status,
+            kind,
+            in_doubt: false,
+        }
+    }
+
+    /// What AWS refuses of a call with several parts, which it answers 200 all the same: a code without a status.
+    pub fn of_part(service: Service, operation: &'static str, code: &str, message: String) -> Self {
+        let kind = meaning_of_code(service, operation, code).unwrap_or(ErrorKind::Rejected);
+        Self {
+            service,
+            operation,
+            code: code.to_owned(),
+            message,
+            request_id: None,
+            status: Some(200),
+            kind,
+            in_doubt: false,
+        }
+    }
+
+    /// A call that was not made: AWS throttles the account, and too many others wait for their turn.
+    pub fn crowded(service: Service, operation: &'static str, waiting: u32) -> Self {
+        let message =
+            format!("AWS throttles this account, and {waiting} calls wait for their turn");
+        Self {
+            service,
+            operation,
+            code: "QueueFull".into(),
+            message,
+            request_id: None,
+            status: None,
+            kind: ErrorKind::Throttled,
+            in_doubt: false,
+        }
+    }
+
+    /// A call that was not made, or not waited for: another worker may have the job.
+    pub fn fenced(service: Service, operation: &'static str) -> Self {
+        let message = "the job's lease is over".into();
+        Self {
+            service,
+            operation,
+            code: "LeaseOver".into(),
+            message,
+            request_id: None,
+            status: None,
+            kind: ErrorKind::LeaseOver,
+            in_doubt: false,
+        }
+    }
+
+    /// Errors of HEAD requests have no body, so no code either: the status is all there is.
+    fn code_of_status(status: Option<u16>, transport: &str) -> String {
+        status
+            .filter(|status| *status >= 300)
+            .map_or_else(|| transport.to_owned(), |status| status.to_string())
+    }
+
+    /// Whether the call surely changed nothing: the service itself refused it.
+    pub fn had_no_effect(&self) -> bool {
+        matches!(self.status, Some(400..=499))
+    }
+
+    /// What people are shown of it.
+    pub fn refusal(&self) -> AwsRefusal {
+        AwsRefusal {
+            service: self.service.to_string(),
+            operation: self.operation.to_owned(),
+            code: self.code.clone(),
+            request_id: self.request_id.clone(),
+        }
+    }
+}
+
+/// The request's id in the headers of an answer: S3 has another name for it than the others.
+fn request_id_in(response: &HttpResponse) -> Option<&str> {
+    ["x-amzn-requestid", "x-amz-request-id", "x-amzn-request-id"]
+        .iter()
+        .find_map(|name| response.headers().get(*name))
+}
+
+/// The innermost cause of a call that got no readable answer. Causes name hosts and reasons, never credentials.
+fn transport_message(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_mean_what_aws_documents() {
+        use ErrorKind as M;
+        for (service, operation, code, status, expected) in [
+            (
+                Service::Iam,
+                "CreateUser",
+                "EntityAlreadyExists",
+                409,
+                M::AlreadyExists,
+            ),
+            (
+                Service::Iam,
+                "AttachUserPolicy",
+                "NoSuchEntity",
+                404,
+                M::NotFound,
+            ),
+            (Service::Iam, "CreateUser", "Throttling", 400, M::Throttled),
+            (
+                Service::Iam,
+                "CreateUser",
+                "ConcurrentModification",
+                409,
+                M::Settling,
+            ),
+            (
+                Service::Iam,
+                "CreateAccessKey",
+                "LimitExceeded",
+                409,
+                M::Quota,
+            ),
+            (Service::Iam, "DeleteUser", "DeleteConflict", 409, M::InUse),
+            (Service::S3, "DeleteBucket", "BucketNotEmpty", 409, M::InUse),
+            (
+                Service::S3,
+                "CreateBucket",
+                "BucketAlreadyExists",
+                409,
+                M::Taken,
+            ),
+            (
+                Service::S3,
+                "CreateBucket",
+                "BucketAlreadyOwnedByYou",
+                409,
+                M::AlreadyExists,
+            ),
+            (
+                Service::S3,
+                "PutBucketCors",
+                "OperationAborted",
+                409,
+                M::Settling,
+            ),
+            (Service::S3, "PutBucketCors", "SlowDown", 503, M::Throttled),
+            (Service::S3, "HeadBucket", "403", 403, M::Denied),
+            (Service::S3, "HeadBucket", "NotFound", 404, M::NotFound),
+            (Service::S3, "HeadBucket", "503", 503, M::Throttled),
+            (
+                Service::Iam,
+                "GetUser",
+                "UnreadableAnswer",
+                200,
+                M::Transient,
+            ),
+            (Service::Ecr, "PutLifecyclePolicy", "400", 400, M::Transient),
+            (Service::S3, "HeadBucket", "400", 400, M::Rejected),
+            (
+                Service::Ecr,
+                "CreateRepository",
+                "LimitExceededException",
+                400,
+                M::Quota,
+            ),
+            (
+                Service::Ecr,
+                "CreateRepository",
+                "ThrottlingException",
+                400,
+                M::Throttled,
+            ),
+            (
+                Service::Ecr,
+                "CreateRepository",
+                "InvalidParameterException",
+                400,
+                M::Rejected,
+            ),
+            (
+                Service::Iam,
+                "CreateUser",
+                "ServiceFailure",
+                500,
+                M::Transient,
+            ),
+            (Service::Iam, "CreateUser", "Whatever", 502, M::Transient),
+            (
+                Service::Iam,
+                "CreatePolicy",
+                "MalformedPolicyDocument",
+                400,
+                M::Rejected,
+            ),
+            (
+                Service::Sts,
+                "GetCallerIdentity",
+                "InvalidClientTokenId",
+                403,
+                M::BadCredentials,
+            ),
+        ] {
+            assert_eq!(
+                error_kind(service, operation, code, Some(status)),
+                expected,
+                "{service} {operation} {code}"
+            );
+        }
+        assert_eq!(
+            error_kind(Service::Iam, "CreateUser", "TimedOut", None),
+            M::Transient
+        );
+    }
+
+    #[test]
+    fn a_part_of_a_call_is_refused_by_its_code_alone() {
+        let part = |code| AwsError::of_part(Service::S3, "DeleteObjects", code, "a.txt".into());
+        for (code, expected) in [
+            ("AccessDenied", ErrorKind::Denied),
+            ("SlowDown", ErrorKind::Throttled),
+            ("InternalError", ErrorKind::Transient),
+            ("Whatever", ErrorKind::Rejected),
+        ] {
+            assert_eq!(part(code).kind, expected, "{code}");
+        }
+        assert_eq!(
+            part("AccessDenied").to_string(),
+            "s3:DeleteObjects was refused with AccessDenied: a.txt"
+        );
+    }
+}

@@ -1,0 +1,182 @@
+//! Writes intents and secrets of access keys, under the job's lease.
+
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use secrecy::SecretString;
+use ulid::Ulid;
+
+use crate::app::service::Service;
+use crate::provision::fault::Fault;
+use crate::provision::kinds::access_key::{AccessKeyStore, Intent, KeyRecords};
+use crate::store::{Lease, NewCredential, StoreError};
+
+/// The ledger of a job that is being worked on.
+pub struct LeasedKeyStore {
+    service: Arc<Service>,
+    app: Ulid,
+    lease: Lease,
+}
+
+impl LeasedKeyStore {
+    /// The ledger of an app, written under a lease.
+    pub fn new(service: Arc<Service>, app: Ulid, lease: Lease) -> Self {
+        Self {
+            service,
+            app,
+            lease,
+        }
+    }
+}
+
+impl AccessKeyStore for LeasedKeyStore {
+    fn records(&self) -> BoxFuture<'_, Result<KeyRecords, Fault>> {
+        async { self.service.key_records(self.app).await.map_err(fault) }.boxed()
+    }
+
+    fn intend(&self, known_keys: Vec<String>) -> BoxFuture<'_, Result<Intent, Fault>> {
+        async {
+            let intent = self
+                .service
+                .store
+                .intend_key(self.lease, known_keys)
+                .await
+                .map_err(fault)?;
+            self.service.met(&intent);
+            Ok(intent)
+        }
+        .boxed()
+    }
+
+    fn close(&self, intent: Ulid) -> BoxFuture<'_, Result<(), Fault>> {
+        async move {
+            self.service
+                .store
+                .close_intent(self.lease, intent)
+                .await
+                .map_err(fault)?;
+            self.service.settled(intent);
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn close_deleted(
+        &self,
+        intent: Ulid,
+        access_key_id: String,
+    ) -> BoxFuture<'_, Result<(), Fault>> {
+        async move {
+            self.service
+                .store
+                .close_deleted_intent(self.lease, intent, access_key_id)
+                .await
+                .map_err(fault)?;
+            self.service.settled(intent);
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn seal(
+        &self,
+        intent: Ulid,
+        access_key_id: String,
+        secret: SecretString,
+    ) -> BoxFuture<'_, Result<(), Fault>> {
+        async move {
+            let id = Ulid::generate();
+            let vault = &self.service.vault;
+            let sealed = vault
+                .seal(&secret, &[&id.to_string(), &access_key_id])
+                .map_err(|error| Fault::of_store(&error))?;
+            let new = NewCredential {
+                id,
+                access_key_id,
+                sealed,
+                encryption_key: vault.id().to_owned(),
+            };
+            self.service
+                .store
+                .encryption_key(self.lease, intent, new)
+                .await
+                .map_err(fault)?;
+            self.service.settled(intent);
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn gone(&self, access_key_ids: Vec<String>) -> BoxFuture<'_, Result<(), Fault>> {
+        async move {
+            self.service
+                .store
+                .keys_gone(self.lease, access_key_ids)
+                .await
+                .map_err(fault)
+        }
+        .boxed()
+    }
+
+    fn switching_off(&self, access_key_ids: Vec<String>) -> BoxFuture<'_, Result<(), Fault>> {
+        let ids = access_key_ids.into_iter().collect();
+        async move {
+            self.service
+                .store
+                .note_switched_off(self.lease, ids)
+                .await
+                .map_err(fault)
+        }
+        .boxed()
+    }
+}
+
+/// What is recorded of an app's keys, for plans, which write nothing.
+pub struct ReadOnlyKeyStore(pub KeyRecords);
+
+impl AccessKeyStore for ReadOnlyKeyStore {
+    fn records(&self) -> BoxFuture<'_, Result<KeyRecords, Fault>> {
+        async { Ok(self.0.clone()) }.boxed()
+    }
+
+    fn intend(&self, _known_keys: Vec<String>) -> BoxFuture<'_, Result<Intent, Fault>> {
+        async { Err(Fault::LostLease) }.boxed()
+    }
+
+    fn close(&self, _intent: Ulid) -> BoxFuture<'_, Result<(), Fault>> {
+        async { Err(Fault::LostLease) }.boxed()
+    }
+
+    fn close_deleted(
+        &self,
+        _intent: Ulid,
+        _access_key_id: String,
+    ) -> BoxFuture<'_, Result<(), Fault>> {
+        async { Err(Fault::LostLease) }.boxed()
+    }
+
+    fn seal(
+        &self,
+        _intent: Ulid,
+        _access_key_id: String,
+        _secret: SecretString,
+    ) -> BoxFuture<'_, Result<(), Fault>> {
+        async { Err(Fault::LostLease) }.boxed()
+    }
+
+    fn gone(&self, _access_key_ids: Vec<String>) -> BoxFuture<'_, Result<(), Fault>> {
+        async { Err(Fault::LostLease) }.boxed()
+    }
+
+    fn switching_off(&self, _access_key_ids: Vec<String>) -> BoxFuture<'_, Result<(), Fault>> {
+        async { Err(Fault::LostLease) }.boxed()
+    }
+}
+
+fn fault(error: StoreError) -> Fault {
+    match error {
+        StoreError::LostLease => Fault::LostLease,
+        error => Fault::of_store(&error),
+    }
+}

@@ -1,0 +1,450 @@
+//! One attempt of one job.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
+use tracing::Instrument as _;
+
+use crate::app::service::Service;
+use crate::aws::{Account, Fence};
+use crate::background::access_key_store::LeasedKeyStore;
+use crate::background::reporter::Reporter;
+use crate::clock::Timestamp;
+use crate::domain::access_key::SecretState;
+use crate::domain::app::Recorded;
+use crate::domain::job::{JobError, JobErrorCode, JobKind, JobResult, RepositoryResult, StepState};
+use crate::domain::task::Task;
+use crate::provision::backoff::full_jitter;
+use crate::provision::context::Left;
+use crate::provision::context::ReconcileContext;
+use crate::provision::execute::{AttemptOutcome, walk};
+use crate::provision::graph::nodes;
+use crate::provision::kinds::user;
+use crate::provision::node::Node;
+use crate::provision::permissions::CHANGES_OF_AUTHORIZATION;
+use crate::provision::resource::{Conventions, Want};
+use crate::provision::retained::{given_back_or_left, is_taken_away, retained};
+use crate::store::{AttemptResult, Claimed, CredentialRow, Lease, Signal, StoreError};
+
+/// Works on a claimed job until the attempt ends, and writes down how. The worker is free as soon as the end
+/// is on its way to the writer: the next claim goes with it, instead of waiting for its commit. The lease lasts from
+/// when it was `asked` for.
+pub async fn run(
+    service: &Arc<Service>,
+    claimed: Claimed,
+    asked: Instant,
+    signals: Receiver<Signal>,
+    worker: OwnedSemaphorePermit,
+) {
+    let (lease, kind) = (claimed.lease, claimed.job.kind);
+    let span = tracing::info_span!("job", job = %lease.job, app = %claimed.job.app, kind = %kind);
+    tracing::info!(parent: &span, attempt = claimed.job.attempt, "job started");
+    let attempt = AssertUnwindSafe(attempt(service, claimed, asked, signals))
+        .catch_unwind()
+        .instrument(span.clone());
+    let Some(ended) = attempt
+        .await
+        .unwrap_or_else(|_| Some(AttemptResult::Failed(defect())))
+    else {
+        tracing::warn!(parent: &span, "job's lease is lost; another worker goes on");
+        return;
+    };
+    let (state, reason) = (outcome_name(&ended), reason_of(&ended));
+    metrics::counter!("slipway_jobs_total", "kind" => kind.to_string(), "outcome" => state)
+        .increment(1);
+    let (written, ()) = futures::join!(write_end(service, lease, ended), async { drop(worker) });
+    match written {
+        Ok(()) => tracing::info!(parent: &span, outcome = state, reason, "job attempt ended"),
+        Err(error) => {
+            tracing::error!(parent: &span, %error, "job's end could not be written; it will be taken up again")
+        }
+    }
+}
+
+/// The end of an attempt is worth some patience: everything is done in AWS by now.
+async fn write_end(
+    service: &Service,
+    lease: Lease,
+    ended: AttemptResult,
+) -> Result<(), StoreError> {
+    let mut tries = 0;
+    loop {
+        match service.store.end(lease, ended.clone()).await {
+            Err(StoreError::Unavailable(_)) if tries < 5 => tries += 1,
+            result => return result,
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+async fn attempt(
+    service: &Arc<Service>,
+    mut claimed: Claimed,
+    asked: Instant,
+    signals: Receiver<Signal>,
+) -> Option<AttemptResult> {
+    let Some(account) = service.account(&claimed.app.spec.account) else {
+        return Some(AttemptResult::Failed(no_account(&claimed)));
+    };
+    let conventions = service.conventions(&account);
+    claimed.app = match service.store.with_record(claimed.app.clone()).await {
+        Ok(app) => app,
+        Err(error) => return Some(database_trouble(service, &claimed, &error)),
+    };
+    let nodes = nodes(
+        &claimed.job.task,
+        Some(&claimed.app),
+        &claimed.app.spec,
+        &conventions,
+    );
+    let mut recorded = Recorded::of(&claimed.app.resources);
+    let running = std::mem::take(&mut recorded.running);
+    let interrupted = with_unrecorded(std::mem::take(&mut recorded.interrupted), &claimed);
+    let left = service
+        .handed_back
+        .take(claimed.lease.job, claimed.job.attempt, claimed.deadline);
+    let is_first = claimed.job.kind == JobKind::Onboard
+        && claimed.job.attempt == 1
+        && recorded.made.is_empty();
+    let changed = match is_first {
+        true => Ok(BTreeMap::new()),
+        false => {
+            service
+                .store
+                .changed_within(
+                    claimed.app.id,
+                    service.timing.propagation,
+                    CHANGES_OF_AUTHORIZATION,
+                )
+                .await
+        }
+    };
+    let changed = match changed {
+        Ok(changed) => changed,
+        Err(error) => return Some(database_trouble(service, &claimed, &error)),
+    };
+    let untouched = left.as_ref().map_or(is_first, |left| left.untouched);
+    let made = left.map(|left| left.made).unwrap_or_default();
+    let reporter = Reporter::new(service, &claimed, &nodes, &conventions, made.clone());
+    let cx = ReconcileContext {
+        account,
+        app: claimed.app.spec.name.clone(),
+        job: claimed.lease.job,
+        accepted_at: claimed.job.created_at,
+        on_existing: claimed.app.spec.on_existing,
+        accept_expiry: claimed.job.task.accepts_expiry(),
+        untouched,
+        interrupted: Arc::new(interrupted),
+        recorded: Arc::new(recorded),
+        installation: service.store.installation().clone(),
+        keys: Arc::new(LeasedKeyStore::new(
+            service.clone(),
+            claimed.app.id,
+            claimed.lease,
+        )),
+        clock: service.clock.clone(),
+        timing: service.timing,
+        made,
+        want: Want::Present,
+        remove_adopted: claimed
+            .app
+            .removal
+            .as_ref()
+            .is_some_and(|removal| removal.adopted),
+        dropped_tags: Arc::new(claimed.job.task.dropped_tags()),
+        force: claimed.job.task.forces(),
+        data: claimed.job.task.data(),
+        calls: Arc::default(),
+    };
+    let fence = Fence::at(end_of_work(asked, service.settings.lease_duration));
+    // Also what a job before this one has changed may not be authorized yet.
+    for (resource, since) in running.into_iter().chain(changed) {
+        cx.note_unsettled_since(resource, since);
+    }
+    let outcome = tokio::select! {
+        outcome = fence.around(walk(&nodes, &cx, claimed.deadline, &reporter)) => outcome,
+        () = keep_lease(service, claimed.lease, &fence, &reporter, signals) => AttemptOutcome::LostLease,
+    };
+    if let AttemptOutcome::Later { .. } = outcome {
+        let left = Left {
+            attempt: claimed.job.attempt,
+            deadline: claimed.deadline,
+            made: cx.made.clone(),
+            untouched,
+        };
+        service
+            .handed_back
+            .keep(claimed.lease.job, left, service.clock.now());
+    }
+    conclude(service, &claimed, &cx.account, &nodes, &reporter, outcome).await
+}
+
+/// Progress is written behind: an attempt that was lost early may have begun steps that stand as pending.
+fn with_unrecorded(
+    mut interrupted: BTreeMap<String, Timestamp>,
+    claimed: &Claimed,
+) -> BTreeMap<String, Timestamp> {
+    if let (2.., Some(began)) = (claimed.job.attempt, claimed.job.started_at) {
+        let pending = claimed
+            .job
+            .steps
+            .iter()
+            .filter(|step| step.state == StepState::Pending);
+        interrupted.extend(pending.map(|step| (step.resource.clone(), began)));
+    }
+    interrupted
+}
+
+/// Another worker takes the job when the lease runs out: be gone by then.
+fn end_of_work(asked: Instant, lease: Duration) -> Instant {
+    asked + lease.mul_f64(0.8)
+}
+
+/// Renews the lease and hears of cancels; returns when the lease is lost.
+/// `signals` have been listened to since before the claim, so none is missed.
+async fn keep_lease(
+    service: &Service,
+    lease: Lease,
+    fence: &Fence,
+    reporter: &Reporter,
+    mut signals: Receiver<Signal>,
+) {
+    let span = service.settings.lease_duration;
+    loop {
+        let renewal = async {
+            tokio::select! {
+                () = tokio::time::sleep(span / 3) => {}
+                () = asked_to_end(&mut signals, lease) => {}
+                () = service.tasks.stopping(), if !reporter.is_stopping() => reporter.stop(),
+            }
+            // The lease lasts at least from here on: the write reads the clock later.
+            (Instant::now(), service.store.renew(lease, span).await)
+        };
+        let (asked, answer) = tokio::select! {
+            answer = renewal => answer,
+            () = tokio::time::sleep_until(fence.moment()) => return,
+        };
+        match answer {
+            Ok(true) => reporter.cancel(),
+            Ok(false) => {}
+            Err(StoreError::LostLease) => return,
+            Err(_) => continue,
+        }
+        fence.move_to(end_of_work(asked, span));
+    }
+}
+
+async fn asked_to_end(signals: &mut Receiver<Signal>, lease: Lease) {
+    loop {
+        match signals.recv().await {
+            Ok(Signal::CancelAsked(job)) if job == lease.job => return,
+            Ok(_) => {}
+            Err(RecvError::Lagged(_)) => return,
+            Err(RecvError::Closed) => return std::future::pending().await,
+        }
+    }
+}
+
+async fn conclude(
+    service: &Service,
+    claimed: &Claimed,
+    account: &Account,
+    nodes: &[Box<dyn Node>],
+    reporter: &Reporter,
+    outcome: AttemptOutcome,
+) -> Option<AttemptResult> {
+    Some(match outcome {
+        AttemptOutcome::LostLease => return None,
+        AttemptOutcome::Converged { warnings } => {
+            match result(service, claimed, account, nodes, reporter, warnings).await {
+                Ok(result) => AttemptResult::Succeeded(result),
+                Err(error) => database_trouble(service, claimed, &error),
+            }
+        }
+        AttemptOutcome::Later { reason, after } => {
+            // What failed again and again waits longer and longer, up to the cap.
+            let again = full_jitter(
+                service.timing.backoff,
+                service.timing.backoff_cap,
+                claimed.job.attempt,
+            );
+            AttemptResult::Waiting {
+                reason,
+                at: service.clock.now().after(after.max(again)),
+            }
+        }
+        AttemptOutcome::Failed(job_error) => AttemptResult::Failed(job_error),
+        AttemptOutcome::Parked(job_error) => AttemptResult::NeedsAttention(job_error),
+        AttemptOutcome::Canceled => AttemptResult::Canceled,
+        AttemptOutcome::Stopped => AttemptResult::Released {
+            reason: "the service stops".into(),
+        },
+    })
+}
+
+/// What the job hands over.
+async fn result(
+    service: &Service,
+    claimed: &Claimed,
+    account: &Account,
+    nodes: &[Box<dyn Node>],
+    reporter: &Reporter,
+    mut warnings: Vec<String>,
+) -> Result<JobResult, StoreError> {
+    let (spec, identity) = (&claimed.app.spec, account.identity());
+    let user_id = user::id(&spec.name);
+    let user_arn = nodes
+        .iter()
+        .find(|node| node.id() == user_id)
+        .and_then(|node| reporter.arn_of(node.as_ref()));
+    let repositories = spec.repositories.iter().map(|repository| RepositoryResult {
+        name: repository.name.to_string(),
+        uri: identity.repository_uri(&repository.region, &repository.name),
+    });
+    let task = &claimed.job.task;
+    warnings.extend(staying(claimed, nodes, &service.conventions(account)));
+    if matches!(
+        task,
+        Task::SetKeyStatus { .. } | Task::Offboard | Task::Remove
+    ) {
+        return Ok(JobResult {
+            user_arn: user_arn.filter(|_| *task != Task::Remove),
+            warnings,
+            ..JobResult::default()
+        });
+    }
+    let key = if spec.access_key || matches!(task, Task::Rotate { .. }) {
+        newest_key(service, claimed).await?
+    } else {
+        None
+    };
+    let claimable = key
+        .as_ref()
+        .filter(|key| key.secret == SecretState::Unclaimed);
+    Ok(JobResult {
+        user_arn,
+        claim: claimable.map(|key| {
+            format!(
+                "/v1/apps/{}/credentials/{}/claim",
+                spec.name, key.access_key_id
+            )
+        }),
+        access_key_id: key.map(|key| key.access_key_id),
+        buckets: spec
+            .buckets
+            .iter()
+            .map(|bucket| bucket.name.to_string())
+            .collect(),
+        repositories: repositories.collect(),
+        warnings,
+    })
+}
+
+/// The key that a job hands over: the newest of ours that is there, and of a rotation the one that it made.
+async fn newest_key(
+    service: &Service,
+    claimed: &Claimed,
+) -> Result<Option<CredentialRow>, StoreError> {
+    let mut keys = service.store.credentials(claimed.app.id).await?;
+    keys.retain(|key| key.gone_at.is_none());
+    let is_new = |key: &CredentialRow| match &claimed.job.task {
+        Task::Rotate { known_keys, .. } => !known_keys.contains(&key.access_key_id),
+        _ => true,
+    };
+    Ok(keys.into_iter().rfind(is_new))
+}
+
+/// What the job leaves in AWS that the spec does not name.
+fn staying(claimed: &Claimed, nodes: &[Box<dyn Node>], conventions: &Conventions) -> Vec<String> {
+    let app = &claimed.app;
+    match (&claimed.job.task, &app.removal) {
+        (
+            Task::Onboard { .. } | Task::Update { .. } | Task::Repair { .. } | Task::Restore { .. },
+            _,
+        ) => retained(app, conventions).told(|id| is_taken_away(id, nodes)),
+        (Task::Remove, Some(removal)) => given_back_or_left(app, removal),
+        _ => Vec::new(),
+    }
+}
+
+fn database_trouble(service: &Service, claimed: &Claimed, error: &StoreError) -> AttemptResult {
+    let after = full_jitter(
+        service.timing.backoff,
+        service.timing.backoff_cap,
+        claimed.job.attempt,
+    );
+    let at = service.clock.now().after(after);
+    let job_error = |code, retryable| JobError {
+        code,
+        detail: error.to_string(),
+        remedy: None,
+        retryable,
+        aws: None,
+    };
+    match error {
+        StoreError::Corrupt { .. } => {
+            AttemptResult::NeedsAttention(job_error(JobErrorCode::Internal, false))
+        }
+        _ if at >= claimed.deadline => {
+            AttemptResult::Failed(job_error(JobErrorCode::DeadlineExceeded, true))
+        }
+        _ => AttemptResult::Waiting {
+            reason: error.to_string(),
+            at,
+        },
+    }
+}
+
+/// An attempt that panicked would panic again: it ends, and a person can retry it.
+fn defect() -> JobError {
+    JobError {
+        code: JobErrorCode::Internal,
+        detail: "a defect in Slipway ended the attempt".into(),
+        remedy: Some(
+            "Report it with the job's id and the log; a retry goes on from what is there.".into(),
+        ),
+        retryable: false,
+        aws: None,
+    }
+}
+
+fn no_account(claimed: &Claimed) -> JobError {
+    JobError {
+        code: JobErrorCode::Rejected,
+        detail: format!("no account is registered as {}", claimed.app.spec.account),
+        remedy: Some("Register the account, then retry the job.".into()),
+        retryable: false,
+        aws: None,
+    }
+}
+
+fn reason_of(ended: &AttemptResult) -> Option<String> {
+    match ended {
+        AttemptResult::Succeeded(_) | AttemptResult::Canceled => None,
+        AttemptResult::Waiting { reason, .. } | AttemptResult::Released { reason } => {
+            Some(reason.clone())
+        }
+        AttemptResult::Failed(job_error) | AttemptResult::NeedsAttention(job_error) => {
+            Some(job_error.detail.clone())
+        }
+    }
+}
+
+fn outcome_name(ended: &AttemptResult) -> &'static str {
+    match ended {
+        AttemptResult::Succeeded(_) => "succeeded",
+        AttemptResult::Waiting { .. } => "waiting",
+        AttemptResult::Failed(_) => "failed",
+        AttemptResult::NeedsAttention(_) => "needs_attention",
+        AttemptResult::Canceled => "canceled",
+        AttemptResult::Released { .. } => "released",
+    }
+}

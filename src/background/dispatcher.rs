@@ -1,0 +1,128 @@
+//! Workers: claim a job, let the engine walk its graph, write down how it ended.
+//!
+//! Invariants:
+//! - The wake-up is armed before the query, so a job that is queued in between is not missed.
+//! - A worker that cannot renew its lease stops before the lease runs out, and makes no AWS call after it, also when
+//!   it could not watch the time: the process was stopped, or the claim was answered late.
+//! - Told to stop, a worker ends its current change and hands the job back.
+//!
+//! Rejected: a queue crate. Those measured restart a job from its start, leave the jobs of a killed
+//! worker for minutes, or lose retries.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
+
+use crate::app::service::Service;
+use crate::domain::spec::default_account;
+use crate::store::{CLAIMED_TOGETHER, Claimed, Signal, StoreError};
+
+/// Starts taking jobs, keeping secrets no longer than they may be kept, and looking for drift.
+pub fn start(service: &Arc<Service>) {
+    service.tasks.spawn(dispatch(service.clone()));
+    service
+        .tasks
+        .spawn(crate::background::keeper::keep(service.clone()));
+    service
+        .tasks
+        .spawn(crate::background::keeper::forget(service.clone()));
+    service
+        .tasks
+        .spawn(crate::background::start_due_removals::run(service.clone()));
+    service
+        .tasks
+        .spawn(crate::background::advance_rotations::run(service.clone()));
+    service.tasks.spawn(crate::background::check_drift::watch(
+        service.clone(),
+        default_account(),
+    ));
+}
+
+async fn dispatch(service: Arc<Service>) {
+    let owner = ulid::Ulid::generate().to_string();
+    let permits = Arc::new(Semaphore::new(service.settings.workers));
+    let poll = service.timing.poll;
+    while !service.tasks.is_stopping() {
+        service.note_dispatch();
+        let permit = tokio::select! {
+            permit = permits.clone().acquire_owned() => permit,
+            () = service.tasks.stopping() => break,
+            () = tokio::time::sleep(poll) => continue,
+        };
+        let Ok(permit) = permit else { break };
+        let mut signals = service.store.signals();
+        let mut free = vec![(permit, service.store.signals())];
+        while free.len() < CLAIMED_TOGETHER
+            && let Ok(permit) = permits.clone().try_acquire_owned()
+        {
+            free.push((permit, service.store.signals()));
+        }
+        // Leases last from when they are asked for: the answer can be late.
+        let asked = Instant::now();
+        match claim(&service, free.len(), &owner).await {
+            Ok(claimed) => {
+                let all_are_busy = claimed.len() == free.len();
+                for (claimed, (permit, signals)) in claimed.into_iter().zip(free) {
+                    let worker = service.clone();
+                    service.tasks.spawn(async move {
+                        crate::background::attempt::run(&worker, claimed, asked, signals, permit)
+                            .await
+                    });
+                }
+                if all_are_busy {
+                    continue;
+                }
+                let wait = until_due(&service).await;
+                tokio::select! {
+                    () = queued(&mut signals) => {}
+                    () = tokio::time::sleep(wait) => {}
+                    () = service.tasks.stopping() => break,
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "no job could be claimed; trying again");
+                tokio::time::sleep(poll).await;
+            }
+        }
+    }
+}
+
+/// Takes jobs that are due for the workers that are free, in one commit: one by one the last of them would
+/// wait for the commits of all others. How long the database needs is counted, with jobs and without.
+async fn claim(service: &Service, most: usize, owner: &str) -> Result<Vec<Claimed>, StoreError> {
+    let began = Instant::now();
+    let claimed = service
+        .store
+        .claim_up_to(
+            most,
+            owner,
+            service.settings.lease_duration,
+            service.settings.job_deadline,
+        )
+        .await;
+    metrics::histogram!("slipway_claim_seconds").record(began.elapsed().as_secs_f64());
+    claimed
+}
+
+async fn until_due(service: &Service) -> Duration {
+    let poll = service.timing.poll;
+    match service.store.next_due().await {
+        Ok(Some(due)) => due
+            .since(service.clock.now())
+            .clamp(Duration::from_millis(5), poll),
+        Ok(None) | Err(_) => poll,
+    }
+}
+
+async fn queued(signals: &mut tokio::sync::broadcast::Receiver<Signal>) {
+    loop {
+        match signals.recv().await {
+            Ok(Signal::Queued) | Err(RecvError::Lagged(_)) => return,
+            Ok(_) => {}
+            Err(RecvError::Closed) => return std::future::pending().await,
+        }
+    }
+}

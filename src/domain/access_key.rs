@@ -1,0 +1,109 @@
+//! Credentials: what is known of an app's access keys. Never a secret.
+//!
+//! Invariant: a secret is sealed, or claimed a moment ago and still repeatable, or destroyed; it is
+//! in exactly one of these, and only the first two have anything to open.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use strum::{Display, EnumString};
+use utoipa::ToSchema;
+
+use crate::clock::Timestamp;
+
+/// Where a secret is.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum SecretState {
+    /// Sealed, to be claimed once.
+    Unclaimed,
+    /// Shown once; the same caller can repeat the same claim for ten minutes.
+    Claimed,
+    /// Nobody claimed it for seven days, or its key was deleted before: it is destroyed. Rotate the credential.
+    Expired,
+}
+
+/// Whether AWS has been seen to accept the key (IAM is eventually consistent).
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Readiness {
+    /// AWS accepted it several times in a row.
+    Ready,
+    /// Not seen to be accepted yet: it may take some seconds to work.
+    Unverified,
+}
+
+/// An access key's state in AWS.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum KeyState {
+    /// It works.
+    Active,
+    /// It is switched off.
+    Inactive,
+    /// It is no longer there.
+    Deleted,
+    /// AWS could not be asked.
+    Unknown,
+}
+
+/// For so long after a key was made, its use with STS may be our own, to find out whether AWS accepts it.
+const OWN_CHECKS: Duration = Duration::from_secs(180);
+
+/// Whether a key's last use, with `service` at `at`, says that somebody uses it: within the time `quiet`, and not
+/// our own look at a key made at `made`.
+pub fn is_recent_use(
+    at: Timestamp,
+    service: &str,
+    made: Option<Timestamp>,
+    now: Timestamp,
+    idle_period: Duration,
+) -> bool {
+    let own = service == "sts" && made.is_some_and(|made| at.since(made) <= OWN_CHECKS);
+    now.since(at) < idle_period && !own
+}
+
+/// An access key of an app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Credential {
+    /// AWS's id of the key.
+    #[schema(example = "AKIAIOSFODNN7EXAMPLE")]
+    pub access_key_id: String,
+    /// The IAM user that has it.
+    pub user: String,
+    /// Whether a job of ours made it; `false` for a key made by hand on our user.
+    pub managed: bool,
+    /// Its state in AWS.
+    pub state: KeyState,
+    /// Where its secret is; absent for a key made by hand.
+    pub secret: Option<SecretState>,
+    /// Whether AWS has been seen to accept it.
+    pub readiness: Option<Readiness>,
+    /// What to do, where something is to be done.
+    pub remedy: Option<String>,
+    /// Where to claim the secret, while it can be.
+    pub claim: Option<String>,
+    /// When it was made.
+    pub created_at: Option<Timestamp>,
+    /// Its age in seconds.
+    pub age_seconds: Option<i64>,
+    /// When AWS last saw it used.
+    pub last_used_at: Option<Timestamp>,
+    /// The service it was last used with.
+    pub last_used_service: Option<String>,
+    /// The region it was last used in.
+    pub last_used_region: Option<String>,
+    /// When it was claimed.
+    pub claimed_at: Option<Timestamp>,
+    /// Who claimed it.
+    pub claimed_by: Option<String>,
+}

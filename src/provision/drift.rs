@@ -1,0 +1,142 @@
+//! A look for drift: the plan of a repair, with what it would leave.
+
+use std::collections::BTreeSet;
+
+use crate::domain::app::App;
+use crate::domain::drift::{
+    DriftReport, RepairRequest, Unexpected, is_difference, keeps_from_looking,
+};
+use crate::domain::job::JobError;
+use crate::domain::plan::{Action, PlannedChange};
+use crate::provision::context::ReconcileContext;
+use crate::provision::fault::Fault;
+use crate::provision::kinds::user;
+use crate::provision::node::Node;
+use crate::provision::plan::plan;
+use crate::provision::resource::Conventions;
+use crate::provision::retained::retained;
+use crate::provision::unmanaged;
+use crate::provision::unmanaged::Extra;
+
+/// What a look at an app finds, given the nodes that a repair would walk. Changes nothing.
+pub async fn look(
+    app: &App,
+    nodes: &[Box<dyn Node>],
+    conventions: &Conventions,
+    cx: &ReconcileContext,
+) -> DriftReport {
+    let checked_at = cx.clock.now();
+    let plan = plan(&app.spec, nodes, cx).await;
+    let changes: Vec<PlannedChange> = plan
+        .changes
+        .into_iter()
+        .filter(|change| change.action != Action::None)
+        .collect();
+    let troubles = changes
+        .iter()
+        .filter(|change| change.action == Action::Blocked)
+        .filter_map(|change| change.error.as_ref());
+    let mut error = troubles
+        .filter(|job_error| keeps_from_looking(job_error))
+        .map(|job_error| of_a_look(job_error.clone()))
+        .next();
+    let retained = retained(app, conventions).resources;
+    // What jobs of the app have made is not unexpected.
+    let known = |extra: &Extra| {
+        retained
+            .iter()
+            .map(|it| &it.resource)
+            .chain(changes.iter().map(|change| &change.resource))
+            .any(|id| *id == extra.resource)
+    };
+    let mut unexpected = Vec::new();
+    if has_its_user(app, &changes) {
+        match unmanaged::extras(&app.spec, conventions, cx).await {
+            Ok(extras) => unexpected.extend(
+                extras
+                    .into_iter()
+                    .filter(|extra| !known(extra))
+                    .map(|extra| told(extra, app, cx)),
+            ),
+            Err(fault) => error = error.or_else(|| Some(trouble_of(&fault))),
+        }
+    }
+    let drifted = changes.iter().any(is_difference) || unexpected.iter().any(|it| !it.adopted);
+    let (name, warnings) = (app.spec.name.clone(), plan.warnings);
+    DriftReport {
+        app: name,
+        checked_at,
+        drifted,
+        changes,
+        unexpected,
+        retained,
+        warnings,
+        error,
+        repair: None,
+    }
+}
+
+/// Whether the user is there and this app's: what hangs on another's is nobody's business here.
+fn has_its_user(app: &App, changes: &[PlannedChange]) -> bool {
+    let id = user::id(&app.spec.name);
+    let stands = |change: &PlannedChange| {
+        !matches!(
+            change.action,
+            Action::Create | Action::Conflict | Action::Blocked
+        )
+    };
+    changes
+        .iter()
+        .filter(|change| change.resource == id)
+        .all(stands)
+}
+
+/// An adopted user may have had it before. Of a key AWS tells when it was made.
+fn told(extra: Extra, app: &App, cx: &ReconcileContext) -> Unexpected {
+    let made_user = cx.is_made_by_us(&user::id(&app.spec.name));
+    let adopted = !made_user
+        && extra
+            .since
+            .is_none_or(|since| since <= app.summary.created_at);
+    let detail = match adopted {
+        true => format!(
+            "{}; it was not made by Slipway, and may be older than the app: its user was adopted",
+            extra.detail
+        ),
+        false => format!("{}; it was not made by Slipway", extra.detail),
+    };
+    let remove = BTreeSet::from([extra.resource.clone()]);
+    Unexpected {
+        resource: extra.resource,
+        detail,
+        since: extra.since,
+        adopted,
+        removal_request: RepairRequest { remove },
+    }
+}
+
+fn trouble_of(fault: &Fault) -> JobError {
+    let waiting = || JobError {
+        code: crate::domain::job::JobErrorCode::Unavailable,
+        detail: "AWS could not be looked at now".into(),
+        remedy: None,
+        retryable: true,
+        aws: None,
+    };
+    of_a_look(fault.job_error().cloned().unwrap_or_else(waiting))
+}
+
+/// A job_error that was met in a look, which is no job that could be retried.
+fn of_a_look(job_error: JobError) -> JobError {
+    let remedy = match &job_error.remedy {
+        Some(remedy) => remedy.replace("retry the job", "look again"),
+        None => {
+            "Look again in a while (POST /v1/apps/{app}/drift); a scheduled look does so by itself."
+                .into()
+        }
+    };
+    JobError {
+        remedy: Some(remedy),
+        ..job_error
+    }
+}

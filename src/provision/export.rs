@@ -1,0 +1,251 @@
+//! What an app has, in the terms of other tools: nobody is locked in.
+//!
+//! Invariants:
+//! - Terraform and CloudFormation get what is there, looked at for the export; the script and the environment
+//!   file get what the spec says.
+//! - An export changes nothing, in AWS or in the database, and shows no secret.
+//! - What the account has for all apps is named, never owned: who removes an app by another tool leaves it.
+//! - How a kind looks elsewhere is said in its own file under [`resources`](crate::provision::resource); here are formats.
+
+use futures::future::try_join_all;
+use serde::{Deserialize, Serialize};
+use strum::{Display, EnumIter, EnumString, IntoEnumIterator as _};
+use utoipa::ToSchema;
+
+use crate::domain::names::{AppName, Region};
+use crate::domain::spec::AppSpec;
+use crate::provision::context::ReconcileContext;
+use crate::provision::fault::Fault;
+use crate::provision::inspect::Inspection;
+use crate::provision::render::labels::Labels;
+use crate::provision::kinds::graph;
+use crate::provision::resource::{Conventions, ResourceId, Want};
+
+/// A form that an app can be exported in.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    EnumIter,
+    ToSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
+#[schema(as = ExportFormat)]
+pub enum Format {
+    /// A Terraform configuration with import blocks.
+    Terraform,
+    /// A CloudFormation template with the resources to import.
+    Cloudformation,
+    /// A script of AWS CLI commands.
+    AwsCli,
+    /// An environment file, without the secret.
+    Dotenv,
+}
+
+impl Format {
+    /// Parses a format's name.
+    ///
+    /// # Errors
+    /// When there is no such format; says which there are.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let known = || {
+            Self::iter()
+                .map(|format| format.to_string())
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        text.parse()
+            .map_err(|_| format!("must be one of {}", known()))
+    }
+
+    /// What the file is usually called.
+    pub fn file_name(self) -> &'static str {
+        match self {
+            Self::Terraform => "main.tf",
+            Self::Cloudformation => "template.json",
+            Self::AwsCli => "setup.sh",
+            Self::Dotenv => ".env",
+        }
+    }
+
+    /// The file's media type.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Cloudformation => "application/json",
+            Self::Terraform | Self::AwsCli | Self::Dotenv => "text/plain; charset=utf-8",
+        }
+    }
+}
+
+/// What a file is of.
+#[derive(Debug, Clone)]
+pub struct Head {
+    /// The app.
+    pub app: AppName,
+    /// The account's 12 digits.
+    pub account: String,
+    /// The app's region.
+    pub region: Region,
+}
+
+impl Head {
+    /// The head of an app's files.
+    pub fn of(spec: &AppSpec, conventions: &Conventions) -> Self {
+        Self {
+            app: spec.name.clone(),
+            account: conventions.account_id.clone(),
+            region: spec.region.clone(),
+        }
+    }
+}
+
+/// A thing of the app's could not be looked at, so there is no export that would be whole.
+#[derive(Debug, thiserror::Error)]
+#[error("{resource} cannot be looked at: {}", told(.fault))]
+pub struct Unseen {
+    /// The thing.
+    pub resource: ResourceId,
+    /// Why.
+    pub fault: Fault,
+}
+
+fn told(fault: &Fault) -> &str {
+    match fault {
+        Fault::Wait { why, .. } => why,
+        fault => fault
+            .job_error()
+            .map_or("the look was interrupted", |job_error| &job_error.detail),
+    }
+}
+
+/// What an app has in AWS.
+pub struct Inventory {
+    head: Head,
+    things: Vec<(ResourceId, Inspection)>,
+}
+
+impl Inventory {
+    /// Looks at everything that the spec names. Changes nothing.
+    ///
+    /// # Errors
+    /// When AWS does not show something.
+    pub async fn look(
+        spec: &AppSpec,
+        conventions: &Conventions,
+        cx: &ReconcileContext,
+    ) -> Result<Self, Unseen> {
+        let nodes = graph(spec, conventions, Want::Present);
+        let look = nodes.iter().map(|node| async {
+            let inspect = node.inspect(cx).await.map_err(|fault| Unseen {
+                resource: node.id(),
+                fault,
+            })?;
+            Ok((node.id(), inspect))
+        });
+        Ok(Self {
+            head: Head::of(spec, conventions),
+            things: try_join_all(look).await?,
+        })
+    }
+
+    /// A Terraform configuration: what is there, with the blocks that import it.
+    ///
+    /// # Errors
+    /// When something has no form in HCL, which would be a defect.
+    pub fn terraform(&self) -> Result<String, hcl::Error> {
+        let labels = self.labels(crate::provision::render::terraform::label);
+        let parts = self.things.iter().map(|(id, inspect)| match inspect {
+            Inspection::Seen(thing) => (id, thing.terraform(&labels)),
+            _ => (
+                id,
+                left_out(id, inspect)
+                    .map(crate::provision::render::terraform::Piece::Note)
+                    .into_iter()
+                    .collect(),
+            ),
+        });
+        crate::provision::render::terraform::render(&self.head, &labels, parts.collect::<Vec<_>>())
+    }
+
+    /// A CloudFormation template of one region's stack, with what imports it; the user and its policy are in the
+    /// stack of the app's region. `None` where the app has nothing in that region.
+    pub fn cloudformation(&self, region: &Region) -> Option<serde_json::Value> {
+        let labels = self.labels(crate::provision::render::cloudformation::logical_id);
+        let parts = self.things.iter().map(|(id, inspect)| match inspect {
+            Inspection::Seen(thing) => (id, thing.cloudformation(&labels)),
+            _ => (
+                id,
+                left_out(id, inspect)
+                    .map(crate::provision::render::cloudformation::Entry::Note)
+                    .into_iter()
+                    .collect(),
+            ),
+        });
+        crate::provision::render::cloudformation::render(
+            &self.head,
+            region,
+            &labels,
+            parts.collect::<Vec<_>>(),
+        )
+    }
+
+    fn labels(&self, label: fn(&str) -> String) -> Labels {
+        Labels::of(
+            self.things
+                .iter()
+                .filter(|(_, inspect)| matches!(inspect, Inspection::Seen(_)))
+                .map(|(id, _)| id),
+            label,
+        )
+    }
+}
+
+/// Why a thing that the spec names is not in the file.
+fn left_out(id: &str, inspect: &Inspection) -> Option<String> {
+    match inspect {
+        Inspection::Seen(_) => None,
+        Inspection::Absent => Some(format!(
+            "{id} is left out: it is not there. A repair of the app makes it."
+        )),
+        Inspection::NotOurs(why) => Some(format!("{id} is left out: {why}.")),
+    }
+}
+
+/// A script of the commands that would set the app up where nothing is.
+///
+/// # Errors
+/// When a thing could never be made as the spec says.
+pub fn script(spec: &AppSpec, conventions: &Conventions) -> Result<String, Unseen> {
+    let mut steps = Vec::new();
+    for node in graph(spec, conventions, Want::Present) {
+        let commands = node.commands().map_err(|fault| Unseen {
+            resource: node.id(),
+            fault,
+        })?;
+        steps.extend(commands);
+    }
+    Ok(crate::provision::render::aws_cli::render(
+        &Head::of(spec, conventions),
+        &steps,
+    ))
+}
+
+/// A text as comment lines of HCL and shells: no line of it can be anything else.
+pub(crate) fn comment(text: &str) -> String {
+    text.lines()
+        .map(|line| {
+            if line.is_empty() {
+                "#\n".to_owned()
+            } else {
+                format!("# {line}\n")
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,256 @@
+//! Why a resource is not as wanted yet, and what follows from that.
+//!
+//! Invariant: every AWS error becomes a fault here, by its meaning alone.
+
+use std::time::Duration;
+
+use crate::aws::{AwsError, ErrorKind, Service};
+use crate::domain::job::{JobError, JobErrorCode};
+use crate::provision::permissions::{actions_of, is_limited};
+
+/// Why a resource is not as wanted yet.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fault {
+    /// AWS is not ready yet: ask again after a while. Spends no attempt.
+    Wait {
+        /// What for.
+        why: String,
+        /// How long.
+        after: Duration,
+    },
+    /// Failing or out of reach: try again with back-off.
+    Retry(JobError),
+    /// Throttled, so that nothing was done: go on with the same call after a while.
+    Throttled(JobError),
+    /// AWS does not allow it. It authorizes before it looks, so that may pass for what is too young, or is gone already.
+    Denied {
+        /// What people are told where it does not pass.
+        job_error: JobError,
+        /// Whether the permission is limited by what AWS knows of the thing, such as its path or tags.
+        limited: bool,
+        /// Whether the same call may have taken effect before, unheard.
+        in_doubt: bool,
+    },
+    /// A person has to do something first.
+    Blocked(JobError),
+    /// It can never work as asked.
+    Rejected(JobError),
+    /// Another worker has the job: stop, write nothing.
+    LostLease,
+    /// Somebody asked to end the job.
+    Canceled,
+    /// The process stops: hand the job back.
+    Stopping,
+}
+
+impl Fault {
+    /// What people are told; `None` where there is nothing to tell.
+    pub fn job_error(&self) -> Option<&JobError> {
+        match self {
+            Self::Retry(job_error)
+            | Self::Throttled(job_error)
+            | Self::Blocked(job_error)
+            | Self::Rejected(job_error) => Some(job_error),
+            Self::Denied { job_error, .. } => Some(job_error),
+            Self::Wait { .. } | Self::LostLease | Self::Canceled | Self::Stopping => None,
+        }
+    }
+
+    /// Whether something is there that is not this app's.
+    pub fn is_conflict(&self) -> bool {
+        self.job_error()
+            .is_some_and(|job_error| job_error.code == JobErrorCode::Conflict)
+    }
+
+    /// Something by that name is there and is not this app's.
+    pub fn conflict(id: &str, owner: Option<&str>) -> Self {
+        let (detail, remedy) = match owner {
+            Some(owner) => {
+                let remedy = "Choose another name: Slipway does not take over what has an owner. If nobody manages it any more, take its \
+                              slipway: tags off first.";
+                (format!("{id} belongs to {owner}"), remedy.to_owned())
+            }
+            None => (
+                format!("{id} is there already and was not made for this app"),
+                "JobRequest again with \"on_existing\": \"adopt\" to take it over, choose another name, or remove it.".to_owned(),
+            ),
+        };
+        Self::Rejected(JobError {
+            code: JobErrorCode::Conflict,
+            detail,
+            remedy: Some(remedy),
+            retryable: false,
+            aws: None,
+        })
+    }
+
+    /// AWS does not delete a thing that something hangs on.
+    pub fn held(error: &AwsError, remedy: &str) -> Self {
+        Self::Blocked(JobError {
+            code: JobErrorCode::Conflict,
+            detail: error.to_string(),
+            remedy: Some(format!("{remedy}, then retry the job.")),
+            retryable: false,
+            aws: Some(error.refusal()),
+        })
+    }
+
+    /// What goes is not empty, and nobody has confirmed that its data goes too.
+    pub fn would_delete_data(what: &str, holds: &str) -> Self {
+        Self::Blocked(JobError {
+            code: JobErrorCode::WouldDeleteData,
+            detail: format!("the {what} holds {holds}"),
+            remedy: Some("Empty it, or ask for the change again with confirm and the app's name: its data is deleted then.".into()),
+            retryable: false,
+            aws: None,
+        })
+    }
+
+    /// A request could not even be built, which is a defect here.
+    pub fn of_sdk(error: aws_smithy_types::error::operation::BuildError) -> Self {
+        Self::Rejected(JobError {
+            code: JobErrorCode::Internal,
+            detail: format!("a request to AWS could not be built: {error}"),
+            remedy: Some("This is a defect in Slipway: report it with the job's id.".into()),
+            retryable: false,
+            aws: None,
+        })
+    }
+
+    /// An answer that lacks what it has to hold.
+    pub fn unreadable(service: Service, operation: &str) -> Self {
+        Self::Retry(JobError {
+            code: JobErrorCode::Unavailable,
+            detail: format!("{service}:{operation} got an answer without what was asked for"),
+            remedy: None,
+            retryable: true,
+            aws: None,
+        })
+    }
+
+    /// Our own record could not be read or written.
+    pub fn of_store(error: &dyn std::error::Error) -> Self {
+        Self::Retry(JobError {
+            code: JobErrorCode::Unavailable,
+            detail: format!("Slipway's database did not answer: {error}"),
+            remedy: Some(
+                "Look at /readyz; the job goes on by itself when the database is back.".into(),
+            ),
+            retryable: true,
+            aws: None,
+        })
+    }
+}
+
+impl From<AwsError> for Fault {
+    fn from(error: AwsError) -> Self {
+        let job_error = |code, remedy: Option<String>, retryable| JobError {
+            code,
+            detail: error.to_string(),
+            remedy,
+            retryable,
+            aws: Some(error.refusal()),
+        };
+        match error.kind {
+            ErrorKind::Settling => Self::Wait {
+                why: error.to_string(),
+                after: Duration::from_secs(1),
+            },
+            ErrorKind::InUse => Self::held(&error, "Take away what hangs on it"),
+            ErrorKind::Throttled => {
+                Self::Throttled(job_error(JobErrorCode::Unavailable, None, true))
+            }
+            ErrorKind::Transient | ErrorKind::NotFound | ErrorKind::AlreadyExists => {
+                Self::Retry(job_error(JobErrorCode::Unavailable, None, true))
+            }
+            ErrorKind::Denied => {
+                let job_error = job_error(JobErrorCode::AccessDenied, Some(allow(&error)), false);
+                let limited = is_limited(error.service, error.operation);
+                Self::Denied {
+                    job_error,
+                    limited,
+                    in_doubt: error.in_doubt,
+                }
+            }
+            ErrorKind::BadCredentials => {
+                let remedy = "AWS does not take the service's credentials: look at its role and at the machine's clock, then retry the job.";
+                Self::Blocked(job_error(
+                    JobErrorCode::AccessDenied,
+                    Some(remedy.into()),
+                    false,
+                ))
+            }
+            ErrorKind::Quota => {
+                let remedy = "JobRequest AWS for a higher quota (Service Quotas console) or remove what is no longer used, then retry the job.";
+                Self::Blocked(job_error(
+                    JobErrorCode::QuotaExceeded,
+                    Some(remedy.into()),
+                    false,
+                ))
+            }
+            ErrorKind::Taken => {
+                let remedy = "Somebody else has a bucket by this name; bucket names are unique in the world. Choose another.";
+                Self::Rejected(job_error(
+                    JobErrorCode::Conflict,
+                    Some(remedy.into()),
+                    false,
+                ))
+            }
+            ErrorKind::Rejected => Self::Rejected(job_error(JobErrorCode::Rejected, None, false)),
+            ErrorKind::LeaseOver => Self::LostLease,
+        }
+    }
+}
+
+/// What a look found; that it is not there is no error.
+pub(crate) fn found<T>(answer: Result<T, AwsError>) -> Result<Option<T>, Fault> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn allow(error: &AwsError) -> String {
+    let actions = actions_of(error.service, error.operation);
+    let actions = if actions.is_empty() {
+        format!("{}:{}", error.service, error.operation)
+    } else {
+        actions.join(" and ")
+    };
+    format!(
+        "Allow the service's role {actions} (`slipway role-policy` prints the whole policy; with `--any-path` also \
+         for users made by hand that are to be adopted), and look for a permissions \
+         boundary or an organisation's policy that denies it; then retry the job."
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_denied_call_names_the_action_to_allow() {
+        let error = |operation| AwsError {
+            service: Service::S3,
+            operation,
+            code: "AccessDenied".into(),
+            message: String::new(),
+            request_id: None,
+            status: Some(403),
+            kind: ErrorKind::Denied,
+            in_doubt: false,
+        };
+        let remedy = |operation| {
+            Fault::from(error(operation))
+                .job_error()
+                .unwrap()
+                .remedy
+                .clone()
+                .unwrap()
+        };
+        assert!(remedy("PutPublicAccessBlock").contains("s3:PutBucketPublicAccessBlock"));
+        assert!(remedy("PutBucketCors").contains("s3:PutBucketCORS"));
+        assert!(remedy("HeadBucket").contains("s3:ListBucket"));
+    }
+}

@@ -1,0 +1,290 @@
+//! What each task walks: the nodes of its graph.
+//!
+//! Invariant: a job and its plan walk the same nodes.
+
+use std::collections::BTreeSet;
+
+use crate::domain::app::App;
+use crate::domain::spec::{AppSpec, MediaAccess};
+use crate::domain::task::{Dropped, Removal, Task};
+use crate::provision::kinds::access_key;
+use crate::provision::kinds::access_key::{AccessKey, KeyGoal};
+use crate::provision::kinds::attachment::Attachment;
+use crate::provision::kinds::bucket::Bucket;
+use crate::provision::kinds::repository::Repository;
+use crate::provision::kinds::{KINDS, graph};
+use crate::provision::node::{Node, Typed};
+use crate::provision::resource::{Conventions, ResourceId, Want};
+use crate::provision::unmanaged;
+
+/// What a task of an app walks, given the app's record: `spec` is what it is to have.
+pub fn nodes(
+    task: &Task,
+    app: Option<&App>,
+    spec: &AppSpec,
+    c: &Conventions,
+) -> Vec<Box<dyn Node>> {
+    match task {
+        Task::Onboard { .. } => of_onboarding(app, spec, c),
+        Task::Repair { remove, .. } => of_repair(remove, app, spec, c),
+        Task::Update {
+            remove, drop_key, ..
+        } => of_update(*remove, *drop_key, app, spec, c),
+        Task::Rotate {
+            known_keys,
+            replace,
+            force,
+            ..
+        } => key(
+            spec,
+            KeyGoal::Another {
+                known_keys: known_keys.clone(),
+                replace: replace.clone(),
+                force: *force,
+            },
+        ),
+        Task::SetKeyStatus {
+            access_key_id,
+            to,
+            force,
+            rotation,
+        } => key(
+            spec,
+            KeyGoal::Switched {
+                access_key_id: access_key_id.clone(),
+                to: *to,
+                force: *force,
+                rotating: rotation.is_some(),
+            },
+        ),
+        Task::Offboard => key(
+            spec,
+            KeyGoal::Off {
+                adopted: app
+                    .and_then(|app| app.removal.as_ref())
+                    .is_some_and(|removal| removal.adopted),
+            },
+        ),
+        Task::Restore { .. } => of_restore(app.and_then(|app| app.removal.as_ref()), spec, c),
+        Task::Remove => of_removal(app, spec, c),
+    }
+}
+
+/// What the spec asks for, and without the attachment of the media policy that it does not ask for: an app has exactly
+/// the attachments of its spec.
+fn of_spec(spec: &AppSpec, c: &Conventions) -> Vec<Box<dyn Node>> {
+    let mut nodes = graph(spec, c, Want::Present);
+    nodes.extend(Attachment::not_wanted(spec, c).into_iter().map(absent));
+    nodes
+}
+
+/// An app that is asked for the first time has nothing of another spec.
+fn of_onboarding(app: Option<&App>, spec: &AppSpec, c: &Conventions) -> Vec<Box<dyn Node>> {
+    match app {
+        Some(app) if app.version > 1 => of_spec(spec, c),
+        _ => graph(spec, c, Want::Present),
+    }
+}
+
+/// What the spec asks for; then what was asked to be removed goes.
+fn of_repair(
+    remove: &BTreeSet<String>,
+    app: Option<&App>,
+    spec: &AppSpec,
+    c: &Conventions,
+) -> Vec<Box<dyn Node>> {
+    let mut nodes = of_spec(spec, c);
+    for id in remove {
+        let left = app
+            .and_then(|app| leftover(id, app, spec, c))
+            .or_else(|| unmanaged::node(id, spec, c));
+        nodes.extend(left.filter(|_| !nodes.iter().any(|node| node.id() == *id)));
+    }
+    nodes
+}
+
+fn key(spec: &AppSpec, goal: KeyGoal) -> Vec<Box<dyn Node>> {
+    vec![present(AccessKey::of(spec, goal))]
+}
+
+fn present<R: crate::provision::resource::Resource>(resource: R) -> Box<dyn Node> {
+    Box::new(Typed {
+        resource,
+        want: Want::Present,
+    })
+}
+
+fn absent<R: crate::provision::resource::Resource>(resource: R) -> Box<dyn Node> {
+    Box::new(Typed {
+        resource,
+        want: Want::Absent,
+    })
+}
+
+/// What the spec asks for; then what else the app has goes, if that is to be removed.
+fn of_update(
+    remove: bool,
+    drop_key: bool,
+    app: Option<&App>,
+    spec: &AppSpec,
+    c: &Conventions,
+) -> Vec<Box<dyn Node>> {
+    let mut nodes = of_spec(spec, c);
+    if let (true, Some(app)) = (remove, app) {
+        add_leftovers(&mut nodes, drop_key, app, spec, c);
+    }
+    nodes
+}
+
+/// What jobs of the app have made, or may have made for an earlier spec, and `spec` does not name is to go.
+fn add_leftovers(
+    nodes: &mut Vec<Box<dyn Node>>,
+    drop_key: bool,
+    app: &App,
+    spec: &AppSpec,
+    c: &Conventions,
+) {
+    let mut before = crate::provision::retained::dropped(app).after(&app.spec, spec).as_spec(spec);
+    before.buckets.extend(spec.buckets.iter().cloned());
+    add_absent(
+        nodes,
+        &AppSpec {
+            access_key: drop_key,
+            ..before
+        },
+        c,
+    );
+    // What is on the user under the names of other conventions.
+    for id in app
+        .resources
+        .iter()
+        .filter(|it| it.owned.is_some())
+        .map(|it| &it.resource)
+    {
+        let unknown = !nodes.iter().any(|node| node.id() == *id);
+        nodes.extend(unmanaged::node(id, spec, c).filter(|_| unknown));
+    }
+}
+
+/// The node that takes away something that the app has, or had by an earlier spec, and `spec` does not name.
+pub(crate) fn leftover(
+    id: &str,
+    app: &App,
+    spec: &AppSpec,
+    c: &Conventions,
+) -> Option<Box<dyn Node>> {
+    if let Some(key) = app
+        .keys
+        .iter()
+        .find(|key| access_key::id_of(&spec.name, &key.access_key_id) == id)
+    {
+        return Some(absent(AccessKey::of(
+            spec,
+            KeyGoal::Single(key.access_key_id.clone()),
+        )));
+    }
+    let mut nodes = graph(spec, c, Want::Present);
+    let named = nodes.len();
+    add_leftovers(&mut nodes, false, app, spec, c);
+    nodes.into_iter().skip(named).find(|node| node.id() == id)
+}
+
+/// What an app with this spec has, by either media policy, is to go, but for what is in the graph already; in the
+/// reverse of the order in which it was made.
+fn add_absent(nodes: &mut Vec<Box<dyn Node>>, spec: &AppSpec, c: &Conventions) {
+    let (by_one, by_other) = (
+        spec.clone(),
+        AppSpec {
+            media_access: spec.media_access.other(),
+            ..spec.clone()
+        },
+    );
+    let gone = graph(&by_one, c, Want::Absent)
+        .into_iter()
+        .chain(graph(&by_other, c, Want::Absent));
+    let mut added: Vec<Box<dyn Node>> = Vec::new();
+    for node in gone {
+        if !nodes
+            .iter()
+            .chain(&added)
+            .any(|there| there.id() == node.id())
+        {
+            added.push(node);
+        }
+    }
+    // What is made last hangs on what was made first.
+    let place = |node: &dyn Node| {
+        KINDS
+            .iter()
+            .position(|kind| node.id().split('/').next() == Some(*kind))
+    };
+    added.sort_by_key(|node| std::cmp::Reverse(place(node.as_ref())));
+    nodes.extend(added);
+}
+
+/// What the spec asks for, with the keys on that were switched off for the removal.
+fn of_restore(removal: Option<&Removal>, spec: &AppSpec, c: &Conventions) -> Vec<Box<dyn Node>> {
+    let switched_off = removal
+        .map(|removal| removal.switched_off.iter().cloned().collect())
+        .unwrap_or_default();
+    let key = AccessKey::of(
+        spec,
+        KeyGoal::Restored {
+            switched_off,
+            one: spec.access_key,
+        },
+    );
+    let mut nodes = of_spec(
+        &AppSpec {
+            access_key: false,
+            ..spec.clone()
+        },
+        c,
+    );
+    nodes.push(present(key));
+    nodes
+}
+
+/// Everything of the app's goes, but for the buckets and repositories that stay: these are nobody's from then on.
+fn of_removal(app: Option<&App>, spec: &AppSpec, c: &Conventions) -> Vec<Box<dyn Node>> {
+    let Some((app, removal)) = app.and_then(|app| Some((app, app.removal.as_ref()?))) else {
+        return Vec::new();
+    };
+    let dropped = crate::provision::retained::dropped(app);
+    let all = dropped.after(&app.spec, &Dropped::default().as_spec(spec));
+    let mut nodes = Vec::new();
+    add_absent(
+        &mut nodes,
+        &AppSpec {
+            access_key: true,
+            ..all.as_spec(spec)
+        },
+        c,
+    );
+    let data = |data: &Dropped, want| {
+        let spec = AppSpec {
+            media_access: MediaAccess::Shared,
+            ..data.as_spec(spec)
+        };
+        graph(&spec, c, want)
+    };
+    let ids = |nodes: &[Box<dyn Node>]| -> BTreeSet<ResourceId> {
+        nodes.iter().map(|node| node.id()).collect()
+    };
+    let (stays, without_data) = (
+        data(&removal.leaves(&app.spec, &dropped), Want::Released),
+        data(&Dropped::default(), Want::Absent),
+    );
+    let (staying, without_data) = (ids(&stays), ids(&without_data));
+    nodes.retain(|node| !staying.contains(&node.id()) || without_data.contains(&node.id()));
+    nodes.extend(
+        stays
+            .into_iter()
+            .filter(|node| !without_data.contains(&node.id()) && is_data(&node.id())),
+    );
+    nodes
+}
+
+fn is_data(id: &str) -> bool {
+    Bucket::name_in(id).is_some() || Repository::place_in(id).is_some()
+}

@@ -1,0 +1,52 @@
+//! The kinds of AWS resource, one file each. A new kind is its file and its line in the list below.
+
+use crate::domain::spec::AppSpec;
+use crate::provision::node::{Node, Typed};
+use crate::provision::permissions::Permission;
+use crate::provision::resource::{Conventions, Resource, Want};
+
+pub mod access_key;
+pub mod attachment;
+pub mod bucket;
+pub mod group;
+pub mod lifecycle_policy;
+pub mod membership;
+pub mod policy;
+pub mod repository;
+pub mod user;
+
+/// Enumerates the kinds: what follows calls the given macro once with all of them.
+macro_rules! kinds {
+    ($($kind:ty),+ $(,)?) => {
+        /// The names of all kinds.
+        pub const KINDS: &[&str] = &[$(<$kind as Resource>::KIND),+];
+
+        /// The permissions of all kinds, each with its kind's name.
+        pub fn permissions() -> Vec<(&'static str, &'static Permission)> {
+            let mut all = Vec::new();
+            $(all.extend(<$kind as Resource>::PERMISSIONS.iter().map(|p| (<$kind as Resource>::KIND, p)));)+
+            all
+        }
+
+        /// Everything that an app's spec asks for, each as a node of the graph, wanted there or not there any more.
+        pub fn graph(spec: &AppSpec, conventions: &Conventions, want: Want) -> Vec<Box<dyn Node>> {
+            let mut nodes: Vec<Box<dyn Node>> = Vec::new();
+            $(for resource in <$kind as Resource>::wanted(spec, conventions) {
+                nodes.push(Box::new(Typed { resource, want }));
+            })+
+            nodes
+        }
+    };
+}
+
+kinds! {
+    crate::provision::kinds::group::Group,
+    crate::provision::kinds::user::User,
+    crate::provision::kinds::membership::Membership,
+    crate::provision::kinds::policy::Policy,
+    crate::provision::kinds::attachment::Attachment,
+    crate::provision::kinds::access_key::AccessKey,
+    crate::provision::kinds::bucket::Bucket,
+    crate::provision::kinds::repository::Repository,
+    crate::provision::kinds::lifecycle_policy::RepositoryLifecycle,
+}

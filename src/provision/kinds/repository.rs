@@ -1,0 +1,569 @@
+//! The app's image repository.
+//!
+//! Invariant: a repository by the wanted name that does not carry the app's tag is foreign.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use aws_sdk_ecr::types::{ImageStatusFilter, ListImagesFilter, Tag};
+use serde_json::{Value, json};
+
+use crate::aws::{ErrorKind, Service};
+use crate::domain::names::{Region, RepositoryName};
+use crate::domain::plan::Action;
+use crate::domain::spec::{AppSpec, RepositorySpec};
+use crate::domain::task::Data;
+use crate::provision::context::ReconcileContext;
+use crate::provision::fault::Fault;
+use crate::provision::ownership;
+use crate::provision::ownership::Tags;
+use crate::provision::permissions::Condition;
+use crate::provision::permissions::{Permission, Scope};
+use crate::provision::render::labels::Labels;
+use crate::provision::render::shell_words;
+use crate::provision::render::{cloudformation, terraform};
+use crate::provision::resource::{
+    Applied, Change, Changes, Conventions, Observation, Resource, ResourceId, Want,
+};
+
+/// A repository for the app's images.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    name: RepositoryName,
+    region: Region,
+    tags: Tags,
+    arn: String,
+}
+
+/// A repository as it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeenRepository {
+    tags: Tags,
+    made_by_us: bool,
+    /// Tags that the spec does not name any more.
+    dropped: Vec<String>,
+    /// How many images are in it, where it is to be deleted.
+    images: usize,
+}
+
+/// What changes a repository.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RepositoryChange {
+    /// `CreateRepository`.
+    Create(RepositoryName, Region, Tags),
+    /// `TagResource`.
+    Tag {
+        /// The repository's ARN.
+        arn: String,
+        /// Where it is.
+        region: Region,
+        /// The tags to set.
+        tags: Tags,
+        /// The tags that are there.
+        before: Tags,
+    },
+    /// `UntagResource`.
+    Untag {
+        /// The repository's ARN.
+        arn: String,
+        /// Where it is.
+        region: Region,
+        /// The keys of the tags to take off.
+        keys: Vec<String>,
+    },
+    /// `DeleteRepository`.
+    Delete {
+        /// Its name.
+        name: RepositoryName,
+        /// Where it is.
+        region: Region,
+        /// How many images go with it.
+        images: usize,
+        /// Whether images that are in it go too; otherwise ECR deletes it only if it is empty.
+        force: bool,
+    },
+}
+
+impl fmt::Display for RepositoryChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Create(name, region, _) => write!(f, "create repository {name} in {region}"),
+            Self::Tag { arn, tags, .. } => write!(
+                f,
+                "tag {arn} with {}",
+                tags.keys().cloned().collect::<Vec<_>>().join(", ")
+            ),
+            Self::Untag { arn, keys, .. } => write!(f, "untag {arn}: {}", keys.join(", ")),
+            Self::Delete {
+                name,
+                region,
+                images,
+                ..
+            } => write!(
+                f,
+                "delete repository {name} in {region} with {images} images"
+            ),
+        }
+    }
+}
+
+impl Change for RepositoryChange {
+    fn action(&self) -> Action {
+        match self {
+            Self::Create(..) => Action::Create,
+            Self::Tag { .. } | Self::Untag { .. } => Action::Update,
+            Self::Delete { .. } => Action::Delete,
+        }
+    }
+
+    fn before(&self) -> Option<Value> {
+        match self {
+            Self::Delete { images, .. } => Some(json!({"images": images})),
+            Self::Tag { before, .. } => Some(json!({"tags": before})),
+            _ => None,
+        }
+    }
+
+    fn after(&self) -> Option<Value> {
+        match self {
+            Self::Create(name, region, tags) => {
+                Some(json!({"name": name, "region": region, "tags": tags}))
+            }
+            Self::Tag { tags, before, .. } => Some(json!({"tags": ownership::over(before, tags)})),
+            Self::Untag { .. } | Self::Delete { .. } => None,
+        }
+    }
+
+    fn aws_cli(&self) -> String {
+        match self {
+            Self::Create(name, region, tags) => {
+                let tags = ownership::shorthand(tags);
+                format!(
+                    "aws ecr create-repository --repository-name {name} --region {region} --tags {tags}"
+                )
+            }
+            Self::Tag {
+                arn, region, tags, ..
+            } => {
+                format!(
+                    "aws ecr tag-resource --resource-arn {arn} --region {region} --tags {}",
+                    ownership::shorthand(tags)
+                )
+            }
+            Self::Untag { arn, region, keys } => {
+                format!(
+                    "aws ecr untag-resource --resource-arn {arn} --region {region} --tag-keys {}",
+                    shell_words::words(keys)
+                )
+            }
+            Self::Delete {
+                name,
+                region,
+                force,
+                ..
+            } => {
+                let force = if *force { " --force" } else { "" };
+                format!(
+                    "aws ecr delete-repository --repository-name {name} --region {region}{force}"
+                )
+            }
+        }
+    }
+}
+
+/// The id of a repository.
+pub fn id(region: &Region, name: &RepositoryName) -> ResourceId {
+    format!("{}/{region}/{name}", Repository::KIND)
+}
+
+impl Resource for Repository {
+    type Observed = SeenRepository;
+    type Change = RepositoryChange;
+
+    const KIND: &'static str = "ecr:repository";
+    const PERMISSIONS: &'static [Permission] = &[
+        Permission::new(
+            Service::Ecr,
+            "DescribeRepositories",
+            &["ecr:DescribeRepositories"],
+            Scope::Repositories,
+        ),
+        Permission::new(
+            Service::Ecr,
+            "ListTagsForResource",
+            &["ecr:ListTagsForResource"],
+            Scope::Repositories,
+        ),
+        Permission::new(
+            Service::Ecr,
+            "CreateRepository",
+            &["ecr:CreateRepository", "ecr:TagResource"],
+            Scope::Repositories,
+        )
+        .only(Condition::TaggedOnCreation),
+        Permission::new(
+            Service::Ecr,
+            "TagResource",
+            &["ecr:TagResource"],
+            Scope::Repositories,
+        )
+        .only(Condition::TaggedOnCreation),
+        Permission::new(
+            Service::Ecr,
+            "UntagResource",
+            &["ecr:UntagResource"],
+            Scope::Repositories,
+        )
+        .only(Condition::OnOurs),
+        Permission::new(
+            Service::Ecr,
+            "ListImages",
+            &["ecr:ListImages"],
+            Scope::Repositories,
+        ),
+        Permission::new(
+            Service::Ecr,
+            "DeleteRepository",
+            &["ecr:DeleteRepository"],
+            Scope::Repositories,
+        )
+        .only(Condition::OnOurs),
+    ];
+
+    fn wanted(spec: &AppSpec, c: &Conventions) -> Vec<Self> {
+        let tags = ownership::wanted(spec, c);
+        let repository = |spec: &RepositorySpec| Self {
+            name: spec.name.clone(),
+            region: spec.region.clone(),
+            tags: tags.clone(),
+            arn: format!(
+                "arn:{}:ecr:{}:{}:repository/{}",
+                c.partition, spec.region, c.account_id, spec.name
+            ),
+        };
+        spec.repositories.iter().map(repository).collect()
+    }
+
+    fn id(&self) -> ResourceId {
+        id(&self.region, &self.name)
+    }
+
+    fn create_first(&self, cx: &ReconcileContext) -> bool {
+        cx.untouched
+    }
+
+    async fn observe(&self, cx: &ReconcileContext) -> Result<Observation<SeenRepository>, Fault> {
+        let call = cx
+            .account
+            .ecr(&self.region)
+            .describe_repositories()
+            .repository_names(self.name.as_str())
+            .send();
+        let made_at = match cx.call(Service::Ecr, "DescribeRepositories", call).await {
+            Ok(answer) => answer
+                .repositories()
+                .first()
+                .and_then(|it| it.created_at().copied()),
+            Err(error) if error.kind == ErrorKind::NotFound => return Ok(Observation::Absent),
+            Err(error) => return Err(error.into()),
+        };
+        let call = cx
+            .account
+            .ecr(&self.region)
+            .list_tags_for_resource()
+            .resource_arn(&self.arn)
+            .send();
+        let answer = cx.call(Service::Ecr, "ListTagsForResource", call).await?;
+        let tags: Tags = answer
+            .tags
+            .unwrap_or_default()
+            .into_iter()
+            .map(|tag| (tag.key, tag.value))
+            .collect();
+        let made_by_us = ownership::is_made_by_us(cx, &self.id(), &tags);
+        if made_by_us {
+            cx.note_creation(self.id(), made_at.as_ref());
+        }
+        let dropped = ownership::dropped(cx, &tags);
+        let images = if cx.want == Want::Absent {
+            self.count_images(cx).await?
+        } else {
+            0
+        };
+        Ok(ownership::sort(
+            cx,
+            &self.id(),
+            &tags.clone(),
+            SeenRepository {
+                tags,
+                made_by_us,
+                dropped,
+                images,
+            },
+        ))
+    }
+
+    fn plan(&self, seen: Option<&SeenRepository>) -> Result<Changes<RepositoryChange>, Fault> {
+        let Some(seen) = seen else {
+            return Ok(Changes::of(vec![RepositoryChange::Create(
+                self.name.clone(),
+                self.region.clone(),
+                self.tags.clone(),
+            )]));
+        };
+        let mut tags = ownership::missing(&self.tags, &seen.tags, seen.made_by_us);
+        let mut changes = Vec::new();
+        if !seen.dropped.is_empty() {
+            let (arn, region) = (self.arn.clone(), self.region.clone());
+            changes.push(RepositoryChange::Untag {
+                arn,
+                region,
+                keys: seen.dropped.clone(),
+            });
+        }
+        if tags.is_empty() {
+            return Ok(Changes::of(changes));
+        }
+        // The role may tag only what it tags as ours, so the marks go with every change of tags.
+        tags.extend(ownership::marks(&self.tags));
+        changes.insert(
+            0,
+            RepositoryChange::Tag {
+                arn: self.arn.clone(),
+                region: self.region.clone(),
+                tags,
+                before: seen.tags.clone(),
+            },
+        );
+        Ok(Changes::of(changes))
+    }
+
+    /// One that was there before the app is given back, unless it was asked for by name.
+    fn plan_absent(
+        &self,
+        cx: &ReconcileContext,
+        seen: &SeenRepository,
+    ) -> Result<Changes<RepositoryChange>, Fault> {
+        let (name, region) = (self.name.clone(), self.region.clone());
+        if cx.data != Data::Named && ownership::is_left(cx, seen.made_by_us) {
+            let told = ownership::told_given_back(&format!("repository {name} in {region}"));
+            return Ok(Changes {
+                warnings: vec![told],
+                ..self.plan_released(seen)
+            });
+        }
+        if cx.data == Data::Kept && seen.images > 0 {
+            return Err(Fault::would_delete_data(
+                &format!("repository {name} in {region}"),
+                &format!("{} images", seen.images),
+            ));
+        }
+        let force = cx.data != Data::Kept;
+        Ok(Changes::of(vec![RepositoryChange::Delete {
+            name,
+            region,
+            images: seen.images,
+            force,
+        }]))
+    }
+
+    fn plan_released(&self, seen: &SeenRepository) -> Changes<RepositoryChange> {
+        let (arn, region, keys) = (
+            self.arn.clone(),
+            self.region.clone(),
+            ownership::ours(&seen.tags),
+        );
+        Changes::of(if keys.is_empty() {
+            Vec::new()
+        } else {
+            vec![RepositoryChange::Untag { arn, region, keys }]
+        })
+    }
+
+    async fn apply(
+        &self,
+        cx: &ReconcileContext,
+        change: &RepositoryChange,
+    ) -> Result<Applied, Fault> {
+        match change {
+            RepositoryChange::Create(name, region, tags) => {
+                let tags = sdk_tags(&ownership::on_creation(cx, tags))?;
+                let call = cx
+                    .account
+                    .ecr(region)
+                    .create_repository()
+                    .repository_name(name.as_str())
+                    .set_tags(Some(tags))
+                    .send();
+                match cx.call(Service::Ecr, "CreateRepository", call).await {
+                    Ok(_) => {
+                        cx.note_made(self.id());
+                        Ok(Applied::Done)
+                    }
+                    Err(error) if error.kind == ErrorKind::AlreadyExists => {
+                        Ok(Applied::MetExisting)
+                    }
+                    Err(error) => Err(error.into()),
+                }
+            }
+            RepositoryChange::Tag {
+                arn, region, tags, ..
+            } => {
+                let call = cx
+                    .account
+                    .ecr(region)
+                    .tag_resource()
+                    .resource_arn(arn)
+                    .set_tags(Some(sdk_tags(tags)?))
+                    .send();
+                cx.call(Service::Ecr, "TagResource", call).await?;
+                cx.note_unsettled(self.id());
+                Ok(Applied::Done)
+            }
+            RepositoryChange::Untag { arn, region, keys } => {
+                let call = cx
+                    .account
+                    .ecr(region)
+                    .untag_resource()
+                    .resource_arn(arn)
+                    .set_tag_keys(Some(keys.clone()))
+                    .send();
+                cx.call(Service::Ecr, "UntagResource", call).await?;
+                Ok(Applied::Done)
+            }
+            RepositoryChange::Delete {
+                name,
+                region,
+                force,
+                ..
+            } => {
+                let call = cx
+                    .account
+                    .ecr(region)
+                    .delete_repository()
+                    .repository_name(name.as_str())
+                    .force(*force)
+                    .send();
+                match cx.call(Service::Ecr, "DeleteRepository", call).await {
+                    // An image was pushed since they were counted.
+                    Err(error) if error.kind == ErrorKind::InUse && !force => {
+                        Err(Fault::would_delete_data(
+                            &format!("repository {name} in {region}"),
+                            "images",
+                        ))
+                    }
+                    answer => Applied::gone(answer),
+                }
+            }
+        }
+    }
+
+    async fn preflight_warnings(
+        &self,
+        cx: &ReconcileContext,
+        seen: Option<&SeenRepository>,
+    ) -> Result<Vec<String>, Fault> {
+        let Some(seen) = seen.filter(|_| cx.want == Want::Absent) else {
+            return Ok(Vec::new());
+        };
+        if cx.data != Data::Named && ownership::is_left(cx, seen.made_by_us) {
+            return Ok(Vec::new());
+        }
+        let plural = if seen.images == 1 { "" } else { "s" };
+        Ok(vec![format!(
+            "The repository {} in {} goes with {} image{plural} in it.",
+            self.name, self.region, seen.images
+        )])
+    }
+
+    fn arn(&self, _conventions: &Conventions) -> Option<String> {
+        Some(self.arn.clone())
+    }
+
+    fn terraform(&self, seen: &SeenRepository, _labels: &Labels) -> Vec<terraform::Piece> {
+        let repository =
+            terraform::Thing::new("aws_ecr_repository", self.name.as_str()).at(&self.region);
+        let repository = repository.set("name", self.name.as_str()).tags(&seen.tags);
+        vec![
+            repository
+                .leaving(&[
+                    "encryption_configuration",
+                    "image_scanning_configuration",
+                    "image_tag_mutability",
+                ])
+                .into(),
+        ]
+    }
+
+    fn cloudformation(
+        &self,
+        seen: &SeenRepository,
+        _labels: &Labels,
+    ) -> Vec<cloudformation::Entry> {
+        let repository = cloudformation::Thing::new(
+            "AWS::ECR::Repository",
+            "RepositoryName",
+            self.name.as_str(),
+        )
+        .at(&self.region);
+        vec![cloudformation::Entry::Thing(
+            repository
+                .set("RepositoryName", self.name.as_str())
+                .tags(&seen.tags),
+        )]
+    }
+}
+
+impl Repository {
+    /// The region and name that an id names.
+    pub fn place_in(id: &str) -> Option<(Region, RepositoryName)> {
+        let (region, name) = id
+            .strip_prefix(Self::KIND)?
+            .strip_prefix('/')?
+            .split_once('/')?;
+        Some((
+            Region::parse(region).ok()?,
+            RepositoryName::parse(name).ok()?,
+        ))
+    }
+
+    async fn count_images(&self, cx: &ReconcileContext) -> Result<usize, Fault> {
+        // Without a filter ECR leaves out what is archived (Amazon ECR API Reference, `ListImages`).
+        let all = ListImagesFilter::builder()
+            .image_status(ImageStatusFilter::Any)
+            .build();
+        let ask = cx
+            .account
+            .ecr(&self.region)
+            .list_images()
+            .repository_name(self.name.as_str())
+            .filter(all);
+        let (mut images, mut token) = (0, None);
+        loop {
+            let page = cx
+                .call(
+                    Service::Ecr,
+                    "ListImages",
+                    ask.clone().set_next_token(token).send(),
+                )
+                .await?;
+            images += page
+                .image_ids()
+                .iter()
+                .filter_map(|image| image.image_digest())
+                .collect::<BTreeSet<_>>()
+                .len();
+            token = page.next_token;
+            if token.is_none() {
+                return Ok(images);
+            }
+        }
+    }
+}
+
+fn sdk_tags(tags: &Tags) -> Result<Vec<Tag>, Fault> {
+    tags.iter()
+        .map(|(key, value)| Tag::builder().key(key).value(value).build())
+        .collect::<Result<_, _>>()
+        .map_err(Fault::of_sdk)
+}

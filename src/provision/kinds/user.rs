@@ -1,0 +1,626 @@
+//! The app's IAM user.
+//!
+//! Invariant: a user by the app's name that does not carry the app's tag is foreign: no key is made
+//! on it and nothing is attached to it, unless it is adopted.
+
+use std::fmt;
+
+use aws_sdk_iam::types::Tag;
+use serde_json::{Value, json};
+
+use crate::aws::{ErrorKind, Service};
+use crate::domain::job::{JobError, JobErrorCode};
+use crate::domain::names::{AppName, IamPath};
+use crate::domain::plan::Action;
+use crate::domain::spec::AppSpec;
+use crate::provision::context::ReconcileContext;
+use crate::provision::fault::Fault;
+use crate::provision::fault::found;
+use crate::provision::kinds::access_key::KeyRecords;
+use crate::provision::kinds::policy;
+use crate::provision::ownership;
+use crate::provision::ownership::Tags;
+use crate::provision::permissions::Condition;
+use crate::provision::permissions::{Permission, Scope};
+use crate::provision::render::labels::Labels;
+use crate::provision::render::shell_words;
+use crate::provision::render::{cloudformation, terraform};
+use crate::provision::resource::{
+    Applied, Change, Changes, Conventions, Observation, Resource, ResourceId, Want,
+};
+use crate::provision::user_dependencies;
+use crate::provision::user_dependencies::UserDependency;
+
+/// The app's IAM user.
+#[derive(Debug, Clone)]
+pub struct User {
+    name: AppName,
+    path: IamPath,
+    tags: Tags,
+    group: String,
+    /// The names of the media policies of both modes.
+    policies: [String; 2],
+}
+
+/// A user as it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeenUser {
+    /// Its name, with the case that it was made with.
+    pub name: String,
+    /// Its path.
+    pub path: String,
+    /// Its tags.
+    pub tags: Tags,
+    /// Whether a job of this app has made it.
+    pub made_by_us: bool,
+    /// Tags that the spec does not name any more.
+    pub dropped: Vec<String>,
+    /// What hangs on it, where it is to be deleted.
+    pub belongings: Vec<UserDependency>,
+}
+
+/// What changes a user.
+#[derive(Debug, Clone, PartialEq)]
+pub enum UserChange {
+    /// `CreateUser`.
+    Create {
+        /// Its name.
+        name: AppName,
+        /// Its path.
+        path: IamPath,
+        /// Its tags, but for the job's.
+        tags: Tags,
+    },
+    /// `TagUser`.
+    Tag {
+        /// Its name.
+        name: AppName,
+        /// The tags to set.
+        tags: Tags,
+        /// The tags that are there.
+        before: Tags,
+    },
+    /// `UntagUser`.
+    Untag {
+        /// Its name.
+        name: AppName,
+        /// The keys of the tags to take off.
+        keys: Vec<String>,
+    },
+    /// The call that takes away something that hangs on it.
+    Take {
+        /// Its name.
+        name: AppName,
+        /// What.
+        belonging: UserDependency,
+    },
+    /// `DeleteUser`.
+    Delete {
+        /// Its name.
+        name: AppName,
+    },
+}
+
+impl fmt::Display for UserChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Create { name, .. } => write!(f, "create user {name}"),
+            Self::Tag { name, tags, .. } => write!(
+                f,
+                "tag user {name} with {}",
+                tags.keys().cloned().collect::<Vec<_>>().join(", ")
+            ),
+            Self::Untag { name, keys } => write!(f, "untag user {name}: {}", keys.join(", ")),
+            Self::Take { name, belonging } => write!(f, "{belonging} of user {name}"),
+            Self::Delete { name } => write!(f, "delete user {name}"),
+        }
+    }
+}
+
+impl Change for UserChange {
+    fn action(&self) -> Action {
+        match self {
+            Self::Create { .. } => Action::Create,
+            Self::Tag { .. } | Self::Untag { .. } => Action::Update,
+            Self::Take { .. } | Self::Delete { .. } => Action::Delete,
+        }
+    }
+
+    fn before(&self) -> Option<Value> {
+        match self {
+            Self::Tag { before, .. } => Some(json!({"tags": before})),
+            _ => None,
+        }
+    }
+
+    fn after(&self) -> Option<Value> {
+        match self {
+            Self::Create { name, path, tags } => {
+                Some(json!({"name": name, "path": path, "tags": tags}))
+            }
+            Self::Tag { tags, before, .. } => Some(json!({"tags": ownership::over(before, tags)})),
+            _ => None,
+        }
+    }
+
+    fn aws_cli(&self) -> String {
+        match self {
+            Self::Create { name, path, tags } => format!(
+                "aws iam create-user --user-name {} --path {} --tags {}",
+                shell_words::word(name.as_str()),
+                shell_words::word(path.as_str()),
+                ownership::shorthand(tags)
+            ),
+            Self::Tag { name, tags, .. } => {
+                format!(
+                    "aws iam tag-user --user-name {} --tags {}",
+                    shell_words::word(name.as_str()),
+                    ownership::shorthand(tags)
+                )
+            }
+            Self::Untag { name, keys } => {
+                format!(
+                    "aws iam untag-user --user-name {} --tag-keys {}",
+                    shell_words::word(name.as_str()),
+                    shell_words::words(keys)
+                )
+            }
+            Self::Take { name, belonging } => belonging.aws_cli(name),
+            Self::Delete { name } => format!(
+                "aws iam delete-user --user-name {}",
+                shell_words::word(name.as_str())
+            ),
+        }
+    }
+}
+
+/// The id of an app's user.
+pub fn id(name: &AppName) -> ResourceId {
+    format!("{}/{name}", User::KIND)
+}
+
+impl Resource for User {
+    type Observed = SeenUser;
+    type Change = UserChange;
+
+    const KIND: &'static str = "iam:user";
+    const PERMISSIONS: &'static [Permission] = &[
+        Permission::new(Service::Iam, "GetUser", &["iam:GetUser"], Scope::AnyUser),
+        Permission::new(
+            Service::Iam,
+            "CreateUser",
+            &["iam:CreateUser", "iam:TagUser"],
+            Scope::Users,
+        ),
+        Permission::new(Service::Iam, "TagUser", &["iam:TagUser"], Scope::Users),
+        Permission::new(Service::Iam, "UntagUser", &["iam:UntagUser"], Scope::Users)
+            .only(Condition::OnOurs),
+        Permission::new(
+            Service::Iam,
+            "DeleteUser",
+            &["iam:DeleteUser"],
+            Scope::Users,
+        )
+        .only(Condition::OnOurs),
+        Permission::new(
+            Service::Iam,
+            "GetLoginProfile",
+            &["iam:GetLoginProfile"],
+            Scope::AnyUser,
+        ),
+        Permission::new(
+            Service::Iam,
+            "ListMFADevices",
+            &["iam:ListMFADevices"],
+            Scope::AnyUser,
+        ),
+        Permission::new(
+            Service::Iam,
+            "ListUserPolicies",
+            &["iam:ListUserPolicies"],
+            Scope::AnyUser,
+        ),
+        Permission::new(
+            Service::Iam,
+            "ListSigningCertificates",
+            &["iam:ListSigningCertificates"],
+            Scope::AnyUser,
+        ),
+        Permission::new(
+            Service::Iam,
+            "ListSSHPublicKeys",
+            &["iam:ListSSHPublicKeys"],
+            Scope::AnyUser,
+        ),
+        Permission::new(
+            Service::Iam,
+            "ListServiceSpecificCredentials",
+            &["iam:ListServiceSpecificCredentials"],
+            Scope::AnyUser,
+        ),
+        Permission::new(
+            Service::Iam,
+            "DeleteLoginProfile",
+            &["iam:DeleteLoginProfile"],
+            Scope::Users,
+        )
+        .only(Condition::OnOurs),
+        Permission::new(
+            Service::Iam,
+            "DeactivateMFADevice",
+            &["iam:DeactivateMFADevice"],
+            Scope::Users,
+        )
+        .only(Condition::OnOurs),
+        Permission::new(
+            Service::Iam,
+            "DeleteUserPolicy",
+            &["iam:DeleteUserPolicy"],
+            Scope::Users,
+        )
+        .only(Condition::OnOurs),
+        Permission::new(
+            Service::Iam,
+            "DeleteSigningCertificate",
+            &["iam:DeleteSigningCertificate"],
+            Scope::Users,
+        )
+        .only(Condition::OnOurs),
+        Permission::new(
+            Service::Iam,
+            "DeleteSSHPublicKey",
+            &["iam:DeleteSSHPublicKey"],
+            Scope::Users,
+        )
+        .only(Condition::OnOurs),
+        Permission::new(
+            Service::Iam,
+            "DeleteServiceSpecificCredential",
+            &["iam:DeleteServiceSpecificCredential"],
+            Scope::Users,
+        )
+        .only(Condition::OnOurs),
+    ];
+
+    fn wanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Self> {
+        let tags = ownership::wanted(spec, conventions);
+        let policies = [
+            conventions.policy.to_string(),
+            format!("{}-{}", conventions.policy, spec.name),
+        ];
+        let (name, path, group) = (
+            spec.name.clone(),
+            conventions.iam_path.clone(),
+            conventions.group.to_string(),
+        );
+        vec![Self {
+            name,
+            path,
+            tags,
+            group,
+            policies,
+        }]
+    }
+
+    fn id(&self) -> ResourceId {
+        id(&self.name)
+    }
+
+    fn create_first(&self, cx: &ReconcileContext) -> bool {
+        cx.untouched
+    }
+
+    async fn observe(&self, cx: &ReconcileContext) -> Result<Observation<SeenUser>, Fault> {
+        let mut seen = look(cx, &self.name).await?;
+        if let (Want::Absent, Observation::Ours(user)) = (cx.want, &mut seen)
+            && !ownership::is_left(cx, user.made_by_us)
+        {
+            user.belongings = user_dependencies::of(cx, &self.name).await?;
+            if !cx.is_held(&self.id()) {
+                // The app's own go before it, each as a thing of its own.
+                let records = cx.keys.records().await?;
+                user.belongings.retain(|it| !self.is_own(it, &records));
+            }
+        }
+        Ok(seen)
+    }
+
+    fn plan(&self, seen: Option<&SeenUser>) -> Result<Changes<UserChange>, Fault> {
+        let Some(seen) = seen else {
+            let (name, path, tags) = (self.name.clone(), self.path.clone(), self.tags.clone());
+            return Ok(Changes::of(vec![UserChange::Create { name, path, tags }]));
+        };
+        if seen.name != self.name.as_str() {
+            return Err(collides_by_case(&self.name, &seen.name));
+        }
+        let (name, tags) = (
+            self.name.clone(),
+            ownership::missing(&self.tags, &seen.tags, seen.made_by_us),
+        );
+        let mut changes = Vec::new();
+        if !tags.is_empty() {
+            changes.push(UserChange::Tag {
+                name: name.clone(),
+                tags,
+                before: seen.tags.clone(),
+            });
+        }
+        if !seen.dropped.is_empty() {
+            changes.push(UserChange::Untag {
+                name,
+                keys: seen.dropped.clone(),
+            });
+        }
+        Ok(Changes::of(changes))
+    }
+
+    fn plan_absent(
+        &self,
+        cx: &ReconcileContext,
+        seen: &SeenUser,
+    ) -> Result<Changes<UserChange>, Fault> {
+        let name = self.name.clone();
+        if ownership::is_left(cx, seen.made_by_us) {
+            let keys = ownership::ours(&seen.tags);
+            return Ok(Changes::of(if keys.is_empty() {
+                Vec::new()
+            } else {
+                vec![UserChange::Untag { name, keys }]
+            }));
+        }
+        let take = |belonging: &UserDependency| UserChange::Take {
+            name: name.clone(),
+            belonging: belonging.clone(),
+        };
+        let mut changes: Vec<UserChange> = seen.belongings.iter().map(take).collect();
+        changes.push(UserChange::Delete { name });
+        Ok(Changes::of(changes))
+    }
+
+    async fn apply(&self, cx: &ReconcileContext, change: &UserChange) -> Result<Applied, Fault> {
+        match change {
+            UserChange::Create { name, path, tags } => {
+                let tags = sdk_tags(&ownership::on_creation(cx, tags))?;
+                let call = cx
+                    .account
+                    .iam()
+                    .create_user()
+                    .user_name(name.as_str())
+                    .path(path.as_str())
+                    .set_tags(Some(tags))
+                    .send();
+                match cx.call(Service::Iam, "CreateUser", call).await {
+                    Ok(_) => {
+                        cx.note_made(self.id());
+                        Ok(Applied::Done)
+                    }
+                    Err(error) if error.kind == ErrorKind::AlreadyExists => {
+                        Ok(Applied::MetExisting)
+                    }
+                    Err(error) => Err(error.into()),
+                }
+            }
+            UserChange::Tag { name, tags, .. } => {
+                let call = cx
+                    .account
+                    .iam()
+                    .tag_user()
+                    .user_name(name.as_str())
+                    .set_tags(Some(sdk_tags(tags)?))
+                    .send();
+                cx.call(Service::Iam, "TagUser", call).await?;
+                cx.note_unsettled(self.id());
+                Ok(Applied::Done)
+            }
+            UserChange::Untag { name, keys } => {
+                let call = cx
+                    .account
+                    .iam()
+                    .untag_user()
+                    .user_name(name.as_str())
+                    .set_tag_keys(Some(keys.clone()))
+                    .send();
+                cx.call(Service::Iam, "UntagUser", call).await?;
+                Ok(Applied::Done)
+            }
+            UserChange::Take { name, belonging } => belonging.take(cx, name).await,
+            UserChange::Delete { name } => {
+                let call = cx
+                    .account
+                    .iam()
+                    .delete_user()
+                    .user_name(name.as_str())
+                    .send();
+                cx.deleted(
+                    &self.id(),
+                    cx.call(Service::Iam, "DeleteUser", call).await,
+                    "Take away what still hangs on the user",
+                )
+            }
+        }
+    }
+
+    fn arn(&self, c: &Conventions) -> Option<String> {
+        Some(format!(
+            "arn:{}:iam::{}:user{}{}",
+            c.partition, c.account_id, self.path, self.name
+        ))
+    }
+
+    fn terraform(&self, seen: &SeenUser, _labels: &Labels) -> Vec<terraform::Piece> {
+        let user = terraform::Thing::new("aws_iam_user", &seen.name)
+            .set("name", seen.name.as_str())
+            .set("path", seen.path.as_str());
+        vec![
+            user.tags(&seen.tags)
+                .leaving(&["permissions_boundary"])
+                .into(),
+        ]
+    }
+
+    fn cloudformation(&self, seen: &SeenUser, _labels: &Labels) -> Vec<cloudformation::Entry> {
+        let user = cloudformation::Thing::new("AWS::IAM::User", "UserName", &seen.name);
+        let user = user
+            .set("UserName", seen.name.as_str())
+            .set("Path", seen.path.as_str())
+            .tags(&seen.tags);
+        vec![cloudformation::Entry::Thing(user)]
+    }
+}
+
+impl User {
+    /// Whether something that hangs on it is a resource of the app's: a key of ours, its place in the group, its policy.
+    fn is_own(&self, it: &UserDependency, records: &KeyRecords) -> bool {
+        match it {
+            UserDependency::AccessKey(id) => records.keys.iter().any(|(ours, _)| ours == id),
+            UserDependency::Group(name) => *name == self.group,
+            UserDependency::Attachment(arn) => {
+                let name = arn.rsplit('/').next().unwrap_or(arn);
+                !policy::is_of_aws(arn) && self.policies.iter().any(|own| own == name)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The app's user as it is, whosever it is.
+///
+/// # Errors
+/// What AWS refused.
+pub(crate) async fn look(
+    cx: &ReconcileContext,
+    name: &AppName,
+) -> Result<Observation<SeenUser>, Fault> {
+    let answer = found(
+        cx.call(
+            Service::Iam,
+            "GetUser",
+            cx.account.iam().get_user().user_name(name.as_str()).send(),
+        )
+        .await,
+    )?;
+    let Some(user) = answer.map(|answer| answer.user.filter(|user| !user.user_name().is_empty()))
+    else {
+        return Ok(Observation::Absent);
+    };
+    let user = user.ok_or_else(|| Fault::unreadable(Service::Iam, "GetUser"))?;
+    let tags: Tags = user
+        .tags()
+        .iter()
+        .map(|tag| (tag.key().to_owned(), tag.value().to_owned()))
+        .collect();
+    cx.note_arn(id(name), user.arn());
+    let made_by_us = ownership::is_made_by_us(cx, &id(name), &tags);
+    if made_by_us {
+        cx.note_creation(id(name), Some(user.create_date()));
+    }
+    let dropped = ownership::dropped(cx, &tags);
+    let (name_there, path) = (user.user_name().to_owned(), user.path().to_owned());
+    let seen = SeenUser {
+        name: name_there,
+        path,
+        tags: tags.clone(),
+        made_by_us,
+        dropped,
+        belongings: Vec::new(),
+    };
+    Ok(ownership::sort(cx, &id(name), &tags, seen))
+}
+
+/// Whether something that hangs on the app's user may be taken from it: not from somebody else's user, and from an adopted
+/// one only what a job of ours has put there, unless that is to go too.
+///
+/// # Errors
+/// What AWS refused.
+pub(crate) async fn may_take_from(
+    cx: &ReconcileContext,
+    name: &AppName,
+    what: &str,
+) -> Result<bool, Fault> {
+    Ok(match look(cx, name).await? {
+        Observation::Ours(user) => {
+            !ownership::is_left(cx, user.made_by_us) || cx.is_made_by_us(what)
+        }
+        Observation::Absent | Observation::Foreign { .. } => false,
+    })
+}
+
+/// Tags in the SDK's form.
+pub(crate) fn sdk_tags(tags: &Tags) -> Result<Vec<Tag>, Fault> {
+    let build = |(key, value): (&String, &String)| Tag::builder().key(key).value(value).build();
+    tags.iter()
+        .map(build)
+        .collect::<Result<_, _>>()
+        .map_err(Fault::of_sdk)
+}
+
+fn collides_by_case(wanted: &AppName, seen: &str) -> Fault {
+    Fault::Rejected(JobError {
+        code: JobErrorCode::Conflict,
+        detail: format!("a user {seen} is there, and IAM takes {wanted} for the same name"),
+        remedy: Some("Choose a name that differs by more than case.".into()),
+        retryable: false,
+        aws: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user() -> User {
+        let name = AppName::parse("acme").unwrap();
+        let tags = [
+            ("slipway:app", "acme"),
+            ("slipway:installation", "one"),
+            ("team", "shop"),
+        ];
+        let tags = tags
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into();
+        User {
+            name,
+            path: IamPath::parse("/apps/").unwrap(),
+            tags,
+            group: "Apps".into(),
+            policies: Default::default(),
+        }
+    }
+
+    #[test]
+    fn a_name_that_differs_by_case_is_a_conflict() {
+        let seen = SeenUser {
+            name: "ACME".into(),
+            path: "/apps/".into(),
+            tags: user().tags,
+            made_by_us: true,
+            dropped: Vec::new(),
+            belongings: Vec::new(),
+        };
+        let fault = user().plan(Some(&seen)).unwrap_err();
+        assert_eq!(fault.job_error().unwrap().code, JobErrorCode::Conflict);
+    }
+
+    #[test]
+    fn tags_made_by_hand_are_kept_and_lost_ones_set_again() {
+        let tags = Tags::from([
+            ("slipway:app".into(), "acme".into()),
+            ("own".into(), "1".into()),
+        ]);
+        let seen = SeenUser {
+            name: "acme".into(),
+            path: "/apps/".into(),
+            tags,
+            made_by_us: true,
+            dropped: Vec::new(),
+            belongings: Vec::new(),
+        };
+        let changes = user().plan(Some(&seen)).unwrap().changes;
+        assert_eq!(
+            changes[0].to_string(),
+            "tag user acme with slipway:installation, team"
+        );
+        let after = json!({"own": "1", "slipway:app": "acme", "slipway:installation": "one", "team": "shop"});
+        assert_eq!(changes[0].after().unwrap()["tags"], after);
+    }
+}

@@ -1,0 +1,102 @@
+//! A script of AWS CLI commands that sets the app up where nothing is.
+//!
+//! Invariants:
+//! - The script stops at the first command that fails, and works in no other account than the app's.
+//! - It makes no access key: a key's secret would be shown to whoever reads the output.
+
+use crate::provision::export::{Head, comment};
+use crate::provision::render::shell_words;
+
+/// One command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Command {
+    /// What it does.
+    pub detail: String,
+    /// The command line.
+    pub line: String,
+    /// Whether it makes what all apps of the account share, so that it may be there already.
+    pub shared: bool,
+    /// Whether its answer shows a secret.
+    pub shows_secret: bool,
+}
+
+/// Runs commands for what may be there already.
+const SHARED: &str = r#"
+# What all apps share may be there already, and is kept as it is.
+shared() {
+  local said
+  if ! said=$("$@" 2>&1) && [[ $said != *EntityAlreadyExists* ]]; then
+    printf '%s\n' "$said" >&2
+    return 1
+  fi
+}
+"#;
+
+/// The whole script.
+pub fn render(head: &Head, commands: &[Command]) -> String {
+    let Head {
+        app,
+        account,
+        region,
+    } = head;
+    let mut script = String::from("#!/usr/bin/env bash\n");
+    script += &comment(&format!(
+        "Sets up {app} in the AWS account {account} from nothing, as its spec in Slipway says.\n\
+         It takes the AWS CLI and credentials that may do this. It stops at the first command that fails;\n\
+         what it has made until then stays. Where the app is there already it stops at its user."
+    ));
+    script += &format!(
+        "set -euo pipefail\n\
+         export AWS_PAGER=\"\"\n\
+         export AWS_DEFAULT_REGION={region}\n\n\
+         if [[ $(aws sts get-caller-identity --query Account --output text) != {account} ]]; then\n  \
+         echo {} >&2\n  exit 1\nfi\n",
+        shell_words::word(&format!(
+            "these are not credentials of the account {account}"
+        ))
+    );
+    script += SHARED;
+    for command in commands {
+        script += "\n";
+        script += &comment(&command.detail);
+        script += &match command {
+            Command {
+                shows_secret: true,
+                line,
+                ..
+            } => comment(&format!(
+                "by hand, since the answer shows the secret, once:\n{line}"
+            )),
+            Command {
+                shared: true, line, ..
+            } => format!("shared {line}\n"),
+            Command { line, .. } => format!("{line}\n"),
+        };
+    }
+    script
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::names::{AppName, Region};
+
+    #[test]
+    fn no_line_of_a_comment_is_a_command() {
+        let head = Head {
+            app: AppName::parse("acme").unwrap(),
+            account: "123456789012".into(),
+            region: Region::parse("us-west-2").unwrap(),
+        };
+        let command = Command {
+            detail: "make\nrm -r x".into(),
+            line: "aws x 'a\nb'".into(),
+            shared: false,
+            shows_secret: true,
+        };
+        let script = render(&head, &[command]);
+        for words in ["rm -r x", "aws x 'a", "b'"] {
+            assert!(script.contains(&format!("# {words}\n")), "{script}");
+        }
+    }
+}

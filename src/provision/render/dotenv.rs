@@ -1,0 +1,56 @@
+//! The app's environment, as a file of `NAME=value` lines.
+//!
+//! Invariant: nothing is quoted. No value has a character that a shell or a reader of such files takes for more
+//! than itself, and some readers (`docker run --env-file`) take quotes for part of the value.
+
+use secrecy::{ExposeSecret as _, SecretString};
+
+/// What the app finds in its environment.
+#[derive(Debug, Clone, Copy)]
+pub struct Environment<'a> {
+    /// The app's key, if it has one.
+    pub access_key_id: Option<&'a str>,
+    /// The key's secret.
+    pub secret: Secret<'a>,
+    /// The app's region.
+    pub region: &'a str,
+    /// The names of its buckets.
+    pub buckets: &'a [String],
+    /// The URIs of its repositories.
+    pub repositories: &'a [String],
+}
+
+/// A secret in an environment.
+#[derive(Debug, Clone, Copy)]
+pub enum Secret<'a> {
+    /// The one time it is shown.
+    Shown(&'a SecretString),
+    /// Not here; how to come by it.
+    Withheld(&'a str),
+}
+
+impl Environment<'_> {
+    /// The lines of the file.
+    pub fn dotenv(&self) -> String {
+        let mut lines = Vec::new();
+        lines.extend(
+            self.access_key_id
+                .map(|id| format!("AWS_ACCESS_KEY_ID={id}")),
+        );
+        lines.push(match self.secret {
+            Secret::Shown(secret) => format!("AWS_SECRET_ACCESS_KEY={}", secret.expose_secret()),
+            Secret::Withheld(how) => format!("# {how}\n# AWS_SECRET_ACCESS_KEY="),
+        });
+        lines.push(format!("AWS_REGION={}", self.region));
+        for (one, all, values) in [
+            ("S3_BUCKET", "S3_BUCKETS", self.buckets),
+            ("ECR_REPOSITORY", "ECR_REPOSITORIES", self.repositories),
+        ] {
+            lines.extend(values.first().map(|first| format!("{one}={first}")));
+            if values.len() > 1 {
+                lines.push(format!("{all}={}", values.join(",")));
+            }
+        }
+        lines.join("\n") + "\n"
+    }
+}

@@ -1,0 +1,71 @@
+//! What an app's things are called within a file.
+//!
+//! Invariant: two things of one kind never have the same label, whatever their names have in common.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::provision::resource::ResourceId;
+
+/// The label of each thing that a file has.
+#[derive(Debug, Clone, Default)]
+pub struct Labels(BTreeMap<ResourceId, String>);
+
+impl Labels {
+    /// Labels for things, by the rules of a format; a number is appended where two would be the same.
+    pub fn of<'a>(
+        ids: impl IntoIterator<Item = &'a ResourceId>,
+        label: fn(&str) -> String,
+    ) -> Self {
+        let mut taken = BTreeSet::new();
+        let mut labels = BTreeMap::new();
+        for id in ids {
+            let kind = id.split('/').next().unwrap_or_default();
+            let plain = label(id);
+            let numbered = (2_u32..).map(|n| format!("{plain}{n}"));
+            let free = std::iter::once(plain.clone())
+                .chain(numbered)
+                .find(|label| taken.insert((kind, label.clone())));
+            labels.insert(id.clone(), free.unwrap_or(plain));
+        }
+        Self(labels)
+    }
+
+    /// A thing's label; `None` where the file does not have it.
+    pub fn get(&self, id: &str) -> Option<&str> {
+        self.0.get(id).map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provision::render::{cloudformation, terraform};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn labels_are_words_and_differ(names in proptest::collection::btree_set("[a-zA-Z0-9_+=,.@/-]{1,12}", 0..8)) {
+            let ids: Vec<ResourceId> = names.iter().map(|name| format!("ecr:repository/{name}")).collect();
+            let is_word = |text: &str| !text.starts_with(|c: char| c.is_ascii_digit()) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            for (label, underscores) in [(terraform::label as fn(&str) -> String, true), (cloudformation::logical_id, false)] {
+                let labels = Labels::of(&ids, label);
+                let all: BTreeSet<&str> = ids.iter().map(|id| labels.get(id).unwrap()).collect();
+                prop_assert_eq!(all.len(), ids.len());
+                prop_assert!(all.iter().all(|label| !label.is_empty() && is_word(label) && (underscores || !label.contains('_'))));
+            }
+        }
+    }
+
+    #[test]
+    fn a_label_reads_like_the_name() {
+        assert_eq!(
+            terraform::label("s3:bucket/acme-shop-media"),
+            "acme_shop_media"
+        );
+        assert_eq!(terraform::label("s3:bucket/1st"), "_1st");
+        assert_eq!(
+            cloudformation::logical_id("s3:bucket/acme-shop-media"),
+            "S3BucketAcmeShopMedia"
+        );
+    }
+}

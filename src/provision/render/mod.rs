@@ -1,0 +1,8 @@
+//! Renders what an app has in the terms of other tools.
+
+pub mod aws_cli;
+pub mod cloudformation;
+pub mod dotenv;
+pub mod labels;
+pub mod shell_words;
+pub mod terraform;

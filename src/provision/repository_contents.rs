@@ -1,0 +1,39 @@
+//! A look at a repository's images and lifecycle policy, for simulations.
+
+use serde_json::Value;
+
+use crate::aws::{Account, AwsError};
+use crate::domain::ecr_lifecycle::Image;
+use crate::domain::names::{Region, RepositoryName};
+use crate::provision::context::Timing;
+use crate::provision::repository_images::Registry;
+
+/// A repository as AWS shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeenRepository {
+    /// Its images.
+    pub images: Vec<Image>,
+    /// Its lifecycle policy's document, if it has a policy.
+    pub policy: Option<Value>,
+}
+
+/// A repository, if it is there, with a page more than `most` images at most.
+///
+/// # Errors
+/// What AWS refused.
+pub async fn look(
+    account: &Account,
+    region: &Region,
+    name: &RepositoryName,
+    most: usize,
+    timing: Timing,
+) -> Result<Option<SeenRepository>, AwsError> {
+    let registry = Registry::new(account, region, timing);
+    let Some(images) = registry.images(name, most).await? else {
+        return Ok(None);
+    };
+    Ok(Some(SeenRepository {
+        images,
+        policy: registry.policy(name).await?,
+    }))
+}

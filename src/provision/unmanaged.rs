@@ -1,0 +1,419 @@
+//! What hangs on an app's user and nobody asked Slipway for: groups, policies, access keys, a console password.
+//!
+//! Invariants:
+//! - A stray goes only when it is asked for by its id, and after everything that the spec asks for is there.
+//! - What the spec asks for is no stray, nor is a key that we have a record of, nor one that an interrupted attempt
+//!   of ours may have made.
+//! - It is no kind that a spec can ask for, so it is not in the list of kinds; what the role needs for it is said by
+//!   the kinds whose things these are.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+
+use crate::aws::Service;
+use crate::clock::Timestamp;
+use crate::domain::names::{AccessKeyId, AppName, GroupName, PolicyName};
+use crate::domain::plan::Action;
+use crate::domain::spec::AppSpec;
+use crate::provision::context::ReconcileContext;
+use crate::provision::fault::Fault;
+use crate::provision::kinds::access_key::KeyRecords;
+use crate::provision::kinds::{graph, policy, user};
+use crate::provision::node::{Node, Typed};
+use crate::provision::permissions::Permission;
+use crate::provision::render::labels::Labels;
+use crate::provision::render::shell_words;
+use crate::provision::render::{cloudformation, terraform};
+use crate::provision::resource::{
+    Applied, Change, Changes, Conventions, Observation, Resource, ResourceId, Want,
+};
+use crate::provision::user_dependencies;
+use crate::provision::user_dependencies::UserDependency;
+
+/// Something on an app's user, by the id that it has in reports.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UnmanagedResource {
+    user: AppName,
+    id: ResourceId,
+}
+
+/// A stray, as people are told of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Extra {
+    /// Its id.
+    pub resource: ResourceId,
+    /// What it is.
+    pub detail: String,
+    /// Since when it is there, where AWS tells.
+    pub since: Option<Timestamp>,
+}
+
+/// The call that takes a stray away.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Take {
+    user: AppName,
+    belonging: UserDependency,
+}
+
+impl fmt::Display for Take {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of user {}", self.belonging, self.user)
+    }
+}
+
+impl Change for Take {
+    fn action(&self) -> Action {
+        Action::Delete
+    }
+
+    fn before(&self) -> Option<Value> {
+        Some(json!(told(&self.user, &self.belonging)))
+    }
+
+    fn aws_cli(&self) -> String {
+        self.belonging.aws_cli(&self.user)
+    }
+}
+
+impl Resource for UnmanagedResource {
+    type Observed = Vec<UserDependency>;
+    type Change = Take;
+
+    const KIND: &'static str = "iam:stray";
+    const PERMISSIONS: &'static [Permission] = &[];
+
+    fn wanted(_: &AppSpec, _: &Conventions) -> Vec<Self> {
+        Vec::new()
+    }
+
+    fn id(&self) -> ResourceId {
+        self.id.clone()
+    }
+
+    fn needs(&self) -> Vec<ResourceId> {
+        vec![user::id(&self.user)]
+    }
+
+    async fn observe(
+        &self,
+        cx: &ReconcileContext,
+    ) -> Result<Observation<Vec<UserDependency>>, Fault> {
+        let records = cx.keys.records().await?;
+        let mut seen = user_dependencies::of(cx, &self.user).await?;
+        seen.retain(|it| {
+            id_of(&self.user, it).is_some_and(|id| id == self.id) && !is_of_ours(it, &records)
+        });
+        Ok(if seen.is_empty() {
+            Observation::Absent
+        } else {
+            Observation::Ours(seen)
+        })
+    }
+
+    fn plan(&self, _: Option<&Vec<UserDependency>>) -> Result<Changes<Take>, Fault> {
+        Ok(Changes::of(Vec::new()))
+    }
+
+    fn plan_absent(
+        &self,
+        _: &ReconcileContext,
+        seen: &Vec<UserDependency>,
+    ) -> Result<Changes<Take>, Fault> {
+        Ok(Changes::of(
+            seen.iter()
+                .map(|it| Take {
+                    user: self.user.clone(),
+                    belonging: it.clone(),
+                })
+                .collect(),
+        ))
+    }
+
+    async fn apply(&self, cx: &ReconcileContext, change: &Take) -> Result<Applied, Fault> {
+        change.belonging.take(cx, &change.user).await
+    }
+
+    fn terraform(&self, _: &Vec<UserDependency>, _: &Labels) -> Vec<terraform::Piece> {
+        Vec::new()
+    }
+
+    fn cloudformation(&self, _: &Vec<UserDependency>, _: &Labels) -> Vec<cloudformation::Entry> {
+        Vec::new()
+    }
+}
+
+/// The node that takes away what an id names; `None` for what is no stray of this app's user.
+pub fn node(id: &str, spec: &AppSpec, conventions: &Conventions) -> Option<Box<dyn Node>> {
+    let resource =
+        parse(id, &spec.name).filter(|stray| !is_asked_for(&stray.id, spec, conventions))?;
+    Some(Box::new(Typed {
+        resource,
+        want: Want::Absent,
+    }))
+}
+
+/// Whether a spec asks for what an id names. IAM takes names that differ by case alone for the same.
+pub fn is_asked_for(id: &str, spec: &AppSpec, conventions: &Conventions) -> bool {
+    graph(spec, conventions, Want::Present)
+        .iter()
+        .any(|node| node.id().eq_ignore_ascii_case(id))
+}
+
+/// Every stray on the app's user.
+///
+/// # Errors
+/// What AWS refused.
+pub async fn extras(
+    spec: &AppSpec,
+    conventions: &Conventions,
+    cx: &ReconcileContext,
+) -> Result<Vec<Extra>, Fault> {
+    let records = cx.keys.records().await?;
+    let mut extras = Vec::new();
+    for it in user_dependencies::of(cx, &spec.name).await? {
+        let Some(resource) = id_of(&spec.name, &it) else {
+            continue;
+        };
+        if is_of_ours(&it, &records) || is_asked_for(&resource, spec, conventions) {
+            continue;
+        }
+        let (mut detail, mut since) = (told(&spec.name, &it), None);
+        if let UserDependency::AccessKey(key) = &it {
+            since = made_at(cx, &spec.name, key).await?;
+            detail = format!("{detail}; {}", use_of(cx, key).await?);
+        }
+        extras.push(Extra {
+            resource,
+            detail,
+            since,
+        });
+    }
+    Ok(extras)
+}
+
+/// The id in reports. What gives nobody access has none.
+fn id_of(user: &AppName, it: &UserDependency) -> Option<ResourceId> {
+    match it {
+        UserDependency::Group(name) => Some(format!("iam:membership/{name}/{user}")),
+        UserDependency::Attachment(arn) if policy::is_of_aws(arn) => {
+            Some(format!("iam:attachment/aws/{}/{user}", name_of(arn)))
+        }
+        UserDependency::Attachment(arn) => Some(format!("iam:attachment/{}/{user}", name_of(arn))),
+        UserDependency::InlinePolicy(name) => Some(format!("iam:inline-policy/{name}/{user}")),
+        UserDependency::AccessKey(id) => Some(format!("iam:access-key/{user}/{id}")),
+        UserDependency::LoginProfile => Some(format!("iam:login-profile/{user}")),
+        UserDependency::MfaDevice(_)
+        | UserDependency::SigningCertificate(_)
+        | UserDependency::SshPublicKey(_)
+        | UserDependency::ServiceCredential(_) => None,
+    }
+}
+
+/// What an id of [`id_of`] names on this user.
+fn parse(id: &str, user: &AppName) -> Option<UnmanagedResource> {
+    let (kind, rest) = id.split_once('/')?;
+    let named = || {
+        rest.split_once('/')
+            .filter(|(_, whose)| *whose == user.as_str())
+            .map(|(name, _)| name)
+    };
+    let of_aws = || {
+        rest.strip_prefix("aws/")
+            .and_then(|rest| rest.split_once('/'))
+            .filter(|(_, whose)| *whose == user.as_str())
+    };
+    let valid = match kind {
+        "iam:attachment" if of_aws().is_some() => {
+            of_aws().is_some_and(|(name, _)| PolicyName::parse(name).is_ok())
+        }
+        "iam:membership" => named().is_some_and(|name| GroupName::parse(name).is_ok()),
+        "iam:attachment" | "iam:inline-policy" => {
+            named().is_some_and(|name| PolicyName::parse(name).is_ok())
+        }
+        "iam:access-key" => rest
+            .split_once('/')
+            .is_some_and(|(whose, key)| whose == user.as_str() && AccessKeyId::parse(key).is_ok()),
+        "iam:login-profile" => rest == user.as_str(),
+        _ => false,
+    };
+    valid.then(|| UnmanagedResource {
+        user: user.clone(),
+        id: id.to_owned(),
+    })
+}
+
+/// A key that we have a record of, or that an attempt of ours may have made.
+fn is_of_ours(it: &UserDependency, records: &KeyRecords) -> bool {
+    let UserDependency::AccessKey(id) = it else {
+        return false;
+    };
+    records.keys.iter().any(|(ours, _)| ours == id)
+        || records
+            .open
+            .as_ref()
+            .is_some_and(|intent| !intent.known_keys.contains(id))
+}
+
+fn told(user: &AppName, it: &UserDependency) -> String {
+    match it {
+        UserDependency::Group(name) => format!("user {user} is in group {name}"),
+        UserDependency::Attachment(arn) => format!("policy {arn} is attached to user {user}"),
+        UserDependency::InlinePolicy(name) => format!("user {user} has the inline policy {name}"),
+        UserDependency::AccessKey(id) => format!("user {user} has the access key {id}"),
+        UserDependency::LoginProfile => format!("user {user} has a password for the console"),
+        other => format!("user {user}: {other}"),
+    }
+}
+
+fn name_of(arn: &str) -> &str {
+    arn.rsplit('/').next().unwrap_or(arn)
+}
+
+async fn made_at(
+    cx: &ReconcileContext,
+    user: &AppName,
+    key: &str,
+) -> Result<Option<Timestamp>, Fault> {
+    let call = cx
+        .account
+        .iam()
+        .list_access_keys()
+        .user_name(user.as_str())
+        .send();
+    let answer = cx.call(Service::Iam, "ListAccessKeys", call).await?;
+    let listed = answer
+        .access_key_metadata()
+        .iter()
+        .find(|listed| listed.access_key_id() == Some(key));
+    Ok(listed
+        .and_then(|listed| listed.create_date()?.to_millis().ok())
+        .map(Timestamp::from_millis))
+}
+
+async fn use_of(cx: &ReconcileContext, key: &str) -> Result<String, Fault> {
+    let call = cx
+        .account
+        .iam()
+        .get_access_key_last_used()
+        .access_key_id(key)
+        .send();
+    let answer = cx.call(Service::Iam, "GetAccessKeyLastUsed", call).await?;
+    let Some(used) = answer.access_key_last_used else {
+        return Ok("AWS has not seen it used".into());
+    };
+    let at = used
+        .last_used_date
+        .and_then(|at| at.to_millis().ok())
+        .map(Timestamp::from_millis);
+    Ok(match at {
+        Some(at) => format!(
+            "last used {at} for {} in {}",
+            shell_words::word(&used.service_name),
+            used.region
+        ),
+        None => "AWS has not seen it used".into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn belonging() -> impl Strategy<Value = UserDependency> {
+        let name = "[A-Za-z0-9_+=,.@-]{1,64}";
+        prop_oneof![
+            name.prop_map(UserDependency::Group),
+            name.prop_map(|name| UserDependency::Attachment(format!(
+                "arn:aws:iam::aws:policy/job-function/{name}"
+            ))),
+            name.prop_map(|name| UserDependency::Attachment(format!(
+                "arn:aws:iam::123456789012:policy/by/hand/{name}"
+            ))),
+            name.prop_map(UserDependency::InlinePolicy),
+            "[A-Z0-9]{16,20}".prop_map(UserDependency::AccessKey),
+            Just(UserDependency::LoginProfile),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn an_id_in_a_report_is_read_back_for_its_own_user_alone(it in belonging(), user in "[A-Za-z0-9][A-Za-z0-9_+=,.@-]{0,63}") {
+            let user = AppName::parse(&user).unwrap();
+            let other = AppName::parse(&format!("{:.60}-not", user.as_str())).unwrap();
+            let id = id_of(&user, &it).unwrap();
+            let stray = parse(&id, &user).unwrap();
+            prop_assert_eq!(Resource::id(&stray), id.clone());
+            prop_assert_eq!(parse(&id, &other), None);
+        }
+    }
+
+    #[test]
+    fn what_is_no_id_of_a_stray_is_none() {
+        let user = AppName::parse("acme").unwrap();
+        for id in [
+            "",
+            "iam:user/acme",
+            "iam:membership/admins",
+            "iam:membership//acme",
+            "iam:membership/a/b/acme",
+            "iam:access-key/acme",
+            "iam:access-key/acme/short",
+            "iam:attachment/x/ACME",
+            "iam:login-profile/other",
+            "s3:bucket/acme",
+        ] {
+            assert_eq!(parse(id, &user), None, "{id}");
+        }
+    }
+
+    #[test]
+    fn a_policy_of_the_account_and_one_of_aws_by_the_same_name_are_two() {
+        let user = AppName::parse("acme").unwrap();
+        let id = |arn: &str| id_of(&user, &UserDependency::Attachment(arn.into())).unwrap();
+        assert_eq!(
+            id("arn:aws:iam::123456789012:policy/media/MediaManagement"),
+            "iam:attachment/MediaManagement/acme"
+        );
+        assert_eq!(
+            id("arn:aws:iam::aws:policy/MediaManagement"),
+            "iam:attachment/aws/MediaManagement/acme"
+        );
+        assert_eq!(
+            id("arn:aws-cn:iam::123456789012:policy/aws"),
+            "iam:attachment/aws/acme"
+        );
+        for id in [
+            "iam:attachment/aws/acme",
+            "iam:attachment/aws/aws/acme",
+            "iam:attachment/aws/MediaManagement/acme",
+        ] {
+            assert_eq!(Resource::id(&parse(id, &user).unwrap()), id);
+        }
+        assert_eq!(parse("iam:attachment/aws/x/y/acme", &user), None);
+    }
+
+    #[test]
+    fn recorded_keys_and_those_of_an_open_intent_are_ours() {
+        let (known_keys, at, met) = (
+            vec!["OLD".into()],
+            Timestamp::from_millis(0),
+            tokio::time::Instant::now(),
+        );
+        let intent = crate::provision::kinds::access_key::Intent {
+            id: ulid::Ulid::nil(),
+            known_keys,
+            at,
+            met,
+        };
+        let records = KeyRecords {
+            keys: vec![("OURS".into(), Timestamp::from_millis(0))],
+            open: Some(intent),
+            ..KeyRecords::default()
+        };
+        let ours = |id: &str| is_of_ours(&UserDependency::AccessKey(id.into()), &records);
+        assert!(ours("OURS") && ours("IN-DOUBT") && !ours("OLD"));
+        assert!(!is_of_ours(&UserDependency::LoginProfile, &records));
+    }
+}
