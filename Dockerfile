@@ -1,7 +1,7 @@
 # docker build -t slipway .
 #
 # The image runs `slipway serve` as a user without rights, listens on port 8080 and keeps its database
-# in /data. See compose.yaml for one that runs with an emulated AWS, and the README for EC2 and ECS.
+# in /data. See compose.yaml for one that runs with an emulated AWS, and docs/deploy.md for EC2, ECS and Kubernetes.
 
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src

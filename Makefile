@@ -10,12 +10,12 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: test test-all lint soak simulate demo bench venv postgresql
+.PHONY: test test-all lint soak simulate demo bench venv postgresql jq
 
-test: venv postgresql
+test: venv postgresql jq
 	$(VENV) tests/run.py
 
-test-all: venv postgresql
+test-all: venv postgresql jq
 	$(VENV) tests/run.py --all
 
 lint:
@@ -47,6 +47,12 @@ postgresql:
 	  echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.conf && \
 	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get -o Dpkg::Options::=--force-confold install -qy postgresql; \
 	} || { echo "install PostgreSQL first (Debian: apt-get install postgresql)" >&2; exit 1; }
+
+# The documents' commands use it.
+jq:
+	@command -v jq >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q && apt-get install -qy jq; \
+	} || { echo "install jq first (Debian: apt-get install jq)" >&2; exit 1; }
 
 # Debian keeps ensurepip in a package of its own.
 .venv/installed: tests/requirements.txt

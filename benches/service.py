@@ -38,7 +38,7 @@ class Service:
         """One call: its status, headers and body, parsed where it is JSON."""
         response = self.open(method, path, body, **headers)
         text = response.read().decode()
-        is_json = "json" in response.getheader("Content-Type", "")
+        is_json = response.getheader("Content-Type", "").partition(";")[0] in ("application/json", "application/problem+json")
         return response.status, response.headers, json.loads(text) if is_json and text else text
 
     def open(self, method, path, body=None, **headers):

@@ -191,8 +191,8 @@ def places(slipway, endpoint, metadata, job):
 
 
 def remain(slipway):
-    print("\nStill running; Ctrl-C stops everything. JobRequest it with:\n")
-    print(f"  curl -H 'Authorization: Bearer {slipway.token}' {slipway.url}/v1/apps/{APP}", flush=True)
+    print("\nStill running; Ctrl-C stops everything. To call the API, paste this into a second terminal:\n")
+    print(f"  export SLIPWAY={slipway.url} TOKEN={slipway.token}", flush=True)
     slipway.process.wait()
 
 

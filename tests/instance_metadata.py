@@ -15,12 +15,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import boto3
 
 ROLE = "slipway"
+NEARLY_OVER = datetime.timedelta(minutes=10)
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 ANYONE_MAY_ASSUME = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}],
 }
-# What the service touches, in full; the README has the least that it needs.
+# What the service touches, in full; docs/role-policy.json is the least that it needs.
 EVERYTHING = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Action": ["iam:*", "s3:*", "ecr:*", "sts:*"], "Resource": "*"}],
@@ -49,7 +50,19 @@ def _role(endpoint, region, policy):
     iam, sts = boto3.client("iam", **access), boto3.client("sts", **access)
     role = iam.create_role(RoleName=ROLE, AssumeRolePolicyDocument=json.dumps(ANYONE_MAY_ASSUME))["Role"]
     iam.put_role_policy(RoleName=ROLE, PolicyName=ROLE, PolicyDocument=json.dumps(policy))
-    return lambda: sts.assume_role(RoleArn=role["Arn"], RoleSessionName="i-0123456789abcdef0")["Credentials"]
+    return _Session(lambda: sts.assume_role(RoleArn=role["Arn"], RoleSessionName="i-0123456789abcdef0")["Credentials"])
+
+
+class _Session:
+    """A role's credentials, at hand before they are asked for: a client waits a second for an answer."""
+
+    def __init__(self, assume):
+        self.assume, self.credentials = assume, assume()
+
+    def __call__(self):
+        if self.credentials["Expiration"] - datetime.datetime.now(datetime.timezone.utc) < NEARLY_OVER:
+            self.credentials = self.assume()
+        return self.credentials
 
 
 class _Handler(BaseHTTPRequestHandler):

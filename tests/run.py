@@ -90,6 +90,8 @@ def test(steps, binaries, long):
     run(steps, "suite, alone", *EMULATED, "--", suite, "--test-threads", "1", *BUSY, tests=True)
     contract = [sys.executable, HERE / "contract.py", "--binary", TARGET / "debug" / "slipway"]
     run(steps, "contract", *EMULATED, "--only", "moto", "--", *contract)
+    documents = [sys.executable, HERE / "documents.py", "--binary", TARGET / "debug" / "slipway"]
+    run(steps, "documents", *documents)
     if long:
         ignored = ["--ignored", "--test-threads", "1", *(part for name in BY_HAND for part in ("--skip", name))]
         run(steps, "suite, long", *EMULATED, "--", suite, *ignored, tests=True)

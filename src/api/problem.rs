@@ -199,12 +199,12 @@ impl ApiError {
                 .url(format!("/v1/apps/{app}"))
                 .remedy("Change its spec to \"protected\": false first (PUT /v1/apps/{app})."),
             Self::Unconfirmed(_) => {
-                plain(StatusCode::CONFLICT, "confirmation_required").remedy("JobRequest again with confirm and the app's name, if that is meant.")
+                plain(StatusCode::CONFLICT, "confirmation_required").remedy("To proceed, repeat the request with confirm=<app name>.")
             }
             Self::NoReport(app) => plain(StatusCode::NOT_FOUND, "no_report")
                 .remedy(&format!("POST /v1/apps/{app}/drift looks now; by itself the service looks every SLIPWAY_DRIFT_INTERVAL.")),
             Self::NoKeySlot(_) => plain(StatusCode::CONFLICT, "no_key_slot")
-                .remedy("JobRequest again with replace= and the id of the one that nobody uses: it is deleted, and the new key takes its place."),
+                .remedy("Repeat the request with replace= and the id of the key that nobody uses: it is deleted, and the new key takes its place."),
             Self::KeyInUse(_) => plain(StatusCode::CONFLICT, "key_in_use")
                 .remedy("Find out who uses it and give them another key first; or ask again with force=true."),
             Self::AlreadyClaimed => plain(StatusCode::GONE, "already_claimed").remedy(ROTATE),
@@ -222,11 +222,11 @@ impl ApiError {
                 .remedy("Try again after Retry-After; nothing was done."),
             Self::TooManyRequests(seconds) => plain(StatusCode::TOO_MANY_REQUESTS, "too_many_requests")
                 .retry_after(*seconds)
-                .remedy("JobRequest less often; to follow a job use `?wait` or its events. Nothing was done."),
+                .remedy("Send fewer requests; to follow a job use `?wait` or its events. Nothing was done."),
             Self::BodyTooSlow => plain(StatusCode::REQUEST_TIMEOUT, "body_too_slow").retryable().remedy("Send it again; nothing was done."),
             Self::TimedOut => plain(StatusCode::SERVICE_UNAVAILABLE, "timed_out")
                 .retryable()
-                .remedy("JobRequest again, with the same Idempotency-Key if there was one: it may have been done."),
+                .remedy("Repeat the request, with the same Idempotency-Key if there was one: it may have been done."),
             Self::Defect => plain_internal(StatusCode::INTERNAL_SERVER_ERROR, "internal", "something that should not happen did")
                 .remedy("This is a defect in Slipway: report it with the X-Request-Id."),
         }

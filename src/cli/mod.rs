@@ -66,7 +66,7 @@ enum Command {
     },
     /// Print the API's document, as openapi.yaml holds it.
     Openapi,
-    /// JobRequest a running service whether it is up; for health checks in containers.
+    /// Ask a running service whether it is up; for health checks in containers.
     Health {
         /// Where it listens.
         #[arg(long, env = "SLIPWAY_LISTEN", default_value = "127.0.0.1:8080")]

@@ -110,7 +110,7 @@ pub enum EventPayload {
     },
     /// Everything is as the spec says.
     JobSucceeded,
-    /// AttemptResult with an error.
+    /// Ended with an error.
     JobFailed {
         /// Why, and what to do.
         error: JobError,
@@ -125,7 +125,7 @@ pub enum EventPayload {
         /// Who.
         by: String,
     },
-    /// AttemptResult on request.
+    /// Ended on request.
     JobCanceled,
     /// Somebody asked to go on.
     RetryRequested {

@@ -76,11 +76,11 @@ pub enum JobState {
     Waiting,
     /// Everything is as the spec says.
     Succeeded,
-    /// AttemptResult with an error; can be retried from where it stands.
+    /// Ended with an error; can be retried from where it stands.
     Failed,
     /// Parked until a person has done what its error's `remedy` says; can be retried.
     NeedsAttention,
-    /// AttemptResult on request; what was made stays.
+    /// Ended on request; what was made stays.
     Canceled,
 }
 
@@ -178,7 +178,7 @@ pub enum StepState {
     Waiting,
     /// As the spec says.
     Done,
-    /// AttemptResult with an error.
+    /// Ended with an error.
     Failed,
     /// Not tried, because something it needs failed.
     Skipped,

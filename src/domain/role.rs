@@ -26,7 +26,7 @@ use utoipa::ToSchema;
 pub enum Role {
     /// Read everything but secrets.
     Viewer,
-    /// JobRequest for jobs and claim credentials.
+    /// Request jobs and claim credentials.
     Operator,
     /// Manage tokens and accounts.
     Admin,

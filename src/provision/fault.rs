@@ -72,7 +72,7 @@ impl Fault {
             }
             None => (
                 format!("{id} is there already and was not made for this app"),
-                "JobRequest again with \"on_existing\": \"adopt\" to take it over, choose another name, or remove it.".to_owned(),
+                "Repeat the request with \"on_existing\": \"adopt\" to take it over, choose another name, or remove it.".to_owned(),
             ),
         };
         Self::Rejected(JobError {

@@ -11,6 +11,7 @@ mod authorization;
 mod aws;
 mod change;
 mod conformance;
+mod documents;
 mod drift;
 mod e2e;
 mod export;
