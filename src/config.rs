@@ -318,7 +318,11 @@ mod tests {
         )
         .unwrap();
         assert_eq!(
-            (settings.workers, settings.lease_duration, settings.job_deadline),
+            (
+                settings.workers,
+                settings.lease_duration,
+                settings.job_deadline
+            ),
             (4, Duration::from_secs(5), Duration::from_secs(120))
         );
         assert_eq!(

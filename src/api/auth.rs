@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
 
+use crate::api::bearer::token_hash_of;
 use crate::api::limits::RequestPermit;
 use crate::api::problem::ApiError;
-use crate::app::service::{Service, token_hash};
+use crate::app::service::Service;
 use crate::domain::role::{Caller, Role};
 
 /// The name under which the bootstrap token asks for things.
@@ -93,17 +93,6 @@ impl FromRequestParts<Arc<Service>> for Token {
             hash: token_hash_of(&parts.headers).ok_or(ApiError::Unauthorized)?,
         })
     }
-}
-
-/// The hash of the bearer token, if there is one.
-pub fn token_hash_of(headers: &HeaderMap) -> Option<String> {
-    let (scheme, token) = headers
-        .get(header::AUTHORIZATION)?
-        .to_str()
-        .ok()?
-        .split_once(' ')?;
-    let token = token.trim();
-    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token_hash(token))
 }
 
 async fn caller(parts: &Parts, service: &Service) -> Result<Caller, ApiError> {

@@ -32,10 +32,10 @@ use tower_governor::key_extractor::KeyExtractor;
 use tower_governor::{GovernorError, GovernorLayer};
 use tracing::Instrument as _;
 
-use crate::api::auth;
+use crate::api::bearer::token_hash_of;
 use crate::api::job_watch::Followers;
 use crate::api::known_tokens::KnownTokens;
-use crate::api::problem::ApiError;
+use crate::api::problem::{ApiError, Limit};
 use crate::app::service::Service;
 
 /// Calls of health, readiness and metrics at once.
@@ -47,31 +47,10 @@ const READING: usize = 2;
 /// Between two rounds of forgetting callers.
 const TIDY: Duration = Duration::from_secs(60);
 
-/// What there is no more room for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Full {
-    /// Connections.
-    Connections,
-    /// Requests at work.
-    Requests,
-    /// Requests and streams that wait.
-    Waiting,
-    /// Calls of health, readiness and metrics.
-    Operations,
-}
-
-impl Full {
-    /// Counts a refusal.
-    pub fn refuse(self) -> ApiError {
-        let why = match self {
-            Self::Connections => "connections",
-            Self::Requests => "requests",
-            Self::Waiting => "waiting",
-            Self::Operations => "operations",
-        };
-        count_refusal(why);
-        ApiError::Overloaded(self)
-    }
+/// Counts a request that exceeds a limit.
+pub fn refuse(limit: Limit) -> ApiError {
+    count_refusal(limit.into());
+    ApiError::Overloaded(limit)
 }
 
 /// Counts a request that was refused for what it would take.
@@ -159,7 +138,7 @@ impl RequestPermit {
             .work
             .clone()
             .try_acquire_owned()
-            .map_err(|_| Full::Requests.refuse())?;
+            .map_err(|_| refuse(Limit::Requests))?;
         let deadline = Instant::now() + limits.service.settings.request_timeout;
         Ok(Self {
             limits: limits.clone(),
@@ -178,7 +157,7 @@ impl RequestPermit {
             .waiting
             .clone()
             .try_acquire_owned()
-            .map_err(|_| Full::Waiting.refuse())?;
+            .map_err(|_| refuse(Limit::LongPolls))?;
         *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) += at_most;
         drop(
             self.work
@@ -273,7 +252,7 @@ pub fn apply<S: Clone + Send + Sync + 'static>(
 
 /// Finds out whether a token is valid before its request counts against the rate of its address.
 async fn recognize(State(limits): State<Arc<Limits>>, request: Request, next: Next) -> Response {
-    if let Some(hash) = auth::token_hash_of(request.headers()).filter(|hash| !limits.knows(hash)) {
+    if let Some(hash) = token_hash_of(request.headers()).filter(|hash| !limits.knows(hash)) {
         limits.known.look_for(&hash, &limits.service.store).await;
     }
     next.run(request).await
@@ -281,7 +260,7 @@ async fn recognize(State(limits): State<Arc<Limits>>, request: Request, next: Ne
 
 /// Puts a bound of their own around the calls of operators.
 pub fn apply_to_operations<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
-    let refused = HandleErrorLayer::new(async |_: BoxError| Full::Operations.refuse());
+    let refused = HandleErrorLayer::new(async |_: BoxError| refuse(Limit::Operations));
     router.layer(
         ServiceBuilder::new()
             .layer(refused)
@@ -293,7 +272,7 @@ pub fn apply_to_operations<S: Clone + Send + Sync + 'static>(router: Router<S>) 
 /// Gives a request its permit, or refuses it before its body is read.
 async fn admit(State(limits): State<Arc<Limits>>, mut request: Request, next: Next) -> Response {
     if request.extensions().get::<QueueFull>().is_some() {
-        return Full::Connections.refuse().into_response();
+        return refuse(Limit::Connections).into_response();
     }
     let permit = match RequestPermit::take(&limits) {
         Ok(permit) => permit,
@@ -360,7 +339,7 @@ impl KeyExtractor for ByCaller {
     type Key = Caller;
 
     fn extract<T>(&self, request: &axum::http::Request<T>) -> Result<Caller, GovernorError> {
-        let token = auth::token_hash_of(request.headers()).filter(|hash| self.0.knows(hash));
+        let token = token_hash_of(request.headers()).filter(|hash| self.0.knows(hash));
         let peer = || {
             request
                 .extensions()

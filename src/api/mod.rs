@@ -7,7 +7,9 @@
 //! - A handler parses into domain types and calls a use case; it touches AWS only through those.
 
 pub mod auth;
+pub mod bearer;
 pub mod body;
+pub mod etag;
 pub mod health;
 pub mod job_watch;
 pub mod known_tokens;

@@ -1,8 +1,9 @@
 //! The API's document and its pages, served offline.
 
-use axum::Router;
+use axum::body::Bytes;
 use axum::http::header;
 use axum::response::IntoResponse;
+use axum::{Extension, Router};
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::schema::Type;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -110,24 +111,15 @@ fn refuse(answer: &mut Response, description: &str) {
         .or_insert(problem.into());
 }
 
-/// The document, as YAML.
-///
-/// # Errors
-/// When it cannot be written as YAML, which a test rules out.
-pub fn yaml() -> Result<String, serde_json::Error> {
-    crate::api::router::openapi()
-        .to_yaml()
-        .map_err(serde::ser::Error::custom)
-}
-
 /// The API's document.
 #[utoipa::path(get, path = "/openapi.yaml", tag = "service", operation_id = "openapi", security(()), responses((status = 200, description = "OpenAPI 3.1", body = Object, content_type = "application/yaml")))]
-pub async fn openapi_yaml() -> impl IntoResponse {
-    (
-        [(header::CONTENT_TYPE, "application/yaml")],
-        yaml().unwrap_or_default(),
-    )
+pub async fn openapi_yaml(Extension(Yaml(text)): Extension<Yaml>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/yaml")], text)
 }
+
+/// The document as YAML. The router provides it, since only the router knows every route.
+#[derive(Clone)]
+pub struct Yaml(pub Bytes);
 
 /// What each kind of problem means, and what to do about it.
 pub async fn problems() -> impl IntoResponse {

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::api::limits::Full;
+use crate::app::error::UseCaseError;
 use crate::aws::{AwsError, ErrorKind};
 use crate::domain::job::AwsRefusal;
 use crate::domain::names::AppName;
@@ -70,6 +70,32 @@ pub struct Problem {
     /// For the header, where it is not the usual.
     #[serde(skip)]
     retry_after: Option<u32>,
+}
+
+/// A limit on what the service handles at once. The text is the label of the metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum Limit {
+    /// Open connections.
+    Connections,
+    /// Requests being handled.
+    Requests,
+    /// Long polls and event streams.
+    #[strum(serialize = "waiting")]
+    LongPolls,
+    /// Health, readiness and metrics requests.
+    Operations,
+}
+
+impl Limit {
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Requests => "requests at work",
+            Self::LongPolls => "requests and streams that wait",
+            Self::Operations => "calls of health, readiness and metrics",
+        }
+    }
 }
 
 /// Everything that can go wrong with a request.
@@ -153,8 +179,8 @@ pub enum ApiError {
     #[error(transparent)]
     Vault(#[from] VaultError),
     /// Too much is under way.
-    #[error("the service is at its limit of {}", limit(.0))]
-    Overloaded(Full),
+    #[error("the service is at its limit of {}", .0.noun())]
+    Overloaded(Limit),
     /// The caller asks too often; the seconds until it may ask again.
     #[error("this caller asks too often")]
     TooManyRequests(u32),
@@ -167,6 +193,18 @@ pub enum ApiError {
     /// A handler panicked.
     #[error("a defect in Slipway")]
     Defect,
+}
+
+impl From<UseCaseError> for ApiError {
+    fn from(error: UseCaseError) -> Self {
+        match error {
+            UseCaseError::NoSuch(what) => Self::NoSuch(what),
+            UseCaseError::Fields(errors) => Self::Fields(errors),
+            UseCaseError::Refused(refusal) => Self::Refused(refusal),
+            UseCaseError::Aws(error) => Self::Aws(error),
+            UseCaseError::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 impl From<Refusal> for ApiError {
@@ -230,15 +268,6 @@ impl ApiError {
             Self::Defect => plain_internal(StatusCode::INTERNAL_SERVER_ERROR, "internal", "something that should not happen did")
                 .remedy("This is a defect in Slipway: report it with the X-Request-Id."),
         }
-    }
-}
-
-fn limit(full: &Full) -> &'static str {
-    match full {
-        Full::Connections => "connections",
-        Full::Requests => "requests at work",
-        Full::Waiting => "requests and streams that wait",
-        Full::Operations => "calls of health, readiness and metrics",
     }
 }
 

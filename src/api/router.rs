@@ -24,6 +24,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::limits::Limits;
+use crate::api::openapi::Yaml;
 use crate::app::service::Service;
 
 /// The largest body that is read, in bytes.
@@ -81,6 +82,7 @@ static CALLS: LazyLock<Router<Arc<Service>>> = LazyLock::new(|| {
             axum::routing::get(crate::api::openapi::problems),
         )
         .merge(crate::api::openapi::pages(openapi()))
+        .layer(Extension(Yaml(yaml().unwrap_or_default().into())))
 });
 
 /// What operators look at, which is answered also when there is too much else.
@@ -97,6 +99,14 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     crate::api::openapi::add_common_answers(&mut api);
     crate::api::links::add(&mut api);
     api
+}
+
+/// The document, as YAML.
+///
+/// # Errors
+/// When it cannot be written as YAML, which a test rules out.
+pub fn yaml() -> Result<String, serde_json::Error> {
+    openapi().to_yaml().map_err(serde::ser::Error::custom)
 }
 
 /// The whole API of a service, for callers in its own process.

@@ -89,7 +89,7 @@ pub struct Overrides {
 }
 
 impl Service {
-    /// Opens the database, asks AWS who the service is, and starts the workers.
+    /// Opens the database and resolves the AWS identity. `background::start` then starts the workers.
     ///
     /// # Errors
     /// When a setting is missing, the database does not open, or the identity will not do.
@@ -108,11 +108,10 @@ impl Service {
         if released > 0 {
             tracing::info!(released, "jobs of an earlier process go on");
         }
-        crate::background::dispatcher::start(&service);
         Ok(service)
     }
 
-    /// The same without workers.
+    /// The same, but leaves the jobs of an earlier process alone.
     ///
     /// # Errors
     /// As [`Service::start`].

@@ -132,48 +132,6 @@ impl AccessKeyStore for LeasedKeyStore {
     }
 }
 
-/// What is recorded of an app's keys, for plans, which write nothing.
-pub struct ReadOnlyKeyStore(pub KeyRecords);
-
-impl AccessKeyStore for ReadOnlyKeyStore {
-    fn records(&self) -> BoxFuture<'_, Result<KeyRecords, Fault>> {
-        async { Ok(self.0.clone()) }.boxed()
-    }
-
-    fn intend(&self, _known_keys: Vec<String>) -> BoxFuture<'_, Result<Intent, Fault>> {
-        async { Err(Fault::LostLease) }.boxed()
-    }
-
-    fn close(&self, _intent: Ulid) -> BoxFuture<'_, Result<(), Fault>> {
-        async { Err(Fault::LostLease) }.boxed()
-    }
-
-    fn close_deleted(
-        &self,
-        _intent: Ulid,
-        _access_key_id: String,
-    ) -> BoxFuture<'_, Result<(), Fault>> {
-        async { Err(Fault::LostLease) }.boxed()
-    }
-
-    fn seal(
-        &self,
-        _intent: Ulid,
-        _access_key_id: String,
-        _secret: SecretString,
-    ) -> BoxFuture<'_, Result<(), Fault>> {
-        async { Err(Fault::LostLease) }.boxed()
-    }
-
-    fn gone(&self, _access_key_ids: Vec<String>) -> BoxFuture<'_, Result<(), Fault>> {
-        async { Err(Fault::LostLease) }.boxed()
-    }
-
-    fn switching_off(&self, _access_key_ids: Vec<String>) -> BoxFuture<'_, Result<(), Fault>> {
-        async { Err(Fault::LostLease) }.boxed()
-    }
-}
-
 fn fault(error: StoreError) -> Fault {
     match error {
         StoreError::LostLease => Fault::LostLease,

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use ulid::Ulid;
 
+use crate::app::rotate::{first_job, key_job, set_old_key_status};
 use crate::app::service::Service;
 use crate::clock::Timestamp;
 use crate::domain::app::App;
 use crate::domain::rotation::{RotationEvent, Stage};
 use crate::domain::task::{KeyStatus, Task};
-use crate::provision::kinds::access_key;
-use crate::provision::rotation_rules::{Held, Start, Watched, held, start, watched};
+use crate::provision::rotation_rules::{Held, Watched, held, start, watched};
 use crate::provision::user_keys::{SeenKey, look, unlisted_yet};
 use crate::store::{AppChange, DueRotation, JobRequest, Refusal, RotationChange, StoreError};
 
@@ -43,45 +43,6 @@ pub async fn run(service: Arc<Service>) {
             () = service.tasks.stopping() => return,
         }
     }
-}
-
-/// The request for a rotation's first job.
-pub fn beginning(
-    service: &Service,
-    app: &App,
-    begun: Start,
-    force: bool,
-    by: impl Into<String>,
-) -> JobRequest {
-    let Start {
-        known_keys,
-        old_key,
-        replace,
-    } = begun;
-    let task = Task::Rotate {
-        rotation: service.clock.new_id(),
-        known_keys,
-        replace,
-        force,
-    };
-    let change = RotationChange::Begin {
-        old_key,
-        hold: service.settings.rotation_delete_delay,
-    };
-    JobRequest {
-        change: Some(AppChange::Rotation(change)),
-        ..about_key(app, task, by)
-    }
-}
-
-/// A request for a job that is about the app's keys alone.
-pub fn about_key(app: &App, task: Task, by: impl Into<String>) -> JobRequest {
-    JobRequest::new(
-        app.spec.name.clone(),
-        task,
-        vec![access_key::id(&app.spec.name)],
-        by,
-    )
 }
 
 async fn go_on(service: &Service) -> Result<(), StoreError> {
@@ -218,7 +179,7 @@ async fn switch(
     event: RotationEvent,
     to: KeyStatus,
 ) -> Result<(), StoreError> {
-    let Some(task) = switching(
+    let Some(task) = set_old_key_status(
         due.rotation.id,
         due.rotation.old_key.as_ref(),
         to,
@@ -227,21 +188,6 @@ async fn switch(
         return Ok(());
     };
     ask(service, due, event, task).await
-}
-
-/// What a stage's job does with the old key.
-pub fn switching(
-    rotation: Ulid,
-    old_key: Option<&String>,
-    to: KeyStatus,
-    force: bool,
-) -> Option<Task> {
-    old_key.map(|key| Task::SetKeyStatus {
-        access_key_id: key.clone(),
-        to,
-        force,
-        rotation: Some(rotation),
-    })
 }
 
 async fn ask(
@@ -257,7 +203,7 @@ async fn ask(
         .enqueue(
             JobRequest {
                 change: Some(change),
-                ..about_key(app, task, "rotation")
+                ..key_job(app, task, "rotation")
             },
             None,
         )
@@ -334,7 +280,7 @@ impl Schedule {
             Ok(begun) => {
                 let asked = service
                     .store
-                    .enqueue(beginning(service, app, begun, false, "schedule"), None)
+                    .enqueue(first_job(service, app, begun, false, "schedule"), None)
                     .await?;
                 self.told.remove(&app.id);
                 tracing::info!(app = %app.spec.name, begun = asked.is_ok(), "the app's key is older than its spec allows");

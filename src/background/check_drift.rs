@@ -1,30 +1,20 @@
-//! Looks for drift: on demand, and by itself, one app after another.
+//! Checks apps for drift, one after another.
 //!
 //! Invariants:
 //! - One slow pass an account: one look at a time, with a pause between two, so that jobs have AWS to themselves.
 //! - A look changes nothing in AWS. What it finds is repaired by a job like any other, at most once in a period.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ulid::Ulid;
-
+use crate::app::drift::{check, repair_task};
 use crate::app::service::Service;
-use crate::aws::Account;
-use crate::aws::account::PATIENCE;
-use crate::domain::app::{App, AppState, Recorded};
+use crate::domain::app::{App, AppState};
 use crate::domain::drift::DriftReport;
 use crate::domain::job::JobKind;
 use crate::domain::names::AccountName;
-use crate::domain::spec::{AppSpec, DriftMode};
-use crate::domain::task::Task;
-use crate::provision::context::{ReconcileContext, Timing};
-use crate::provision::kinds::access_key::KeyRecords;
-use crate::provision::resource::Want;
-use crate::store::{Accepted, JobRequest, Refusal, StoreError};
-
-use crate::background::access_key_store::ReadOnlyKeyStore;
+use crate::domain::spec::DriftMode;
+use crate::store::{Accepted, JobRequest, StoreError};
 
 /// Who asks for repairs by themselves.
 const BY_ITSELF: &str = "drift";
@@ -32,95 +22,6 @@ const BY_ITSELF: &str = "drift";
 const IDLE: Duration = Duration::from_secs(10);
 /// An app that is being repaired by itself is looked at again after this time.
 const AGAIN: Duration = Duration::from_secs(60);
-
-/// What plans and looks work with: they write nothing, and so need no lease.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn looking(
-    service: &Service,
-    account: Arc<Account>,
-    task: &Task,
-    spec: &AppSpec,
-    app: Option<&App>,
-) -> Result<ReconcileContext, StoreError> {
-    let (records, recorded) = match app {
-        Some(app) => (
-            service.key_records(app.id).await?,
-            service.store.recorded(app.id).await?,
-        ),
-        None => (KeyRecords::default(), Recorded::default()),
-    };
-    // A plan looks afresh: what is remembered of shared things could be wrong by now.
-    account.forget();
-    Ok(ReconcileContext {
-        account,
-        app: spec.name.clone(),
-        job: Ulid::nil(),
-        accepted_at: service.clock.now(),
-        on_existing: spec.on_existing,
-        accept_expiry: task.accepts_expiry(),
-        untouched: false,
-        interrupted: Arc::default(),
-        recorded: Arc::new(recorded),
-        installation: service.store.installation().clone(),
-        keys: Arc::new(ReadOnlyKeyStore(records)),
-        clock: service.clock.clone(),
-        timing: Timing {
-            turn: PATIENCE,
-            ..service.timing
-        },
-        made: Arc::default(),
-        want: Want::Present,
-        remove_adopted: app
-            .and_then(|app| app.removal.as_ref())
-            .is_some_and(|removal| removal.adopted),
-        dropped_tags: Arc::new(task.dropped_tags()),
-        force: task.forces(),
-        data: task.data(),
-        calls: Arc::default(),
-    })
-}
-
-/// Looks at an app now, and keeps what it finds as the app's report.
-///
-/// # Errors
-/// When the database does not answer.
-pub async fn look(
-    service: &Service,
-    app: &App,
-) -> Result<Result<DriftReport, Refusal>, StoreError> {
-    let Some(account) = service.account(&app.spec.account) else {
-        return Ok(Err(Refusal::NoApp));
-    };
-    let (task, app) = (repair(), &service.store.with_record(app.clone()).await?);
-    let conventions = service.conventions(&account);
-    let nodes = crate::provision::graph::nodes(&task, Some(app), &app.spec, &conventions);
-    let cx = looking(service, account, &task, &app.spec, Some(app)).await?;
-    let report = crate::provision::drift::look(app, &nodes, &conventions, &cx).await;
-    if let Err(refusal) = service.store.keep_drift(app, &report).await? {
-        return Ok(Err(refusal));
-    }
-    tell(app, &report);
-    metrics::gauge!("slipway_drifted_apps").set(service.store.drifted_apps().await?);
-    Ok(Ok(report))
-}
-
-fn tell(app: &App, report: &DriftReport) {
-    let outcome = match report {
-        DriftReport { error: Some(_), .. } => "error",
-        DriftReport { drifted: true, .. } => "drifted",
-        _ => "none",
-    };
-    metrics::counter!("slipway_drift_checks_total", "outcome" => outcome).increment(1);
-    if let Some(error) = &report.error {
-        tracing::warn!(app = %app.spec.name, app_id = %app.id, error = error.detail, "a look for drift is not whole");
-    }
-    if report.drifted {
-        let (changes, unexpected) = (report.changes.len(), report.unexpected.len());
-        tracing::warn!(app = %app.spec.name, app_id = %app.id, changes, unexpected, "the app has drifted");
-    }
-}
 
 /// Looks at the apps of an account when they are due, until the service stops.
 pub async fn watch(service: Arc<Service>, account: AccountName) {
@@ -157,7 +58,7 @@ async fn turn(
         return Ok(false);
     };
     let before = service.store.drift_report(app.id).await?;
-    match look(service, &app).await? {
+    match check(service, &app).await? {
         // The look after a repair of its own asks for none: what a repair does not mend would be repaired for ever.
         Ok(report) if before.is_none_or(|before| before.repair.is_none()) => {
             repair_by_itself(service, app, report, every).await?
@@ -185,7 +86,7 @@ async fn repair_by_itself(
     {
         return Ok(());
     }
-    let task = repair();
+    let task = repair_task();
     let steps = crate::provision::graph::nodes(
         &task,
         Some(&app),
@@ -229,11 +130,4 @@ async fn is_left_to_repairs(service: &Service, app: &App) -> Result<bool, StoreE
         || last.is_some_and(|job| {
             job.kind == JobKind::Repair && app.summary.state == AppState::Failed
         }))
-}
-
-fn repair() -> Task {
-    Task::Repair {
-        remove: BTreeSet::new(),
-        accept_expiry: false,
-    }
 }

@@ -17,31 +17,10 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
 use crate::app::service::Service;
-use crate::domain::spec::default_account;
 use crate::store::{CLAIMED_TOGETHER, Claimed, Signal, StoreError};
 
-/// Starts taking jobs, keeping secrets no longer than they may be kept, and looking for drift.
-pub fn start(service: &Arc<Service>) {
-    service.tasks.spawn(dispatch(service.clone()));
-    service
-        .tasks
-        .spawn(crate::background::keeper::keep(service.clone()));
-    service
-        .tasks
-        .spawn(crate::background::keeper::forget(service.clone()));
-    service
-        .tasks
-        .spawn(crate::background::start_due_removals::run(service.clone()));
-    service
-        .tasks
-        .spawn(crate::background::advance_rotations::run(service.clone()));
-    service.tasks.spawn(crate::background::check_drift::watch(
-        service.clone(),
-        default_account(),
-    ));
-}
-
-async fn dispatch(service: Arc<Service>) {
+/// Claims jobs and runs them until the service stops.
+pub async fn dispatch(service: Arc<Service>) {
     let owner = ulid::Ulid::generate().to_string();
     let permits = Arc::new(Semaphore::new(service.settings.workers));
     let poll = service.timing.poll;

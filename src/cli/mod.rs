@@ -1,5 +1,6 @@
 //! The commands.
 
+mod error;
 mod reencrypt;
 mod serve;
 
@@ -19,6 +20,7 @@ use crate::shutdown::Tasks;
 use crate::store::{Store, backup};
 use crate::vault::Vault;
 
+use error::CommandError;
 use reencrypt::reencrypt;
 
 /// Gives an app its place in an AWS account in one call.
@@ -130,32 +132,6 @@ impl SettingsArgs {
     }
 }
 
-/// Why a command did not work.
-#[derive(Debug, thiserror::Error)]
-enum CommandError {
-    #[error("{0}")]
-    Settings(#[from] config::ConfigError),
-    #[error(transparent)]
-    Start(#[from] crate::app::service::StartError),
-    #[error(transparent)]
-    Store(#[from] crate::store::StoreError),
-    #[error(transparent)]
-    Vault(#[from] crate::vault::VaultError),
-    #[error(
-        "a running slipway has {0} open, and moves secrets by itself: restart it with the new SLIPWAY_ENCRYPTION_KEY \
-         and the old one in SLIPWAY_PREVIOUS_ENCRYPTION_KEYS, or stop it and run this again"
-    )]
-    ServiceReseals(PathBuf),
-    #[error(
-        "{0} secrets stay under other seal keys than that of SLIPWAY_ENCRYPTION_KEY: do not throw those away"
-    )]
-    NotResealed(i64),
-    #[error("the API's document cannot be written: {0}")]
-    Document(#[from] serde_json::Error),
-    #[error("the service at {0} does not answer")]
-    Down(std::net::SocketAddr),
-}
-
 /// Runs the command that the process was started with.
 pub async fn run() -> ExitCode {
     match Cli::parse().command.run().await {
@@ -202,7 +178,7 @@ impl Command {
                     serde_json::to_string_pretty(&role_policy(&conventions))?
                 );
             }
-            Self::Openapi => print!("{}", crate::api::openapi::yaml()?),
+            Self::Openapi => print!("{}", crate::api::router::yaml()?),
             Self::Health { listen } => serve::health(listen)
                 .await
                 .then_some(())
@@ -228,6 +204,11 @@ fn parse_account_id(text: &str) -> Result<String, &'static str> {
 
 async fn create_token(settings: &Settings, name: &str, role: Role) -> Result<(), CommandError> {
     let store = Store::open(&settings.database_url, Clock::default(), &Tasks::default()).await?;
-    println!("{}", crate::api::v1::tokens::make(&store, name, role, "slipway token create").await?.token);
+    println!(
+        "{}",
+        crate::api::v1::tokens::make(&store, name, role, "slipway token create")
+            .await?
+            .token
+    );
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `slipway reencrypt`: moves every sealed secret to the seal key of today.
 
-use crate::cli::CommandError;
+use crate::cli::error::CommandError;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::shutdown::Tasks;

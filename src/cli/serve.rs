@@ -39,6 +39,7 @@ pub async fn serve(settings: Settings) -> Result<(), StartError> {
         started = Service::start(settings, overrides, tasks.clone()) => started?,
         () = tasks.stopping() => return Ok(()),
     };
+    crate::background::start(&service);
     tracing::info!(listen = %address, "listening");
     let server = crate::api::server::serve(listener, service);
     let ended = async {

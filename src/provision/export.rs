@@ -17,8 +17,8 @@ use crate::domain::spec::AppSpec;
 use crate::provision::context::ReconcileContext;
 use crate::provision::fault::Fault;
 use crate::provision::inspect::Inspection;
-use crate::provision::render::labels::Labels;
 use crate::provision::kinds::graph;
+use crate::provision::render::labels::Labels;
 use crate::provision::resource::{Conventions, ResourceId, Want};
 
 /// A form that an app can be exported in.

@@ -144,7 +144,9 @@ fn add_leftovers(
     spec: &AppSpec,
     c: &Conventions,
 ) {
-    let mut before = crate::provision::retained::dropped(app).after(&app.spec, spec).as_spec(spec);
+    let mut before = crate::provision::retained::dropped(app)
+        .after(&app.spec, spec)
+        .as_spec(spec);
     before.buckets.extend(spec.buckets.iter().cloned());
     add_absent(
         nodes,

@@ -14,9 +14,9 @@ use crate::domain::event::EventPayload;
 use crate::domain::job::JobError;
 use crate::provision::context::ReconcileContext;
 use crate::provision::fault::Fault;
-use crate::provision::render::aws_cli::Command;
 use crate::provision::inspect::Inspection;
 use crate::provision::plan::Preview;
+use crate::provision::render::aws_cli::Command;
 use crate::provision::resource::{Conventions, Resource, ResourceId, Want};
 
 /// Where a walk tells what it does, and learns whether to go on.

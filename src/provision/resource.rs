@@ -17,10 +17,10 @@ use crate::aws::{AwsError, ErrorKind};
 use crate::domain::names::{GroupName, IamPath, PolicyName};
 use crate::domain::plan::Action;
 use crate::domain::spec::{AppSpec, Defaults};
-use crate::provision::render::labels::Labels;
 use crate::provision::context::ReconcileContext;
 use crate::provision::fault::Fault;
 use crate::provision::permissions::Permission;
+use crate::provision::render::labels::Labels;
 use crate::provision::render::{cloudformation, terraform};
 
 /// A resource's id, such as `s3:bucket/acme-shop-media`: its kind, then its name.

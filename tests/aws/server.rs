@@ -129,6 +129,7 @@ impl Setup {
                 started => break started.expect("the service starts"),
             }
         };
+        slipway::background::start(&service);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         tasks.spawn(slipway::api::server::serve(listener, service.clone()));

@@ -2515,7 +2515,7 @@ async fn health_metrics_and_documentation_take_no_token() {
     let document = open("/openapi.yaml").await;
     assert_eq!(
         (document.header("content-type"), document.text()),
-        ("application/yaml", slipway::api::openapi::yaml().unwrap())
+        ("application/yaml", slipway::api::router::yaml().unwrap())
     );
     assert_eq!(
         open("/openapi.json").await.expect(200),

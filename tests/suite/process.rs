@@ -574,8 +574,14 @@ fn secrets_of(place: &Place, launch: &Launch, token: &Value, claim: &Value) -> V
         ),
         ("the admin token", launch.admin_token.clone().into_bytes()),
         ("another token", text(&token["token"])),
-        ("the seal key", STANDARD.decode(&launch.encryption_key).unwrap()),
-        ("the seal key's text", launch.encryption_key.clone().into_bytes()),
+        (
+            "the seal key",
+            STANDARD.decode(&launch.encryption_key).unwrap(),
+        ),
+        (
+            "the seal key's text",
+            launch.encryption_key.clone().into_bytes(),
+        ),
         (
             "the session's secret",
             place.credentials.secret_access_key().as_bytes().to_vec(),

@@ -1135,7 +1135,9 @@ async fn write_all(t: &Fixture, lost: Lease, intent: Ulid) {
     );
     gone(store.close_intent(lost, intent).await, "close_intent");
     gone(
-        store.encryption_key(lost, intent, credential("AKIAB")).await,
+        store
+            .encryption_key(lost, intent, credential("AKIAB"))
+            .await,
         "encryption_key",
     );
     gone(

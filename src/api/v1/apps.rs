@@ -10,24 +10,30 @@ use axum::response::{IntoResponse, Response};
 
 use crate::api::auth::{Operator, Viewer};
 use crate::api::body::{AppPath, Id, IdempotencyText, JsonBody, Params, idempotency_key};
+use crate::api::etag::etag;
 use crate::api::page::{Cursor, Page};
 use crate::api::problem::{ApiError, Problem};
 use crate::api::response;
-use crate::api::v1::drift::parse_repair;
 use crate::api::v1::update_app::{Options, parse_change, plan_of_change};
+use crate::app::find::live_app;
+use crate::app::onboard::parse_spec;
+use crate::app::plan::{plan_of, steps_of};
 use crate::app::service::Service;
 use crate::domain::app::{App, AppState, AppSummary};
 use crate::domain::drift::RepairRequest;
 use crate::domain::job::Job;
 use crate::domain::names::{AccountName, AppName};
 use crate::domain::plan::Plan;
-use crate::domain::spec::{AppRequest, AppSpec};
+use crate::domain::spec::AppRequest;
 use crate::domain::task::Task;
-use crate::domain::validation::FieldError;
-use crate::provision::context::ReconcileContext;
-use crate::provision::resource::Want;
-use crate::provision::retained::{is_taken_away, retained};
-use crate::store::{AppFilter, JobRequest, NewApp, Refusal, fingerprint};
+use crate::domain::validation::{self, FieldError, Fields};
+use crate::provision::resource::Conventions;
+use crate::provision::retained::is_retained;
+use crate::provision::unmanaged;
+use crate::store::{AppFilter, JobRequest, NewApp, Refusal};
+
+/// Things that one repair can remove.
+const MAX_REMOVED: usize = 50;
 
 /// Onboards an app: user, access key, media policy, buckets, repositories.
 ///
@@ -193,25 +199,6 @@ pub async fn get(
     Ok(response)
 }
 
-/// Changes with everything that is shown of the app.
-pub(crate) fn etag(app: &App) -> Result<String, ApiError> {
-    // Resources change while a job is at work, without a new version of the record.
-    let seen = serde_json::to_vec(app).map_err(|_| ApiError::Defect)?;
-    Ok(format!("\"{}-{:.16}\"", app.version, fingerprint(&[&seen])))
-}
-
-/// The app by this name, unless it was removed.
-pub(crate) async fn live(service: &Service, name: &AppName) -> Result<App, ApiError> {
-    let app = service
-        .app(name)
-        .await?
-        .ok_or(ApiError::NoSuch("such app"))?;
-    match app.summary.state {
-        AppState::Removed => Err(Refusal::Removed(app.spec.name, app.summary.updated_at).into()),
-        _ => Ok(app),
-    }
-}
-
 /// Says what a job with the body's spec, or without a body the present one, would do now. Changes nothing.
 #[utoipa::path(
     post, path = "/v1/apps/{app}/plan", tag = "apps", operation_id = "planApp",
@@ -243,7 +230,7 @@ pub async fn plan(
 ) -> Result<Json<Plan>, ApiError> {
     let options = Options::of(&mut params, &name);
     params.finish()?;
-    let app = live(&service, &name).await?;
+    let app = live_app(&service, &name).await?;
     Ok(Json(match &body.value {
         None => {
             plan_of(
@@ -302,7 +289,7 @@ pub async fn repair(
 ) -> Result<Response, ApiError> {
     let accept_expiry = params.flag("accept_expiry");
     params.finish()?;
-    let app = live(&service, &name).await?;
+    let app = live_app(&service, &name).await?;
     let key = idempotency_key(&headers, &caller, &Method::POST, &uri, &body.bytes)?;
     let task = Task::Repair {
         remove: removed_by(&service, &app, &body)?,
@@ -331,92 +318,33 @@ fn removed_by(service: &Service, app: &App, body: &JsonBody) -> Result<BTreeSet<
     parse_repair(body, app, &service.conventions(&account))
 }
 
-/// The spec that a body asks for, in an account that is registered.
-pub(crate) fn parse_spec(service: &Service, body: &serde_json::Value) -> Result<AppSpec, ApiError> {
-    let spec = AppSpec::parse(body, &service.settings.defaults, &service.place())
-        .map_err(ApiError::Fields)?;
-    if service.account(&spec.account).is_none() {
-        return Err(ApiError::Fields(vec![FieldError::new(
-            "/account",
-            format!("no account is registered as {}", spec.account),
-        )]));
-    }
-    Ok(spec)
-}
-
-/// The ids of the resources that a task walks.
-pub(crate) fn steps_of(
-    service: &Service,
-    task: &Task,
-    app: Option<&App>,
-    spec: &AppSpec,
-) -> Result<Vec<String>, ApiError> {
-    let account = service
-        .account(&spec.account)
-        .ok_or(ApiError::NoSuch("such account"))?;
-    Ok(
-        crate::provision::graph::nodes(task, app, spec, &service.conventions(&account))
-            .iter()
-            .map(|node| node.id())
-            .collect(),
-    )
-}
-
-/// What looks at an app's things work with: nothing is written, and nothing remembered is believed.
-pub(crate) async fn looking(
-    service: &Service,
-    spec: &AppSpec,
-    app: Option<&App>,
-) -> Result<ReconcileContext, ApiError> {
-    let account = service
-        .account(&spec.account)
-        .ok_or(ApiError::NoSuch("such account"))?;
-    let task = Task::Repair {
-        remove: BTreeSet::new(),
-        accept_expiry: false,
-    };
-    Ok(crate::background::check_drift::looking(service, account, &task, spec, app).await?)
-}
-
-/// What a job with this task would take away now; its warnings say what goes with it.
-pub(crate) async fn plan_of_removals(
-    service: &Service,
-    task: &Task,
-    spec: &AppSpec,
-    app: Option<&App>,
-) -> Result<Plan, ApiError> {
-    let account = service
-        .account(&spec.account)
-        .ok_or(ApiError::NoSuch("such account"))?;
-    let mut nodes = crate::provision::graph::nodes(task, app, spec, &service.conventions(&account));
-    nodes.retain(|node| node.want() == Want::Absent);
-    let cx = crate::background::check_drift::looking(service, account, task, spec, app).await?;
-    Ok(crate::provision::plan::plan(spec, &nodes, &cx).await)
-}
-
-/// What a job with this task would do now.
-pub(crate) async fn plan_of(
-    service: &Service,
-    task: &Task,
-    spec: &AppSpec,
-    app: Option<&App>,
-) -> Result<Plan, ApiError> {
-    let account = service
-        .account(&spec.account)
-        .ok_or(ApiError::NoSuch("such account"))?;
-    let conventions = service.conventions(&account);
-    let nodes = crate::provision::graph::nodes(task, app, spec, &conventions);
-    let cx = crate::background::check_drift::looking(service, account, task, spec, app).await?;
-    let mut plan = crate::provision::plan::plan(spec, &nodes, &cx).await;
-    if let (Some(app), true) = (app, *task != Task::Remove) {
-        let after = App {
-            spec: spec.clone(),
-            dropped: app.dropped.after(&app.spec, spec),
-            ..app.clone()
+/// The ids that the body of a repair asks to remove.
+///
+/// # Errors
+/// Every field's error: what is neither retained nor a stray of this app's user cannot be removed by a repair.
+fn parse_repair(
+    body: &serde_json::Value,
+    app: &App,
+    conventions: &Conventions,
+) -> Result<BTreeSet<String>, ApiError> {
+    let mut f = Fields::of(body, "");
+    let remove = f.list("remove", MAX_REMOVED, |item, at, errors| {
+        let id = validation::text(item, &at, errors)?;
+        let spec = &app.spec;
+        if is_retained(id, app, conventions) || unmanaged::node(id, spec, conventions).is_some() {
+            return Some(id.to_owned());
+        }
+        let why = match unmanaged::is_asked_for(id, spec, conventions) {
+            true => "is what the spec asks for; change the spec, or remove the app",
+            false => "is nothing of this app's that a repair could remove; a drift report (removal_request) and the app (retained) name what there is",
         };
-        let after = service.store.with_record(after).await?;
-        plan.warnings
-            .extend(retained(&after, &conventions).told(|id| is_taken_away(id, &nodes)));
+        errors.push(FieldError::new(at, why));
+        None
+    });
+    let errors = f.finish();
+    if errors.is_empty() {
+        Ok(remove.unwrap_or_default().into_iter().collect())
+    } else {
+        Err(ApiError::Fields(errors))
     }
-    Ok(plan)
 }

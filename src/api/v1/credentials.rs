@@ -19,9 +19,10 @@ use crate::api::body::{
 };
 use crate::api::problem::{ApiError, Problem};
 use crate::api::response;
-use crate::api::v1::apps::live;
+use crate::app::credentials::keys_of;
+use crate::app::find::live_app;
+use crate::app::rotate::{first_job, key_job, set_old_key_status};
 use crate::app::service::Service;
-use crate::background::advance_rotations::{about_key, beginning, switching};
 use crate::clock::Timestamp;
 use crate::domain::access_key::{Credential, KeyState, Readiness, SecretState};
 use crate::domain::app::App;
@@ -32,7 +33,7 @@ use crate::domain::rotation::{Rotation, RotationEvent};
 use crate::domain::task::{KeyStatus, Task};
 use crate::provision::render::dotenv::{Environment, Secret};
 use crate::provision::rotation_rules::{NoStart, is_in_use, start, told};
-use crate::provision::user_keys::{SeenKey, look, with_young};
+use crate::provision::user_keys::SeenKey;
 use crate::store::{
     Accepted, AppChange, ClaimAnswer, CredentialRow, IdempotencyKey, JobRequest, Refusal,
     RotationChange, UNCLAIMED, fingerprint,
@@ -240,7 +241,7 @@ pub async fn rotate(
     let replace = params.take("replace", AccessKeyId::parse);
     let force = params.flag("force");
     params.finish()?;
-    let app = live(&service, &name).await?;
+    let app = live_app(&service, &name).await?;
     let key = idempotency_key(&headers, &caller, &Method::POST, &uri, &[])?;
     if let Some(answer) = service.store.replay(key.as_ref()).await?? {
         return response::accepted(Accepted::Replay(answer));
@@ -271,7 +272,7 @@ pub async fn rotate(
     response::accepted(
         service
             .store
-            .enqueue(beginning(&service, &app, begun, force, caller.name), key)
+            .enqueue(first_job(&service, &app, begun, force, caller.name), key)
             .await??,
     )
 }
@@ -303,14 +304,14 @@ pub async fn rollback(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     params.finish()?;
-    let app = live(&service, &name).await?;
+    let app = live_app(&service, &name).await?;
     let key = idempotency_key(&headers, &caller, &Method::POST, &uri, &[])?;
     let rotation = service
         .store
         .rotation(app.id)
         .await?
         .ok_or(Refusal::NoRotation)?;
-    let task = switching(
+    let task = set_old_key_status(
         rotation.id,
         rotation.old_key.as_ref(),
         KeyStatus::Active,
@@ -327,7 +328,7 @@ pub async fn rollback(
             .enqueue(
                 JobRequest {
                     change: Some(change),
-                    ..about_key(&app, task, caller.name)
+                    ..key_job(&app, task, caller.name)
                 },
                 key,
             )
@@ -474,7 +475,7 @@ async fn switch(
     force: bool,
     repeat: Option<IdempotencyKey>,
 ) -> Result<Response, ApiError> {
-    let app = live(service, app).await?;
+    let app = live_app(service, app).await?;
     if let Some(answer) = service.store.replay(repeat.as_ref()).await?? {
         return response::accepted(Accepted::Replay(answer));
     }
@@ -496,23 +497,9 @@ async fn switch(
     response::accepted(
         service
             .store
-            .enqueue(about_key(&app, task, caller.name), repeat)
+            .enqueue(key_job(&app, task, caller.name), repeat)
             .await??,
     )
-}
-
-pub(crate) async fn keys_of(service: &Service, app: &App) -> Result<Vec<SeenKey>, ApiError> {
-    let account = service
-        .account(&app.spec.account)
-        .ok_or(ApiError::NoSuch("such account"))?;
-    let listed = look(&account, &app.spec.name).await?;
-    let recorded = service.store.key_records(app.id).await?.keys;
-    Ok(with_young(
-        listed,
-        recorded,
-        service.clock.now(),
-        service.timing.propagation,
-    ))
 }
 
 /// What stands in the way whatever keys there are.

@@ -4,25 +4,15 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use serde_json::Value;
 
 use crate::api::auth::{Operator, Viewer};
 use crate::api::body::{AppPath, Params};
 use crate::api::problem::{ApiError, Problem};
-use crate::api::v1::apps::live;
+use crate::app::find::live_app;
 use crate::app::service::Service;
-use crate::domain::app::App;
 use crate::domain::drift::DriftReport;
 use crate::domain::names::AppName;
-use crate::domain::validation;
-use crate::domain::validation::{FieldError, Fields};
-use crate::provision::resource::Conventions;
-use crate::provision::retained::is_retained;
-use crate::provision::unmanaged;
 use crate::store::Refusal;
-
-/// Things that one repair removes at most.
-const MOST: usize = 50;
 
 /// Shows how AWS differed from the app's spec when it was last looked at.
 #[utoipa::path(
@@ -43,7 +33,7 @@ pub async fn get(
     params: Params,
 ) -> Result<Json<DriftReport>, ApiError> {
     params.finish()?;
-    let app = live(&service, &name).await?;
+    let app = live_app(&service, &name).await?;
     let report = service.store.drift_report(app.id).await?;
     report.map(Json).ok_or(ApiError::NoReport(app.spec.name))
 }
@@ -69,45 +59,12 @@ pub async fn look(
     params: Params,
 ) -> Result<Json<DriftReport>, ApiError> {
     params.finish()?;
-    let app = live(&service, &name).await?;
+    let app = live_app(&service, &name).await?;
     if let Some(job) = app.summary.active_job {
         return Err(Refusal::Active(job).into());
     }
     if app.removal.is_some() {
         return Err(Refusal::BeingRemoved(app.spec.name).into());
     }
-    Ok(Json(
-        crate::background::check_drift::look(&service, &app).await??,
-    ))
-}
-
-/// The ids that the body of a repair asks to remove.
-///
-/// # Errors
-/// Every field's error: what is neither retained nor a stray of this app's user cannot be removed by a repair.
-pub(crate) fn parse_repair(
-    body: &Value,
-    app: &App,
-    conventions: &Conventions,
-) -> Result<std::collections::BTreeSet<String>, ApiError> {
-    let mut f = Fields::of(body, "");
-    let remove = f.list("remove", MOST, |item, at, errors| {
-        let id = validation::text(item, &at, errors)?;
-        let spec = &app.spec;
-        if is_retained(id, app, conventions) || unmanaged::node(id, spec, conventions).is_some() {
-            return Some(id.to_owned());
-        }
-        let why = match unmanaged::is_asked_for(id, spec, conventions) {
-            true => "is what the spec asks for; change the spec, or remove the app",
-            false => "is nothing of this app's that a repair could remove; a drift report (removal_request) and the app (retained) name what there is",
-        };
-        errors.push(FieldError::new(at, why));
-        None
-    });
-    let errors = f.finish();
-    if errors.is_empty() {
-        Ok(remove.unwrap_or_default().into_iter().collect())
-    } else {
-        Err(ApiError::Fields(errors))
-    }
+    Ok(Json(crate::app::drift::check(&service, &app).await??))
 }

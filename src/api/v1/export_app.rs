@@ -9,7 +9,8 @@ use axum::response::{IntoResponse, Response};
 use crate::api::auth::Viewer;
 use crate::api::body::{AppPath, Params};
 use crate::api::problem::{ApiError, Problem};
-use crate::api::v1::apps::looking;
+use crate::app::drift::repair_task;
+use crate::app::inspect::read_only_context;
 use crate::app::service::Service;
 use crate::domain::access_key::SecretState;
 use crate::domain::app::App;
@@ -86,7 +87,10 @@ pub async fn export(
 }
 
 async fn inventory(service: &Service, app: &App) -> Result<Inventory, ApiError> {
-    let cx = looking(service, &app.spec, Some(app)).await?;
+    let account = service
+        .account(&app.spec.account)
+        .ok_or(ApiError::NoSuch("such account"))?;
+    let cx = read_only_context(service, account, &repair_task(), &app.spec, Some(app)).await?;
     Ok(Inventory::look(&app.spec, &service.conventions(&cx.account), &cx).await?)
 }
 

@@ -17,8 +17,9 @@ use crate::api::auth::{Operator, Viewer};
 use crate::api::body::{AppPath, IdempotencyText, Params, idempotency_key};
 use crate::api::problem::{ApiError, Problem};
 use crate::api::response;
-use crate::api::v1::apps::{live, plan_of, plan_of_removals, steps_of};
 use crate::api::v1::update_app::TRIES;
+use crate::app::find::live_app;
+use crate::app::plan::{plan_of, plan_of_removals, steps_of};
 use crate::app::service::Service;
 use crate::clock::Timestamp;
 use crate::domain::app::{App, AppState};
@@ -91,7 +92,7 @@ pub async fn remove(
     let key = idempotency_key(&headers, &viewer.0, &Method::DELETE, &uri, &[])?;
     if dry_run {
         service.store.replay(key.as_ref()).await??;
-        let app = live(&service, &name).await?;
+        let app = live_app(&service, &name).await?;
         let removal = going.removal(&service, &app, &viewer.0)?;
         return Ok(Json(plan(&service, &app, removal).await?).into_response());
     }
@@ -175,7 +176,7 @@ async fn under_way(
     name: &AppName,
     going: &Going,
 ) -> Result<Option<Job>, ApiError> {
-    let app = live(service, name).await?;
+    let app = live_app(service, name).await?;
     let Some(removal) = app
         .removal
         .as_ref()
@@ -206,7 +207,7 @@ async fn ask_for(
     caller: &Caller,
     going: &Going,
 ) -> Result<JobRequest, ApiError> {
-    let app = live(service, name).await?;
+    let app = live_app(service, name).await?;
     let removal = going.removal(service, &app, caller)?;
     if app.spec.protected {
         return Err(ApiError::Protected(app.spec.name));
@@ -264,7 +265,7 @@ pub async fn restore(
         accept_expiry: params.flag("accept_expiry"),
     };
     params.finish()?;
-    let app = live(&service, &name).await?;
+    let app = live_app(&service, &name).await?;
     let key = idempotency_key(&headers, &caller, &Method::POST, &uri, &[])?;
     let steps = steps_of(&service, &task, Some(&app), &app.spec)?;
     response::accepted(

@@ -12,10 +12,13 @@ use axum::response::{IntoResponse, Response};
 
 use crate::api::auth::Viewer;
 use crate::api::body::{AppPath, IdempotencyText, JsonBody, Params, idempotency_key};
+use crate::api::etag::etag;
 use crate::api::problem::{ApiError, Problem};
 use crate::api::response;
-use crate::api::v1::apps::{etag, live, parse_spec, plan_of, plan_of_removals, steps_of};
-use crate::api::v1::credentials::keys_of;
+use crate::app::credentials::keys_of;
+use crate::app::find::live_app;
+use crate::app::onboard::parse_spec;
+use crate::app::plan::{plan_of, plan_of_removals, steps_of};
 use crate::app::service::Service;
 use crate::domain::app::App;
 use crate::domain::job::{Job, JobErrorCode};
@@ -88,7 +91,7 @@ pub async fn change(
     let key = idempotency_key(&headers, &viewer.0, &Method::PUT, &uri, &body.bytes)?;
     if dry_run {
         service.store.replay(key.as_ref()).await??;
-        let app = live(&service, &name).await?;
+        let app = live_app(&service, &name).await?;
         let spec = parse_change(&service, &app, body.required()?)?;
         return Ok(Json(plan_of_change(&service, &app, &spec, options).await?).into_response());
     }
@@ -121,7 +124,7 @@ async fn accept(
     let is_conditional = headers.contains_key(header::IF_MATCH);
     let mut tries = 0;
     loop {
-        let app = live(service, name).await?;
+        let app = live_app(service, name).await?;
         let ask = match ask_for(service, &app, caller, options, body) {
             Ok(ask) if matches(headers, &app)? => ask,
             // A repeated request gets its first answer, whatever the app has become since.
@@ -204,7 +207,7 @@ async fn refuse_unconfirmed(
     if !options.remove || options.confirmed {
         return Ok(());
     }
-    let app = live(service, name).await?;
+    let app = live_app(service, name).await?;
     let spec = parse_change(service, &app, body)?;
     let plan = plan_of_removals(service, &task(&app, &spec, options), &spec, Some(&app)).await?;
     let errors = plan
@@ -228,7 +231,7 @@ async fn refuse_key_in_use(
     options: Options,
     body: &serde_json::Value,
 ) -> Result<(), ApiError> {
-    let app = live(service, name).await?;
+    let app = live_app(service, name).await?;
     let Task::Update {
         drop_key: true,
         force: false,
@@ -318,5 +321,5 @@ pub(crate) async fn plan_of_change(
     spec: &AppSpec,
     options: Options,
 ) -> Result<Plan, ApiError> {
-    plan_of(service, &task(app, spec, options), spec, Some(app)).await
+    Ok(plan_of(service, &task(app, spec, options), spec, Some(app)).await?)
 }

@@ -229,6 +229,7 @@ impl Host {
                 started => break started?,
             }
         };
+        slipway::background::start(&service);
         let in_process = InProcess {
             router: slipway::api::router::in_process(service.clone()),
             tasks: tasks.clone(),
