@@ -19,7 +19,7 @@ use super::aws_inspector;
 
 /// The waits of the tests in this process, for the service's file of settings. With its own, a key whose answer was lost
 /// is waited for for most of a minute after each kill.
-const SHORT_WAITS: &str = "[timing]\nbackoff = \"10ms\"\nbackoff_cap = \"100ms\"\nsettle = \"20ms\"\nkey_list = \"500ms\"\n\
+const SHORT_WAITS: &str = "[timing]\nbackoff = \"10ms\"\nbackoff_cap = \"100ms\"\npoll_delay = \"20ms\"\nkey_list = \"500ms\"\n\
     answer = \"5s\"\nhold = \"200ms\"\nattachment = \"0s\"\n";
 
 /// Longer than anything here takes that goes well.
