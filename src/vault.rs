@@ -12,9 +12,10 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretSlice, SecretString};
+use ulid::Ulid;
 use zeroize::Zeroizing;
 
-/// Bytes of a seal key.
+/// Bytes of a encryption key.
 pub const KEY_LEN: usize = 32;
 
 /// Why sealing or opening did not work. Says nothing of the secret.
@@ -27,15 +28,15 @@ pub enum VaultError {
     NotAKey,
     /// One of the older keys is not a key.
     #[error(
-        "SLIPWAY_PREVIOUS_ENCRYPTION_KEYS must be seal keys in base64, separated by commas: the {0}. is not {KEY_LEN} bytes"
+        "SLIPWAY_PREVIOUS_ENCRYPTION_KEYS must be encryption keys in base64, separated by commas: key {0} is not {KEY_LEN} bytes long"
     )]
     NotAnOldKey(usize),
     /// Sealed with a key that is not configured.
-    #[error("a secret is sealed with the seal key {0}, which this service does not have")]
+    #[error("a secret is sealed with the encryption key {0}, which this service does not have")]
     UnknownKey(String),
     /// Sealed for another row, or changed since.
     #[error(
-        "a secret cannot be opened with the seal key {0} that its row names: the row was changed"
+        "a secret cannot be opened with the encryption key {0} that its row names: the row was changed"
     )]
     CannotOpen(String),
     /// The cipher refused to seal.
@@ -43,13 +44,13 @@ pub enum VaultError {
     CannotSeal,
 }
 
-/// The seal keys, the one that seals first.
+/// The encryption keys, the one that seals first.
 pub struct Vault {
-    keys: Vec<SealKey>,
+    keys: Vec<EncryptionKey>,
 }
 
 /// A key and its id.
-struct SealKey {
+struct EncryptionKey {
     key: SecretSlice<u8>,
     id: String,
 }
@@ -68,7 +69,9 @@ impl Vault {
     /// When the text is not base64 of 32 bytes.
     pub fn parse(base64_key: &SecretString) -> Result<Self, VaultError> {
         Ok(Self {
-            keys: vec![SealKey::parse(base64_key.expose_secret()).ok_or(VaultError::NotAKey)?],
+            keys: vec![
+                EncryptionKey::parse(base64_key.expose_secret()).ok_or(VaultError::NotAKey)?,
+            ],
         })
     }
 
@@ -83,7 +86,7 @@ impl Vault {
             .map(str::trim)
             .filter(|text| !text.is_empty());
         for (i, text) in texts.enumerate() {
-            let key = SealKey::parse(text).ok_or(VaultError::NotAnOldKey(i + 1))?;
+            let key = EncryptionKey::parse(text).ok_or(VaultError::NotAnOldKey(i + 1))?;
             if self.keys.iter().all(|known| known.id != key.id) {
                 self.keys.push(key);
             }
@@ -111,22 +114,26 @@ impl Vault {
         self.keys.iter().any(|key| key.id == id)
     }
 
-    /// Seals a secret for `belongs_to`, with the key of [`Vault::id`].
+    /// Seals the secret of an access key, with the encryption key of [`Vault::id`].
     ///
     /// # Errors
     /// When the cipher fails, which it does not.
-    pub fn seal(&self, secret: &SecretString, belongs_to: &[&str]) -> Result<Vec<u8>, VaultError> {
+    pub fn seal(
+        &self,
+        secret: &SecretString,
+        owner: SecretOwner<'_>,
+    ) -> Result<Vec<u8>, VaultError> {
         let cipher = self.keys.first().ok_or(VaultError::NotAKey)?.cipher()?;
         let mut text = secret.expose_secret().as_bytes().to_vec();
         let nonce = cipher
-            .seal_in_place_append_tag(bound(belongs_to), &mut text)
+            .seal_in_place_append_tag(owner.associated_data(), &mut text)
             .map_err(|_| VaultError::CannotSeal)?;
         let mut sealed = nonce.as_ref().to_vec();
         sealed.extend(text);
         Ok(sealed)
     }
 
-    /// Opens what was sealed for `belongs_to` with the key of this id.
+    /// Opens what was sealed for this access key with the encryption key of this id.
     ///
     /// # Errors
     /// When the key is not known, or it was sealed for something else, or was changed.
@@ -134,7 +141,7 @@ impl Vault {
         &self,
         id: &str,
         sealed: &[u8],
-        belongs_to: &[&str],
+        owner: SecretOwner<'_>,
     ) -> Result<SecretString, VaultError> {
         let cipher = self
             .keys
@@ -147,14 +154,14 @@ impl Vault {
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| cannot())?;
         let mut text = Zeroizing::new(text.to_vec());
         let opened = cipher
-            .open_in_place(nonce, bound(belongs_to), &mut text)
+            .open_in_place(nonce, owner.associated_data(), &mut text)
             .map_err(|_| cannot())?;
         let opened = std::str::from_utf8(opened).map_err(|_| cannot())?;
         Ok(opened.to_owned().into())
     }
 }
 
-impl SealKey {
+impl EncryptionKey {
     fn parse(base64: &str) -> Option<Self> {
         let key = Zeroizing::new(STANDARD.decode(base64.trim()).ok()?);
         let id = hex::encode(digest(&SHA256, &key).as_ref())
@@ -173,14 +180,26 @@ impl SealKey {
     }
 }
 
-/// Each part with its length before it, so that two lists of parts never look the same.
-fn bound(parts: &[&str]) -> Aad<Vec<u8>> {
-    Aad::from(
-        parts
-            .iter()
-            .flat_map(|part| part.len().to_be_bytes().into_iter().chain(part.bytes()))
-            .collect(),
-    )
+/// The access key that a secret belongs to. It is bound into the sealed secret as associated data.
+#[derive(Debug, Clone, Copy)]
+pub struct SecretOwner<'a> {
+    /// The id of the credential's row.
+    pub credential: Ulid,
+    /// AWS's id of the access key.
+    pub access_key_id: &'a str,
+}
+
+impl SecretOwner<'_> {
+    /// Each part with its length before it, so that no two owners have the same data.
+    fn associated_data(self) -> Aad<Vec<u8>> {
+        let parts = [&self.credential.to_string(), self.access_key_id];
+        Aad::from(
+            parts
+                .iter()
+                .flat_map(|part| part.len().to_be_bytes().into_iter().chain(part.bytes()))
+                .collect(),
+        )
+    }
 }
 
 #[cfg(test)]
@@ -189,6 +208,13 @@ mod tests {
 
     fn vault() -> Vault {
         Vault::parse(&Vault::new_key().unwrap()).unwrap()
+    }
+
+    fn owner(access_key_id: &str) -> SecretOwner<'_> {
+        SecretOwner {
+            credential: Ulid::from_parts(1, 1),
+            access_key_id,
+        }
     }
 
     fn list(keys: &[&SecretString]) -> SecretString {
@@ -202,13 +228,17 @@ mod tests {
     #[test]
     fn opens_for_what_it_was_sealed_for_alone() {
         let (vault, secret) = (vault(), SecretString::from("wJalrXUtnFEMI".to_owned()));
-        let open = |sealed: &[u8], belongs_to: &[&str]| vault.open(vault.id(), sealed, belongs_to);
-        let sealed = vault.seal(&secret, &["row", "AKIA"]).unwrap();
+        let open = |sealed: &[u8], owner| vault.open(vault.id(), sealed, owner);
+        let sealed = vault.seal(&secret, owner("AKIA")).unwrap();
         assert_eq!(
-            open(&sealed, &["row", "AKIA"]).unwrap().expose_secret(),
+            open(&sealed, owner("AKIA")).unwrap().expose_secret(),
             "wJalrXUtnFEMI"
         );
-        for other in [&["row", "AKIB"][..], &["rowA", "KIA"], &["row"], &[]] {
+        let other_row = SecretOwner {
+            credential: Ulid::from_parts(1, 2),
+            ..owner("AKIA")
+        };
+        for other in [owner("AKIB"), owner("AKI"), owner(""), other_row] {
             assert_eq!(
                 open(&sealed, other).unwrap_err(),
                 VaultError::CannotOpen(vault.id().to_owned())
@@ -217,11 +247,11 @@ mod tests {
         for i in 0..sealed.len() {
             let mut changed = sealed.clone();
             changed[i] ^= 1;
-            assert!(open(&changed, &["row", "AKIA"]).is_err());
+            assert!(open(&changed, owner("AKIA")).is_err());
         }
         assert_ne!(
             sealed,
-            vault.seal(&secret, &["row", "AKIA"]).unwrap(),
+            vault.seal(&secret, owner("AKIA")).unwrap(),
             "a nonce is used once"
         );
     }
@@ -235,13 +265,13 @@ mod tests {
         );
         let secret = SecretString::from("wJalrXUtnFEMI".to_owned());
         let before = Vault::parse(&old).unwrap();
-        let sealed = before.seal(&secret, &["row"]).unwrap();
+        let sealed = before.seal(&secret, owner("AKIA")).unwrap();
         let both = Vault::parse(&new)
             .unwrap()
             .with_previous_keys(&list(&[&older, &old, &new]))
             .unwrap();
         assert_eq!(
-            both.open(before.id(), &sealed, &["row"])
+            both.open(before.id(), &sealed, owner("AKIA"))
                 .unwrap()
                 .expose_secret(),
             "wJalrXUtnFEMI"
@@ -250,17 +280,21 @@ mod tests {
         assert_eq!(both.id(), after.id(), "the new key seals");
         assert_eq!(
             after
-                .open(both.id(), &both.seal(&secret, &["row"]).unwrap(), &["row"])
+                .open(
+                    both.id(),
+                    &both.seal(&secret, owner("AKIA")).unwrap(),
+                    owner("AKIA")
+                )
                 .unwrap()
                 .expose_secret(),
             "wJalrXUtnFEMI"
         );
         assert_eq!(
-            after.open(before.id(), &sealed, &["row"]).unwrap_err(),
+            after.open(before.id(), &sealed, owner("AKIA")).unwrap_err(),
             VaultError::UnknownKey(before.id().to_owned())
         );
         assert_eq!(
-            after.open(after.id(), &sealed, &["row"]).unwrap_err(),
+            after.open(after.id(), &sealed, owner("AKIA")).unwrap_err(),
             VaultError::CannotOpen(after.id().to_owned()),
             "another key"
         );

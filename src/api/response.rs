@@ -6,13 +6,19 @@ use axum::response::{IntoResponse, Response};
 
 use crate::api::problem::ApiError;
 use crate::domain::job::Job;
-use crate::store::{Accepted, Answer};
+use crate::store::Accepted;
 
 /// 202 with the job, where it is and when to look; or what was answered before.
 pub fn accepted(accepted: Accepted) -> Result<Response, ApiError> {
     match accepted {
         Accepted::Fresh(job) => Ok(with_job(StatusCode::ACCEPTED, &job)),
-        Accepted::Replay(answer) => replay(answer),
+        Accepted::Replay(job) => {
+            let mut response = with_job(StatusCode::ACCEPTED, &job);
+            response
+                .headers_mut()
+                .insert("idempotent-replayed", HeaderValue::from_static("true"));
+            Ok(response)
+        }
     }
 }
 
@@ -21,22 +27,6 @@ pub fn with_job(status: StatusCode, job: &Job) -> Response {
     let mut response = (status, Json(job)).into_response();
     point_to(&mut response, &format!("/v1/jobs/{}", job.id));
     response
-}
-
-fn replay(answer: Answer) -> Result<Response, ApiError> {
-    let status = StatusCode::from_u16(answer.status).map_err(|_| ApiError::Defect)?;
-    let mut response = (status, answer.body).into_response();
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
-    response
-        .headers_mut()
-        .insert("idempotent-replayed", HeaderValue::from_static("true"));
-    if let Some(location) = answer.location {
-        point_to(&mut response, &location);
-    }
-    Ok(response)
 }
 
 fn point_to(response: &mut Response, location: &str) {

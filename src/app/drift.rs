@@ -36,7 +36,7 @@ pub async fn check(
     let nodes = crate::provision::graph::nodes(&task, Some(app), &app.spec, &conventions);
     let cx = read_only_context(service, account, &task, &app.spec, Some(app)).await?;
     let report = crate::provision::drift::look(app, &nodes, &conventions, &cx).await;
-    if let Err(refusal) = service.store.keep_drift(app, &report).await? {
+    if let Err(refusal) = service.store.save_drift_report(app, &report).await? {
         return Ok(Err(refusal));
     }
     record(app, &report);

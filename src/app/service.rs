@@ -103,7 +103,7 @@ impl Service {
         let released = if is_shared || service.store.is_shared() {
             0
         } else {
-            service.store.release_all().await?
+            service.store.release_all_leases().await?
         };
         if released > 0 {
             tracing::info!(released, "jobs of an earlier process go on");

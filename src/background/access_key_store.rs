@@ -86,20 +86,11 @@ impl AccessKeyStore for LeasedKeyStore {
         secret: SecretString,
     ) -> BoxFuture<'_, Result<(), Fault>> {
         async move {
-            let id = Ulid::generate();
-            let vault = &self.service.vault;
-            let sealed = vault
-                .seal(&secret, &[&id.to_string(), &access_key_id])
+            let new = NewCredential::seal(&self.service.vault, access_key_id, &secret)
                 .map_err(|error| Fault::of_store(&error))?;
-            let new = NewCredential {
-                id,
-                access_key_id,
-                sealed,
-                encryption_key: vault.id().to_owned(),
-            };
             self.service
                 .store
-                .encryption_key(self.lease, intent, new)
+                .record_key(self.lease, intent, new)
                 .await
                 .map_err(fault)?;
             self.service.settled(intent);
@@ -112,7 +103,7 @@ impl AccessKeyStore for LeasedKeyStore {
         async move {
             self.service
                 .store
-                .keys_gone(self.lease, access_key_ids)
+                .record_keys_gone(self.lease, access_key_ids)
                 .await
                 .map_err(fault)
         }

@@ -114,7 +114,9 @@ async fn watch(service: &Service, due: &DueRotation) -> Result<(), StoreError> {
                 .map(drop)
         }
         Watched::Quiet => switch(service, due, RotationEvent::Quiet, KeyStatus::Inactive).await,
-        Watched::Kept(until, reason) => store.keep_rotation(rotation, until, Some(reason)).await,
+        Watched::Kept(until, reason) => {
+            store.postpone_rotation(rotation, until, Some(reason)).await
+        }
     }
 }
 
@@ -137,7 +139,7 @@ async fn delete(
         Held::Kept(until, reason) => {
             service
                 .store
-                .keep_rotation(&due.rotation, until, Some(reason))
+                .postpone_rotation(&due.rotation, until, Some(reason))
                 .await
         }
     }
@@ -168,7 +170,7 @@ async fn seen(service: &Service, due: &DueRotation) -> Result<Option<Vec<SeenKey
     let until = service.clock.now().after(AGAIN);
     service
         .store
-        .keep_rotation(&due.rotation, until, Some(why_not))
+        .postpone_rotation(&due.rotation, until, Some(why_not))
         .await?;
     Ok(None)
 }
@@ -216,7 +218,7 @@ async fn ask(
             let until = service.clock.now().after(AGAIN);
             service
                 .store
-                .keep_rotation(
+                .postpone_rotation(
                     rotation,
                     until,
                     Some("another job is at work on the app".into()),

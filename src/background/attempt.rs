@@ -77,7 +77,7 @@ async fn write_end(
 ) -> Result<(), StoreError> {
     let mut tries = 0;
     loop {
-        match service.store.end(lease, ended.clone()).await {
+        match service.store.finish(lease, ended.clone()).await {
             Err(StoreError::Unavailable(_)) if tries < 5 => tries += 1,
             result => return result,
         }
@@ -226,7 +226,7 @@ async fn keep_lease(
                 () = service.tasks.stopping(), if !reporter.is_stopping() => reporter.stop(),
             }
             // The lease lasts at least from here on: the write reads the clock later.
-            (Instant::now(), service.store.renew(lease, span).await)
+            (Instant::now(), service.store.renew_lease(lease, span).await)
         };
         let (asked, answer) = tokio::select! {
             answer = renewal => answer,

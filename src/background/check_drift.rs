@@ -54,7 +54,7 @@ async fn turn(
     account: &AccountName,
     every: Duration,
 ) -> Result<bool, StoreError> {
-    let Some(app) = service.store.next_look(account, every).await? else {
+    let Some(app) = service.store.next_drift_check(account, every).await? else {
         return Ok(false);
     };
     let before = service.store.drift_report(app.id).await?;
@@ -109,7 +109,7 @@ async fn repair_by_itself(
             };
             service
                 .store
-                .drift_is_repaired(app.id, &report, service.clock.now().after(AGAIN.min(every)))
+                .save_drift_repair(app.id, &report, service.clock.now().after(AGAIN.min(every)))
                 .await
         }
         Ok(Accepted::Replay(_)) => Ok(()),

@@ -17,7 +17,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
 use crate::app::service::Service;
-use crate::store::{CLAIMED_TOGETHER, Claimed, Signal, StoreError};
+use crate::store::{MAX_CLAIM_BATCH, Claimed, Signal, StoreError};
 
 /// Claims jobs and runs them until the service stops.
 pub async fn dispatch(service: Arc<Service>) {
@@ -34,7 +34,7 @@ pub async fn dispatch(service: Arc<Service>) {
         let Ok(permit) = permit else { break };
         let mut signals = service.store.signals();
         let mut free = vec![(permit, service.store.signals())];
-        while free.len() < CLAIMED_TOGETHER
+        while free.len() < MAX_CLAIM_BATCH
             && let Ok(permit) = permits.clone().try_acquire_owned()
         {
             free.push((permit, service.store.signals()));

@@ -94,7 +94,7 @@ pub async fn forget(service: Arc<Service>) {
 }
 
 async fn clean(service: &Service) {
-    match service.store.destroy_secrets().await {
+    match service.store.expire_secrets().await {
         Ok(0) => {}
         Ok(destroyed) => tracing::info!(
             destroyed,
@@ -166,7 +166,7 @@ impl Resealing {
 }
 
 async fn verify_new(service: &Arc<Service>, tried: &mut HashSet<Ulid>) {
-    let Ok(unverified) = service.store.unverified().await else {
+    let Ok(unverified) = service.store.unverified_keys().await else {
         return;
     };
     for (key, sealed) in unverified {
@@ -182,11 +182,7 @@ async fn verify_new(service: &Arc<Service>, tried: &mut HashSet<Ulid>) {
 /// Uses a new key until AWS has accepted it several times in a row.
 async fn verify(service: &Service, key: CredentialRow, sealed: Vec<u8>) {
     // The rounds above tell of those that cannot be opened.
-    let Ok(secret) = service.vault.open(
-        &key.encryption_key,
-        &sealed,
-        &[&key.id.to_string(), &key.access_key_id],
-    ) else {
+    let Ok(secret) = key.open(&service.vault, &sealed) else {
         return;
     };
     let Some(account) = service.account(&default_account()) else {
@@ -208,7 +204,7 @@ async fn verify(service: &Service, key: CredentialRow, sealed: Vec<u8>) {
         }
     }
     if in_a_row >= IN_A_ROW
-        && let Err(error) = service.store.key_is_ready(key.id).await
+        && let Err(error) = service.store.mark_key_ready(key.id).await
     {
         tracing::warn!(%error, "that a key is ready could not be written");
     }

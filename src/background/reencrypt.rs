@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::store::{CredentialRow, Store, StoreError};
-use crate::vault::{Vault, VaultError};
+use crate::store::{Store, StoreError};
+use crate::vault::Vault;
 
 /// Rows in one read.
 const BATCH: u32 = 100;
@@ -29,17 +29,19 @@ pub struct Reencrypted {
 pub async fn reencrypt(store: &Store, vault: &Vault) -> Result<Reencrypted, StoreError> {
     let (mut done, mut after) = (Reencrypted::default(), None);
     loop {
-        let batch = store.sealed_otherwise(vault.id(), after, BATCH).await?;
+        let batch = store
+            .sealed_with_other_keys(vault.id(), after, BATCH)
+            .await?;
         let Some((last, _)) = batch.last() else {
             return Ok(done);
         };
         after = Some(last.id);
         for (row, was) in batch {
-            match anew(vault, &row, &was) {
+            match row.reencrypt(vault, &was) {
                 Ok(sealed) => {
                     done.moved += u64::from(
                         store
-                            .reseal(row.id, was, sealed, vault.id().to_owned())
+                            .replace_sealed_secret(row.id, was, sealed, vault.id().to_owned())
                             .await?,
                     )
                 }
@@ -51,12 +53,4 @@ pub async fn reencrypt(store: &Store, vault: &Vault) -> Result<Reencrypted, Stor
             }
         }
     }
-}
-
-fn anew(vault: &Vault, row: &CredentialRow, sealed: &[u8]) -> Result<Vec<u8>, VaultError> {
-    let belongs_to = [&row.id.to_string(), row.access_key_id.as_str()];
-    vault.seal(
-        &vault.open(&row.encryption_key, sealed, &belongs_to)?,
-        &belongs_to,
-    )
 }

@@ -3,13 +3,21 @@
 //! Invariant: a secret is sealed, or claimed a moment ago and still repeatable, or destroyed; it is
 //! in exactly one of these, and only the first two have anything to open.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString};
+use tokio::time::Instant;
+use ulid::Ulid;
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
+
+/// How long the same caller can repeat a claim, with the same Idempotency-Key.
+pub const CLAIM_REPLAY_WINDOW: Duration = Duration::from_secs(600);
+/// How long a secret waits to be claimed.
+pub const CLAIM_DEADLINE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Where a secret is.
 #[derive(
@@ -70,6 +78,44 @@ pub fn is_recent_use(
 ) -> bool {
     let own = service == "sts" && made.is_some_and(|made| at.since(made) <= OWN_CHECKS);
     now.since(at) < idle_period && !own
+}
+
+/// An intent to create a key, whose outcome is not known yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    /// Its row's id.
+    pub id: Ulid,
+    /// The user's keys before it.
+    pub known_keys: Vec<String>,
+    /// When it was written.
+    pub at: Timestamp,
+    /// When this process wrote it or first read it: a step of the wall clock does not make the wait for its outcome shorter.
+    pub met: Instant,
+}
+
+/// What our records say of an app's keys.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyRecords {
+    /// Keys that we hold or held the secret of, with the time of each record; not those known to be gone.
+    pub keys: Vec<(String, Timestamp)>,
+    /// The intent whose outcome is not known.
+    pub open: Option<Intent>,
+    /// Keys that were known once: those that are gone, those that were there before an intent that is closed, and
+    /// those that were deleted because their secret was lost.
+    pub earlier: BTreeSet<String>,
+}
+
+impl KeyRecords {
+    /// Whether our records tell of the key, as one that is there or was there once.
+    pub fn contains(&self, id: &str) -> bool {
+        let intended = || {
+            self.open
+                .iter()
+                .flat_map(|intent| &intent.known_keys)
+                .any(|key| key == id)
+        };
+        self.earlier.contains(id) || self.keys.iter().any(|(key, _)| key == id) || intended()
+    }
 }
 
 /// An access key of an app.

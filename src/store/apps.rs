@@ -12,11 +12,12 @@ use crate::domain::drift::DriftSummary;
 use crate::domain::names::AppName;
 use crate::domain::spec::AppSpec;
 use crate::domain::task::{Dropped, Removal, Retained, Task};
-use crate::store::connection::InTime as _;
-use crate::store::jobs::hold;
-use crate::store::rows::{Reader, readable, to_json};
+use crate::store::connection::WithTimeout as _;
+use crate::store::database::Store;
+use crate::store::error::StoreError;
+use crate::store::lease::{Lease, hold};
+use crate::store::rows::{RowReader, readable, to_json};
 use crate::store::sql::{Sql, for_update};
-use crate::store::{Lease, Store, StoreError};
 
 const COLUMNS: &str = "SELECT a.id, a.name, a.account, a.spec, a.state, a.version, a.created_at, a.updated_at, a.retained, a.removal, \
     (SELECT j.id FROM jobs j WHERE j.app_id = a.id AND j.state IN ('queued', 'running', 'waiting')) AS active_job, \
@@ -51,7 +52,7 @@ impl Store {
         let Some(row) = sql
             .query()
             .fetch_optional(&mut *self.reader().await?)
-            .in_time()
+            .with_timeout()
             .await?
         else {
             return Ok(None);
@@ -98,7 +99,7 @@ impl Store {
         let rows = sql
             .query()
             .fetch_all(&mut *self.reader().await?)
-            .in_time()
+            .with_timeout()
             .await?;
         rows.iter().map(read_app).collect()
     }
@@ -150,14 +151,10 @@ impl Store {
         let rows = sql
             .query()
             .fetch_all(&mut *self.reader().await?)
-            .in_time()
+            .with_timeout()
             .await?;
         let read = |row| {
-            let row = Reader {
-                row,
-                table: "audit",
-                key: "resource",
-            };
+            let row = RowReader::new(row, "audit", "resource");
             Ok((row.plain("resource")?, row.moment("at")?))
         };
         rows.iter().map(read).collect()
@@ -172,7 +169,7 @@ impl Store {
         lease: Lease,
         access_key_ids: BTreeSet<String>,
     ) -> Result<(), StoreError> {
-        self.write_held(lease, move |db| {
+        self.write_with_lease(lease, move |db| {
             Box::pin(async move {
                 let app = hold(db, lease).await?;
                 let Some(mut removal) = app_by_id(db, app).await?.removal else {
@@ -197,7 +194,7 @@ impl Store {
         let rows = sql
             .query()
             .fetch_all(&mut *self.reader().await?)
-            .in_time()
+            .with_timeout()
             .await?;
         rows.iter()
             .filter_map(|row| readable(read_app(row)).transpose())
@@ -209,14 +206,10 @@ impl Store {
         let rows = sqlx::query(rows)
             .bind(app.to_string())
             .fetch_all(&mut *self.reader().await?)
-            .in_time()
+            .with_timeout()
             .await?;
         let read = |row: &AnyRow| {
-            let row = Reader {
-                row,
-                table: "resources",
-                key: "resource",
-            };
+            let row = RowReader::new(row, "resources", "resource");
             Ok(AppResource {
                 resource: row.plain("resource")?,
                 arn: row.plain("arn")?,
@@ -264,15 +257,8 @@ pub(super) async fn lock(
     let mut sql = Sql::new("SELECT id FROM apps WHERE name_key = ");
     sql.bind(name.key())?.push(for_update(db));
     let row = sql.query().fetch_optional(db).await?;
-    row.map(|row| {
-        Reader {
-            row: &row,
-            table: "apps",
-            key: "id",
-        }
-        .id("id")
-    })
-    .transpose()
+    row.map(|row| RowReader::new(&row, "apps", "id").id("id"))
+        .transpose()
 }
 
 /// Another spec, and what it and those before it do not name any more.
@@ -284,16 +270,23 @@ pub(super) async fn set_spec(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let update = sqlx::query(
-        "UPDATE apps SET spec = $1, retained = $2, version = version + 1, updated_at = $3 WHERE id = $4",
+        "UPDATE apps SET spec = $1, retained = $2, rotate_after = $3, version = version + 1, updated_at = $4 WHERE id = $5",
     );
     update
         .bind(to_json(spec)?)
         .bind(to_json(dropped)?)
+        .bind(rotate_after(spec))
         .bind(now.millis())
         .bind(app.to_string())
         .execute(db)
         .await?;
     Ok(())
+}
+
+/// The spec's `rotate_after` in milliseconds, by which apps with old keys are found.
+pub(super) fn rotate_after(spec: &AppSpec) -> Option<i64> {
+    spec.rotate_after
+        .map(|age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
 }
 
 async fn set_dropped(
@@ -324,7 +317,7 @@ pub(super) async fn set_removal(
 }
 
 /// What follows for the app's record from a job that succeeded.
-pub(super) async fn follow(
+pub(super) async fn apply_success(
     db: &mut AnyConnection,
     app: Ulid,
     job: Ulid,
@@ -390,11 +383,7 @@ async fn forget_what_was_named_in_vain(
 }
 
 pub(super) fn read_app(row: &AnyRow) -> Result<App, StoreError> {
-    let row = Reader {
-        row,
-        table: "apps",
-        key: "id",
-    };
+    let row = RowReader::new(row, "apps", "id");
     let spec: AppSpec = row.json("spec")?;
     let id_or_null = |column| -> Result<Option<Ulid>, StoreError> {
         let text: Option<String> = row.plain(column)?;

@@ -15,10 +15,11 @@ use ulid::Ulid;
 use crate::clock::Timestamp;
 use crate::domain::audit::{Action, AuditEntry, AuditEvent};
 use crate::domain::names::AppName;
-use crate::store::connection::InTime as _;
-use crate::store::rows::{Reader, to_json};
+use crate::store::connection::WithTimeout as _;
+use crate::store::database::Store;
+use crate::store::error::StoreError;
+use crate::store::rows::{RowReader, to_json};
 use crate::store::sql::Sql;
-use crate::store::{Store, StoreError};
 
 /// The place of an entry: its time and its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +90,7 @@ pub struct AuditFilter {
 
 /// What an entry is about.
 #[derive(Clone, Copy)]
-pub(super) enum Of {
+pub(super) enum Subject {
     /// A job, and so its app.
     Job(Ulid),
     /// An app.
@@ -124,10 +125,10 @@ impl<'d> EntryRow<'d> {
 }
 
 /// Goes on with the statement that notes what was done, by whom: by who asked for the job, unless it is said.
-pub(super) fn note(
+pub(super) fn record(
     db: &AnyConnection,
     sql: &mut Sql,
-    of: Of,
+    of: Subject,
     by: Option<&str>,
     events: &[(Timestamp, AuditEvent)],
 ) -> Result<(), StoreError> {
@@ -135,9 +136,9 @@ pub(super) fn note(
         return Ok(());
     }
     let (job, app) = match of {
-        Of::Job(job) => (Some(job.to_string()), None),
-        Of::App(app) => (None, Some(app.to_string())),
-        Of::Service => (None, None),
+        Subject::Job(job) => (Some(job.to_string()), None),
+        Subject::App(app) => (None, Some(app.to_string())),
+        Subject::Service => (None, None),
     };
     sql.then(
         db,
@@ -172,7 +173,7 @@ impl Store {
         let rows = select(filter)?
             .query()
             .fetch_all(&mut *self.reader().await?)
-            .in_time()
+            .with_timeout()
             .await?;
         rows.iter().map(read).collect()
     }
@@ -267,11 +268,7 @@ impl Conditions<'_> {
 }
 
 fn read(row: &AnyRow) -> Result<AuditEntry, StoreError> {
-    let row = Reader {
-        row,
-        table: "audit",
-        key: "row",
-    };
+    let row = RowReader::new(row, "audit", "row");
     let job = row
         .plain::<Option<String>>("job_id")?
         .map(|_| row.id("job_id"))

@@ -15,14 +15,14 @@ use sqlx::{Any, AnyConnection, AnyPool, Connection as _, Executor as _};
 use tokio::time::timeout;
 
 use crate::shutdown::Tasks;
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 
 /// How long a connection is waited for.
-const ACQUIRE: Duration = Duration::from_secs(5);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection may take to say that it is there.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(2);
+const PING_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a read may take.
-const READ: Duration = Duration::from_secs(6);
+const READ_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Connections of a pool.
 #[derive(Clone)]
@@ -42,11 +42,11 @@ impl Connections {
     pub fn options(most: u32, settings: &'static str) -> AnyPoolOptions {
         let pool = AnyPoolOptions::new()
             .max_connections(most)
-            .acquire_timeout(ACQUIRE)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
             .test_before_acquire(false);
         let pool = pool.before_acquire(|connection, _| {
             Box::pin(async move {
-                let alive = timeout(SIGN_OF_LIFE, connection.ping()).await;
+                let alive = timeout(PING_TIMEOUT, connection.ping()).await;
                 alive.unwrap_or_else(|_| Err(silent())).map(|()| true)
             })
         });
@@ -64,8 +64,8 @@ impl Connections {
     }
 
     /// A connection, which goes back when it is dropped.
-    pub async fn acquire(&self) -> Result<Lent, StoreError> {
-        Ok(Lent {
+    pub async fn acquire(&self) -> Result<PooledConnection, StoreError> {
+        Ok(PooledConnection {
             connection: self.pool.acquire().await?,
             tasks: self.tasks.clone(),
             close: false,
@@ -81,20 +81,20 @@ fn silent() -> sqlx::Error {
 }
 
 /// A connection of a pool.
-pub struct Lent {
+pub struct PooledConnection {
     connection: PoolConnection<Any>,
     tasks: Option<Tasks>,
     close: bool,
 }
 
-impl Lent {
+impl PooledConnection {
     /// Closes it: it has not answered in time.
     pub fn close(mut self) {
         self.close = true;
     }
 }
 
-impl Deref for Lent {
+impl Deref for PooledConnection {
     type Target = AnyConnection;
 
     fn deref(&self) -> &AnyConnection {
@@ -102,13 +102,13 @@ impl Deref for Lent {
     }
 }
 
-impl DerefMut for Lent {
+impl DerefMut for PooledConnection {
     fn deref_mut(&mut self) -> &mut AnyConnection {
         &mut self.connection
     }
 }
 
-impl Drop for Lent {
+impl Drop for PooledConnection {
     fn drop(&mut self) {
         if self.close {
             self.connection.close_on_drop();
@@ -116,21 +116,24 @@ impl Drop for Lent {
         }
         if let Some(tasks) = &self.tasks {
             // Given up half-way, it is closed, and its place in the pool is free.
-            let back = timeout(SIGN_OF_LIFE, self.connection.return_to_pool());
+            let back = timeout(PING_TIMEOUT, self.connection.return_to_pool());
             tasks.spawn_to_the_end(async move { drop(back.await) });
         }
     }
 }
 
 /// What reads the database.
-pub(super) trait InTime<T> {
+pub(super) trait WithTimeout<T> {
     /// The answer, unless it takes too long.
-    async fn in_time(self) -> Result<T, StoreError>;
+    async fn with_timeout(self) -> Result<T, StoreError>;
 }
 
-impl<T, E: Into<StoreError>, F: Future<Output = Result<T, E>>> InTime<T> for F {
-    async fn in_time(self) -> Result<T, StoreError> {
+impl<T, E: Into<StoreError>, F: Future<Output = Result<T, E>>> WithTimeout<T> for F {
+    async fn with_timeout(self) -> Result<T, StoreError> {
         let late = |_| StoreError::Unavailable("it did not answer in time".into());
-        timeout(READ, self).await.map_err(late)?.map_err(Into::into)
+        timeout(READ_TIMEOUT, self)
+            .await
+            .map_err(late)?
+            .map_err(Into::into)
     }
 }

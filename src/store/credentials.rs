@@ -1,30 +1,30 @@
 //! Access keys: intents, sealed secrets, claims. Nothing here ever holds an opened secret.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
+use secrecy::SecretString;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Executor as _};
 use tokio::time::Instant;
 use ulid::Ulid;
 
 use crate::clock::Timestamp;
-use crate::domain::access_key::{Readiness, SecretState};
+use crate::domain::access_key::{
+    CLAIM_DEADLINE, CLAIM_REPLAY_WINDOW, Intent, KeyRecords, Readiness, SecretState,
+};
 use crate::domain::audit::AuditEvent;
 use crate::domain::role::Caller;
-use crate::provision::kinds::access_key::{Intent, KeyRecords};
 use crate::store::audit;
-use crate::store::audit::Of;
-use crate::store::connection::InTime as _;
-use crate::store::jobs::{held, hold, run_held};
-use crate::store::rows::{Reader, to_json};
+use crate::store::audit::Subject;
+use crate::store::connection::WithTimeout as _;
+use crate::store::database::Store;
+use crate::store::error::StoreError;
+use crate::store::lease::{Lease, held, hold, run_held};
+use crate::store::rotations;
+use crate::store::rows::{RowReader, to_json};
+use crate::store::signals::Signal;
 use crate::store::sql::{Sql, for_update};
-use crate::store::{Lease, Signal, Store, StoreError, rotations};
-
-/// How long the same caller can repeat a claim, with the same Idempotency-Key.
-pub const REPEATABLE: Duration = Duration::from_secs(600);
-/// How long a secret waits to be claimed.
-pub const UNCLAIMED: Duration = Duration::from_secs(7 * 24 * 3600);
+use crate::vault::{SecretOwner, Vault, VaultError};
 
 /// A key whose secret was just sealed.
 #[derive(Debug, Clone)]
@@ -35,7 +35,7 @@ pub struct NewCredential {
     pub access_key_id: String,
     /// The sealed secret.
     pub sealed: Vec<u8>,
-    /// The seal key's id.
+    /// The encryption key's id.
     pub encryption_key: String,
 }
 
@@ -48,7 +48,7 @@ pub struct CredentialRow {
     pub app: Ulid,
     /// AWS's id of the key.
     pub access_key_id: String,
-    /// The seal key's id.
+    /// The encryption key's id.
     pub encryption_key: String,
     /// Where its secret is.
     pub secret: SecretState,
@@ -62,6 +62,55 @@ pub struct CredentialRow {
     pub claimed_by: Option<String>,
     /// When it was found to be gone from AWS.
     pub gone_at: Option<Timestamp>,
+}
+
+impl CredentialRow {
+    /// Opens its sealed secret.
+    ///
+    /// # Errors
+    /// When the vault does not have the encryption key, or the row was changed.
+    pub fn open(&self, vault: &Vault, sealed: &[u8]) -> Result<SecretString, VaultError> {
+        vault.open(&self.encryption_key, sealed, self.owner())
+    }
+
+    /// Opens its sealed secret and seals it with the present encryption key.
+    ///
+    /// # Errors
+    /// When the secret cannot be opened.
+    pub fn reencrypt(&self, vault: &Vault, sealed: &[u8]) -> Result<Vec<u8>, VaultError> {
+        vault.seal(&self.open(vault, sealed)?, self.owner())
+    }
+
+    fn owner(&self) -> SecretOwner<'_> {
+        SecretOwner {
+            credential: self.id,
+            access_key_id: &self.access_key_id,
+        }
+    }
+}
+
+impl NewCredential {
+    /// Seals the secret of a new access key.
+    ///
+    /// # Errors
+    /// When the cipher fails, which it does not.
+    pub fn seal(
+        vault: &Vault,
+        access_key_id: String,
+        secret: &SecretString,
+    ) -> Result<Self, VaultError> {
+        let id = Ulid::generate();
+        let owner = SecretOwner {
+            credential: id,
+            access_key_id: &access_key_id,
+        };
+        Ok(Self {
+            id,
+            sealed: vault.seal(secret, owner)?,
+            encryption_key: vault.id().to_owned(),
+            access_key_id,
+        })
+    }
 }
 
 /// What a claim gets.
@@ -91,14 +140,10 @@ impl Store {
         let keys = keys
             .bind(app.to_string())
             .fetch_all(&mut *self.reader().await?)
-            .in_time()
+            .with_timeout()
             .await?;
         let read = |row: &AnyRow| {
-            let row = Reader {
-                row,
-                table: "credentials",
-                key: "access_key_id",
-            };
+            let row = RowReader::new(row, "credentials", "access_key_id");
             Ok((row.plain("access_key_id")?, row.moment("created_at")?))
         };
         let keys = keys.iter().map(read).collect::<Result<_, StoreError>>()?;
@@ -108,14 +153,10 @@ impl Store {
         let open = open
             .bind(app.to_string())
             .fetch_optional(&mut *self.reader().await?)
-            .in_time()
+            .with_timeout()
             .await?;
         let read = |row: AnyRow| {
-            let row = Reader {
-                row: &row,
-                table: "key_intents",
-                key: "id",
-            };
+            let row = RowReader::new(&row, "key_intents", "id");
             let (id, known_keys, at) = (row.id("id")?, row.json("known_keys")?, row.moment("at")?);
             Ok::<_, StoreError>(Intent {
                 id,
@@ -131,7 +172,7 @@ impl Store {
         let mut earlier: BTreeSet<String> = gone
             .bind(app.to_string())
             .fetch_all(&mut *self.reader().await?)
-            .in_time()
+            .with_timeout()
             .await?
             .into_iter()
             .collect();
@@ -141,16 +182,11 @@ impl Store {
         for row in closed
             .bind(app.to_string())
             .fetch_all(&mut *self.reader().await?)
-            .in_time()
+            .with_timeout()
             .await?
         {
             earlier.extend(
-                Reader {
-                    row: &row,
-                    table: "key_intents",
-                    key: "id",
-                }
-                .json::<Vec<String>>("known_keys")?,
+                RowReader::new(&row, "key_intents", "id").json::<Vec<String>>("known_keys")?,
             );
         }
         Ok(KeyRecords {
@@ -176,7 +212,7 @@ impl Store {
             met: Instant::now(),
         };
         let row = intent.clone();
-        self.write_held(lease, move |db| {
+        self.write_with_lease(lease, move |db| {
             Box::pin(async move {
                 let mut sql = held(db, lease)?;
                 sql.then(
@@ -203,7 +239,7 @@ impl Store {
     /// [`StoreError::LostLease`] when another worker has the job.
     pub async fn close_intent(&self, lease: Lease, intent: Ulid) -> Result<(), StoreError> {
         let now = self.clock.now();
-        self.write_held(lease, move |db| {
+        self.write_with_lease(lease, move |db| {
             Box::pin(async move {
                 let mut sql = held(db, lease)?;
                 close(db, &mut sql, intent, now)?;
@@ -224,7 +260,7 @@ impl Store {
         access_key_id: String,
     ) -> Result<(), StoreError> {
         let now = self.clock.now();
-        self.write_held(lease, move |db| {
+        self.write_with_lease(lease, move |db| {
             Box::pin(async move {
                 hold(db, lease).await?;
                 let known = sqlx::query(
@@ -237,12 +273,8 @@ impl Store {
                 else {
                     return Ok(());
                 };
-                let mut known: Vec<String> = Reader {
-                    row: &row,
-                    table: "key_intents",
-                    key: "id",
-                }
-                .json("known_keys")?;
+                let mut known: Vec<String> =
+                    RowReader::new(&row, "key_intents", "id").json("known_keys")?;
                 known.push(access_key_id);
                 let update = sqlx::query(
                     "UPDATE key_intents SET closed_at = $1, known_keys = $2 WHERE id = $3",
@@ -263,14 +295,14 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::LostLease`] when another worker has the job.
-    pub async fn encryption_key(
+    pub async fn record_key(
         &self,
         lease: Lease,
         intent: Ulid,
         new: NewCredential,
     ) -> Result<(), StoreError> {
         let now = self.clock.now();
-        self.write_held(lease, move |db| {
+        self.write_with_lease(lease, move |db| {
             Box::pin(async move {
                 let mut sql = held(db, lease)?;
                 sql.then(
@@ -293,13 +325,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::LostLease`] when another worker has the job.
-    pub async fn keys_gone(
+    pub async fn record_keys_gone(
         &self,
         lease: Lease,
         access_key_ids: Vec<String>,
     ) -> Result<(), StoreError> {
         let now = self.clock.now();
-        self.write_held(lease, move |db| {
+        self.write_with_lease(lease, move |db| {
             Box::pin(async move {
                 let app = hold(db, lease).await?;
                 rotations::gone(db, app, &access_key_ids, now).await?;
@@ -328,7 +360,7 @@ impl Store {
         let rows = query
             .bind(app.to_string())
             .fetch_all(&mut *self.reader().await?)
-            .in_time()
+            .with_timeout()
             .await?;
         rows.iter().map(read).collect()
     }
@@ -337,25 +369,20 @@ impl Store {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn unverified(&self) -> Result<Vec<(CredentialRow, Vec<u8>)>, StoreError> {
+    pub async fn unverified_keys(&self) -> Result<Vec<(CredentialRow, Vec<u8>)>, StoreError> {
         let query = sqlx::query(
             "SELECT id, app_id, access_key_id, sealed, encryption_key, secret, readiness, created_at, claimed_at, claimed_by, gone_at FROM credentials \
              WHERE secret = 'unclaimed' AND sealed IS NOT NULL AND readiness = 'unverified' AND gone_at IS NULL ORDER BY seq",
         );
         let rows = query
             .fetch_all(&mut *self.reader().await?)
-            .in_time()
+            .with_timeout()
             .await?;
         rows.iter()
             .map(|row| {
                 Ok((
                     read(row)?,
-                    Reader {
-                        row,
-                        table: "credentials",
-                        key: "id",
-                    }
-                    .plain("sealed")?,
+                    RowReader::new(row, "credentials", "id").plain("sealed")?,
                 ))
             })
             .collect()
@@ -365,7 +392,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn key_is_ready(&self, id: Ulid) -> Result<(), StoreError> {
+    pub async fn mark_key_ready(&self, id: Ulid) -> Result<(), StoreError> {
         self.writer
             .write(move |db| {
                 Box::pin(async move {
@@ -399,11 +426,11 @@ impl Store {
             claim_key.as_deref(),
             self.clock.now(),
         )
-        .in_time()
+        .with_timeout()
         .await
     }
 
-    /// Hands out a sealed secret once. With a `claim_key` the same caller gets it again for [`REPEATABLE`];
+    /// Hands out a sealed secret once. With a `claim_key` the same caller gets it again for [`CLAIM_REPLAY_WINDOW`];
     /// without one it is destroyed in the same commit.
     ///
     /// # Errors
@@ -431,12 +458,12 @@ impl Store {
         Ok(answer)
     }
 
-    /// Destroys what is over: secrets claimed more than [`REPEATABLE`] ago, and those that nobody claimed
-    /// for [`UNCLAIMED`]. Answers how many.
+    /// Destroys what is over: secrets claimed more than [`CLAIM_REPLAY_WINDOW`] ago, and those that nobody claimed
+    /// for [`CLAIM_DEADLINE`]. Answers how many.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn destroy_secrets(&self) -> Result<u64, StoreError> {
+    pub async fn expire_secrets(&self) -> Result<u64, StoreError> {
         let now = self.clock.now();
         let destroyed = self
             .writer
@@ -445,11 +472,11 @@ impl Store {
                     let claimed = sqlx::query(
                         "UPDATE credentials SET sealed = NULL WHERE secret = 'claimed' AND sealed IS NOT NULL AND claimed_at <= $1",
                     );
-                    let claimed = claimed.bind(now.before(REPEATABLE).millis()).execute(&mut *db).await?;
+                    let claimed = claimed.bind(now.before(CLAIM_REPLAY_WINDOW).millis()).execute(&mut *db).await?;
                     let expired = sqlx::query(
                         "UPDATE credentials SET sealed = NULL, secret = 'expired' WHERE secret = 'unclaimed' AND sealed IS NOT NULL AND created_at <= $1",
                     );
-                    let expired = expired.bind(now.before(UNCLAIMED).millis()).execute(&mut *db).await?;
+                    let expired = expired.bind(now.before(CLAIM_DEADLINE).millis()).execute(&mut *db).await?;
                     Ok(claimed.rows_affected() + expired.rows_affected())
                 })
             })
@@ -480,7 +507,7 @@ impl Store {
         patient.is_ok() && matches!(busy, Ok(0_i64))
     }
 
-    /// How many sealed secrets there are under each seal key, by the key's id.
+    /// How many sealed secrets there are under each encryption key, by the key's id.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -488,25 +515,21 @@ impl Store {
         let query = "SELECT encryption_key, COUNT(*) AS secrets FROM credentials WHERE sealed IS NOT NULL GROUP BY encryption_key ORDER BY encryption_key";
         let rows = sqlx::query(query)
             .fetch_all(&mut *self.reader().await?)
-            .in_time()
+            .with_timeout()
             .await?;
         let read = |row| {
-            let row = Reader {
-                row,
-                table: "credentials",
-                key: "encryption_key",
-            };
+            let row = RowReader::new(row, "credentials", "encryption_key");
             Ok((row.plain("encryption_key")?, row.plain("secrets")?))
         };
         rows.iter().map(read).collect()
     }
 
-    /// Keys whose secret is sealed under another seal key than this, with their sealed secrets: those whose
+    /// Keys whose secret is sealed under another encryption key than this, with their sealed secrets: those whose
     /// row's id comes after `after`, at most `limit`.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn sealed_otherwise(
+    pub async fn sealed_with_other_keys(
         &self,
         encryption_key: &str,
         after: Option<Ulid>,
@@ -522,18 +545,13 @@ impl Store {
             .bind(after)
             .bind(i64::from(limit))
             .fetch_all(&mut *self.reader().await?)
-            .in_time()
+            .with_timeout()
             .await?;
         rows.iter()
             .map(|row| {
                 Ok((
                     read(row)?,
-                    Reader {
-                        row,
-                        table: "credentials",
-                        key: "id",
-                    }
-                    .plain("sealed")?,
+                    RowReader::new(row, "credentials", "id").plain("sealed")?,
                 ))
             })
             .collect()
@@ -544,7 +562,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn reseal(
+    pub async fn replace_sealed_secret(
         &self,
         id: Ulid,
         was: Vec<u8>,
@@ -604,10 +622,10 @@ async fn claim_secret(
         again,
     };
     let mut sql = Sql::default();
-    audit::note(
+    audit::record(
         db,
         &mut sql,
-        Of::App(app),
+        Subject::App(app),
         Some(&caller.name),
         &[(now, event)],
     )?;
@@ -656,15 +674,13 @@ async fn claimable(
     else {
         return Ok(ClaimAnswer::NoKey);
     };
-    let row = Reader {
-        row: &found,
-        table: "credentials",
-        key: "id",
-    };
+    let row = RowReader::new(&found, "credentials", "id");
     let (credential, sealed) = (read(&found)?, row.plain::<Option<Vec<u8>>>("sealed")?);
     let earlier_key = row.plain::<Option<String>>("claim_key")?;
     Ok(match (credential.secret, sealed) {
-        (SecretState::Unclaimed, Some(sealed)) if now.since(credential.created_at) < UNCLAIMED => {
+        (SecretState::Unclaimed, Some(sealed))
+            if now.since(credential.created_at) < CLAIM_DEADLINE =>
+        {
             ClaimAnswer::Sealed(Box::new(credential), sealed)
         }
         (SecretState::Claimed, Some(sealed)) => {
@@ -673,7 +689,7 @@ async fn claimable(
                 && credential.claimed_by.as_ref() == Some(&caller.name);
             let young = credential
                 .claimed_at
-                .is_some_and(|at| now.since(at) < REPEATABLE);
+                .is_some_and(|at| now.since(at) < CLAIM_REPLAY_WINDOW);
             if same && young {
                 ClaimAnswer::Sealed(Box::new(credential), sealed)
             } else {
@@ -689,11 +705,7 @@ async fn claimable(
 }
 
 fn read(row: &AnyRow) -> Result<CredentialRow, StoreError> {
-    let row = Reader {
-        row,
-        table: "credentials",
-        key: "id",
-    };
+    let row = RowReader::new(row, "credentials", "id");
     Ok(CredentialRow {
         id: row.id("id")?,
         app: row.id("app_id")?,

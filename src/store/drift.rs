@@ -15,13 +15,15 @@ use crate::domain::app::{App, AppState};
 use crate::domain::drift::DriftReport;
 use crate::domain::names::AccountName;
 use crate::store::apps::{app_by_id, lock};
-use crate::store::connection::InTime as _;
-use crate::store::rows::{Reader, readable, to_json};
+use crate::store::connection::WithTimeout as _;
+use crate::store::database::Store;
+use crate::store::error::StoreError;
+use crate::store::refusal::Refusal;
+use crate::store::rows::{RowReader, readable, to_json};
 use crate::store::sql::{Sql, skip_locked};
-use crate::store::{Refusal, Store, StoreError};
 
 /// Apps that get their first due time in one commit.
-const TOGETHER: i64 = 100;
+const SPREAD_BATCH: i64 = 100;
 
 /// Apps that can be looked at: onboarded, not being removed, and without a job at work.
 const AT_REST: &str = " AND a.state NOT IN ('pending', 'removed') AND a.removal IS NULL \
@@ -37,24 +39,17 @@ impl Store {
         let row = sqlx::query(found)
             .bind(app.to_string())
             .fetch_optional(&mut *self.reader().await?)
-            .in_time()
+            .with_timeout()
             .await?;
-        row.map(|row| {
-            Reader {
-                row: &row,
-                table: "drift_reports",
-                key: "app_id",
-            }
-            .json("report")
-        })
-        .transpose()
+        row.map(|row| RowReader::new(&row, "drift_reports", "app_id").json("report"))
+            .transpose()
     }
 
     /// Keeps what a look at the app as it was given has found.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn keep_drift(
+    pub async fn save_drift_report(
         &self,
         app: &App,
         report: &DriftReport,
@@ -69,7 +64,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn drift_is_repaired(
+    pub async fn save_drift_repair(
         &self,
         app: Ulid,
         report: &DriftReport,
@@ -97,7 +92,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn next_look(
+    pub async fn next_drift_check(
         &self,
         account: &AccountName,
         every: Duration,
@@ -114,7 +109,7 @@ impl Store {
         let due: i64 = due
             .scalars()
             .fetch_one(&mut *self.reader().await?)
-            .in_time()
+            .with_timeout()
             .await?;
         if due == 0 {
             return Ok(None);
@@ -139,14 +134,9 @@ impl Store {
             WHERE r.drifted = 1 AND a.state <> 'removed'";
         let row = sqlx::query(count)
             .fetch_one(&mut *self.reader().await?)
-            .in_time()
+            .with_timeout()
             .await?;
-        Reader {
-            row: &row,
-            table: "drift_reports",
-            key: "name",
-        }
-        .count("n")
+        RowReader::new(&row, "drift_reports", "name").count("n")
     }
 }
 
@@ -204,7 +194,7 @@ async fn spread(
     without
         .bind(too_late(now, every))?
         .push(") ORDER BY a.id LIMIT ")
-        .bind(TOGETHER)?;
+        .bind(SPREAD_BATCH)?;
     let without: Vec<String> = without.scalars().fetch_all(&mut *db).await?;
     for app in without {
         let due = now.after(every.mul_f64(fastrand::f64())).millis();
@@ -240,11 +230,6 @@ async fn take(
     sql.push(") RETURNING id");
     let row: Option<AnyRow> = sql.query().fetch_optional(&mut *db).await?;
     let Some(row) = row else { return Ok(None) };
-    let id = Reader {
-        row: &row,
-        table: "apps",
-        key: "id",
-    }
-    .id("id")?;
+    let id = RowReader::new(&row, "apps", "id").id("id")?;
     readable(app_by_id(db, id).await)
 }

@@ -11,11 +11,12 @@ use crate::clock::Timestamp;
 use crate::domain::audit::AuditEvent;
 use crate::domain::event::{Event, EventPayload};
 use crate::store::audit;
-use crate::store::audit::Of;
-use crate::store::connection::InTime as _;
-use crate::store::rows::{Reader, to_json};
+use crate::store::audit::Subject;
+use crate::store::connection::WithTimeout as _;
+use crate::store::database::Store;
+use crate::store::error::StoreError;
+use crate::store::rows::{RowReader, to_json};
 use crate::store::sql::Sql;
-use crate::store::{Store, StoreError};
 
 impl Store {
     /// A job's events after the number `after`, oldest first.
@@ -36,14 +37,10 @@ impl Store {
             .bind(after)
             .bind(i64::from(limit))
             .fetch_all(&mut *self.reader().await?)
-            .in_time()
+            .with_timeout()
             .await?;
         let read = |row: &AnyRow| {
-            let row = Reader {
-                row,
-                table: "events",
-                key: "job_id",
-            };
+            let row = RowReader::new(row, "events", "job_id");
             Ok(Event {
                 seq: row.plain("seq")?,
                 at: row.moment("at")?,
@@ -91,7 +88,7 @@ pub(super) fn insert_events(
                     .map(|event| (*at, event))
             })
             .collect();
-        audit::note(db, sql, Of::Job(told[0].0), None, &events)?;
+        audit::record(db, sql, Subject::Job(told[0].0), None, &events)?;
     }
     Ok(())
 }

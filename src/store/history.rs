@@ -14,17 +14,19 @@ use std::time::Duration;
 use sqlx::any::AnyConnectOptions;
 use sqlx::{AnyConnection, ConnectOptions as _};
 
+use crate::store::database::Store;
+use crate::store::error::StoreError;
 use crate::store::sql::{Sql, for_update};
-use crate::store::{Store, StoreError, sqlite};
+use crate::store::sqlite;
 
 /// Jobs in one commit.
-const BATCH: i64 = 100;
+const JOB_BATCH: i64 = 100;
 
 /// Entries of the audit in one commit.
-const ENTRIES: i64 = 1000;
+const AUDIT_BATCH: i64 = 1000;
 
 /// Jobs that are over and explain nothing that is there.
-const OVER: &str = "SELECT j.id FROM jobs j WHERE j.seq <> (SELECT MAX(n.seq) FROM jobs n WHERE n.app_id = j.app_id) \
+const FINISHED_JOBS: &str = "SELECT j.id FROM jobs j WHERE j.seq <> (SELECT MAX(n.seq) FROM jobs n WHERE n.app_id = j.app_id) \
     AND (j.state <> 'succeeded' OR EXISTS (SELECT 1 FROM jobs s WHERE s.app_id = j.app_id AND s.state = 'succeeded' AND s.seq > j.seq)) \
     AND NOT EXISTS (SELECT 1 FROM resources r WHERE r.job_id = j.id) \
     AND NOT EXISTS (SELECT 1 FROM credentials c WHERE c.job_id = j.id) \
@@ -52,7 +54,7 @@ impl Store {
     pub async fn prune_audit(&self, age: Duration) -> Result<u64, StoreError> {
         let oldest = self.clock.now().before(age).millis();
         let delete = "DELETE FROM audit WHERE seq IN (SELECT seq FROM audit WHERE at <= $1 ORDER BY at LIMIT $2)";
-        let delete = sqlx::query(delete).bind(oldest).bind(ENTRIES);
+        let delete = sqlx::query(delete).bind(oldest).bind(AUDIT_BATCH);
         self.writer
             .write(move |db| Box::pin(async move { Ok(delete.execute(db).await?.rows_affected()) }))
             .await
@@ -65,10 +67,10 @@ async fn prune(db: &mut AnyConnection, oldest: i64) -> Result<u64, StoreError> {
         .bind(oldest)
         .execute(&mut *db)
         .await?;
-    let mut over = Sql::new(OVER);
+    let mut over = Sql::new(FINISHED_JOBS);
     over.bind(oldest)?
         .push(" ORDER BY j.finished_at LIMIT ")
-        .bind(BATCH)?
+        .bind(JOB_BATCH)?
         .push(for_update(db));
     let jobs: Vec<String> = over.scalars().fetch_all(&mut *db).await?;
     if jobs.is_empty() {

@@ -8,10 +8,13 @@ use aws_lc_rs::digest::{SHA256, digest};
 use sqlx::AnyConnection;
 
 use crate::clock::Timestamp;
-use crate::store::connection::InTime as _;
-use crate::store::rows::Reader;
+use crate::domain::job::Job;
+use crate::store::connection::WithTimeout as _;
+use crate::store::database::Store;
+use crate::store::error::StoreError;
+use crate::store::refusal::Refusal;
+use crate::store::rows::{RowReader, to_json};
 use crate::store::sql::{Sql, is_postgres};
-use crate::store::{Refusal, Store, StoreError};
 
 /// How long a record lives.
 pub const IDEMPOTENCY_AGE: Duration = Duration::from_secs(24 * 3600);
@@ -29,21 +32,10 @@ pub struct IdempotencyKey {
     pub fingerprint: String,
 }
 
-/// An answer that can be given again.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// The HTTP status.
-    pub status: u16,
-    /// The `Location` header.
-    pub location: Option<String>,
-    /// The JSON body.
-    pub body: String,
-}
-
 /// What an earlier request with the same key left.
 pub(super) enum Earlier {
     None,
-    Same(Answer),
+    Same(Box<Job>),
     Other,
 }
 
@@ -79,7 +71,7 @@ pub(super) async fn earlier(
             .await?;
     }
     let row = sqlx::query(
-        "SELECT fingerprint, status, location, body, key FROM idempotency WHERE caller = $1 AND route = $2 AND key = $3 AND created_at > $4",
+        "SELECT fingerprint, job, key FROM idempotency WHERE caller = $1 AND route = $2 AND key = $3 AND created_at > $4",
     )
     .bind(&key.caller)
     .bind(&key.route)
@@ -90,89 +82,82 @@ pub(super) async fn earlier(
     let Some(row) = row else {
         return Ok(Earlier::None);
     };
-    let row = Reader {
-        row: &row,
-        table: "idempotency",
-        key: "key",
-    };
+    let row = RowReader::new(&row, "idempotency", "key");
     if row.plain::<String>("fingerprint")? != key.fingerprint {
         return Ok(Earlier::Other);
     }
-    Ok(Earlier::Same(Answer {
-        status: row.count("status")?,
-        location: row.plain("location")?,
-        body: row.plain("body")?,
-    }))
+    Ok(Earlier::Same(Box::new(row.json("job")?)))
 }
 
-/// Goes on with the statement that keeps an answer for its key.
+/// Goes on with the statement that keeps the job that a key's request was answered with.
 pub(super) fn record(
     db: &AnyConnection,
     sql: &mut Sql,
     key: &IdempotencyKey,
-    answer: &Answer,
+    job: &Job,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    sql.then(db, "INSERT INTO idempotency (caller, route, key, fingerprint, body, location, status, created_at) VALUES (");
+    sql.then(
+        db,
+        "INSERT INTO idempotency (caller, route, key, fingerprint, job, created_at) VALUES (",
+    );
     sql.list([
         &key.caller,
         &key.route,
         &key.key,
         &key.fingerprint,
-        &answer.body,
-    ])?
-    .push(", ")
-    .bind(answer.location.clone())?;
-    sql.push(", ").bind(i64::from(answer.status))?.push(", ").bind(now.millis())?.push(
-        ") ON CONFLICT (caller, route, key) DO UPDATE SET fingerprint = excluded.fingerprint, status = excluded.status, \
-         location = excluded.location, body = excluded.body, created_at = excluded.created_at",
+        &to_json(job)?,
+    ])?;
+    sql.push(", ").bind(now.millis())?.push(
+        ") ON CONFLICT (caller, route, key) DO UPDATE SET fingerprint = excluded.fingerprint, \
+         job = excluded.job, created_at = excluded.created_at",
     );
     Ok(())
 }
 
 impl Store {
-    /// What an earlier request with the same key, query and body was answered; refused where it was another request.
+    /// The job that an earlier request with the same key, query and body was answered with; refused where it was another request.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn replay(
         &self,
         key: Option<&IdempotencyKey>,
-    ) -> Result<Result<Option<Answer>, Refusal>, StoreError> {
+    ) -> Result<Result<Option<Box<Job>>, Refusal>, StoreError> {
         let Some(key) = key else { return Ok(Ok(None)) };
         Ok(
             match earlier(&mut *self.reader().await?, key, self.clock.now())
-                .in_time()
+                .with_timeout()
                 .await?
             {
                 Earlier::None => Ok(None),
-                Earlier::Same(answer) => Ok(Some(answer)),
+                Earlier::Same(job) => Ok(Some(job)),
                 Earlier::Other => Err(Refusal::KeyReused),
             },
         )
     }
 
-    /// Keeps an answer for its key, where nothing had to be done for it; what an earlier request with the same key was
-    /// answered, if there was one; refused where that was another request.
+    /// Keeps the job that answers a request, where nothing had to be done for it. Returns the job that an earlier request
+    /// with the same key was answered with, if there was one; refused where that was another request.
     ///
     /// # Errors
     /// When the database does not answer.
     pub(super) async fn keep_answer(
         &self,
         key: IdempotencyKey,
-        answer: Answer,
-    ) -> Result<Result<Option<Answer>, Refusal>, StoreError> {
+        job: Job,
+    ) -> Result<Result<Option<Box<Job>>, Refusal>, StoreError> {
         let now = self.clock.now();
         self.writer
             .write(move |db| {
                 Box::pin(async move {
                     match earlier(db, &key, now).await? {
                         Earlier::None => {}
-                        Earlier::Same(answer) => return Ok(Ok(Some(answer))),
+                        Earlier::Same(earlier) => return Ok(Ok(Some(earlier))),
                         Earlier::Other => return Ok(Err(Refusal::KeyReused)),
                     }
                     let mut sql = Sql::default();
-                    record(db, &mut sql, &key, &answer, now)?;
+                    record(db, &mut sql, &key, &job, now)?;
                     sql.run(db).await?;
                     Ok(Ok(None))
                 })

@@ -3,7 +3,7 @@
 //! Invariants:
 //! - A request is one transaction (READ COMMITTED). What it decides on is locked first, in the order job,
 //!   then app; requests with the same Idempotency-Key wait for one another.
-//! - A replica that hangs does not hold the others up: its transaction ends after [`PATIENCE`].
+//! - A replica that hangs does not hold the others up: its transaction ends after [`TRANSACTION_TIMEOUT`].
 //! - When the database cannot be reached, all that wait for a writer are refused at once, and not one after the other.
 //! - What is committed here is heard by the other replicas by NOTIFY; a notice that gets lost is made up for
 //!   by their polls.
@@ -22,8 +22,8 @@ use ulid::Ulid;
 
 use crate::clock::{Clock, Timestamp};
 use crate::shutdown::Tasks;
-use crate::store::StoreError;
-use crate::store::connection::{Connections, InTime as _, Lent};
+use crate::store::connection::{Connections, PooledConnection, WithTimeout as _};
+use crate::store::error::StoreError;
 use crate::store::signals::{Signal, Signals};
 use crate::store::writer::{Request, Waiting, Writer};
 
@@ -32,8 +32,8 @@ const WRITERS: usize = 8;
 /// Connections that read.
 const READERS: u32 = 8;
 /// A transaction that takes longer is given up.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// For every connection, in milliseconds: locks and statements are waited for shorter than [`PATIENCE`], and
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(15);
+/// For every connection, in milliseconds: locks and statements are waited for shorter than [`TRANSACTION_TIMEOUT`], and
 /// a transaction whose process hangs is ended by the server. In seconds: the server's signs of life keep what is between
 /// from forgetting an idle connection, and end those of a replica that is gone.
 const SETTINGS: &str = "SET lock_timeout = 5000; SET statement_timeout = 10000; SET idle_in_transaction_session_timeout = 15000; \
@@ -41,13 +41,13 @@ const SETTINGS: &str = "SET lock_timeout = 5000; SET statement_timeout = 10000; 
 /// The channel that replicas hear each other on.
 const CHANNEL: &str = "slipway";
 /// Signals in one notice; PostgreSQL takes up to 8000 bytes.
-const NOTICE: usize = 100;
+const MAX_NOTICE_SIGNALS: usize = 100;
 /// A listener that has heard nothing for so long looks whether it is still connected, and waits this long for that.
-const SILENCE: Duration = Duration::from_secs(10);
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a new connection may take.
-const CONNECT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two looks at the database's clock.
-const CLOCK_ROUND: Duration = Duration::from_secs(60);
+const CLOCK_SYNC_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What one replica tells the others.
 #[derive(Serialize, Deserialize)]
@@ -95,7 +95,7 @@ async fn run(connections: Connections, mut waiting: Waiting) {
                     break;
                 }
             };
-            match timeout(PATIENCE, commit(&mut connection, request)).await {
+            match timeout(TRANSACTION_TIMEOUT, commit(&mut connection, request)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::error!(%error, "the database did not commit"),
                 Err(_) => {
@@ -108,7 +108,7 @@ async fn run(connections: Connections, mut waiting: Waiting) {
 }
 
 /// Runs a request in a transaction. One that did not run is dropped, which tells its requester.
-async fn commit(connection: &mut Lent, request: Request) -> Result<(), StoreError> {
+async fn commit(connection: &mut PooledConnection, request: Request) -> Result<(), StoreError> {
     let mut transaction = connection.begin().await?;
     let (worked, reply) = request(&mut transaction).await;
     let ended = if worked {
@@ -157,8 +157,8 @@ pub async fn connect_replicas(
 }
 
 async fn notify(connections: Connections, me: Ulid, mut told: mpsc::UnboundedReceiver<Signal>) {
-    let mut signals = Vec::with_capacity(NOTICE);
-    while told.recv_many(&mut signals, NOTICE).await > 0 {
+    let mut signals = Vec::with_capacity(MAX_NOTICE_SIGNALS);
+    while told.recv_many(&mut signals, MAX_NOTICE_SIGNALS).await > 0 {
         signals.dedup();
         let Ok(notice) = serde_json::to_string(&Notice {
             from: me,
@@ -177,7 +177,11 @@ async fn send(connections: &Connections, notice: String) -> Result<(), StoreErro
     let notify = sqlx::query("SELECT pg_notify($1, $2)")
         .bind(CHANNEL)
         .bind(notice);
-    notify.execute(&mut *connection).in_time().await.map(drop)
+    notify
+        .execute(&mut *connection)
+        .with_timeout()
+        .await
+        .map(drop)
 }
 
 async fn listen(url: &str, me: Ulid, signals: &Signals) {
@@ -197,11 +201,11 @@ async fn hear(url: &str, me: Ulid, signals: &Signals) -> Result<(), StoreError> 
         listener.listen(CHANNEL).await?;
         Ok::<_, sqlx::Error>(listener)
     };
-    let mut listener = timeout(CONNECT, connected).await.map_err(late)??;
+    let mut listener = timeout(CONNECT_TIMEOUT, connected).await.map_err(late)??;
     listener.eager_reconnect(false);
     loop {
-        let Ok(heard) = timeout(SILENCE, listener.try_recv()).await else {
-            timeout(SILENCE, listener.execute("SELECT 1"))
+        let Ok(heard) = timeout(LISTEN_TIMEOUT, listener.try_recv()).await else {
+            timeout(LISTEN_TIMEOUT, listener.execute("SELECT 1"))
                 .await
                 .map_err(late)??;
             continue;
@@ -221,7 +225,7 @@ async fn hear(url: &str, me: Ulid, signals: &Signals) -> Result<(), StoreError> 
 
 async fn keep_time(connections: &Connections, clock: &Clock) {
     loop {
-        sleep(CLOCK_ROUND).await;
+        sleep(CLOCK_SYNC_INTERVAL).await;
         if let Err(error) = follow_clock(connections, clock).await {
             tracing::warn!(%error, "the database's time is not known; going on with the last difference");
         }
@@ -233,7 +237,7 @@ async fn follow_clock(connections: &Connections, clock: &Clock) -> Result<(), St
     let mut connection = connections.acquire().await?;
     let before = Clock::default().now();
     let there = sqlx::query_scalar("SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT");
-    let there: i64 = there.fetch_one(&mut *connection).in_time().await?;
+    let there: i64 = there.fetch_one(&mut *connection).with_timeout().await?;
     let here = before.after(Clock::default().now().since(before) / 2);
     clock.follow(Timestamp::from_millis(there), here);
     Ok(())

@@ -6,8 +6,7 @@
 //! - What a write did not get to disk goes along with the attempt's next write, or with its end.
 //! - Nothing is written once the lease is lost.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::collections::BTreeMap;
 
 use futures::future::BoxFuture;
 use serde::Serialize;
@@ -17,168 +16,22 @@ use ulid::Ulid;
 use crate::clock::Timestamp;
 use crate::domain::event::EventPayload;
 use crate::domain::job::StepState;
+use crate::store::database::Store;
+use crate::store::error::StoreError;
 use crate::store::events::insert_events;
-use crate::store::jobs::{Lease, StepRecord, held, run_held};
+use crate::store::lease::{Lease, held, run_held};
+use crate::store::progress_queue::{ProgressRecord, StepRecord};
 use crate::store::rows::to_json;
+use crate::store::signals::Signal;
 use crate::store::sql::Sql;
-use crate::store::{Signal, Store, StoreError};
-
-/// What was told of attempts and is not written yet.
-#[derive(Clone, Default)]
-pub(super) struct Progress {
-    batches: Arc<Mutex<HashMap<Lease, Batch>>>,
-    /// What was on its way when the database was in job_error.
-    lost: Arc<Mutex<HashMap<Lease, Vec<Told>>>>,
-}
-
-/// What goes in one write.
-struct Batch {
-    /// Seen by the write. When it is gone, another has taken the batch.
-    wanted: Arc<()>,
-    told: Vec<Told>,
-}
-
-#[derive(Clone)]
-pub(super) struct Told {
-    at: Timestamp,
-    step: Option<StepRecord>,
-    payload: EventPayload,
-}
-
-impl Progress {
-    /// Adds to the batch that waits for the writer; answers whether a new batch is wanted still, if none waits.
-    fn add(&self, lease: Lease, told: Told) -> Option<Weak<()>> {
-        let mut batches = self.batches();
-        if let Some(batch) = batches.get_mut(&lease) {
-            batch.told.push(told);
-            return None;
-        }
-        let batch = Batch {
-            wanted: Arc::default(),
-            told: vec![told],
-        };
-        let wanted = Arc::downgrade(&batch.wanted);
-        batches.insert(lease, batch);
-        Some(wanted)
-    }
-
-    fn take(&self, lease: Lease) -> Vec<Told> {
-        self.batches()
-            .remove(&lease)
-            .map(|batch| batch.told)
-            .unwrap_or_default()
-    }
-
-    /// The batch that `wanted` was given for, if no write has taken it along.
-    fn take_own(&self, lease: Lease, wanted: &Weak<()>) -> Vec<Told> {
-        let mut batches = self.batches();
-        let is_it = batches
-            .get(&lease)
-            .is_some_and(|batch| std::ptr::eq(Arc::as_ptr(&batch.wanted), wanted.as_ptr()));
-        if is_it {
-            batches
-                .remove(&lease)
-                .map(|batch| batch.told)
-                .unwrap_or_default()
-        } else {
-            Vec::new()
-        }
-    }
-
-    fn batches(&self) -> MutexGuard<'_, HashMap<Lease, Batch>> {
-        self.batches.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lost(&self) -> MutexGuard<'_, HashMap<Lease, Vec<Told>>> {
-        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The way to disk of what a write takes along. One that is made for a batch alone was given its `wanted`.
-    pub(super) fn carry(&self, lease: Lease, own: Option<Weak<()>>) -> (Load, Carried) {
-        let told = Arc::default();
-        let carried = Carried {
-            progress: self.clone(),
-            lease,
-            own,
-            told: Arc::clone(&told),
-        };
-        (
-            Load {
-                progress: self.clone(),
-                lease,
-                told,
-            },
-            carried,
-        )
-    }
-}
-
-/// What a write is about to take along.
-pub(super) struct Load {
-    progress: Progress,
-    lease: Lease,
-    told: Arc<Mutex<Option<Vec<Told>>>>,
-}
-
-impl Load {
-    /// What was lost before, then what waits.
-    pub(super) fn take(self) -> Vec<Told> {
-        let mut told = self.progress.lost().remove(&self.lease).unwrap_or_default();
-        told.extend(self.progress.take(self.lease));
-        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(told.clone());
-        told
-    }
-}
-
-/// What a write has taken along; dropped without having been confirmed, it is lost, to be taken along by the next.
-pub(super) struct Carried {
-    progress: Progress,
-    lease: Lease,
-    /// Of the batch that the write is made for.
-    own: Option<Weak<()>>,
-    told: Arc<Mutex<Option<Vec<Told>>>>,
-}
-
-impl Carried {
-    /// It is on disk, or nobody wants it any more; whether there was something.
-    pub(super) fn confirm(self) -> bool {
-        let taken = self
-            .told
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .replace(Vec::new());
-        taken.is_some_and(|told| !told.is_empty())
-    }
-}
-
-impl Drop for Carried {
-    fn drop(&mut self) {
-        let taken = self
-            .told
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        // Or the write did not even begin: nothing is lost but its own batch. The next one has a write of its own.
-        let own = || {
-            self.own
-                .as_ref()
-                .map(|wanted| self.progress.take_own(self.lease, wanted))
-                .unwrap_or_default()
-        };
-        let told = taken.unwrap_or_else(own);
-        if !told.is_empty() {
-            self.progress
-                .lost()
-                .entry(self.lease)
-                .or_default()
-                .extend(told);
-        }
-    }
-}
 
 impl Store {
     /// A worker's write about its job: it takes along what the worker has told before.
-    pub(super) async fn write_held<T, F>(&self, lease: Lease, work: F) -> Result<T, StoreError>
+    pub(super) async fn write_with_lease<T, F>(
+        &self,
+        lease: Lease,
+        work: F,
+    ) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>>
@@ -204,7 +57,7 @@ impl Store {
 
     /// Records what happened to a step, without waiting for the commit. Nothing is recorded once the lease is lost.
     pub fn record(&self, lease: Lease, step: Option<StepRecord>, payload: EventPayload) {
-        let told = Told {
+        let told = ProgressRecord {
             at: self.clock.now(),
             step,
             payload,
@@ -251,7 +104,7 @@ struct Latest<'t> {
 }
 
 impl Latest<'_> {
-    fn of_each(told: &[Told]) -> Result<Vec<Latest<'_>>, StoreError> {
+    fn of_each(told: &[ProgressRecord]) -> Result<Vec<Latest<'_>>, StoreError> {
         let mut latest: BTreeMap<&str, Latest<'_>> = BTreeMap::new();
         for (
             at,
@@ -299,7 +152,7 @@ impl Latest<'_> {
 pub(super) async fn insert(
     db: &mut AnyConnection,
     lease: Lease,
-    told: Vec<Told>,
+    told: Vec<ProgressRecord>,
 ) -> Result<(), StoreError> {
     if told.is_empty() {
         return Ok(());

@@ -11,24 +11,26 @@ use sqlx::any::AnyRow;
 use ulid::Ulid;
 
 use crate::clock::Timestamp;
+use crate::domain::access_key::CLAIM_DEADLINE;
 use crate::domain::app::App;
 use crate::domain::job::{Job, JobError, JobErrorCode, JobState};
 use crate::domain::rotation::{Rotation, RotationEvent, Stage};
 use crate::domain::task::{KeyStatus, Task};
-use crate::store::connection::InTime as _;
-use crate::store::credentials::UNCLAIMED;
-use crate::store::jobs::Refusal;
-use crate::store::rows::{Reader, readable, to_json};
+use crate::store::apps;
+use crate::store::connection::WithTimeout as _;
+use crate::store::database::Store;
+use crate::store::error::StoreError;
+use crate::store::refusal::Refusal;
+use crate::store::rows::{RowReader, readable, to_json};
 use crate::store::sql::{Sql, for_update};
-use crate::store::{Store, StoreError, apps};
 
 const COLUMNS: &str = "SELECT id, app_id, stage, task, new_key, old_key, forced, hold, requested_by, created_at, since, due_at, reason, error, \
     failures, job_id, ended_at FROM rotations";
 
 /// The wait after a stage's job has not succeeded; it doubles each time.
-const FIRST_WAIT: Duration = Duration::from_secs(60);
+const INITIAL_RETRY_DELAY: Duration = Duration::from_secs(60);
 /// How often it doubles at most: to a bit more than an hour.
-const DOUBLINGS: u32 = 6;
+const MAX_DOUBLINGS: u32 = 6;
 
 /// What a request for a job changes about a rotation.
 #[derive(Debug, Clone)]
@@ -86,7 +88,7 @@ impl Store {
         let row = sql
             .query()
             .fetch_optional(&mut *self.reader().await?)
-            .in_time()
+            .with_timeout()
             .await?;
         Ok(row
             .map(|row| read(&row))
@@ -105,8 +107,8 @@ impl Store {
             .push(" ORDER BY due_at LIMIT 100");
         let mut db = self.reader().await?;
         let mut due = Vec::new();
-        for row in sql.query().fetch_all(&mut *db).in_time().await? {
-            due.extend(readable(due_rotation(&mut db, &row).in_time().await)?);
+        for row in sql.query().fetch_all(&mut *db).with_timeout().await? {
+            due.extend(readable(due_rotation(&mut db, &row).with_timeout().await)?);
         }
         Ok(due)
     }
@@ -151,7 +153,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn keep_rotation(
+    pub async fn postpone_rotation(
         &self,
         seen: &Rotation,
         until: Timestamp,
@@ -178,26 +180,18 @@ impl Store {
     pub async fn apps_to_rotate(&self) -> Result<Vec<App>, StoreError> {
         let now = self.clock.now();
         let mut sql = Sql::new(
-            "SELECT a.id, MAX(c.created_at) AS newest FROM apps a JOIN credentials c ON c.app_id = a.id AND c.gone_at IS NULL \
-             WHERE a.state <> 'removed' AND a.removal IS NULL AND a.spec LIKE '%\"rotate_after\":\"%' \
+            "SELECT a.id FROM apps a JOIN credentials c ON c.app_id = a.id AND c.gone_at IS NULL \
+             WHERE a.state <> 'removed' AND a.removal IS NULL AND a.rotate_after IS NOT NULL \
              AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.app_id = a.id AND j.finished_at IS NULL) \
              AND NOT EXISTS (SELECT 1 FROM rotations r WHERE r.app_id = a.id AND (r.ended_at IS NULL OR r.created_at > ",
         );
         sql.bind(now.before(Duration::from_secs(24 * 3600)).millis())?
-            .push(")) GROUP BY a.id");
+            .push(")) GROUP BY a.id, a.rotate_after HAVING MAX(c.created_at) + a.rotate_after <= ")
+            .bind(now.millis())?;
         let mut db = self.reader().await?;
         let mut due = Vec::new();
-        for row in sql.query().fetch_all(&mut *db).in_time().await? {
-            let Some((app, newest)) = readable(with_newest(&mut db, &row).in_time().await)? else {
-                continue;
-            };
-            if app
-                .spec
-                .rotate_after
-                .is_some_and(|most| now.since(newest) >= most)
-            {
-                due.push(app);
-            }
+        for row in sql.query().fetch_all(&mut *db).with_timeout().await? {
+            due.extend(readable(app_of(&mut db, &row).with_timeout().await)?);
         }
         Ok(due)
     }
@@ -217,15 +211,9 @@ async fn due_rotation(db: &mut AnyConnection, row: &AnyRow) -> Result<DueRotatio
     })
 }
 
-/// An app, and when its newest key was made.
-async fn with_newest(db: &mut AnyConnection, row: &AnyRow) -> Result<(App, Timestamp), StoreError> {
-    let row = Reader {
-        row,
-        table: "apps",
-        key: "id",
-    };
-    let newest = row.moment("newest")?;
-    Ok((apps::app_by_id(db, row.id("id")?).await?, newest))
+async fn app_of(db: &mut AnyConnection, row: &AnyRow) -> Result<App, StoreError> {
+    let row = RowReader::new(row, "apps", "id");
+    apps::app_by_id(db, row.id("id")?).await
 }
 
 /// Makes the change that comes with a request for `job`; or says why it is refused.
@@ -356,7 +344,7 @@ pub(super) async fn gone(
 
 /// What follows for a rotation from a job that has ended. A job that somebody canceled counts as canceled also where it
 /// was parked, because a key of the app's is in doubt.
-pub(super) async fn follow(
+pub(super) async fn apply_job_end(
     db: &mut AnyConnection,
     task: &Task,
     (ended, canceled): (JobState, bool),
@@ -494,7 +482,7 @@ async fn failed(
     if row.rotation.stage.has_ended() {
         return Ok(());
     }
-    let due = now.after(FIRST_WAIT.saturating_mul(1 << row.failures.min(DOUBLINGS)));
+    let due = now.after(INITIAL_RETRY_DELAY.saturating_mul(1 << row.failures.min(MAX_DOUBLINGS)));
     let update = "UPDATE rotations SET error = $1, due_at = $2, failures = failures + 1 WHERE id = $3 AND stage = $4";
     let update = sqlx::query(update)
         .bind(error.as_ref().map(to_json).transpose()?)
@@ -563,8 +551,8 @@ async fn step(
 /// When a rotation that came to a stage goes on by itself; `None` while a job is at work.
 fn due_at(row: &Row, event: RotationEvent, stage: Stage, now: Timestamp) -> Option<Timestamp> {
     match (stage, event) {
-        (Stage::AwaitingClaim, _) => Some(now.after(UNCLAIMED)),
-        (Stage::Draining, RotationEvent::InUse) => Some(now.after(FIRST_WAIT)),
+        (Stage::AwaitingClaim, _) => Some(now.after(CLAIM_DEADLINE)),
+        (Stage::Draining, RotationEvent::InUse) => Some(now.after(INITIAL_RETRY_DELAY)),
         (Stage::Draining, _) => Some(now),
         (Stage::PendingDeletion, _) => Some(now.after(row.hold)),
         _ => None,
@@ -598,11 +586,7 @@ async fn row_by_id(db: &mut AnyConnection, id: Ulid) -> Result<Option<Row>, Stor
 }
 
 fn read(row: &AnyRow) -> Result<Row, StoreError> {
-    let row = Reader {
-        row,
-        table: "rotations",
-        key: "id",
-    };
+    let row = RowReader::new(row, "rotations", "id");
     let job = row
         .plain::<Option<String>>("job_id")?
         .map(|_| row.id("job_id"))

@@ -9,16 +9,26 @@ use sqlx::any::AnyRow;
 use ulid::Ulid;
 
 use crate::clock::Timestamp;
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 
 /// A row of a table, with the column that names it.
-pub struct Reader<'r> {
-    pub row: &'r AnyRow,
-    pub table: &'static str,
-    pub key: &'static str,
+pub struct RowReader<'r> {
+    row: &'r AnyRow,
+    table: &'static str,
+    key: &'static str,
 }
 
-impl Reader<'_> {
+impl<'a> RowReader<'a> {
+    /// A row of `table`, which errors name by its column `key`.
+    pub fn new(row: &'a AnyRow, table: &'static str, key: &'static str) -> Self {
+        Self { row, table, key }
+    }
+
+    /// The same row, where columns of another table are joined to it.
+    pub fn in_table(&self, table: &'static str) -> Self {
+        Self { table, ..*self }
+    }
+
     /// A plain column.
     pub fn plain<'r, T>(&'r self, column: &'static str) -> Result<T, StoreError>
     where

@@ -7,7 +7,7 @@ use tokio::sync::broadcast::{Receiver, Sender, channel};
 use ulid::Ulid;
 
 /// Signals that a listener may be behind.
-const BEHIND: usize = 4096;
+const SIGNAL_BUFFER: usize = 4096;
 
 /// Something that was committed, for those who wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,8 +37,8 @@ pub(super) struct Signals {
 impl Default for Signals {
     fn default() -> Self {
         Self {
-            progress: channel(BEHIND).0,
-            rest: channel(BEHIND).0,
+            progress: channel(SIGNAL_BUFFER).0,
+            rest: channel(SIGNAL_BUFFER).0,
         }
     }
 }

@@ -10,7 +10,7 @@ use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::{Query, QueryScalar};
 use sqlx::{Any, AnyConnection, Arguments as _, AssertSqlSafe, Encode, FromRow, Type};
 
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 use crate::store::rows::to_json;
 
 /// A statement that is put together from parts, or several that run one after another.

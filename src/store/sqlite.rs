@@ -19,7 +19,7 @@ use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Executor as _};
 
 use crate::clock::Clock;
 use crate::shutdown::Tasks;
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 use crate::store::writer::{Reply, Request, Waiting, Writer};
 
 /// Requests that are committed together at most, but for those that were held back.

@@ -10,11 +10,12 @@ use crate::clock::Timestamp;
 use crate::domain::audit::AuditEvent;
 use crate::domain::role::{Caller, Role};
 use crate::store::audit;
-use crate::store::audit::Of;
-use crate::store::connection::InTime as _;
-use crate::store::rows::Reader;
+use crate::store::audit::Subject;
+use crate::store::connection::WithTimeout as _;
+use crate::store::database::Store;
+use crate::store::error::StoreError;
+use crate::store::rows::RowReader;
 use crate::store::sql::Sql;
-use crate::store::{Store, StoreError};
 
 /// A token, without the token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -60,7 +61,7 @@ impl Store {
                     sql.list([row.id.to_string(), row.name.clone(), row.role.to_string(), hash, row.created_by.clone()])?;
                     sql.push(", ").bind(row.created_at.millis())?.push(")");
                     let event = AuditEvent::TokenCreated { token_id: row.id, name: row.name, role: row.role };
-                    audit::note(db, &mut sql, Of::Service, Some(&row.created_by), &[(row.created_at, event)])?;
+                    audit::record(db, &mut sql, Subject::Service, Some(&row.created_by), &[(row.created_at, event)])?;
                     sql.run(db).await.map(drop)
                 })
             })
@@ -76,14 +77,10 @@ impl Store {
         let row = sqlx::query("SELECT id, name, role FROM tokens WHERE hash = $1")
             .bind(hash)
             .fetch_optional(&mut *self.reader().await?)
-            .in_time()
+            .with_timeout()
             .await?;
         let read = |row: sqlx::any::AnyRow| {
-            let row = Reader {
-                row: &row,
-                table: "tokens",
-                key: "id",
-            };
+            let row = RowReader::new(&row, "tokens", "id");
             Ok(Caller {
                 id: row.plain("id")?,
                 name: row.plain("name")?,
@@ -102,7 +99,7 @@ impl Store {
             .bind(i64::from(most));
         Ok(hashes
             .fetch_all(&mut *self.reader().await?)
-            .in_time()
+            .with_timeout()
             .await?
             .into_iter()
             .collect())
@@ -116,14 +113,10 @@ impl Store {
         let rows =
             sqlx::query("SELECT id, name, role, created_by, created_at FROM tokens ORDER BY id")
                 .fetch_all(&mut *self.reader().await?)
-                .in_time()
+                .with_timeout()
                 .await?;
         let read = |row: &sqlx::any::AnyRow| {
-            let row = Reader {
-                row,
-                table: "tokens",
-                key: "id",
-            };
+            let row = RowReader::new(row, "tokens", "id");
             Ok(TokenRow {
                 id: row.id("id")?,
                 name: row.plain("name")?,
@@ -150,18 +143,14 @@ impl Store {
                     let Some(row) = delete.fetch_optional(&mut *db).await? else {
                         return Ok(false);
                     };
-                    let row = Reader {
-                        row: &row,
-                        table: "tokens",
-                        key: "id",
-                    };
+                    let row = RowReader::new(&row, "tokens", "id");
                     let event = AuditEvent::TokenRevoked {
                         token_id: id,
                         name: row.plain("name")?,
                         role: row.parsed("role")?,
                     };
                     let mut sql = Sql::default();
-                    audit::note(db, &mut sql, Of::Service, Some(&by), &[(now, event)])?;
+                    audit::record(db, &mut sql, Subject::Service, Some(&by), &[(now, event)])?;
                     sql.run(db).await.map(|_| true)
                 })
             })

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use ulid::Ulid;
 
 use crate::clock::Timestamp;
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 
 /// Tells one requester how the commit went.
 pub type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
@@ -25,7 +25,7 @@ pub type Request =
     Box<dyn for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, (bool, Reply)> + Send>;
 
 /// How long a request that nobody waits for is held back. The changes that one answer of AWS's leads to come within.
-const LINGER: Duration = Duration::from_millis(10);
+const WRITE_BEHIND_DELAY: Duration = Duration::from_millis(10);
 
 /// The way to the writers. Requests about one job go to one writer, which keeps the order of those that are waited for.
 #[derive(Clone)]
@@ -43,7 +43,7 @@ struct Queued {
 enum When {
     /// At once.
     Now,
-    /// Within [`LINGER`], if it is wanted still.
+    /// Within [`WRITE_BEHIND_DELAY`], if it is wanted still.
     Soon(Weak<()>),
     /// At once, after all that is held back.
     AfterAll,
@@ -94,7 +94,8 @@ impl Waiting {
         match when {
             When::Now => taken.push(request),
             When::Soon(wanted) => {
-                self.due.get_or_insert_with(|| Instant::now() + LINGER);
+                self.due
+                    .get_or_insert_with(|| Instant::now() + WRITE_BEHIND_DELAY);
                 self.held.push((request, wanted));
             }
             When::AfterAll => {
@@ -235,7 +236,7 @@ where
             let worked = result.is_ok();
             let reply: Reply = Box::new(move |committed| {
                 tell(match (committed, result) {
-                    // Its own job_error is why the commit failed; any other answer rests on what is undone.
+                    // Its own error is why the commit failed; any other answer rests on what is undone.
                     (Err(_), Err(own @ StoreError::Unavailable(_))) => Err(own),
                     (committed, result) => committed.and(result),
                 });

@@ -45,7 +45,7 @@ async fn problem(server: &Running, path: &str) -> Value {
 }
 
 /// `slipway reencrypt`: its exit code, and all that it says.
-async fn reseal(launch: &Launch) -> (Option<i32>, String) {
+async fn reencrypt(launch: &Launch) -> (Option<i32>, String) {
     let output = launch.run(&["reencrypt"]).await;
     let told = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
     (output.status.code(), told.concat())
@@ -84,7 +84,7 @@ async fn secrets_outlive_a_change_of_the_seal_key() {
         onboarded(&server).await,
         onboarded(&server).await,
     ];
-    let (code, told) = reseal(&launch).await;
+    let (code, told) = reencrypt(&launch).await;
     assert_eq!(code, Some(1));
     assert!(
         told.contains("moves secrets by itself") && told.contains(OLD),
@@ -93,7 +93,7 @@ async fn secrets_outlive_a_change_of_the_seal_key() {
     server.stop().await;
 
     let changed = launch.clone().with(KEY, &new);
-    let (code, told) = reseal(&changed).await;
+    let (code, told) = reencrypt(&changed).await;
     assert_eq!(code, Some(1), "nothing can be moved without the old key");
     assert!(
         told.contains(&format!(
@@ -120,13 +120,13 @@ async fn secrets_outlive_a_change_of_the_seal_key() {
         "{warned}"
     );
 
-    let (code, told) = reseal(&changed.clone().with(OLD, &launch.encryption_key)).await;
+    let (code, told) = reencrypt(&changed.clone().with(OLD, &launch.encryption_key)).await;
     assert_eq!(code, Some(0), "{told}");
     assert!(
         told.contains(&format!("moved 3 secrets to the seal key {new_id}\n3 secrets are under {new_id}, the key that seals")),
         "{told}"
     );
-    let (code, told) = reseal(&changed).await;
+    let (code, told) = reencrypt(&changed).await;
     assert_eq!(
         (code, told.contains("moved 0 secrets")),
         (Some(0), true),
@@ -171,7 +171,7 @@ async fn a_running_service_opens_with_the_old_key_and_moves_what_is_under_it() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     server.stop().await;
-    let (code, told) = reseal(&changed).await;
+    let (code, told) = reencrypt(&changed).await;
     assert_eq!(code, Some(0), "{told}");
     assert!(
         told.contains(&format!("1 secrets are under {new_id}")),

@@ -24,7 +24,7 @@ use crate::app::find::live_app;
 use crate::app::rotate::{first_job, key_job, set_old_key_status};
 use crate::app::service::Service;
 use crate::clock::Timestamp;
-use crate::domain::access_key::{Credential, KeyState, Readiness, SecretState};
+use crate::domain::access_key::{CLAIM_DEADLINE, Credential, KeyState, Readiness, SecretState};
 use crate::domain::app::App;
 use crate::domain::job::{Job, RepositoryResult};
 use crate::domain::names::{AccessKeyId, AppName};
@@ -36,7 +36,7 @@ use crate::provision::rotation_rules::{NoStart, is_in_use, start, told};
 use crate::provision::user_keys::SeenKey;
 use crate::store::{
     Accepted, AppChange, ClaimAnswer, CredentialRow, IdempotencyKey, JobRequest, Refusal,
-    RotationChange, UNCLAIMED, fingerprint,
+    RotationChange, fingerprint,
 };
 
 /// The keys on an app's user, and where the rotation of its key stands.
@@ -177,11 +177,7 @@ pub async fn claim(
             .sealed_secret(app.id, key.as_str(), &caller, repeat.clone())
             .await?,
     )?;
-    let secret = service.vault.open(
-        &row.encryption_key,
-        &sealed,
-        &[&row.id.to_string(), &row.access_key_id],
-    )?;
+    let secret = row.open(&service.vault, &sealed)?;
     let (row, _) = self::sealed(
         service
             .store
@@ -597,7 +593,9 @@ fn shown_credential(
         .or_else(|| row.map(|row| row.created_at));
     let last_used = key.and_then(|key| key.last_used.clone());
     let secret = row.map(|row| row.secret).map(|secret| match secret {
-        SecretState::Unclaimed if row.is_some_and(|row| now.since(row.created_at) >= UNCLAIMED) => {
+        SecretState::Unclaimed
+            if row.is_some_and(|row| now.since(row.created_at) >= CLAIM_DEADLINE) =>
+        {
             SecretState::Expired
         }
         secret => secret,

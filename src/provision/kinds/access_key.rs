@@ -19,7 +19,6 @@
 //!   removed with what was adopted.
 //! - A key is written down before it is switched off for a removal, so that a restore knows it.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use aws_config::retry::RetryConfig;
@@ -27,12 +26,12 @@ use aws_sdk_iam::types::StatusType;
 use futures::future::BoxFuture;
 use secrecy::SecretString;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 use ulid::Ulid;
 
 use crate::aws::{AwsError, ErrorKind, Service};
 use crate::clock::Timestamp;
 use crate::domain::access_key::is_recent_use;
+pub use crate::domain::access_key::{Intent, KeyRecords};
 use crate::domain::job::{JobError, JobErrorCode};
 use crate::domain::names::AppName;
 use crate::domain::plan::Action;
@@ -52,43 +51,6 @@ use crate::provision::resource::{
 
 /// Keys that a user can have (IAM quotas); inactive ones count.
 const SLOTS: usize = 2;
-
-/// An intent to create a key, whose outcome is not known yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Intent {
-    /// Its row's id.
-    pub id: Ulid,
-    /// The user's keys before it.
-    pub known_keys: Vec<String>,
-    /// When it was written.
-    pub at: Timestamp,
-    /// When this process wrote it or first read it: a step of the wall clock does not make the wait for its outcome shorter.
-    pub met: Instant,
-}
-
-/// What our records say of an app's keys.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct KeyRecords {
-    /// Keys that we hold or held the secret of, with the time of each record; not those known to be gone.
-    pub keys: Vec<(String, Timestamp)>,
-    /// The intent whose outcome is not known.
-    pub open: Option<Intent>,
-    /// Keys that were known once: those that are gone, those that were there before an intent that is closed, and
-    /// those that were deleted because their secret was lost.
-    pub earlier: BTreeSet<String>,
-}
-
-impl KeyRecords {
-    fn tell_of(&self, id: &str) -> bool {
-        let intended = || {
-            self.open
-                .iter()
-                .flat_map(|intent| &intent.known_keys)
-                .any(|key| key == id)
-        };
-        self.earlier.contains(id) || self.keys.iter().any(|(key, _)| key == id) || intended()
-    }
-}
 
 /// Where intents and sealed secrets are written: each method is one commit, guarded by the job's lease.
 pub trait AccessKeyStore: Send + Sync {
@@ -1114,7 +1076,7 @@ impl AccessKey {
         let unknown = |listed: &[ListedKey]| -> Vec<String> {
             listed
                 .iter()
-                .filter(|key| key.active && !records.tell_of(&key.id))
+                .filter(|key| key.active && !records.contains(&key.id))
                 .map(|key| key.id.clone())
                 .collect()
         };
@@ -1436,7 +1398,7 @@ mod tests {
             id: Ulid::nil(),
             known_keys: vec!["OLD".into()],
             at: Timestamp::from_millis(5_400),
-            met: Instant::now(),
+            met: tokio::time::Instant::now(),
         };
         Lost {
             intent,

@@ -1,0 +1,176 @@
+//! The database: opening it, its connections and its signals.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use sqlx::AnyConnection;
+use tokio::sync::{broadcast, mpsc};
+use ulid::Ulid;
+
+use crate::clock::{Clock, TimeHold};
+use crate::shutdown::Tasks;
+use crate::store::connection::{Connections, PooledConnection, WithTimeout as _};
+use crate::store::error::StoreError;
+use crate::store::progress_queue::ProgressQueue;
+use crate::store::signals::{Signal, Signals};
+use crate::store::sqlite::DatabaseFile;
+use crate::store::writer::Writer;
+use crate::store::{postgres, sqlite};
+
+/// The database.
+#[derive(Clone)]
+pub struct Store {
+    readers: Connections,
+    pub(super) writer: Writer,
+    pub(super) progress: ProgressQueue,
+    signals: Signals,
+    pub(super) clock: Clock,
+    kind: Kind,
+    installation: Arc<str>,
+}
+
+/// A connection that reads; simulated time stands still meanwhile.
+pub(super) struct ReadConnection {
+    connection: PooledConnection,
+    _hold: TimeHold,
+}
+
+impl Deref for ReadConnection {
+    type Target = AnyConnection;
+
+    fn deref(&self) -> &AnyConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for ReadConnection {
+    fn deref_mut(&mut self) -> &mut AnyConnection {
+        &mut self.connection
+    }
+}
+
+/// Which database it is.
+#[derive(Clone)]
+enum Kind {
+    /// A file that this process has alone.
+    Sqlite(Arc<DatabaseFile>),
+    /// A server, and the way to the other replicas.
+    Postgres(mpsc::UnboundedSender<Signal>),
+}
+
+impl Store {
+    /// Opens the database at `url`, makes its file if it is not there, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// When the URL is not known, another process has the file, or the database does not answer.
+    pub async fn open(url: &str, clock: Clock, tasks: &Tasks) -> Result<Self, StoreError> {
+        sqlx::any::install_default_drivers();
+        let signals = Signals::default();
+        let (readers, writer, kind) = match url.split(':').next() {
+            Some("sqlite") => {
+                let (pool, writer, file) = sqlite::open(url, &clock, tasks).await?;
+                (Connections::of_file(pool), writer, Kind::Sqlite(file))
+            }
+            Some("postgres" | "postgresql") => {
+                let (readers, writer) = postgres::open(url, tasks).await?;
+                let replicas = postgres::connect_replicas(url, &signals, &clock, tasks).await?;
+                (readers, writer, Kind::Postgres(replicas))
+            }
+            scheme => return Err(StoreError::Url(scheme.unwrap_or_default().to_owned())),
+        };
+        let hold = clock.hold();
+        let installation = installation(&readers, &writer, clock.new_id()).await?;
+        drop(hold);
+        Ok(Self {
+            readers,
+            writer,
+            progress: ProgressQueue::default(),
+            signals,
+            clock,
+            kind,
+            installation,
+        })
+    }
+
+    /// The id of this installation of Slipway, made when its database was: whoever has that database has its things.
+    pub fn installation(&self) -> &Arc<str> {
+        &self.installation
+    }
+
+    /// Hears of commits from now on, but for jobs' progress: of this process at once, of other replicas as they tell.
+    pub fn signals(&self) -> broadcast::Receiver<Signal> {
+        self.signals.rest()
+    }
+
+    /// Hears of jobs' progress from now on.
+    pub fn progress_signals(&self) -> broadcast::Receiver<Signal> {
+        self.signals.progress()
+    }
+
+    /// Whether the database answers and takes writes.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT 1")
+            .execute(&mut *self.reader().await?)
+            .with_timeout()
+            .await?;
+        self.writer.check(self.clock.now()).await
+    }
+
+    /// Whether other processes may have jobs of this database.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.kind, Kind::Postgres(_))
+    }
+
+    /// A connection that reads.
+    pub(super) async fn reader(&self) -> Result<ReadConnection, StoreError> {
+        if let Kind::Sqlite(file) = &self.kind {
+            file.check()?;
+        }
+        let hold = self.clock.hold();
+        Ok(ReadConnection {
+            connection: self.readers.acquire().await?,
+            _hold: hold,
+        })
+    }
+
+    pub(super) fn signal(&self, signal: Signal) {
+        self.signals.send(signal);
+        if let Kind::Postgres(replicas) = &self.kind {
+            let _ = replicas.send(signal);
+        }
+    }
+}
+
+/// The installation's id, made if there is none. Of replicas that start together one makes it.
+async fn installation(
+    readers: &Connections,
+    writer: &Writer,
+    new: Ulid,
+) -> Result<Arc<str>, StoreError> {
+    let known = sqlx::query_scalar("SELECT id FROM installation");
+    let known: Option<String> = known
+        .fetch_optional(&mut *readers.acquire().await?)
+        .with_timeout()
+        .await?;
+    if let Some(id) = known {
+        return Ok(id.into());
+    }
+    let id = new.to_string();
+    let id: String = writer
+        .write(move |db| {
+            Box::pin(async move {
+                let insert = sqlx::query(
+                    "INSERT INTO installation (id, one) VALUES ($1, 1) ON CONFLICT DO NOTHING",
+                );
+                insert.bind(id).execute(&mut *db).await?;
+                Ok(sqlx::query_scalar("SELECT id FROM installation")
+                    .fetch_one(db)
+                    .await?)
+            })
+        })
+        .await?;
+    Ok(id.into())
+}

@@ -1,0 +1,459 @@
+//! Accepts jobs.
+//!
+//! Invariant: a job's row, its app's row, its idempotency record and its first event are one commit.
+
+use sqlx::AnyConnection;
+use ulid::Ulid;
+
+use crate::clock::Timestamp;
+use crate::domain::app::{App, AppState};
+use crate::domain::audit::AuditEvent;
+use crate::domain::event::EventPayload;
+use crate::domain::job::{Job, JobKind, JobState, Step};
+use crate::domain::names::AppName;
+use crate::domain::spec::AppSpec;
+use crate::domain::task::{Dropped, Removal, Task};
+use crate::store::audit::Subject;
+use crate::store::connection::WithTimeout as _;
+use crate::store::database::Store;
+use crate::store::error::StoreError;
+use crate::store::events::insert_events;
+use crate::store::idempotency::{Earlier, IdempotencyKey};
+use crate::store::refusal::Refusal;
+use crate::store::rotations::RotationChange;
+use crate::store::rows::{RowReader, to_json};
+use crate::store::signals::Signal;
+use crate::store::sql::Sql;
+use crate::store::{apps, audit, idempotency, rotations};
+
+/// The condition on an app's row under which it can be asked for anew: it was removed, or its onboarding ended
+/// without success; and no key of it can be live.
+macro_rules! can_be_onboarded_again {
+    () => {
+        "apps.state IN ('failed', 'canceled', 'removed') AND NOT EXISTS (SELECT 1 FROM jobs WHERE app_id = apps.id \
+         AND (state IN ('queued', 'running', 'waiting') OR state = 'succeeded' AND apps.state <> 'removed' AND jobs.seq > COALESCE((SELECT MAX(r.seq) FROM jobs r WHERE r.app_id = apps.id \
+         AND r.kind = 'remove' AND r.state = 'succeeded'), 0))) \
+         AND NOT EXISTS (SELECT 1 FROM key_intents WHERE app_id = apps.id AND closed_at IS NULL)"
+    };
+}
+
+/// An app to be onboarded.
+#[derive(Debug, Clone)]
+pub struct NewApp {
+    /// What it should have.
+    pub spec: AppSpec,
+    /// The ids of its resources, in the order that they are shown in.
+    pub resources: Vec<String>,
+    /// Whether images with protected tags may expire.
+    pub accept_expiry: bool,
+    /// Who asked.
+    pub requested_by: String,
+}
+
+/// A request for a job of an app that there is.
+#[derive(Debug, Clone)]
+pub struct JobRequest {
+    /// The app.
+    pub app: AppName,
+    /// What to do.
+    pub task: Task,
+    /// The ids of its steps' resources, in the order that they are shown in.
+    pub resources: Vec<String>,
+    /// Who asked.
+    pub requested_by: String,
+    /// The version of the app's record that it was decided on, if it only holds for that one.
+    pub if_version: Option<i64>,
+    /// What is changed of the app's record in the same commit.
+    pub change: Option<AppChange>,
+}
+
+impl JobRequest {
+    /// A request that changes nothing of the app's record.
+    pub fn new(
+        app: AppName,
+        task: Task,
+        resources: Vec<String>,
+        requested_by: impl Into<String>,
+    ) -> Self {
+        Self {
+            app,
+            task,
+            resources,
+            requested_by: requested_by.into(),
+            if_version: None,
+            change: None,
+        }
+    }
+}
+
+/// What a request for a job changes of its app's record.
+#[derive(Debug, Clone)]
+pub enum AppChange {
+    /// Another spec, and what it and those before it do not name any more.
+    Spec(Box<AppSpec>, Dropped),
+    /// It is being removed.
+    Removal(Removal),
+    /// A rotation begins or goes on.
+    Rotation(RotationChange),
+}
+
+/// A request that was accepted now, or before by the same key.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Accepted {
+    /// A job: a new one, or one that does already what is asked for.
+    Fresh(Box<Job>),
+    /// What was answered before.
+    Replay(Box<Job>),
+}
+
+impl Store {
+    /// Records an app and its onboarding: app, job, steps, event and idempotency record in one commit.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn onboard(
+        &self,
+        new: NewApp,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Result<Accepted, Refusal>, StoreError> {
+        let (now, ids) = (self.clock.now(), [self.clock.new_id(), self.clock.new_id()]);
+        let accepted = self
+            .writer
+            .write(move |db| Box::pin(async move { onboard(db, new, key, ids, now).await }))
+            .await?;
+        Ok(self.announce(accepted))
+    }
+
+    /// Whether an onboarding by this name would be refused: there is an app, and it was finished once or may be still.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn is_taken(&self, name: &AppName) -> Result<bool, StoreError> {
+        let taken = concat!(
+            "SELECT COUNT(*) FROM apps WHERE name_key = $1 AND NOT ((name = $2 OR state = 'removed') AND ",
+            can_be_onboarded_again!(),
+            ")"
+        );
+        let taken: i64 = sqlx::query_scalar(taken)
+            .bind(name.key())
+            .bind(name.as_str())
+            .fetch_one(&mut *self.reader().await?)
+            .with_timeout()
+            .await?;
+        Ok(taken > 0)
+    }
+
+    /// Records a job of an app that there is, with what it changes of the app's record.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn enqueue(
+        &self,
+        request: JobRequest,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Result<Accepted, Refusal>, StoreError> {
+        let (now, id) = (self.clock.now(), self.clock.new_id());
+        let accepted = self
+            .writer
+            .write(move |db| {
+                Box::pin(async move { self::enqueue(db, request, key, id, now).await })
+            })
+            .await?;
+        Ok(self.announce(accepted))
+    }
+
+    /// Accepts a request that a job does already.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn join(
+        &self,
+        job: Job,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Result<Accepted, Refusal>, StoreError> {
+        let Some(key) = key else {
+            return Ok(Ok(Accepted::Fresh(Box::new(job))));
+        };
+        let earlier = self.keep_answer(key, job.clone()).await?;
+        Ok(earlier.map(|earlier| {
+            earlier.map_or_else(|| Accepted::Fresh(Box::new(job)), Accepted::Replay)
+        }))
+    }
+
+    fn announce(&self, accepted: Result<Accepted, Refusal>) -> Result<Accepted, Refusal> {
+        if let Ok(Accepted::Fresh(_)) = &accepted {
+            self.signal(Signal::Queued);
+        }
+        accepted
+    }
+}
+
+async fn onboard(
+    db: &mut AnyConnection,
+    new: NewApp,
+    key: Option<IdempotencyKey>,
+    [new_app, job]: [Ulid; 2],
+    now: Timestamp,
+) -> Result<Result<Accepted, Refusal>, StoreError> {
+    if let Some(answer) = earlier(db, key.as_ref(), now).await? {
+        return Ok(answer);
+    }
+    let Some(app_id) = insert_app(db, &new, new_app, now).await? else {
+        return Ok(Err(Refusal::AppExists(new.spec.name)));
+    };
+    let task = Task::Onboard {
+        accept_expiry: new.accept_expiry,
+    };
+    let job = new_job(job, &new.spec, task, &new.resources, new.requested_by, now);
+    insert_job(db, app_id, &job, key, now).await?;
+    Ok(Ok(Accepted::Fresh(Box::new(job))))
+}
+
+/// The app's row: a new one, or that of an app whose onboarding has failed and was never finished, which
+/// can be asked for anew. `None` if there is an app by this name.
+async fn insert_app(
+    db: &mut AnyConnection,
+    new: &NewApp,
+    id: Ulid,
+    now: Timestamp,
+) -> Result<Option<Ulid>, StoreError> {
+    let insert = "INSERT INTO apps (id, name, name_key, account, spec, state, version, created_by, created_at, updated_at, retained, rotate_after) \
+         VALUES ($1, $2, $3, $4, $5, 'pending', 1, $6, $7, $7, '{}', $8) ON CONFLICT (name_key) DO NOTHING RETURNING id";
+    let insert = sqlx::query(insert)
+        .bind(id.to_string())
+        .bind(new.spec.name.as_str())
+        .bind(new.spec.name.key())
+        .bind(new.spec.account.as_str());
+    let insert = insert
+        .bind(to_json(&new.spec)?)
+        .bind(&new.requested_by)
+        .bind(now.millis())
+        .bind(apps::rotate_after(&new.spec));
+    match insert.fetch_optional(&mut *db).await? {
+        Some(row) => Ok(Some(RowReader::new(&row, "apps", "id").id("id")?)),
+        None => reset_app(db, new, now).await,
+    }
+}
+
+/// The row of an app that is asked for anew. What its earlier spec has named is remembered: jobs may have made it. What a
+/// removal has left in AWS is nobody's, and no more this app's than another's.
+async fn reset_app(
+    db: &mut AnyConnection,
+    new: &NewApp,
+    now: Timestamp,
+) -> Result<Option<Ulid>, StoreError> {
+    // Whether the app can be asked for anew is decided by what is there after the wait.
+    let Some(id) = apps::lock(db, &new.spec.name).await? else {
+        return Ok(None);
+    };
+    let earlier = apps::app_by_id(db, id).await?;
+    let was_removed = earlier.summary.state == AppState::Removed;
+    let dropped = if was_removed {
+        Dropped::default()
+    } else {
+        earlier.dropped.after(&earlier.spec, &new.spec)
+    };
+    let update = concat!(
+        "UPDATE apps SET name = $1, spec = $2, account = $3, state = 'pending', version = version + 1, \
+         created_by = CASE state WHEN 'removed' THEN $4 ELSE created_by END, \
+         created_at = CASE state WHEN 'removed' THEN $5 ELSE created_at END, \
+         removal = NULL, remove_at = NULL, updated_at = $5, retained = $6, rotate_after = $7 WHERE id = $8 AND (name = $1 OR state = 'removed') AND ",
+        can_be_onboarded_again!()
+    );
+    let update = sqlx::query(update)
+        .bind(new.spec.name.as_str())
+        .bind(to_json(&new.spec)?)
+        .bind(new.spec.account.as_str());
+    let update = update
+        .bind(&new.requested_by)
+        .bind(now.millis())
+        .bind(to_json(&dropped)?)
+        .bind(apps::rotate_after(&new.spec))
+        .bind(id.to_string());
+    if update.execute(&mut *db).await?.rows_affected() == 0 {
+        return Ok(None);
+    }
+    // What was seen of the earlier app does not count.
+    sqlx::query("DELETE FROM drift_reports WHERE app_id = $1")
+        .bind(id.to_string())
+        .execute(&mut *db)
+        .await?;
+    if was_removed {
+        sqlx::query("DELETE FROM resources WHERE app_id = $1")
+            .bind(id.to_string())
+            .execute(db)
+            .await?;
+    }
+    Ok(Some(id))
+}
+
+async fn enqueue(
+    db: &mut AnyConnection,
+    request: JobRequest,
+    key: Option<IdempotencyKey>,
+    id: Ulid,
+    now: Timestamp,
+) -> Result<Result<Accepted, Refusal>, StoreError> {
+    if let Some(answer) = earlier(db, key.as_ref(), now).await? {
+        return Ok(answer);
+    }
+    let Some(app_id) = apps::lock(db, &request.app).await? else {
+        return Ok(Err(Refusal::NoApp));
+    };
+    let app = apps::app_by_id(db, app_id).await?;
+    match refused(&app, &request) {
+        Some(Refusal::Active(job)) if is_removal(db, &app, job).await? => {
+            return Ok(Err(Refusal::RemovalBegun(request.app, job)));
+        }
+        Some(refusal) => return Ok(Err(refusal)),
+        None => {}
+    }
+    let spec = match &request.change {
+        Some(AppChange::Spec(spec, dropped)) => {
+            apps::set_spec(db, app_id, spec, dropped, now).await?;
+            spec
+        }
+        Some(AppChange::Removal(removal)) => {
+            apps::set_removal(db, app_id, Some(removal)).await?;
+            rotations::stop(db, app_id, "the app is being removed", now).await?;
+            &app.spec
+        }
+        Some(AppChange::Rotation(_)) | None => &app.spec,
+    };
+    let job = new_job(
+        id,
+        spec,
+        request.task,
+        &request.resources,
+        request.requested_by,
+        now,
+    );
+    if let Some(AppChange::Rotation(change)) = &request.change
+        && let Some(refusal) = rotations::change(db, app_id, &job, change, now).await?
+    {
+        return Ok(Err(refusal));
+    }
+    insert_job(db, app_id, &job, key, now).await?;
+    Ok(Ok(Accepted::Fresh(Box::new(job))))
+}
+
+/// Whether the job that works on an app takes it apart: then there is nothing to wait for.
+async fn is_removal(db: &mut AnyConnection, app: &App, job: Ulid) -> Result<bool, StoreError> {
+    if app.removal.is_none() {
+        return Ok(false);
+    }
+    let kind: String = sqlx::query_scalar("SELECT kind FROM jobs WHERE id = $1")
+        .bind(job.to_string())
+        .fetch_one(db)
+        .await?;
+    Ok(kind == JobKind::Remove.to_string())
+}
+
+/// Why an app as it is does not take a request.
+fn refused(app: &App, request: &JobRequest) -> Option<Refusal> {
+    if app.summary.state == AppState::Removed {
+        return Some(Refusal::Removed(
+            app.spec.name.clone(),
+            app.summary.updated_at,
+        ));
+    }
+    if let Some(active) = app.summary.active_job {
+        return Some(Refusal::Active(active));
+    }
+    match (&app.removal, &request.task) {
+        (None, Task::Restore { .. } | Task::Remove) => return Some(Refusal::NotBeingRemoved),
+        (Some(_), task) if !task.is_of_removal() => {
+            return Some(Refusal::BeingRemoved(app.spec.name.clone()));
+        }
+        _ => {}
+    }
+    request
+        .if_version
+        .is_some_and(|version| version != app.version)
+        .then_some(Refusal::Changed)
+}
+
+async fn earlier(
+    db: &mut AnyConnection,
+    key: Option<&IdempotencyKey>,
+    now: Timestamp,
+) -> Result<Option<Result<Accepted, Refusal>>, StoreError> {
+    let Some(key) = key else { return Ok(None) };
+    Ok(match idempotency::earlier(db, key, now).await? {
+        Earlier::None => None,
+        Earlier::Same(job) => Some(Ok(Accepted::Replay(job))),
+        Earlier::Other => Some(Err(Refusal::KeyReused)),
+    })
+}
+
+fn new_job(
+    id: Ulid,
+    spec: &AppSpec,
+    task: Task,
+    resources: &[String],
+    requested_by: String,
+    now: Timestamp,
+) -> Job {
+    Job {
+        id,
+        kind: task.kind(),
+        task,
+        app: spec.name.clone(),
+        account: spec.account.clone(),
+        state: JobState::Queued,
+        attempt: 0,
+        reason: None,
+        next_attempt_at: None,
+        steps: resources.iter().map(Step::pending).collect(),
+        result: None,
+        error: None,
+        requested_by,
+        created_at: now,
+        started_at: None,
+        finished_at: None,
+    }
+}
+
+async fn insert_job(
+    db: &mut AnyConnection,
+    app: Ulid,
+    job: &Job,
+    key: Option<IdempotencyKey>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let id = job.id.to_string();
+    let mut sql = Sql::new(
+        "INSERT INTO jobs (attempt, cancel_requested, lease_token, id, app_id, kind, task, state, requested_by, created_at) VALUES (0, 0, 0, ",
+    );
+    sql.list([
+        &id,
+        &app.to_string(),
+        &job.kind.to_string(),
+        &to_json(&job.task)?,
+        &job.state.to_string(),
+        &job.requested_by,
+    ])?;
+    sql.push(", ").bind(now.millis())?.push(")");
+    sql.then(db, "INSERT INTO steps (job_id, steps) VALUES (")
+        .list([&id, &to_json(&job.steps)?])?
+        .push(")");
+    let queued = EventPayload::JobQueued {
+        kind: job.kind,
+        requested_by: job.requested_by.clone(),
+    };
+    insert_events(db, &mut sql, &[(job.id, now, &queued)])?;
+    let requested = AuditEvent::JobRequested {
+        task: job.task.clone(),
+    };
+    audit::record(
+        db,
+        &mut sql,
+        Subject::Job(job.id),
+        Some(&job.requested_by),
+        &[(now, requested)],
+    )?;
+    if let Some(key) = key {
+        idempotency::record(db, &mut sql, &key, job, now)?;
+    }
+    sql.run(db).await.map(drop)
+}

@@ -1,0 +1,283 @@
+//! Ends attempts and jobs, with what follows for the app.
+
+use sqlx::AnyConnection;
+use ulid::Ulid;
+
+use crate::clock::Timestamp;
+use crate::domain::app::AppState;
+use crate::domain::event::EventPayload;
+use crate::domain::job::{JobError, JobErrorCode, JobEvent, JobResult, JobState};
+use crate::domain::task::Task;
+use crate::store::database::Store;
+use crate::store::error::StoreError;
+use crate::store::events::insert_events;
+use crate::store::lease::{Lease, held};
+use crate::store::rows::{RowReader, to_json};
+use crate::store::signals::Signal;
+use crate::store::sql::Sql;
+use crate::store::{apps, rotations};
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AttemptResult {
+    /// Everything is as wanted.
+    Succeeded(JobResult),
+    /// To be tried again.
+    Waiting {
+        /// Why.
+        reason: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// It did not work.
+    Failed(JobError),
+    /// A person has to do something.
+    NeedsAttention(JobError),
+    /// Stopped on request.
+    Canceled,
+    /// Handed back: the worker stops.
+    Released {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl AttemptResult {
+    fn event(&self) -> JobEvent {
+        match self {
+            Self::Succeeded(_) => JobEvent::Converged,
+            Self::Waiting { .. } => JobEvent::MustWait,
+            Self::Failed(_) => JobEvent::GaveUp,
+            Self::NeedsAttention(_) => JobEvent::Parked,
+            Self::Canceled => JobEvent::Canceled,
+            Self::Released { .. } => JobEvent::Released,
+        }
+    }
+
+    pub(super) fn payload(&self) -> EventPayload {
+        match self.clone() {
+            Self::Succeeded(_) => EventPayload::JobSucceeded,
+            Self::Waiting { reason, at } => EventPayload::JobWaiting {
+                reason,
+                next_attempt_at: at,
+            },
+            Self::Failed(error) => EventPayload::JobFailed { error },
+            Self::NeedsAttention(error) => EventPayload::JobNeedsAttention { error },
+            Self::Canceled => EventPayload::JobCanceled,
+            Self::Released { reason } => EventPayload::JobReleased { reason },
+        }
+    }
+}
+
+impl Store {
+    /// Ends an attempt.
+    ///
+    /// # Errors
+    /// [`StoreError::LostLease`] when another worker has it.
+    pub async fn finish(&self, lease: Lease, ended: AttemptResult) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let again = matches!(ended, AttemptResult::Released { .. });
+        self.write_with_lease(lease, move |db| {
+            Box::pin(async move { finish_attempt(db, lease, &ended, now).await })
+        })
+        .await?;
+        self.signal(Signal::Progress(lease.job));
+        if again {
+            self.signal(Signal::Queued);
+        }
+        Ok(())
+    }
+}
+
+pub(super) async fn finish_attempt(
+    db: &mut AnyConnection,
+    lease: Lease,
+    ended: &AttemptResult,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let row = held(db, lease)?
+        .run_if_found(db)
+        .await?
+        .ok_or(StoreError::LostLease)?;
+    let row = RowReader::new(&row, "jobs", "id");
+    let (app, task, cancel_requested) = (
+        row.id("app_id")?,
+        row.json::<Task>("task"),
+        row.plain::<i64>("cancel_requested")? == 1,
+    );
+    let ended = if cancel_requested {
+        cancel_unless_in_doubt(ended)
+    } else {
+        ended.clone()
+    };
+    let canceled = cancel_requested || matches!(ended, AttemptResult::Canceled);
+    let ended = &park_if_key_in_doubt(db, app, ended).await?;
+    // The lease says that the job is running, and every end of an attempt is legal from there.
+    let state = JobState::Running
+        .on(ended.event())
+        .map_err(|_| StoreError::LostLease)?;
+    let (reason, at) = match ended {
+        AttemptResult::Waiting { reason, at } => (Some(reason.clone()), Some(at.millis())),
+        AttemptResult::Failed(job_error) | AttemptResult::NeedsAttention(job_error) => {
+            (Some(job_error.detail.clone()), None)
+        }
+        AttemptResult::Released { reason } => (Some(reason.clone()), None),
+        AttemptResult::Succeeded(_) | AttemptResult::Canceled => (None, None),
+    };
+    let result = if let AttemptResult::Succeeded(result) = ended {
+        Some(to_json(result)?)
+    } else {
+        None
+    };
+    let error = if let AttemptResult::Failed(job_error) | AttemptResult::NeedsAttention(job_error) =
+        ended
+    {
+        Some(job_error.clone())
+    } else {
+        None
+    };
+    let mut sql = Sql::new("UPDATE jobs SET lease_owner = NULL, lease_until = NULL, state = ");
+    sql.bind(state.to_string())?
+        .push(", reason = ")
+        .bind(reason)?
+        .push(", next_attempt_at = ")
+        .bind(at)?;
+    sql.push(", result = ")
+        .bind(result)?
+        .push(", error = ")
+        .bind(error.as_ref().map(to_json).transpose()?)?;
+    sql.push(", finished_at = ")
+        .bind((!state.is_active()).then_some(now.millis()))?;
+    if state == JobState::Queued {
+        // The deadline counts the time of trying, not the time that the service is down.
+        sql.push(", deadline_at = NULL");
+    }
+    sql.push(" WHERE id = ").bind(lease.job.to_string())?;
+    let payload = ended.payload();
+    // A job is parked because it cannot be read, and that can be its task.
+    let task = if matches!(ended, AttemptResult::NeedsAttention(_)) || state.is_active() {
+        task.ok()
+    } else {
+        Some(task?)
+    };
+    finish(
+        db,
+        sql,
+        JobEnd {
+            app,
+            job: lease.job,
+            task,
+            state,
+            canceled,
+            error,
+            payload,
+        },
+        now,
+    )
+    .await
+}
+
+/// A cancel that was accepted is kept, however far the attempt came. What a person has to know of a key or of a record
+/// that cannot be read is told all the same.
+fn cancel_unless_in_doubt(ended: &AttemptResult) -> AttemptResult {
+    match ended {
+        AttemptResult::NeedsAttention(job_error)
+            if matches!(
+                job_error.code,
+                JobErrorCode::CredentialInDoubt | JobErrorCode::Internal
+            ) =>
+        {
+            ended.clone()
+        }
+        _ => AttemptResult::Canceled,
+    }
+}
+
+/// How a job leaves its app.
+pub(super) struct JobEnd {
+    pub(super) app: Ulid,
+    pub(super) job: Ulid,
+    /// What it was asked to do, if that can be read.
+    pub(super) task: Option<Task>,
+    pub(super) state: JobState,
+    /// Whether somebody asked to end it.
+    pub(super) canceled: bool,
+    pub(super) error: Option<JobError>,
+    pub(super) payload: EventPayload,
+}
+
+/// Runs the statement that ends a job or its attempt, and tells of it. The app is left in the state that its job
+/// ended in, and its record with what follows from what was done.
+pub(super) async fn finish(
+    db: &mut AnyConnection,
+    mut sql: Sql,
+    end: JobEnd,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let JobEnd {
+        app,
+        job,
+        task,
+        state: ended,
+        canceled,
+        error,
+        payload,
+    } = end;
+    if !ended.is_active() {
+        let state = task
+            .as_ref()
+            .map_or(Some(AppState::NeedsAttention), |task| {
+                AppState::left_by(task.kind(), ended)
+            });
+        let state = state.map(|state| state.to_string());
+        sql.then(
+            db,
+            "UPDATE apps SET version = version + 1, state = COALESCE(CAST(",
+        )
+        .bind(state)?
+        .push(" AS TEXT), state), updated_at = ");
+        sql.bind(now.millis())?
+            .push(" WHERE id = ")
+            .bind(app.to_string())?;
+    }
+    insert_events(db, &mut sql, &[(job, now, &payload)])?;
+    sql.run(db).await?;
+    let Some(task) = task.filter(|_| !ended.is_active()) else {
+        return Ok(());
+    };
+    rotations::apply_job_end(db, &task, (ended, canceled), error, now).await?;
+    if ended == JobState::Succeeded {
+        apps::apply_success(db, app, job, &task, now).await
+    } else {
+        Ok(())
+    }
+}
+
+/// A job does not end for good while nobody knows whether its CreateAccessKey has made a key.
+pub(super) async fn park_if_key_in_doubt(
+    db: &mut AnyConnection,
+    app: Ulid,
+    ended: AttemptResult,
+) -> Result<AttemptResult, StoreError> {
+    let so_far = match &ended {
+        AttemptResult::Succeeded(_)
+        | AttemptResult::Waiting { .. }
+        | AttemptResult::Released { .. }
+        | AttemptResult::NeedsAttention(_) => return Ok(ended),
+        AttemptResult::Canceled => "the job was canceled".to_owned(),
+        AttemptResult::Failed(job_error) => job_error.detail.clone(),
+    };
+    Ok(if has_open_intent(db, app).await? {
+        AttemptResult::NeedsAttention(JobError::key_in_doubt(&so_far))
+    } else {
+        ended
+    })
+}
+
+async fn has_open_intent(db: &mut AnyConnection, app: Ulid) -> Result<bool, StoreError> {
+    let open = sqlx::query_scalar(
+        "SELECT COUNT(*) FROM key_intents WHERE app_id = $1 AND closed_at IS NULL",
+    );
+    let open: i64 = open.bind(app.to_string()).fetch_one(db).await?;
+    Ok(open > 0)
+}

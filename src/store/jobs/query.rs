@@ -1,0 +1,155 @@
+//! Reads jobs.
+
+use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
+use ulid::Ulid;
+
+use crate::clock::Timestamp;
+use crate::domain::job::{Job, JobKind, JobState};
+use crate::domain::names::{AccountName, AppName, NameError};
+use crate::store::connection::WithTimeout as _;
+use crate::store::database::Store;
+use crate::store::error::StoreError;
+use crate::store::rows::RowReader;
+use crate::store::sql::Sql;
+
+pub(super) const COLUMNS: &str = "SELECT j.id, j.kind, j.task, j.state, j.attempt, j.reason, j.next_attempt_at, j.result, j.error, j.requested_by, j.created_at, \
+    j.started_at, j.finished_at, a.name, a.account, a.id AS app_id, s.steps FROM jobs j \
+    JOIN apps a ON a.id = j.app_id LEFT JOIN steps s ON s.job_id = j.id";
+
+/// Which jobs to list.
+#[derive(Debug, Clone, Default)]
+pub struct JobFilter {
+    /// Of this app.
+    pub app: Option<AppName>,
+    /// In this state.
+    pub state: Option<JobState>,
+    /// Of this kind.
+    pub kind: Option<JobKind>,
+    /// Before the one by this id, for the newest come first.
+    pub before: Option<Ulid>,
+    /// At most this many.
+    pub limit: u32,
+}
+
+impl Store {
+    /// When the next job is due that nobody can claim yet.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        let due = "SELECT MIN(COALESCE(next_attempt_at, lease_until)) FROM jobs WHERE finished_at IS NULL";
+        let due: Option<i64> = sqlx::query_scalar(due)
+            .fetch_one(&mut *self.reader().await?)
+            .with_timeout()
+            .await?;
+        Ok(due.map(Timestamp::from_millis))
+    }
+
+    /// The job by this id.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn job(&self, id: Ulid) -> Result<Option<Job>, StoreError> {
+        let mut db = self.reader().await?;
+        job_by_id(&mut db, id).with_timeout().await
+    }
+
+    /// Jobs, the newest first.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn jobs(&self, filter: &JobFilter) -> Result<Vec<Job>, StoreError> {
+        let mut sql = Sql::new(COLUMNS);
+        sql.push(" WHERE 1 = 1");
+        if let Some(before) = filter.before {
+            // The job by this id may have been removed with old history since.
+            sql.push(" AND j.seq < COALESCE((SELECT seq FROM jobs WHERE id = ")
+                .bind(before.to_string())?;
+            sql.push("), (SELECT MAX(seq) + 1 FROM jobs WHERE id < ")
+                .bind(before.to_string())?
+                .push("))");
+        }
+        if let Some(app) = &filter.app {
+            sql.push(" AND j.app_id = (SELECT id FROM apps WHERE name_key = ")
+                .bind(app.key())?
+                .push(")");
+        }
+        if let Some(state) = filter.state {
+            sql.push(" AND j.state = ").bind(state.to_string())?;
+        }
+        if let Some(kind) = filter.kind {
+            sql.push(" AND j.kind = ").bind(kind.to_string())?;
+        }
+        sql.push(" ORDER BY j.seq DESC LIMIT ")
+            .bind(i64::from(filter.limit))?;
+        let mut db = self.reader().await?;
+        sql.query()
+            .fetch_all(&mut *db)
+            .with_timeout()
+            .await?
+            .iter()
+            .map(read_job)
+            .collect()
+    }
+
+    /// How many jobs are active, by state.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn active_jobs(&self) -> Result<Vec<(JobState, u64)>, StoreError> {
+        let count = "SELECT state, COUNT(*) AS n FROM jobs WHERE state IN ('queued', 'running', 'waiting') GROUP BY state";
+        let rows = sqlx::query(count)
+            .fetch_all(&mut *self.reader().await?)
+            .with_timeout()
+            .await?;
+        let read = |row: &AnyRow| {
+            let row = RowReader::new(row, "jobs", "state");
+            Ok((row.parsed("state")?, row.count("n")?))
+        };
+        rows.iter().map(read).collect()
+    }
+}
+
+pub(super) async fn job_by_id(db: &mut AnyConnection, id: Ulid) -> Result<Option<Job>, StoreError> {
+    let mut sql = Sql::new(COLUMNS);
+    sql.push(" WHERE j.id = ").bind(id.to_string())?;
+    sql.query()
+        .fetch_optional(&mut *db)
+        .await?
+        .map(|row| read_job(&row))
+        .transpose()
+}
+
+pub(super) fn read_job(row: &AnyRow) -> Result<Job, StoreError> {
+    let row = RowReader::new(row, "jobs", "id");
+    let name = |column| row.plain::<String>(column);
+    let app: String = row.plain("app_id")?;
+    let corrupt = |column, error: NameError| StoreError::Corrupt {
+        table: "apps",
+        column,
+        row: app.clone(),
+        why: error.to_string(),
+    };
+    Ok(Job {
+        id: row.id("id")?,
+        kind: row.parsed("kind")?,
+        task: row.json("task")?,
+        app: AppName::parse(&name("name")?).map_err(|error| corrupt("name", error))?,
+        account: AccountName::parse(&name("account")?)
+            .map_err(|error| corrupt("account", error))?,
+        state: row.parsed("state")?,
+        attempt: row.count("attempt")?,
+        reason: row.plain("reason")?,
+        next_attempt_at: row.moment_or_null("next_attempt_at")?,
+        steps: row.in_table("steps")
+        .json_or_null("steps")?
+        .unwrap_or_default(),
+        result: row.json_or_null("result")?,
+        error: row.json_or_null("error")?,
+        requested_by: row.plain("requested_by")?,
+        created_at: row.moment("created_at")?,
+        started_at: row.moment_or_null("started_at")?,
+        finished_at: row.moment_or_null("finished_at")?,
+    })
+}
