@@ -191,13 +191,19 @@ def shown_in(page, start, block):
 # Links
 
 def broken_links(path):
-    """The relative links of a page that lead nowhere."""
+    """The relative links of a page, and its names of files, that lead nowhere."""
     text = path.read_text()
     for target in re.findall(r"\]\((?!https?://)([^)\s]+)\)", text):
         name, _, anchor = target.partition("#")
         file = (path.parent / name).resolve() if name else path
         if not file.exists() or (anchor and anchor not in anchors(file)):
             yield f"{path.relative_to(ROOT)}: the link {target} leads nowhere"
+    # The decisions and the changelog are records of their time.
+    if path.parent.name == "decisions" or path.name == "CHANGELOG.md":
+        return
+    for name in re.findall(r"`((?:src|tests|docs|demo|benches|migrations)/[\w./-]*)`", text):
+        if not (ROOT / name).exists():
+            yield f"{path.relative_to(ROOT)}: there is no {name}"
 
 
 def anchors(path):

@@ -50,13 +50,15 @@ impl Check {
     }
 }
 
-/// The process is up.
+/// Check that the process is up
 #[utoipa::path(get, path = "/healthz", tag = "service", operation_id = "healthz", security(()), responses((status = 200, description = "Up", body = String, content_type = "text/plain")))]
 pub async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// The service can accept and do work; the body says what is in the way.
+/// Check that the service is ready
+///
+/// Returns 200 if the service can accept and do work. Otherwise the body says what prevents it.
 #[utoipa::path(
     get, path = "/readyz", tag = "service", operation_id = "readyz", security(()),
     responses((status = 200, description = "Ready", body = Readiness), (status = 503, description = "Not ready", body = Readiness))
@@ -92,7 +94,9 @@ pub async fn readyz(State(service): State<Arc<Service>>) -> impl IntoResponse {
     (status, Json(checks))
 }
 
-/// Metrics in the Prometheus text format.
+/// Get metrics
+///
+/// In the Prometheus text format.
 #[utoipa::path(get, path = "/metrics", tag = "service", operation_id = "metrics", security(()), responses((status = 200, description = "Metrics", body = String, content_type = "text/plain")))]
 pub async fn metrics(
     State(service): State<Arc<Service>>,

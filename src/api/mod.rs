@@ -10,6 +10,7 @@ pub mod auth;
 pub mod bearer;
 pub mod body;
 pub mod etag;
+pub mod examples;
 pub mod health;
 pub mod job_watch;
 pub mod known_tokens;

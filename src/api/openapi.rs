@@ -21,7 +21,7 @@ use crate::provision::export::Format;
 #[openapi(
     info(
         title = "Slipway",
-        description = "Gives an app its place in an AWS account in one call: user, access key, media bucket, image repository.",
+        description = "Give an app its place in an AWS account in one call: an IAM user with an access key, an S3 bucket for media and an ECR repository for images. Requests that change AWS return a job; wait for it, follow its events, and claim the credentials it creates.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     servers((url = "/", description = "This server")),
@@ -30,13 +30,13 @@ use crate::provision::export::Format;
     // Only parameters are of these, and parameters do not bring theirs along.
     components(schemas(Id, IdempotencyText, AccessKeyId, Format, Action)),
     tags(
-        (name = "apps", description = "Apps and what they should have in AWS"),
-        (name = "jobs", description = "Asked-for changes, as they go on"),
-        (name = "history", description = "Who did what"),
-        (name = "credentials", description = "Access keys, and their secrets once"),
-        (name = "ecr", description = "Image repositories and when their images expire"),
-        (name = "tokens", description = "Who may call the API"),
-        (name = "service", description = "The service itself"),
+        (name = "apps", description = "Onboard, change, repair, export and remove apps. An app is a name and a spec: what it should have in AWS."),
+        (name = "jobs", description = "Wait for, follow, cancel and retry jobs. A job is one requested change of an app."),
+        (name = "history", description = "See who requested what, and what was changed in AWS for it."),
+        (name = "credentials", description = "List, claim and rotate access keys. A secret is shown once."),
+        (name = "ecr", description = "Simulate which images a lifecycle policy of a repository expires."),
+        (name = "tokens", description = "Create and revoke the tokens by which callers authenticate."),
+        (name = "service", description = "Check the service: its health, metrics, identity in AWS and API document."),
     ),
 )]
 pub struct Api;
@@ -78,12 +78,12 @@ pub fn add_common_answers(api: &mut Document) {
                     refuse(answer, description);
                 }
             };
-            add("503", "Too much is under way");
+            add("503", "The service is at a limit");
             if !["/healthz", "/readyz", "/metrics"].contains(&path.as_str()) {
-                add("429", "The caller asks too often");
+                add("429", "Too many requests from this caller");
             }
             if takes_body {
-                add("408", "The body did not arrive in time");
+                add("408", "The request body did not arrive in time");
             }
         }
     }
@@ -111,7 +111,7 @@ fn refuse(answer: &mut Response, description: &str) {
         .or_insert(problem.into());
 }
 
-/// The API's document.
+/// Get the API's document
 #[utoipa::path(get, path = "/openapi.yaml", tag = "service", operation_id = "openapi", security(()), responses((status = 200, description = "OpenAPI 3.1", body = Object, content_type = "application/yaml")))]
 pub async fn openapi_yaml(Extension(Yaml(text)): Extension<Yaml>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/yaml")], text)

@@ -12,6 +12,7 @@ use std::time::Duration;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware;
+use axum::response::Redirect;
 use axum::{Extension, Router};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -78,6 +79,10 @@ fn calls() -> OpenApiRouter<Arc<Service>> {
 static CALLS: LazyLock<Router<Arc<Service>>> = LazyLock::new(|| {
     Router::from(calls())
         .route(
+            "/",
+            axum::routing::get(|| async { Redirect::temporary("/docs") }),
+        )
+        .route(
             "/problems",
             axum::routing::get(crate::api::openapi::problems),
         )
@@ -98,6 +103,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut api = calls().merge(operations()).into_openapi();
     crate::api::openapi::add_common_answers(&mut api);
     crate::api::links::add(&mut api);
+    crate::api::examples::add(&mut api);
     api
 }
 

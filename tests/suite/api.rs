@@ -209,7 +209,7 @@ async fn wait_for_state(server: &Server, job: &str, state: &str) -> Value {
 // ---- roles
 
 /// Every route with the role that it takes; `None` takes no token.
-const ROUTES: [(&str, &str, Option<Role>); 37] = [
+const ROUTES: [(&str, &str, Option<Role>); 38] = [
     ("get", "/healthz", None),
     ("get", "/readyz", None),
     ("get", "/metrics", None),
@@ -268,6 +268,7 @@ const ROUTES: [(&str, &str, Option<Role>); 37] = [
     ("post", "/v1/tokens", Some(Role::Admin)),
     ("delete", "/v1/tokens/{id}", Some(Role::Admin)),
     ("get", "/v1/identity", Some(Role::Viewer)),
+    ("get", "/", None),
     ("get", "/docs", None),
     ("get", "/openapi.json", None),
     ("get", "/problems", None),
@@ -284,6 +285,7 @@ fn the_table_of_roles_has_every_route_and_says_what_the_document_says() {
         .map(|it| (it.method, it.path))
         .collect();
     let pages = BTreeSet::from([
+        ("get", "/"),
         ("get", "/docs"),
         ("get", "/openapi.json"),
         ("get", "/problems"),
@@ -2525,6 +2527,11 @@ async fn health_metrics_and_documentation_take_no_token() {
     assert!(
         problems.header("content-type").starts_with("text/markdown")
             && problems.text().contains(PROBLEMS)
+    );
+    let start = open("/").await;
+    assert!(
+        start.status == 200 && start.text().contains("swagger"),
+        "the start leads to the documentation"
     );
     let page = open("/docs").await;
     assert!(

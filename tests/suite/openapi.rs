@@ -202,6 +202,60 @@ fn placeholders(path: &str) -> BTreeSet<&str> {
         .collect()
 }
 
+/// Requests and responses without an example, or with one that does not fit its schema.
+fn wrong_examples(operation: &Operation) -> Vec<String> {
+    let place = format!("{} {}", operation.method, operation.path);
+    let body = operation.described["requestBody"]["content"].as_object();
+    let requests = body
+        .into_iter()
+        .flatten()
+        .map(|(kind, content)| (format!("{place}, request of {kind}"), content));
+    let responses = members(&operation.described["responses"])
+        .iter()
+        .flat_map(|(status, response)| {
+            let contents = response["content"].as_object().into_iter().flatten();
+            contents.map(move |(kind, content)| (format!("{status} {kind}"), content))
+        })
+        .map(|(response, content)| (format!("{place}, {response}"), content));
+    requests
+        .chain(responses)
+        .flat_map(|(place, content)| match &content["example"] {
+            Value::Null => vec![format!("{place}: no example")],
+            Value::String(_) => Vec::new(),
+            example => misfits(example, &content["schema"], &place),
+        })
+        .collect()
+}
+
+#[test]
+fn every_request_and_response_has_an_example_that_fits() {
+    let wrong: Vec<String> = operations().iter().flat_map(wrong_examples).collect();
+    assert!(
+        wrong.is_empty(),
+        "run tests/examples.py > docs/api/examples.json: {wrong:#?}"
+    );
+}
+
+#[test]
+fn summaries_are_imperative_and_tags_described() {
+    for operation in operations() {
+        let summary = operation.described["summary"].as_str().unwrap();
+        let first = summary.split(' ').next().unwrap();
+        assert!(
+            !first.ends_with('s') && !summary.ends_with('.'),
+            "{}: {summary}",
+            operation.path
+        );
+    }
+    let tags = list(&document()["tags"]);
+    assert!(
+        tags.iter().all(|tag| tag["description"]
+            .as_str()
+            .is_some_and(|text| text.ends_with('.'))),
+        "{tags:?}"
+    );
+}
+
 #[test]
 fn the_checked_in_document_is_that_of_the_code() {
     let checked_in = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.yaml"))
@@ -303,8 +357,16 @@ fn every_response_has_a_description_and_every_problem_is_one() {
             );
             let is_readiness = path == "/readyz";
             if number >= 400 && !is_readiness {
-                let problem = json!({"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}});
-                assert_eq!(response["content"], problem, "{method} {path} {status}");
+                let content = members(&response["content"]);
+                assert!(
+                    content.len() == 1,
+                    "{method} {path} {status} has one media type"
+                );
+                let schema = &content["application/problem+json"]["schema"];
+                assert_eq!(
+                    schema["$ref"], "#/components/schemas/Problem",
+                    "{method} {path} {status}"
+                );
             }
         }
     }

@@ -35,9 +35,10 @@ use crate::store::{AppFilter, JobRequest, NewApp, Refusal};
 /// Things that one repair can remove.
 const MAX_REMOVED: usize = 50;
 
-/// Onboards an app: user, access key, media policy, buckets, repositories.
+/// Onboard an app
 ///
-/// With `dry_run=true` it answers the plan and writes nothing.
+/// Creates its IAM user, access key, media policy, buckets and repositories. Returns the job that does it. With
+/// `dry_run=true` it returns the plan and changes nothing.
 #[utoipa::path(
     post, path = "/v1/apps", tag = "apps", operation_id = "onboardApp",
     params(
@@ -102,7 +103,9 @@ async fn dry_run_of(
     Ok(Json(plan_of(service, task, &spec, app.as_ref()).await?))
 }
 
-/// Lists apps in the order they were asked for.
+/// List apps
+///
+/// Oldest first.
 #[utoipa::path(
     get, path = "/v1/apps", tag = "apps", operation_id = "listApps",
     params(
@@ -156,7 +159,9 @@ pub async fn list(
     Ok(Json(cursor.page(found, |app| app.id, |app| app.summary)))
 }
 
-/// Shows an app: its spec, its state, its resources and the job at work on it.
+/// Get an app
+///
+/// Shows its spec, its state, its resources and its active job.
 #[utoipa::path(
     get, path = "/v1/apps/{app}", tag = "apps", operation_id = "getApp",
     params(
@@ -199,7 +204,9 @@ pub async fn get(
     Ok(response)
 }
 
-/// Says what a job with the body's spec, or without a body the present one, would do now. Changes nothing.
+/// Plan a change of an app
+///
+/// Shows what a job with the spec in the body would do now; without a body, with the current spec. Changes nothing.
 #[utoipa::path(
     post, path = "/v1/apps/{app}/plan", tag = "apps", operation_id = "planApp",
     params(
@@ -256,7 +263,9 @@ pub async fn plan(
     }))
 }
 
-/// Asks for a job that brings AWS back to the spec.
+/// Repair an app
+///
+/// Brings AWS back to the app's spec. Removes unexpected and retained resources only if you name them.
 #[utoipa::path(
     post, path = "/v1/apps/{app}/repair", tag = "apps", operation_id = "repairApp",
     params(

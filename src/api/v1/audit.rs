@@ -24,10 +24,10 @@ const LINES: [&str; 2] = ["application/x-ndjson", "application/jsonl"];
 /// The longest text that entries are looked for by, in characters.
 const LONGEST: usize = 256;
 
-/// Shows what was asked of an app and what was changed in AWS for it, the newest first. An app that was removed has
-/// its history still.
+/// List the history of an app
 ///
-/// For `Accept: application/x-ndjson` the page is JSON lines, one entry a line, and the next page is in `Link`.
+/// Shows what was requested of the app and what was changed in AWS for it, newest first. A removed app keeps its history.
+/// With `Accept: application/x-ndjson`, a page has one entry per line, and the `Link` header has the next page.
 #[utoipa::path(
     get, path = "/v1/apps/{app}/history", tag = "history", operation_id = "getHistory",
     params(
@@ -72,9 +72,10 @@ pub async fn of_app(
     ))
 }
 
-/// Lists who did what over all apps and tokens, the newest first.
+/// List the audit
 ///
-/// For `Accept: application/x-ndjson` the page is JSON lines, one entry a line, and the next page is in `Link`.
+/// Shows who did what, over all apps and tokens, newest first. With `Accept: application/x-ndjson`, a page has one entry
+/// per line, and the `Link` header has the next page.
 #[utoipa::path(
     get, path = "/v1/audit", tag = "history", operation_id = "listAudit",
     params(

@@ -85,7 +85,9 @@ fn shown<S: serde::Serializer>(secret: &SecretString, serializer: S) -> Result<S
     serializer.serialize_str(secret.expose_secret())
 }
 
-/// Lists the keys on the app's user: their states, ages and last use. Never a secret.
+/// List the access keys of an app
+///
+/// Shows the state, age and last use of each key on the app's user, and the rotation. Contains no secret.
 #[utoipa::path(
     get, path = "/v1/apps/{app}/credentials", tag = "credentials", operation_id = "listCredentials",
     params(("app" = AppName, Path, description = "The app's name")),
@@ -134,9 +136,10 @@ pub async fn list(
     }))
 }
 
-/// Shows the secret of an access key, once: JSON, or dotenv for `Accept: text/plain`.
+/// Claim the secret of an access key
 ///
-/// With an Idempotency-Key the same caller can repeat the same claim for ten minutes, in case the answer got lost.
+/// The secret is shown once: as JSON, or as an environment file with `Accept: text/plain`. With an `Idempotency-Key`, the
+/// same caller can repeat the same claim for ten minutes, in case the response was lost.
 #[utoipa::path(
     post, path = "/v1/apps/{app}/credentials/{access_key_id}/claim", tag = "credentials", operation_id = "claimCredential",
     params(
@@ -201,11 +204,11 @@ pub async fn claim(
     Ok(response)
 }
 
-/// Rotates the app's access key: makes a new one, and takes the old one out of use step by step.
+/// Rotate the access key of an app
 ///
-/// When the new key is claimed, or its time is up, the old one is watched; once it is seen unused it is switched off,
-/// and after a while deleted. A key that is in use is kept, unless `force=true`. The list of credentials shows where
-/// the rotation stands, and `rollback` goes back until the old key is deleted.
+/// Creates a new key. Once you have claimed it and the old key is no longer used, the old key is deactivated, and later
+/// deleted. A key that is in use is kept unless `force=true`. The list of access keys shows where the rotation stands.
+/// Until the old key is deleted, you can roll back.
 #[utoipa::path(
     post, path = "/v1/apps/{app}/credentials/rotate", tag = "credentials", operation_id = "rotateCredentials",
     params(
@@ -273,7 +276,9 @@ pub async fn rotate(
     )
 }
 
-/// Goes back to the old key: switches it on again, and ends the rotation. The new key stays.
+/// Roll back a rotation
+///
+/// Activates the old key again and ends the rotation. The new key stays.
 #[utoipa::path(
     post, path = "/v1/apps/{app}/credentials/rollback", tag = "credentials", operation_id = "rollbackRotation",
     params(
@@ -332,7 +337,7 @@ pub async fn rollback(
     )
 }
 
-/// Switches an access key on.
+/// Activate an access key
 #[utoipa::path(
     post, path = "/v1/apps/{app}/credentials/{access_key_id}/activate", tag = "credentials", operation_id = "activateCredential",
     params(
@@ -374,9 +379,9 @@ pub async fn activate(
     .await
 }
 
-/// Switches an access key off, at once and whoever uses it: a key that has leaked must not wait.
+/// Deactivate an access key
 ///
-/// `activate` switches it on again.
+/// Takes effect at once, even if the key is in use: a key that has leaked must not wait. `activate` undoes it.
 #[utoipa::path(
     post, path = "/v1/apps/{app}/credentials/{access_key_id}/deactivate", tag = "credentials", operation_id = "deactivateCredential",
     params(
@@ -418,7 +423,9 @@ pub async fn deactivate(
     .await
 }
 
-/// Deletes an access key. One that is in use is kept, unless `force=true`.
+/// Delete an access key
+///
+/// A key that is in use is deleted only with `force=true`.
 #[utoipa::path(
     post, path = "/v1/apps/{app}/credentials/{access_key_id}/delete", tag = "credentials", operation_id = "deleteCredential",
     params(

@@ -14,7 +14,9 @@ use crate::domain::drift::DriftReport;
 use crate::domain::names::AppName;
 use crate::store::Refusal;
 
-/// Shows how AWS differed from the app's spec when it was last looked at.
+/// Get the last drift report of an app
+///
+/// Shows how AWS differed from the app's spec at the last check.
 #[utoipa::path(
     get, path = "/v1/apps/{app}/drift", tag = "apps", operation_id = "getDrift",
     params(("app" = AppName, Path, description = "The app's name")),
@@ -38,7 +40,9 @@ pub async fn get(
     report.map(Json).ok_or(ApiError::NoReport(app.spec.name))
 }
 
-/// Looks now how AWS differs from the app's spec, and keeps the report. Changes nothing in AWS.
+/// Check an app for drift
+///
+/// Compares AWS with the app's spec now, and keeps the report. Changes nothing in AWS.
 #[utoipa::path(
     post, path = "/v1/apps/{app}/drift", tag = "apps", operation_id = "checkDrift",
     params(("app" = AppName, Path, description = "The app's name")),

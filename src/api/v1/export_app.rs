@@ -19,10 +19,10 @@ use crate::domain::validation::FieldError;
 use crate::provision::export::{Format, Inventory, script};
 use crate::provision::render::dotenv::{Environment, Secret};
 
-/// Writes the app down for another tool: Terraform, CloudFormation, the AWS CLI, or its own environment.
+/// Export an app
 ///
-/// Terraform and CloudFormation get what is there now, with what imports it; the script makes from nothing what
-/// the spec says. Nothing is changed, and no secret is shown.
+/// Describes the app for Terraform or CloudFormation as it is in AWS now, with what imports it; as a script of AWS CLI
+/// commands that creates it from nothing; or as an environment file. Changes nothing and contains no secret.
 #[utoipa::path(
     get, path = "/v1/apps/{app}/export", tag = "apps", operation_id = "exportApp",
     params(

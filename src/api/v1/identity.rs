@@ -24,6 +24,8 @@ pub struct ServiceIdentity {
     installation: String,
 }
 
+/// Get the service's identity
+///
 /// Shows who the service is in AWS, and where its credentials come from.
 #[utoipa::path(
     get, path = "/v1/identity", tag = "service", operation_id = "getIdentity",

@@ -34,7 +34,9 @@ const LOOK: Duration = Duration::from_secs(10);
 /// Events in one read.
 const BATCH: u32 = 500;
 
-/// Lists jobs, the newest first.
+/// List jobs
+///
+/// Newest first.
 #[utoipa::path(
     get, path = "/v1/jobs", tag = "jobs", operation_id = "listJobs",
     params(
@@ -74,7 +76,9 @@ pub async fn list(
     Ok(Json(cursor.page(found, |job| job.id, |job| job)))
 }
 
-/// Shows a job. With `wait` the answer is held until the job ends, or the time is up.
+/// Get a job
+///
+/// With `wait`, the response is held until the job ends or the time is up.
 #[utoipa::path(
     get, path = "/v1/jobs/{id}", tag = "jobs", operation_id = "getJob",
     params(
@@ -140,9 +144,10 @@ pub struct StreamedEvent {
     data: String,
 }
 
-/// Follows a job: server-sent events, or JSON for `Accept: application/json`.
+/// Stream the events of a job
 ///
-/// A stream goes on after the event of `Last-Event-ID`, and ends when the job has ended or the token is revoked.
+/// Sends server-sent events until the job ends or the token is revoked, starting after the event of `Last-Event-ID`. With
+/// `Accept: application/json`, returns the events as a list.
 #[utoipa::path(
     get, path = "/v1/jobs/{id}/events", tag = "jobs", operation_id = "streamJobEvents",
     params(
@@ -209,7 +214,9 @@ pub async fn events(
         .into_response())
 }
 
-/// Ends a job. One that is running stops after its present change; what was made stays.
+/// Cancel a job
+///
+/// A running job stops after its current change. What it has made stays.
 #[utoipa::path(
     post, path = "/v1/jobs/{id}/cancel", tag = "jobs", operation_id = "cancelJob",
     params(("id" = Id, Path, description = "The job's id")),
@@ -234,7 +241,9 @@ pub async fn cancel(
     Ok(with_job(StatusCode::ACCEPTED, &job))
 }
 
-/// Lets a job that has ended without success go on from what is there.
+/// Retry a job
+///
+/// Continues a job that ended without success, or that waits, from what is there.
 #[utoipa::path(
     post, path = "/v1/jobs/{id}/retry", tag = "jobs", operation_id = "retryJob",
     params(

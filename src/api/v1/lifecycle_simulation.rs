@@ -20,9 +20,10 @@ use crate::domain::validation::FieldError;
 use crate::provision::context::Timing;
 use crate::provision::repository_contents::look;
 
-/// Says what a lifecycle policy does with each image: whether it expires, by which rule, and why not by another.
+/// Simulate an image lifecycle policy
 ///
-/// The images are those of the body, or those of a repository. Nothing is changed.
+/// Shows for each image whether it expires, by which rule, and why not by another. The images are those in the body, or
+/// those of a repository. Changes nothing.
 #[utoipa::path(
     post, path = "/v1/ecr/lifecycle/simulate", tag = "ecr", operation_id = "simulateLifecycle",
     request_body(content = SimulateRequest, example = json!({"policy": "guide", "images": [{"tags": ["1.2.3"], "age_days": 4}]})),

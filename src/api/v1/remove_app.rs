@@ -33,11 +33,12 @@ use crate::domain::validation::FieldError;
 use crate::provision::retained::given_back_or_left;
 use crate::store::{Accepted, AppChange, JobFilter, JobRequest, Refusal};
 
-/// Removes an app: its keys are switched off at once, and after a quarantine its user is taken apart.
+/// Remove an app
 ///
-/// Until then `restore` undoes it. Buckets and repositories stay in AWS, but for those that are named here, which go
-/// with all that is in them; that needs `confirm`. For an app that is being removed already the answer is the job that
-/// does it; one that asks for more changes what goes, not when, unless it says `quarantine`.
+/// Deactivates its access keys at once, and deletes its user after a quarantine. Until then you can restore the app.
+/// Buckets and repositories stay in AWS, except those that you name; they are deleted with everything in them, which
+/// needs `confirm`. For an app that is already being removed, returns the job that does it. A request that names more
+/// changes what is deleted, not when, unless it sets `quarantine`.
 #[utoipa::path(
     delete, path = "/v1/apps/{app}", tag = "apps", operation_id = "removeApp",
     params(
@@ -234,7 +235,9 @@ async fn ask_for(
     })
 }
 
-/// Restores an app that is being removed: switches its keys on again and brings AWS back to its spec.
+/// Restore an app
+///
+/// Cancels the removal of an app in quarantine: activates its keys again and brings AWS back to its spec.
 #[utoipa::path(
     post, path = "/v1/apps/{app}/restore", tag = "apps", operation_id = "restoreApp",
     params(

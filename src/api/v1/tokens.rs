@@ -62,7 +62,9 @@ pub async fn make(store: &Store, name: &str, role: Role, by: &str) -> Result<New
     Ok(NewToken { row, token })
 }
 
-/// Lists tokens, without the tokens.
+/// List tokens
+///
+/// The tokens themselves are not shown.
 #[utoipa::path(
     get, path = "/v1/tokens", tag = "tokens", operation_id = "listTokens",
     responses(
@@ -85,7 +87,9 @@ pub async fn list(
     }))
 }
 
-/// Makes a token. It is shown in this answer and never again.
+/// Create a token
+///
+/// The token is shown in this response and never again.
 #[utoipa::path(
     post, path = "/v1/tokens", tag = "tokens", operation_id = "createToken",
     request_body(content = TokenRequest),
@@ -127,7 +131,9 @@ pub async fn create(
     Ok(response)
 }
 
-/// Revokes a token at once.
+/// Revoke a token
+///
+/// Takes effect at once.
 #[utoipa::path(
     delete, path = "/v1/tokens/{id}", tag = "tokens", operation_id = "revokeToken",
     params(("id" = Id, Path, description = "The token's id")),

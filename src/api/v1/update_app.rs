@@ -44,10 +44,10 @@ pub(crate) struct Options {
     pub(crate) accept_expiry: bool,
 }
 
-/// Changes an app's spec: adds, alters and drops buckets, repositories, lifecycle policies, media access, tags.
+/// Change an app
 ///
-/// What the body leaves out gets its default, as when the app was onboarded. What the new spec does not name any
-/// more stays in AWS and is listed as `retained`, unless `remove=true`.
+/// Replaces its spec. A field that you leave out gets its default, as in an onboarding. What the new spec no longer names
+/// stays in AWS and is listed as `retained`, unless `remove=true`.
 #[utoipa::path(
     put, path = "/v1/apps/{app}", tag = "apps", operation_id = "updateApp",
     params(

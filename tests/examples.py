@@ -1,0 +1,149 @@
+"""Records an example of every request and response for the API's document.
+
+    python tests/examples.py [--binary target/debug/slipway] > FILE
+
+A new service on an emulated AWS account answers each call once. The answers are shortened: lists to two items, ids and
+keys to ones that are plainly examples. `slipway openapi` puts them into openapi.yaml, and the test openapi:: holds each
+against its schema.
+"""
+
+import argparse
+import json
+import re
+import sys
+
+from documents import NAMED, ROOT
+
+sys.path[:0] = [str(ROOT / "benches")]
+
+import boto3  # noqa: E402
+
+from emulators import emulators, end_on_signals  # noqa: E402
+from instance_metadata import instance_metadata  # noqa: E402
+from service import REGION, service  # noqa: E402
+
+EMULATOR = "ministack-auth"
+APP = "acme-shop"
+MOST_ITEMS = 2
+# AWS's documentation has these for examples.
+SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+KEYS = ("AKIAIOSFODNN7EXAMPLE", "AKIAI44QH8DHBEXAMPLE")
+ACCOUNT = "123456789012"
+TEXT_LINES = 12
+HEADERS = {"accept": "Accept", "repeat": "Idempotency_Key"}
+LINES = "application/x-ndjson"
+POLICY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+
+
+class Recorder:
+    """Makes calls and keeps each one's first answer of each status and type under its operation."""
+
+    def __init__(self, slipway):
+        self.slipway, self.found = slipway, {}
+
+    def call(self, method, route, body=None, expected=None, query="", **values):
+        """The answer's body. The route is the one of the document; values fill its braces."""
+        headers = {name: values.pop(key) for key, name in HEADERS.items() if key in values}
+        path = re.sub(r"\{(\w+)\}", lambda name: values[name[1]], route)
+        status, sent, answer = self.slipway.request(method, path + query, body, **headers)
+        if expected is not None and status != expected:
+            raise SystemExit(f"{method} {path}{query}: {status}, not {expected}: {answer}")
+        entry = self.found.setdefault(f"{method} {route}", {"responses": {}})
+        if body is not None:
+            entry.setdefault("request", body)
+        if answer != "":
+            entry["responses"].setdefault(f"{status} {sent['Content-Type'].partition(';')[0]}", answer)
+        return answer
+
+    def job(self, *call, **more):
+        """The job that a call asks for, when it has ended."""
+        return self.slipway.ended(self.call(*call, expected=202, **more))
+
+
+def record(slipway, endpoint):
+    recorder = Recorder(slipway)
+    call, job = recorder.call, recorder.job
+    app, key = "/v1/apps/{app}", "/v1/apps/{app}/credentials/{access_key_id}"
+    call("POST", "/v1/apps", {"name": APP}, expected=200, query="?dry_run=true")
+    onboarded = job("POST", "/v1/apps", {"name": APP})
+    first = onboarded["result"]["access_key_id"]
+    call("GET", "/v1/jobs/{id}", expected=200, id=onboarded["id"])
+    call("GET", "/v1/jobs/{id}/events", expected=200, id=onboarded["id"], accept="application/json")
+    call("GET", "/v1/jobs/{id}/events", expected=200, id=onboarded["id"], accept="text/event-stream")
+    call("GET", "/v1/jobs", expected=200)
+    for accept in ("application/json", "text/plain"):
+        call("POST", key + "/claim", expected=200, app=APP, access_key_id=first, accept=accept, repeat="claim-acme-shop")
+    call("GET", "/v1/apps", expected=200)
+    call("GET", app, expected=200, app=APP)
+    call("POST", app + "/plan", {"name": APP, "media_access": "scoped"}, expected=200, app=APP)
+    changed = {"name": APP, "media_access": "scoped", "rotate_after": "90d"}
+    call("PUT", app, changed, expected=200, query="?dry_run=true", app=APP)
+    job("PUT", app, changed, app=APP)
+    boto3.client(
+        "iam", endpoint_url=endpoint, region_name=REGION, aws_access_key_id="test", aws_secret_access_key="test",
+    ).put_user_policy(UserName=APP, PolicyName="quick-fix", PolicyDocument=json.dumps(POLICY))
+    drift = call("POST", app + "/drift", expected=200, app=APP)
+    call("GET", app + "/drift", expected=200, app=APP)
+    job("POST", app + "/repair", {"remove": [drift["unexpected"][0]["resource"]]}, app=APP)
+    rotated = job("POST", app + "/credentials/rotate", app=APP)
+    call("GET", app + "/credentials", expected=200, app=APP)
+    job("POST", app + "/credentials/rollback", app=APP)
+    second = rotated["result"]["access_key_id"]
+    job("POST", key + "/deactivate", app=APP, access_key_id=second)
+    job("POST", key + "/activate", app=APP, access_key_id=second)
+    job("POST", key + "/delete", query="?force=true", app=APP, access_key_id=second)
+    for form in ("dotenv", "cloudformation"):
+        call("GET", app + "/export", expected=200, query=f"?format={form}", app=APP)
+    other = slipway.request("POST", "/v1/apps", {"name": "acme-blog"})[2]
+    job("POST", "/v1/jobs/{id}/cancel", id=other["id"])
+    job("POST", "/v1/jobs/{id}/retry", id=other["id"])
+    call("POST", "/v1/ecr/lifecycle/simulate", {"policy": "guide", "images": [{"tags": ["1.2.3"], "age_days": 4}]}, expected=200)
+    for accept in ("application/json", LINES, "application/jsonl"):
+        call("GET", app + "/history", expected=200, query="?limit=2", app=APP, accept=accept)
+        call("GET", "/v1/audit", expected=200, query="?limit=2", accept=accept)
+    made = call("POST", "/v1/tokens", {"name": "deploy-bot", "role": "operator"}, expected=201)
+    call("GET", "/v1/tokens", expected=200)
+    call("DELETE", "/v1/tokens/{id}", expected=204, id=made["id"])
+    call("GET", "/v1/identity", expected=200)
+    call("DELETE", app, expected=200, query="?dry_run=true", app=APP)
+    job("DELETE", app, app=APP)
+    job("POST", app + "/restore", app=APP)
+    for path in ("/openapi.yaml", "/healthz", "/readyz", "/metrics"):
+        call("GET", path, expected=200)
+    return recorder.found
+
+
+def shortened(value):
+    """A value with at most two items of each list, and the first lines of a long text."""
+    if isinstance(value, dict):
+        return {name: shortened(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [shortened(part) for part in value[:MOST_ITEMS]]
+    if isinstance(value, str) and value.count("\n") > TEXT_LINES:
+        return "\n".join(value.splitlines()[:TEXT_LINES]) + "\n"
+    return value
+
+
+def as_examples(text):
+    """The text with ids, keys, secrets, tokens and the account as examples have them."""
+    keys = {}
+    text = re.sub(NAMED["key"], lambda key: keys.setdefault(key[0], KEYS[len(keys) % len(KEYS)]), text)
+    text = re.sub(r'(AWS_SECRET_ACCESS_KEY(?:": "|=))[0-9A-Za-z/+]{40}', rf"\g<1>{SECRET}", text)
+    text = re.sub(r"slipway_[0-9a-f]{32,}", "slipway_" + "0123456789abcdef" * 4, text)
+    return text.replace("000000000000", ACCOUNT)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--binary", default="target/debug/slipway", help="the slipway to run")
+    options = parser.parse_args()
+    end_on_signals()
+    with emulators(EMULATOR) as urls, instance_metadata(urls[EMULATOR]) as metadata:
+        with service(options.binary, urls[EMULATOR], metadata) as slipway:
+            found = record(slipway, urls[EMULATOR])
+    print(as_examples(json.dumps(shortened(found), indent=2)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
