@@ -1,7 +1,7 @@
-//! Time, read in one place.
+//! The clock.
 //!
 //! Invariants:
-//! - Nobody else reads the wall clock, so tests can move it.
+//! - No other file reads the wall clock, so tests can move it.
 //! - Times are kept as integer milliseconds since the Unix epoch and shown as RFC 3339 in UTC.
 
 use std::fmt;

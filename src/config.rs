@@ -1,9 +1,10 @@
-//! Settings, typed. What is said here of each is the manual.
+//! The settings of the service. docs/configuration.md describes them.
 //!
-//! Read in rising order: built-in defaults, a TOML file (`--config` or `SLIPWAY_CONFIG`), `SLIPWAY_*`
+//! Sources, each over the one before: built-in defaults, a TOML file (`--config` or `SLIPWAY_CONFIG`), `SLIPWAY_*`
 //! environment variables, flags. `AWS_*` variables are the SDK's own.
 //!
-//! Invariant: a misspelt setting in the file is an error; secrets are never shown, not even in debug form.
+//! Invariant: a misspelt setting is an error, in the file and in the environment; secrets are never shown, not even in
+//! debug form.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -47,6 +48,11 @@ const NAMES: [&str; 25] = [
     "request_timeout",
 ];
 
+/// Variables with the prefix that are not settings: the command line's, and those of its tests.
+const OTHER_VARIABLES: [&str; 1] = ["SLIPWAY_CONFIG"];
+const PREFIX: &str = "SLIPWAY_";
+const TEST_PREFIX: &str = "SLIPWAY_TEST_";
+
 /// The settings of `slipway serve`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -55,14 +61,14 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The database: `sqlite://PATH`, or `postgres://…` for several replicas.
     pub database_url: String,
-    /// 32 bytes in base64 that seal secrets; `slipway generate-key` prints a new one.
+    /// 32 bytes in base64 that encrypt secrets; `slipway generate-key` prints a new one.
     pub encryption_key: Option<SecretString>,
-    /// Earlier seal keys, separated by commas: they open what they sealed, and seal nothing. The service moves
-    /// their secrets to the key that seals, as `slipway reencrypt` does; then they can go.
+    /// Earlier encryption keys, separated by commas: they decrypt secrets and encrypt none. The service moves their
+    /// secrets to the present key, as `slipway reencrypt` does; then they can go.
     pub previous_encryption_keys: Option<SecretString>,
-    /// A bearer token with the admin role, to make others with.
+    /// A bearer token with the admin role, to create others with.
     pub admin_token: Option<SecretString>,
-    /// Whether to start with an IAM user's credentials; root's are refused always.
+    /// Whether to start with an IAM user's credentials. The root user's are always refused.
     pub allow_user_credentials: bool,
     /// Jobs at once.
     pub workers: usize,
@@ -77,22 +83,22 @@ pub struct Settings {
     /// Regions that apps may use beyond those that AWS's partition has, separated by commas: regions of a private
     /// partition or an emulator, and new ones that this version does not know.
     pub regions: Regions,
-    /// How long to finish what is under way when told to stop.
+    /// How long to finish work in progress when told to stop.
     #[serde(with = "humantime_serde")]
     pub shutdown_timeout: Duration,
     /// How long jobs that have ended are kept, with their steps and events.
     #[serde(with = "humantime_serde")]
     pub retention: Duration,
-    /// How long an app that is removed stays in quarantine, its keys switched off, before it is taken apart.
+    /// How long a removed app stays in quarantine, its keys inactive, before its user is deleted.
     #[serde(with = "humantime_serde")]
     pub quarantine: Duration,
-    /// How long an access key has to be unused before it counts as out of use, and a rotation switches it off.
+    /// How long an access key has to be unused before a rotation deactivates it.
     #[serde(with = "humantime_serde")]
     pub rotation_idle_period: Duration,
-    /// How long a rotated key is switched off before it is deleted; until then it can be rolled back.
+    /// How long a rotated key stays inactive before it is deleted. Until then it can be rolled back.
     #[serde(with = "humantime_serde")]
     pub rotation_delete_delay: Duration,
-    /// How often each app is looked at for drift. 0s is never.
+    /// How often each app is checked for drift. 0s is never.
     #[serde(with = "humantime_serde")]
     pub drift_interval: Duration,
     /// What to log, in the terms of `tracing-subscriber`'s filters.
@@ -119,7 +125,7 @@ pub struct Settings {
     pub request_timeout: Duration,
     /// The organisation's conventions.
     pub defaults: Defaults,
-    /// How long AWS is waited for.
+    /// Timeouts and delays of calls to AWS.
     pub timing: Timing,
 }
 
@@ -194,16 +200,7 @@ impl Settings {
                 FileFormat::Toml,
             ));
         }
-        let known: Map<String, String> = environment
-            .iter()
-            .filter(|(name, value)| {
-                !value.is_empty()
-                    && NAMES
-                        .iter()
-                        .any(|known| name.strip_prefix("SLIPWAY_") == Some(&known.to_uppercase()))
-            })
-            .cloned()
-            .collect();
+        let known = known_variables(environment)?;
         // No guessing of types: a token of digits stays a text.
         builder = builder.add_source(Environment::with_prefix("SLIPWAY").source(Some(known)));
         for (name, value) in flags {
@@ -262,7 +259,7 @@ impl Settings {
         Ok(self)
     }
 
-    /// The vault of the seal keys.
+    /// The vault of the encryption keys.
     ///
     /// # Errors
     /// When there is none, or one is not a key.
@@ -282,6 +279,56 @@ impl Settings {
             .filter(|origin| !origin.is_empty())
             .collect()
     }
+}
+
+/// The settings in the environment; an empty one is unset.
+fn known_variables(environment: &[(String, String)]) -> Result<Map<String, String>, ConfigError> {
+    let mut known = Map::new();
+    let variables = environment.iter().filter(|(name, value)| {
+        name.starts_with(PREFIX)
+            && !name.starts_with(TEST_PREFIX)
+            && !OTHER_VARIABLES.contains(&name.as_str())
+            && !is_service_link(name, value)
+    });
+    for (name, value) in variables {
+        if !NAMES.iter().any(|setting| *name == variable(setting)) {
+            return Err(unknown_variable(name));
+        }
+        if !value.is_empty() {
+            known.insert(name.clone(), value.clone());
+        }
+    }
+    Ok(known)
+}
+
+/// Whether Kubernetes has set the variable, for a Service whose name begins with `slipway`: such as
+/// `SLIPWAY_SERVICE_HOST`, `SLIPWAY_PORT=tcp://…` and `SLIPWAY_PORT_8080_TCP_ADDR`.
+/// <https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>
+fn is_service_link(name: &str, value: &str) -> bool {
+    let numbered = |rest: &str| rest.starts_with(|first: char| first.is_ascii_digit());
+    name.ends_with("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || name.ends_with("_PORT") && value.contains("://")
+        || name
+            .split_once("_PORT_")
+            .is_some_and(|(_, rest)| numbered(rest))
+}
+
+fn variable(setting: &str) -> String {
+    format!("{PREFIX}{}", setting.to_uppercase())
+}
+
+fn unknown_variable(name: &str) -> ConfigError {
+    let setting = name.strip_prefix(PREFIX).unwrap_or(name).to_lowercase();
+    let similarity = |known: &str| strsim::jaro_winkler(&setting, known);
+    let nearest = NAMES
+        .iter()
+        .max_by(|one, other| similarity(one).total_cmp(&similarity(other)))
+        .map(|setting| variable(setting))
+        .unwrap_or_default();
+    ConfigError::Message(format!(
+        "{name} is not a setting. Did you mean {nearest}? Unset it, or see docs/configuration.md for all settings"
+    ))
 }
 
 #[cfg(test)]
@@ -308,7 +355,13 @@ mod tests {
         let environment = env(&[
             ("SLIPWAY_WORKERS", "4"),
             ("SLIPWAY_ADMIN_TOKEN", "0123"),
-            ("SLIPWAY_ELSEWHERE", "x"),
+            ("SLIPWAY_TEST_POSTGRES", "x"),
+            ("SLIPWAY_CONFIG", "slipway.toml"),
+            ("SLIPWAY", "http://127.0.0.1:8080"),
+            ("SLIPWAY_SERVICE_HOST", "10.0.0.1"),
+            ("SLIPWAY_SERVICE_PORT_HTTP", "8080"),
+            ("SLIPWAY_PORT", "tcp://10.0.0.1:8080"),
+            ("SLIPWAY_API_PORT_8080_TCP_ADDR", "10.0.0.1"),
             ("SLIPWAY_JOB_DEADLINE", "2m"),
         ]);
         let settings = Settings::load(
@@ -344,6 +397,30 @@ mod tests {
             !format!("{settings:?}").contains("0123"),
             "a secret is not shown"
         );
+    }
+
+    #[test]
+    fn an_unknown_variable_is_an_error_that_names_the_nearest_setting() {
+        for (unknown, nearest) in [
+            ("SLIPWAY_ENCRYPTON_KEY", "SLIPWAY_ENCRYPTION_KEY"),
+            ("SLIPWAY_MAX_WAITING", "SLIPWAY_MAX_"),
+            ("SLIPWAY_LEASE", "SLIPWAY_LEASE_DURATION"),
+            ("SLIPWAY_ROTATION_IDLE", "SLIPWAY_ROTATION_IDLE_PERIOD"),
+            ("SLIPWAY_workers", "SLIPWAY_WORKERS"),
+            ("SLIPWAY_PORT", "SLIPWAY_"),
+        ] {
+            for value in ["x", ""] {
+                let error = Settings::load(None, &env(&[(unknown, value)]), &[])
+                    .unwrap_err()
+                    .to_string();
+                assert!(
+                    error.starts_with(&format!(
+                        "{unknown} is not a setting. Did you mean {nearest}"
+                    )),
+                    "{error}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! Orderly ends: who is told to stop, and who is waited for.
+//! Orderly shutdown: which tasks are told to stop, and which are waited for.
 //!
 //! Invariants:
-//! - Every task is spawned here, so shutdown waits for it; a task that panics is logged.
-//! - First everybody is told to stop; tasks that must outlive the others (the database's writer) end when
-//!   nobody can ask them for anything any more.
+//! - Every task is spawned here, so shutdown waits for it.
+//! - First every task is told to stop. Tasks that must outlive the others (the database's writer) end when their last
+//!   user is gone.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The process's tasks and the word to stop.
+/// The process's tasks and their signal to stop.
 #[derive(Debug, Clone, Default)]
 pub struct Tasks {
     tracker: TaskTracker,
@@ -161,7 +161,7 @@ impl Tasks {
         self.spawn_on(&self.tracker, task);
     }
 
-    /// Runs a task that ends by itself when all others have ended.
+    /// Runs a task that ends by itself after all others.
     pub fn spawn_to_the_end(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.spawn_on(&self.last, task);
     }
@@ -174,7 +174,7 @@ impl Tasks {
         };
     }
 
-    /// Tells everybody to stop.
+    /// Tells every task to stop.
     pub fn stop(&self) {
         self.stop.cancel();
     }

@@ -1,9 +1,9 @@
-//! Seals secrets: AES-256-GCM, with what the secret belongs to bound in as associated data.
+//! Seals secrets with AES-256-GCM. The access key that a secret belongs to is bound in as associated data.
 //!
 //! Invariants:
-//! - One key seals; it and the older ones open. A sealed secret names its key by the key's id.
-//! - A sealed secret opens only with its key and for the row and access key that it was sealed for.
-//! - Keys and opened secrets are wiped from memory when dropped, and their debug form shows nothing.
+//! - The present encryption key seals; it and the previous ones open. A sealed secret names its key's id.
+//! - A sealed secret opens only with its encryption key, and for the row and access key that it was sealed for.
+//! - Encryption keys and opened secrets are wiped from memory when dropped, and have no debug form.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 /// Bytes of a encryption key.
 pub const KEY_LEN: usize = 32;
 
-/// Why sealing or opening did not work. Says nothing of the secret.
+/// Why a secret cannot be sealed or opened. Never contains the secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VaultError {
     /// The setting is not a key.
@@ -26,7 +26,7 @@ pub enum VaultError {
         "SLIPWAY_ENCRYPTION_KEY must be {KEY_LEN} bytes in base64; `slipway generate-key` prints a new one"
     )]
     NotAKey,
-    /// One of the older keys is not a key.
+    /// One of the previous keys is not a key.
     #[error(
         "SLIPWAY_PREVIOUS_ENCRYPTION_KEYS must be encryption keys in base64, separated by commas: key {0} is not {KEY_LEN} bytes long"
     )]
@@ -36,7 +36,7 @@ pub enum VaultError {
     UnknownKey(String),
     /// Sealed for another row, or changed since.
     #[error(
-        "a secret cannot be opened with the encryption key {0} that its row names: the row was changed"
+        "a secret cannot be opened with the encryption key {0} that its row names, because the row was changed"
     )]
     CannotOpen(String),
     /// The cipher refused to seal.
@@ -44,7 +44,7 @@ pub enum VaultError {
     CannotSeal,
 }
 
-/// The encryption keys, the one that seals first.
+/// The encryption keys. The first one seals.
 pub struct Vault {
     keys: Vec<EncryptionKey>,
 }
@@ -75,7 +75,7 @@ impl Vault {
         })
     }
 
-    /// The same vault, which also opens what was sealed with older keys: base64, separated by commas.
+    /// Adds previous encryption keys, in base64 and separated by commas.
     ///
     /// # Errors
     /// When one of them is not base64 of 32 bytes.
@@ -104,12 +104,12 @@ impl Vault {
         Ok(STANDARD.encode(key.as_ref()).into())
     }
 
-    /// The id of the key that seals. Tells keys apart without telling the key.
+    /// The id of the present encryption key, a prefix of its hash.
     pub fn id(&self) -> &str {
         self.keys.first().map_or("", |key| &key.id)
     }
 
-    /// Whether it opens what was sealed with the key of this id.
+    /// Whether it has the encryption key of this id.
     pub fn has(&self, id: &str) -> bool {
         self.keys.iter().any(|key| key.id == id)
     }

@@ -105,6 +105,7 @@ def record(slipway, endpoint):
     call("GET", "/v1/tokens", expected=200)
     call("DELETE", "/v1/tokens/{id}", expected=204, id=made["id"])
     call("GET", "/v1/identity", expected=200)
+    call("GET", "/v1/background", expected=200)
     call("DELETE", app, expected=200, query="?dry_run=true", app=APP)
     job("DELETE", app, app=APP)
     job("POST", app + "/restore", app=APP)

@@ -72,6 +72,7 @@ fn calls() -> OpenApiRouter<Arc<Service>> {
         ))
         .routes(routes!(crate::api::v1::tokens::delete))
         .routes(routes!(crate::api::v1::identity::get))
+        .routes(routes!(crate::api::v1::list_background_tasks::list))
         .routes(routes!(crate::api::openapi::openapi_yaml))
 }
 

@@ -1,5 +1,6 @@
 //! The use cases that the API, the command line and background tasks share.
 
+pub mod background;
 pub mod credentials;
 pub mod drift;
 pub mod error;

@@ -9,6 +9,7 @@ use secrecy::ExposeSecret;
 use tokio::time::Instant;
 use ulid::Ulid;
 
+use crate::app::background::BackgroundStatus;
 use crate::aws::account::{Limits, load_config};
 use crate::aws::identity::IdentityError;
 use crate::aws::rate_limiter::Rates;
@@ -30,7 +31,7 @@ use crate::vault::{Vault, VaultError};
 /// Why the service cannot start; each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// No or a wrong seal key.
+    /// No or a wrong encryption key.
     #[error(transparent)]
     Vault(#[from] VaultError),
     /// The database does not open.
@@ -58,6 +59,8 @@ pub struct Service {
     pub timing: Timing,
     /// Its tasks.
     pub tasks: Tasks,
+    /// What its background tasks do.
+    pub background: BackgroundStatus,
     account: Arc<Account>,
     admin_token_hash: Option<String>,
     /// When the dispatcher last gave a sign of life, in milliseconds.
@@ -158,6 +161,7 @@ impl Service {
                 idle_period: settings.rotation_idle_period,
                 ..overrides.timing
             },
+            background: BackgroundStatus::default(),
             account: Arc::new(account),
             admin_token_hash,
             dispatched_at: AtomicI64::new(0),

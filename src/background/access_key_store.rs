@@ -1,4 +1,4 @@
-//! Writes intents and secrets of access keys, under the job's lease.
+//! Records intents and secrets of access keys, under the job's lease.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::provision::fault::Fault;
 use crate::provision::kinds::access_key::{AccessKeyStore, Intent, KeyRecords};
 use crate::store::{Lease, NewCredential, StoreError};
 
-/// The ledger of a job that is being worked on.
+/// The access key store of a running job.
 pub struct LeasedKeyStore {
     service: Arc<Service>,
     app: Ulid,
@@ -20,7 +20,6 @@ pub struct LeasedKeyStore {
 }
 
 impl LeasedKeyStore {
-    /// The ledger of an app, written under a lease.
     pub fn new(service: Arc<Service>, app: Ulid, lease: Lease) -> Self {
         Self {
             service,

@@ -1,4 +1,8 @@
-//! One attempt of one job.
+//! One attempt of one job: reconciles its graph and records the result.
+//!
+//! Invariants:
+//! - A worker makes no AWS call after its lease has run out.
+//! - A worker that is told to stop finishes its current change and hands the job back.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -9,13 +13,13 @@ use futures::FutureExt as _;
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::app::service::Service;
 use crate::aws::{Account, Fence};
 use crate::background::access_key_store::LeasedKeyStore;
+use crate::background::lease_renewal::{renew_until_lost, work_deadline};
 use crate::background::reporter::Reporter;
 use crate::clock::Timestamp;
 use crate::domain::access_key::SecretState;
@@ -34,9 +38,8 @@ use crate::provision::resource::{Conventions, Want};
 use crate::provision::retained::{given_back_or_left, is_taken_away, retained};
 use crate::store::{AttemptResult, Claimed, CredentialRow, Lease, Signal, StoreError};
 
-/// Works on a claimed job until the attempt ends, and writes down how. The worker is free as soon as the end
-/// is on its way to the writer: the next claim goes with it, instead of waiting for its commit. The lease lasts from
-/// when it was `asked` for.
+/// Works on a claimed job until the attempt ends, and records the result. The worker is free as soon as the result is
+/// queued for the writer, so the next claim joins its commit. The lease counts from the time of the claim, `asked`.
 pub async fn run(
     service: &Arc<Service>,
     claimed: Claimed,
@@ -54,7 +57,7 @@ pub async fn run(
         .await
         .unwrap_or_else(|_| Some(AttemptResult::Failed(defect())))
     else {
-        tracing::warn!(parent: &span, "job's lease is lost; another worker goes on");
+        tracing::warn!(parent: &span, "job lease lost; another worker continues");
         return;
     };
     let (state, reason) = (outcome_name(&ended), reason_of(&ended));
@@ -64,12 +67,12 @@ pub async fn run(
     match written {
         Ok(()) => tracing::info!(parent: &span, outcome = state, reason, "job attempt ended"),
         Err(error) => {
-            tracing::error!(parent: &span, %error, "job's end could not be written; it will be taken up again")
+            tracing::error!(parent: &span, %error, "cannot record the job's result; the job will be claimed again")
         }
     }
 }
 
-/// The end of an attempt is worth some patience: everything is done in AWS by now.
+/// Retries for a second: everything is done in AWS by now.
 async fn write_end(
     service: &Service,
     lease: Lease,
@@ -164,14 +167,14 @@ async fn attempt(
         data: claimed.job.task.data(),
         calls: Arc::default(),
     };
-    let fence = Fence::at(end_of_work(asked, service.settings.lease_duration));
+    let fence = Fence::at(work_deadline(asked, service.settings.lease_duration));
     // Also what a job before this one has changed may not be authorized yet.
     for (resource, since) in running.into_iter().chain(changed) {
         cx.note_unsettled_since(resource, since);
     }
     let outcome = tokio::select! {
         outcome = fence.around(walk(&nodes, &cx, claimed.deadline, &reporter)) => outcome,
-        () = keep_lease(service, claimed.lease, &fence, &reporter, signals) => AttemptOutcome::LostLease,
+        () = renew_until_lost(service, claimed.lease, &fence, &reporter, signals) => AttemptOutcome::LostLease,
     };
     if let AttemptOutcome::Later { .. } = outcome {
         let left = Left {
@@ -187,7 +190,7 @@ async fn attempt(
     conclude(service, &claimed, &cx.account, &nodes, &reporter, outcome).await
 }
 
-/// Progress is written behind: an attempt that was lost early may have begun steps that stand as pending.
+/// Progress is written behind, so an attempt that was lost early may have started steps that are still pending.
 fn with_unrecorded(
     mut interrupted: BTreeMap<String, Timestamp>,
     claimed: &Claimed,
@@ -201,56 +204,6 @@ fn with_unrecorded(
         interrupted.extend(pending.map(|step| (step.resource.clone(), began)));
     }
     interrupted
-}
-
-/// Another worker takes the job when the lease runs out: be gone by then.
-fn end_of_work(asked: Instant, lease: Duration) -> Instant {
-    asked + lease.mul_f64(0.8)
-}
-
-/// Renews the lease and hears of cancels; returns when the lease is lost.
-/// `signals` have been listened to since before the claim, so none is missed.
-async fn keep_lease(
-    service: &Service,
-    lease: Lease,
-    fence: &Fence,
-    reporter: &Reporter,
-    mut signals: Receiver<Signal>,
-) {
-    let span = service.settings.lease_duration;
-    loop {
-        let renewal = async {
-            tokio::select! {
-                () = tokio::time::sleep(span / 3) => {}
-                () = asked_to_end(&mut signals, lease) => {}
-                () = service.tasks.stopping(), if !reporter.is_stopping() => reporter.stop(),
-            }
-            // The lease lasts at least from here on: the write reads the clock later.
-            (Instant::now(), service.store.renew_lease(lease, span).await)
-        };
-        let (asked, answer) = tokio::select! {
-            answer = renewal => answer,
-            () = tokio::time::sleep_until(fence.moment()) => return,
-        };
-        match answer {
-            Ok(true) => reporter.cancel(),
-            Ok(false) => {}
-            Err(StoreError::LostLease) => return,
-            Err(_) => continue,
-        }
-        fence.move_to(end_of_work(asked, span));
-    }
-}
-
-async fn asked_to_end(signals: &mut Receiver<Signal>, lease: Lease) {
-    loop {
-        match signals.recv().await {
-            Ok(Signal::CancelAsked(job)) if job == lease.job => return,
-            Ok(_) => {}
-            Err(RecvError::Lagged(_)) => return,
-            Err(RecvError::Closed) => return std::future::pending().await,
-        }
-    }
 }
 
 async fn conclude(
@@ -290,7 +243,7 @@ async fn conclude(
     })
 }
 
-/// What the job hands over.
+/// The job's result.
 async fn result(
     service: &Service,
     claimed: &Claimed,
@@ -348,7 +301,7 @@ async fn result(
     })
 }
 
-/// The key that a job hands over: the newest of ours that is there, and of a rotation the one that it made.
+/// The access key of the result: the app's newest, or the one that the rotation created.
 async fn newest_key(
     service: &Service,
     claimed: &Claimed,
@@ -362,7 +315,7 @@ async fn newest_key(
     Ok(keys.into_iter().rfind(is_new))
 }
 
-/// What the job leaves in AWS that the spec does not name.
+/// Warnings of what the job leaves in AWS that the spec does not name.
 fn staying(claimed: &Claimed, nodes: &[Box<dyn Node>], conventions: &Conventions) -> Vec<String> {
     let app = &claimed.app;
     match (&claimed.job.task, &app.removal) {
@@ -403,13 +356,14 @@ fn database_trouble(service: &Service, claimed: &Claimed, error: &StoreError) ->
     }
 }
 
-/// An attempt that panicked would panic again: it ends, and a person can retry it.
+/// An attempt that panicked would panic again, so the job fails. A person can retry it.
 fn defect() -> JobError {
     JobError {
         code: JobErrorCode::Internal,
-        detail: "a defect in Slipway ended the attempt".into(),
+        detail: "Internal error: the attempt panicked.".into(),
         remedy: Some(
-            "Report it with the job's id and the log; a retry goes on from what is there.".into(),
+            "Report it with the job's id and the log. A retry continues from the present state."
+                .into(),
         ),
         retryable: false,
         aws: None,

@@ -1,13 +1,9 @@
-//! Workers: claim a job, let the engine walk its graph, write down how it ended.
+//! Claims due jobs and starts an attempt of each, as many at once as there are workers.
 //!
-//! Invariants:
-//! - The wake-up is armed before the query, so a job that is queued in between is not missed.
-//! - A worker that cannot renew its lease stops before the lease runs out, and makes no AWS call after it, also when
-//!   it could not watch the time: the process was stopped, or the claim was answered late.
-//! - Told to stop, a worker ends its current change and hands the job back.
+//! Invariant: the dispatcher subscribes to signals before it queries, so it misses no job that is queued in between.
 //!
-//! Rejected: a queue crate. Those measured restart a job from its start, leave the jobs of a killed
-//! worker for minutes, or lose retries.
+//! Rejected: a queue crate. Those that were measured restart a job from its start, leave the jobs of a killed worker for
+//! minutes, or lose retries (docs/decisions/0001-job-table-of-our-own.md).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +13,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
 use crate::app::service::Service;
-use crate::store::{MAX_CLAIM_BATCH, Claimed, Signal, StoreError};
+use crate::store::{Claimed, MAX_CLAIM_BATCH, Signal, StoreError};
 
 /// Claims jobs and runs them until the service stops.
 pub async fn dispatch(service: Arc<Service>) {
@@ -62,15 +58,15 @@ pub async fn dispatch(service: Arc<Service>) {
                 }
             }
             Err(error) => {
-                tracing::error!(%error, "no job could be claimed; trying again");
+                tracing::error!(%error, "cannot claim jobs; trying again");
                 tokio::time::sleep(poll).await;
             }
         }
     }
 }
 
-/// Takes jobs that are due for the workers that are free, in one commit: one by one the last of them would
-/// wait for the commits of all others. How long the database needs is counted, with jobs and without.
+/// Claims jobs for all free workers in one commit: one by one, the last would wait for the commits of all others.
+/// The duration is measured with jobs and without.
 async fn claim(service: &Service, most: usize, owner: &str) -> Result<Vec<Claimed>, StoreError> {
     let began = Instant::now();
     let claimed = service

@@ -1,30 +1,19 @@
 //! What runs without being asked for: the dispatcher of jobs and the background tasks.
 
-pub mod access_key_store;
-pub mod advance_rotations;
-pub mod attempt;
-pub mod check_drift;
-pub mod dispatcher;
-pub mod keeper;
-pub mod reencrypt;
-pub mod reporter;
-pub mod start_due_removals;
+mod access_key_store;
+mod attempt;
+mod dispatcher;
+mod driver;
+mod lease_renewal;
+mod reporter;
+pub mod tasks;
 
 use std::sync::Arc;
 
 use crate::app::service::Service;
-use crate::domain::spec::default_account;
 
 /// Starts the dispatcher and the background tasks of a service.
 pub fn start(service: &Arc<Service>) {
     service.tasks.spawn(dispatcher::dispatch(service.clone()));
-    service.tasks.spawn(keeper::keep(service.clone()));
-    service.tasks.spawn(keeper::forget(service.clone()));
-    service
-        .tasks
-        .spawn(start_due_removals::run(service.clone()));
-    service.tasks.spawn(advance_rotations::run(service.clone()));
-    service
-        .tasks
-        .spawn(check_drift::watch(service.clone(), default_account()));
+    tasks::start_all(service);
 }

@@ -1,4 +1,4 @@
-//! Tells the database what a walk does, and the walk whether to go on.
+//! Records the progress of an attempt, and tells it whether to stop.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,13 +13,12 @@ use crate::provision::node::{Node, Report};
 use crate::provision::resource::{Conventions, Want};
 use crate::store::{Claimed, Lease, StepRecord, Store};
 
-/// The reporter of one attempt.
 pub struct Reporter {
     store: Store,
     lease: Lease,
     steps: Mutex<Vec<Step>>,
     arns: HashMap<String, String>,
-    /// What is wanted there.
+    /// Resources that are wanted present.
     wanted: HashSet<String>,
     made: Arc<Made>,
     canceled: AtomicBool,
@@ -27,7 +26,7 @@ pub struct Reporter {
 }
 
 impl Reporter {
-    /// The reporter of a claimed job, which goes on from the steps as they were left.
+    /// Continues from the steps as the last attempt left them.
     pub fn new(
         service: &Service,
         claimed: &Claimed,
@@ -56,22 +55,21 @@ impl Reporter {
         }
     }
 
-    /// Somebody asked to end the job.
+    /// The job's cancellation was requested.
     pub fn cancel(&self) {
         self.canceled.store(true, Ordering::Relaxed);
     }
 
-    /// The process stops.
+    /// The process is stopping.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the process stops.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    /// The ARN under which a node was seen, or that it gets.
+    /// The ARN that a resource has, or will have.
     pub fn arn_of(&self, node: &dyn Node) -> Option<String> {
         self.arn(&node.id())
     }
@@ -83,7 +81,7 @@ impl Reporter {
     }
 }
 
-/// Changes the steps as what happened says; the place of the one that it changed, if it concerns one.
+/// Applies an event to the steps. Returns the position of the step that it changed.
 fn follow(steps: &mut Vec<Step>, payload: &EventPayload) -> Option<usize> {
     let mut change = |resource: &str, change: &dyn Fn(&mut Step)| {
         let position = steps

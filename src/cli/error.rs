@@ -16,11 +16,11 @@ pub enum CommandError {
         "a running slipway has {0} open, and moves secrets by itself: restart it with the new SLIPWAY_ENCRYPTION_KEY \
          and the old one in SLIPWAY_PREVIOUS_ENCRYPTION_KEYS, or stop it and run this again"
     )]
-    ServiceReseals(PathBuf),
+    ServiceReencrypts(PathBuf),
     #[error(
-        "{0} secrets stay under other seal keys than that of SLIPWAY_ENCRYPTION_KEY: do not throw those away"
+        "{0} secrets stay under other encryption keys than SLIPWAY_ENCRYPTION_KEY: keep those keys"
     )]
-    NotResealed(i64),
+    NotReencrypted(i64),
     #[error("the API's document cannot be written: {0}")]
     Document(#[from] serde_json::Error),
     #[error("the service at {0} does not answer")]

@@ -1,4 +1,4 @@
-//! `slipway reencrypt`: moves every sealed secret to the seal key of today.
+//! `slipway reencrypt`: moves every sealed secret to the present encryption key.
 
 use crate::cli::error::CommandError;
 use crate::clock::Clock;
@@ -13,12 +13,12 @@ pub async fn reencrypt(settings: &Settings) -> Result<(), CommandError> {
     let store = Store::open(&settings.database_url, Clock::default(), &Tasks::default())
         .await
         .map_err(|error| match error {
-            StoreError::InUse(path) => CommandError::ServiceReseals(path),
+            StoreError::InUse(path) => CommandError::ServiceReencrypts(path),
             error => error.into(),
         })?;
-    let done = crate::background::reencrypt::reencrypt(&store, &vault).await?;
+    let done = crate::background::tasks::reencrypt::reencrypt(&store, &vault).await?;
     println!(
-        "moved {} secrets to the seal key {}",
+        "moved {} secrets to the encryption key {}",
         done.moved,
         vault.id()
     );
@@ -43,15 +43,15 @@ pub async fn reencrypt(settings: &Settings) -> Result<(), CommandError> {
         .sum()
     {
         0 => Ok(()),
-        secrets => Err(CommandError::NotResealed(secrets)),
+        secrets => Err(CommandError::NotReencrypted(secrets)),
     }
 }
 
 fn standing(vault: &Vault, encryption_key: &str) -> &'static str {
     if encryption_key == vault.id() {
-        ", the key that seals"
+        ", the present key"
     } else if vault.has(encryption_key) {
-        ", one of the old keys: run this again"
+        ", a previous key: run this again"
     } else {
         ", which is not configured: add it to SLIPWAY_PREVIOUS_ENCRYPTION_KEYS and run this again"
     }

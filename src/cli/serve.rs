@@ -3,8 +3,8 @@
 //! Invariants:
 //! - The address is taken first, so that a busy one fails at once; requests are answered when the identity
 //!   is known and the workers run.
-//! - Told to stop, it takes no new jobs, closes streams, lets what is under way end within the grace
-//!   time, and exits 0. Whatever is cut off then goes on at the next start.
+//! - Told to stop, it takes no new jobs, closes streams, lets what is in progress end within the
+//!   shutdown timeout, and exits 0. Whatever is cut off then goes on at the next start.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -50,7 +50,7 @@ pub async fn serve(settings: Settings) -> Result<(), StartError> {
     tokio::select! {
         () = &mut ended => {}
         () = async { tasks.stopping().await; tokio::time::sleep(shutdown_timeout).await } => {
-            tracing::warn!("the grace time is over; what is under way goes on at the next start");
+            tracing::warn!("the shutdown timeout has passed; work in progress continues at the next start");
             return Ok(());
         }
     }

@@ -7,6 +7,7 @@
 pub mod access_key;
 pub mod app;
 pub mod audit;
+pub mod background_task;
 pub mod drift;
 pub mod ecr_lifecycle;
 pub mod event;

@@ -31,7 +31,7 @@ pub struct AppFilter {
     pub account: Option<String>,
     /// In this state; in any but `removed` when absent.
     pub state: Option<AppState>,
-    /// Whether they had drifted when they were last looked at.
+    /// Whether they had drifted at their last check.
     pub drifted: Option<bool>,
     /// With this text in the name.
     pub query: Option<String>,
@@ -60,7 +60,7 @@ impl Store {
         self.with_record(read_app(&row)?).await.map(Some)
     }
 
-    /// Apps in the order they were asked for.
+    /// Lists apps in the order of their creation.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -104,7 +104,7 @@ impl Store {
         rows.iter().map(read_app).collect()
     }
 
-    /// What is recorded of the app's resources.
+    /// The records of the app's resources.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -112,7 +112,7 @@ impl Store {
         Ok(Recorded::of(&self.resources(app).await?))
     }
 
-    /// The app with what is recorded of its things.
+    /// The app with the records of its resources and keys.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -130,7 +130,7 @@ impl Store {
         Ok(app)
     }
 
-    /// When each resource of the app was last changed by one of these operations, where a job did that within the last while.
+    /// When a job last changed each resource of the app by one of these operations, within `span` before now.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -160,7 +160,7 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
-    /// Takes note of keys that are about to be switched off because the app is removed: those a restore switches on again.
+    /// Records keys that are about to be deactivated because the app is removed. A restore activates them again.
     ///
     /// # Errors
     /// [`StoreError::LostLease`] when another worker has the job.
@@ -182,7 +182,7 @@ impl Store {
         .await
     }
 
-    /// Apps in quarantine whose time is over, but for those whose record cannot be read.
+    /// Apps whose quarantine is over, except those whose record cannot be read.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -248,8 +248,7 @@ pub(super) async fn rows_by_id(
     sql.run(db).await
 }
 
-/// The id of the app by this name, within a transaction.
-/// Until the commit nobody else can ask for a job of the app.
+/// Locks the app by this name until the commit and returns its id. Nobody else can enqueue a job of it meanwhile.
 pub(super) async fn lock(
     db: &mut AnyConnection,
     name: &AppName,
@@ -261,7 +260,7 @@ pub(super) async fn lock(
         .transpose()
 }
 
-/// Another spec, and what it and those before it do not name any more.
+/// Sets another spec, and what the specs before it named and it does not.
 pub(super) async fn set_spec(
     db: &mut AnyConnection,
     app: Ulid,
@@ -302,7 +301,7 @@ async fn set_dropped(
     Ok(())
 }
 
-/// The app is being removed, or not any more.
+/// Sets or ends the app's removal.
 pub(super) async fn set_removal(
     db: &mut AnyConnection,
     app: Ulid,
@@ -316,7 +315,7 @@ pub(super) async fn set_removal(
     Ok(())
 }
 
-/// What follows for the app's record from a job that succeeded.
+/// Applies a job that succeeded to the app's record.
 pub(super) async fn apply_success(
     db: &mut AnyConnection,
     app: Ulid,
@@ -364,8 +363,7 @@ pub(super) async fn apply_success(
     }
 }
 
-/// What earlier specs have named and no job has made or adopted is nothing of the app's, now that a job has done all
-/// that the present one asks for.
+/// Forgets resources of earlier specs that no job has created or adopted, once a job has applied the present spec.
 async fn forget_what_was_named_in_vain(
     db: &mut AnyConnection,
     app: Ulid,

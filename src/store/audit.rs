@@ -1,8 +1,8 @@
-//! The audit: entries are noted within the commit of what they tell of, and read newest first.
+//! The audit log: entries are written in the commit of what they describe, and read newest first.
 //!
 //! Invariants:
-//! - An entry is written once and never changed; it goes by its age alone.
-//! - Pages are in the order of time, and of number within a millisecond: no two entries share a place.
+//! - An entry is never changed, and only its age removes it.
+//! - Pages are in the order of time and, within a millisecond, of number: no two entries share a position.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,7 +21,7 @@ use crate::store::error::StoreError;
 use crate::store::rows::{RowReader, to_json};
 use crate::store::sql::Sql;
 
-/// The place of an entry: its time and its number.
+/// The position of an entry: its time and its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuditCursor {
     at: i64,
@@ -29,7 +29,7 @@ pub struct AuditCursor {
 }
 
 impl AuditCursor {
-    /// The place of this entry.
+    /// The position of this entry.
     pub fn of(entry: &AuditEntry) -> Self {
         Self {
             at: entry.at.millis(),
@@ -82,13 +82,13 @@ pub struct AuditFilter {
     pub since: Option<Timestamp>,
     /// Before this.
     pub until: Option<Timestamp>,
-    /// Before this entry, for the newest come first.
+    /// Before this entry: the newest come first.
     pub before: Option<AuditCursor>,
     /// At most this many.
     pub limit: u32,
 }
 
-/// What an entry is about.
+/// The subject of an entry.
 #[derive(Clone, Copy)]
 pub(super) enum Subject {
     /// A job, and so its app.
@@ -99,7 +99,6 @@ pub(super) enum Subject {
     Service,
 }
 
-/// An entry as a row is made of it.
 #[derive(Serialize)]
 struct EntryRow<'d> {
     at: i64,
@@ -124,7 +123,7 @@ impl<'d> EntryRow<'d> {
     }
 }
 
-/// Goes on with the statement that notes what was done, by whom: by who asked for the job, unless it is said.
+/// Adds the statement that records events. The actor is `by`, or else the requester of the job.
 pub(super) fn record(
     db: &AnyConnection,
     sql: &mut Sql,
@@ -165,7 +164,7 @@ pub(super) fn record(
 }
 
 impl Store {
-    /// Entries of the audit, the newest first.
+    /// Lists audit entries, newest first.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -223,8 +222,8 @@ fn select(filter: &AuditFilter) -> Result<Sql, StoreError> {
     Ok(sql)
 }
 
-/// Conditions in the order of how much they narrow. Only the first may use its index: without statistics SQLite
-/// takes any for as good as any other, and would go through all that one busy actor has done.
+/// Conditions, the most selective first. Only the first may use its index: without statistics SQLite rates all indexes
+/// alike, and would read all entries of one busy actor.
 struct Conditions<'s> {
     sql: &'s mut Sql,
     indexed: bool,
@@ -254,7 +253,7 @@ impl Conditions<'_> {
         value.map_or(Ok(()), |value| self.equal_to(column, |sql| sql.bind(value)))
     }
 
-    /// As a range, which an index knows: from the text itself to the text with the last of all characters after it.
+    /// A prefix as a range, which an index supports: from the text to the text followed by the last character.
     fn begins(&mut self, column: &str, with: Option<&str>) -> Result<(), StoreError> {
         let Some(with) = with else { return Ok(()) };
         let indexed = self.indexed;

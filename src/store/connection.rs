@@ -1,9 +1,9 @@
-//! Connections that are used for a limited time, for a network can go silent: no answer comes, and no error.
+//! Pooled connections with timeouts: a network can drop packets without an error.
 //!
 //! Invariants:
-//! - Nobody waits for an answer for ever, and a connection that does not answer is closed.
-//! - A connection goes back to its pool once it has answered again, within a limit: sqlx asks it without one, and the
-//!   place of a connection that is silent would be taken for good.
+//! - Every wait has a timeout, and a connection that does not answer is closed.
+//! - A connection returns to its pool after a ping with a timeout. sqlx pings without one, so a silent connection would
+//!   keep its place in the pool for ever.
 
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
@@ -17,28 +17,24 @@ use tokio::time::timeout;
 use crate::shutdown::Tasks;
 use crate::store::error::StoreError;
 
-/// How long a connection is waited for.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection may take to say that it is there.
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a read may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// Connections of a pool.
 #[derive(Clone)]
 pub struct Connections {
     pool: AnyPool,
-    /// Who sees them back, where there is a network between.
+    /// Returns connections to the pool in the background, if there is a network in between.
     tasks: Option<Tasks>,
 }
 
 impl Connections {
-    /// To a file, which does not go silent.
+    /// Connections to a file, which cannot go silent.
     pub fn of_file(pool: AnyPool) -> Self {
         Self { pool, tasks: None }
     }
 
-    /// At most so many to a server, each of which begins with these settings.
+    /// Pool options for a server. Each connection starts with these settings.
     pub fn options(most: u32, settings: &'static str) -> AnyPoolOptions {
         let pool = AnyPoolOptions::new()
             .max_connections(most)
@@ -55,7 +51,7 @@ impl Connections {
         })
     }
 
-    /// To a server, by a pool that was made with [`Self::options`].
+    /// Connections to a server, by a pool made with [`Self::options`].
     pub fn of_server(pool: AnyPool, tasks: &Tasks) -> Self {
         Self {
             pool,
@@ -63,7 +59,7 @@ impl Connections {
         }
     }
 
-    /// A connection, which goes back when it is dropped.
+    /// A connection, which returns to the pool when it is dropped.
     pub async fn acquire(&self) -> Result<PooledConnection, StoreError> {
         Ok(PooledConnection {
             connection: self.pool.acquire().await?,
@@ -80,7 +76,6 @@ fn silent() -> sqlx::Error {
     ))
 }
 
-/// A connection of a pool.
 pub struct PooledConnection {
     connection: PoolConnection<Any>,
     tasks: Option<Tasks>,
@@ -88,7 +83,7 @@ pub struct PooledConnection {
 }
 
 impl PooledConnection {
-    /// Closes it: it has not answered in time.
+    /// Closes a connection that has not answered in time.
     pub fn close(mut self) {
         self.close = true;
     }
@@ -122,9 +117,7 @@ impl Drop for PooledConnection {
     }
 }
 
-/// What reads the database.
 pub(super) trait WithTimeout<T> {
-    /// The answer, unless it takes too long.
     async fn with_timeout(self) -> Result<T, StoreError>;
 }
 

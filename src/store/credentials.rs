@@ -1,4 +1,4 @@
-//! Access keys: intents, sealed secrets, claims. Nothing here ever holds an opened secret.
+//! Access keys: intents, sealed secrets and claims. The database never holds an opened secret.
 
 use std::collections::BTreeSet;
 
@@ -26,12 +26,12 @@ use crate::store::signals::Signal;
 use crate::store::sql::{Sql, for_update};
 use crate::vault::{SecretOwner, Vault, VaultError};
 
-/// A key whose secret was just sealed.
+/// A new access key with its sealed secret.
 #[derive(Debug, Clone)]
 pub struct NewCredential {
-    /// Its row's id, which is bound into the seal.
+    /// Its row's id, which is bound into the sealed secret.
     pub id: Ulid,
-    /// AWS's id of the key.
+    /// The access key's id.
     pub access_key_id: String,
     /// The sealed secret.
     pub sealed: Vec<u8>,
@@ -39,7 +39,7 @@ pub struct NewCredential {
     pub encryption_key: String,
 }
 
-/// What is recorded of a key.
+/// The record of an access key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CredentialRow {
     /// Its row's id.
@@ -52,15 +52,15 @@ pub struct CredentialRow {
     pub encryption_key: String,
     /// Where its secret is.
     pub secret: SecretState,
-    /// Whether AWS has been seen to accept it.
+    /// Whether AWS is known to accept it.
     pub readiness: Readiness,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
     /// When it was claimed.
     pub claimed_at: Option<Timestamp>,
     /// Who claimed it.
     pub claimed_by: Option<String>,
-    /// When it was found to be gone from AWS.
+    /// When it was found to be deleted in AWS.
     pub gone_at: Option<Timestamp>,
 }
 
@@ -113,7 +113,7 @@ impl NewCredential {
     }
 }
 
-/// What a claim gets.
+/// The answer to a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClaimAnswer {
     /// The sealed secret, to be opened and shown.
@@ -129,7 +129,7 @@ pub enum ClaimAnswer {
 }
 
 impl Store {
-    /// What is recorded of an app's keys: those not known to be gone, the intent that is open, and what was known once.
+    /// The records of an app's keys: the present ones, the open intent, and earlier keys.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -196,7 +196,7 @@ impl Store {
         })
     }
 
-    /// Writes down that a key is about to be made.
+    /// Records the intent to create a key.
     ///
     /// # Errors
     /// [`StoreError::LostLease`] when another worker has the job.
@@ -233,7 +233,7 @@ impl Store {
         Ok(intent)
     }
 
-    /// Closes an intent that made no key.
+    /// Closes an intent that created no key.
     ///
     /// # Errors
     /// [`StoreError::LostLease`] when another worker has the job.
@@ -249,7 +249,7 @@ impl Store {
         .await
     }
 
-    /// Closes an intent whose key is deleted, and takes note of the key.
+    /// Closes an intent whose key was deleted, and remembers the key.
     ///
     /// # Errors
     /// [`StoreError::LostLease`] when another worker has the job.
@@ -321,7 +321,7 @@ impl Store {
         Ok(())
     }
 
-    /// Takes note that keys are not in AWS any more; their secrets, if unclaimed, are destroyed.
+    /// Records that keys were deleted in AWS, and destroys their unclaimed secrets.
     ///
     /// # Errors
     /// [`StoreError::LostLease`] when another worker has the job.
@@ -348,7 +348,7 @@ impl Store {
         Ok(())
     }
 
-    /// What is recorded of an app's keys, oldest first; also of those that are gone.
+    /// The records of an app's keys, oldest first, including deleted ones.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -365,7 +365,7 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
-    /// Keys whose secret waits to be claimed and that AWS has not been seen to accept, with their sealed secrets.
+    /// Keys with an unclaimed secret that AWS is not known to accept yet, with their sealed secrets.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -388,7 +388,7 @@ impl Store {
             .collect()
     }
 
-    /// Takes note that AWS accepts a key.
+    /// Records that AWS accepts a key.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -406,7 +406,7 @@ impl Store {
             .await
     }
 
-    /// What a claim would get, without claiming it.
+    /// The answer that a claim would get, without claiming.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -430,8 +430,8 @@ impl Store {
         .await
     }
 
-    /// Hands out a sealed secret once. With a `claim_key` the same caller gets it again for [`CLAIM_REPLAY_WINDOW`];
-    /// without one it is destroyed in the same commit.
+    /// Claims a sealed secret. With a `claim_key` the same caller can repeat the claim for [`CLAIM_REPLAY_WINDOW`]; without
+    /// one the secret is destroyed in the same commit.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -458,8 +458,8 @@ impl Store {
         Ok(answer)
     }
 
-    /// Destroys what is over: secrets claimed more than [`CLAIM_REPLAY_WINDOW`] ago, and those that nobody claimed
-    /// for [`CLAIM_DEADLINE`]. Answers how many.
+    /// Destroys secrets that were claimed more than [`CLAIM_REPLAY_WINDOW`] ago, and those that nobody claimed within
+    /// [`CLAIM_DEADLINE`]. Returns their number.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -481,14 +481,14 @@ impl Store {
                 })
             })
             .await?;
-        if destroyed > 0 {
-            self.truncate_log().await;
+        if destroyed > 0 && !self.truncate_log().await {
+            self.signal(Signal::Destroyed);
         }
         Ok(destroyed)
     }
 
-    /// Empties the write-ahead log, where pages with sealed secrets that are destroyed would stay until they
-    /// are overwritten. A reader at work can hold it up: `false`, and it is to be tried again.
+    /// Truncates SQLite's write-ahead log, whose old pages hold destroyed secrets, sealed. Returns `false` if a reader
+    /// prevents it.
     pub async fn truncate_log(&self) -> bool {
         if self.is_shared() {
             return true;
@@ -496,7 +496,7 @@ impl Store {
         let Ok(mut db) = self.reader().await else {
             return false;
         };
-        // Without patience: a checkpoint that waits for a reader, such as a backup, keeps writers out meanwhile.
+        // Without a wait: a checkpoint that waits for a reader, such as a backup, blocks writers.
         if db.execute("PRAGMA busy_timeout = 0").await.is_err() {
             return false;
         }
@@ -507,7 +507,7 @@ impl Store {
         patient.is_ok() && matches!(busy, Ok(0_i64))
     }
 
-    /// How many sealed secrets there are under each encryption key, by the key's id.
+    /// The number of sealed secrets by the id of their encryption key.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -524,8 +524,7 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
-    /// Keys whose secret is sealed under another encryption key than this, with their sealed secrets: those whose
-    /// row's id comes after `after`, at most `limit`.
+    /// Keys whose secret is sealed with another encryption key, with their sealed secrets, in the order of their rows' ids.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -557,8 +556,7 @@ impl Store {
             .collect()
     }
 
-    /// Puts what was sealed anew in the place of `was`; `false` if that is not there any more, for it was
-    /// claimed, destroyed or sealed anew meanwhile.
+    /// Replaces the sealed secret `was`. Returns `false` if it was claimed, destroyed or replaced meanwhile.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -580,7 +578,7 @@ impl Store {
             })
             .await?;
         if resealed {
-            // What the old key opens is to leave the log too.
+            // The log still holds what the previous key decrypts.
             self.signal(Signal::Destroyed);
         }
         Ok(resealed)
@@ -653,7 +651,7 @@ async fn claim_secret(
     Ok(ClaimAnswer::Sealed(Box::new(claimed), sealed))
 }
 
-/// What a claim gets: a secret that waits, or the same again for the caller and key of the first claim.
+/// The answer to a claim: an unclaimed secret, or the same again for the caller and key of the first claim.
 async fn claimable(
     db: &mut AnyConnection,
     app: Ulid,

@@ -29,7 +29,7 @@ pub struct Store {
     installation: Arc<str>,
 }
 
-/// A connection that reads; simulated time stands still meanwhile.
+/// A connection for reads. Simulated time stands still while it is in use.
 pub(super) struct ReadConnection {
     connection: PooledConnection,
     _hold: TimeHold,
@@ -49,17 +49,16 @@ impl DerefMut for ReadConnection {
     }
 }
 
-/// Which database it is.
 #[derive(Clone)]
 enum Kind {
-    /// A file that this process has alone.
+    /// A file that only this process has open.
     Sqlite(Arc<DatabaseFile>),
-    /// A server, and the way to the other replicas.
+    /// A server, and the channel to the other replicas.
     Postgres(mpsc::UnboundedSender<Signal>),
 }
 
 impl Store {
-    /// Opens the database at `url`, makes its file if it is not there, and brings its schema up to date.
+    /// Opens the database at `url`, creates its file if there is none, and migrates its schema.
     ///
     /// # Errors
     /// When the URL is not known, another process has the file, or the database does not answer.
@@ -92,22 +91,22 @@ impl Store {
         })
     }
 
-    /// The id of this installation of Slipway, made when its database was: whoever has that database has its things.
+    /// The id of this installation of Slipway, created with the database. It tags what the installation owns in AWS.
     pub fn installation(&self) -> &Arc<str> {
         &self.installation
     }
 
-    /// Hears of commits from now on, but for jobs' progress: of this process at once, of other replicas as they tell.
+    /// Subscribes to commits other than jobs' progress: this process's at once, other replicas' when they notify.
     pub fn signals(&self) -> broadcast::Receiver<Signal> {
         self.signals.rest()
     }
 
-    /// Hears of jobs' progress from now on.
+    /// Subscribes to jobs' progress.
     pub fn progress_signals(&self) -> broadcast::Receiver<Signal> {
         self.signals.progress()
     }
 
-    /// Whether the database answers and takes writes.
+    /// Checks that the database answers and accepts writes.
     ///
     /// # Errors
     /// When it does not.
@@ -119,12 +118,11 @@ impl Store {
         self.writer.check(self.clock.now()).await
     }
 
-    /// Whether other processes may have jobs of this database.
+    /// Whether other processes may work on jobs of this database.
     pub fn is_shared(&self) -> bool {
         matches!(self.kind, Kind::Postgres(_))
     }
 
-    /// A connection that reads.
     pub(super) async fn reader(&self) -> Result<ReadConnection, StoreError> {
         if let Kind::Sqlite(file) = &self.kind {
             file.check()?;
@@ -144,7 +142,7 @@ impl Store {
     }
 }
 
-/// The installation's id, made if there is none. Of replicas that start together one makes it.
+/// The installation's id. Of replicas that start together, one creates it.
 async fn installation(
     readers: &Connections,
     writer: &Writer,

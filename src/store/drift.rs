@@ -1,8 +1,8 @@
-//! Drift reports, and whose turn it is to be looked at.
+//! Drift reports and the schedule of drift checks.
 //!
 //! Invariants:
-//! - An app's turn is taken by moving its due time, in one guarded write: no two replicas take it.
-//! - A report of a look that a job has overtaken is not kept: it would tell of a state that nobody left.
+//! - A replica takes an app's check by moving its due time in one guarded write, so no two replicas take the same.
+//! - A report that a job has overtaken is not saved.
 
 use std::time::Duration;
 
@@ -22,15 +22,15 @@ use crate::store::refusal::Refusal;
 use crate::store::rows::{RowReader, readable, to_json};
 use crate::store::sql::{Sql, skip_locked};
 
-/// Apps that get their first due time in one commit.
+/// Apps that are scheduled in one commit.
 const SPREAD_BATCH: i64 = 100;
 
-/// Apps that can be looked at: onboarded, not being removed, and without a job at work.
+/// Apps that can be checked: onboarded, not being removed, and without an active job.
 const AT_REST: &str = " AND a.state NOT IN ('pending', 'removed') AND a.removal IS NULL \
     AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.app_id = a.id AND j.finished_at IS NULL)";
 
 impl Store {
-    /// What the last look at the app found.
+    /// The app's last report.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -45,7 +45,7 @@ impl Store {
             .transpose()
     }
 
-    /// Keeps what a look at the app as it was given has found.
+    /// Saves the report of a check of the app, unless the app has changed since it was read.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -60,7 +60,7 @@ impl Store {
             .await
     }
 
-    /// Takes note of the job that is to repair what a report tells of, and that the app is looked at again at `again`.
+    /// Saves a report with its repair job, and schedules the next check for `again`.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -87,8 +87,8 @@ impl Store {
             .await
     }
 
-    /// Takes the turn of an app of the account that is due to be looked at; its next turn is about `every` later, also
-    /// where its record cannot be read: then this turn is nobody's.
+    /// Takes the check of an app of the account that is due, and schedules the next one about `every` later. An app whose
+    /// record cannot be read is skipped until then.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -125,7 +125,7 @@ impl Store {
             .await
     }
 
-    /// How many apps had drifted when they were last looked at.
+    /// The number of apps that had drifted at their last check.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -174,12 +174,12 @@ async fn write(db: &mut AnyConnection, app: Ulid, report: &DriftReport) -> Resul
     Ok(())
 }
 
-/// A due time from there on is of a longer period, which was set before.
+/// A due time from here on was set with a longer interval.
 fn too_late(now: Timestamp, every: Duration) -> i64 {
     now.after(every.saturating_mul(2)).millis()
 }
 
-/// Gives apps that have none a due time, each its own: looks are spread over the period.
+/// Schedules apps that have no due time, spread over the interval.
 async fn spread(
     db: &mut AnyConnection,
     account: &AccountName,

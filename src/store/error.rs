@@ -2,35 +2,35 @@
 
 use std::path::PathBuf;
 
-/// Why the database did not do it.
+/// Why a database operation failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The database is not available: full, locked, gone.
     #[error("the database did not answer: {0}")]
     Unavailable(String),
-    /// A row that no code of ours writes.
+    /// A row holds a value that Slipway does not write.
     #[error("{table}.{column} of row {row} cannot be read: {why}")]
     Corrupt {
-        /// The table.
+        /// Its table.
         table: &'static str,
-        /// The column.
+        /// Its column.
         column: &'static str,
         /// The row's key.
         row: String,
         /// What is wrong with it.
         why: String,
     },
-    /// The database URL is not one.
+    /// The database URL is invalid.
     #[error(
         "SLIPWAY_DATABASE_URL is not a database URL that Slipway knows: {0}. Use sqlite://PATH or postgres://USER@HOST/DATABASE"
     )]
     Url(String),
-    /// Another process has the database.
+    /// Another process has the SQLite file open.
     #[error(
         "another slipway has {0} open; SQLite serves one process, so stop the other one first, or use PostgreSQL"
     )]
     InUse(PathBuf),
-    /// No backup was made.
+    /// The backup failed.
     #[error("no backup was written to {0}: {1}")]
     Backup(PathBuf, String),
     /// The worker's lease is lost.

@@ -1,6 +1,6 @@
-//! Events: what is told of jobs, in one rising sequence.
+//! Events of jobs, in one rising sequence.
 //!
-//! Invariant: what an event tells that belongs in the audit is noted with it.
+//! Invariant: an event that belongs in the audit log is recorded there in the same commit.
 
 use serde::Serialize;
 use sqlx::AnyConnection;
@@ -52,7 +52,6 @@ impl Store {
     }
 }
 
-/// An event as a row is made of it.
 #[derive(Serialize)]
 struct EventRow {
     job: Ulid,
@@ -60,7 +59,7 @@ struct EventRow {
     data: String,
 }
 
-/// Goes on with the statements that insert events, and the entries of the audit for what they tell of.
+/// Adds the statements that insert events and their audit entries.
 pub(super) fn insert_events(
     db: &AnyConnection,
     sql: &mut Sql,

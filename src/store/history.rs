@@ -1,10 +1,10 @@
-//! What is over and old goes; copies of what is there.
+//! Removal of old history, and backups.
 //!
 //! Invariants:
-//! - What explains the present stays: an app's newest job, its newest one that succeeded, and the jobs that last touched its resources,
-//!   made its keys or have an open intent.
-//! - The audit's entries go by their own age.
-//! - History goes in small commits, between which others write.
+//! - Jobs that explain the present stay: an app's newest job, its newest one that succeeded, and those that last changed
+//!   its resources, created its keys or have an open intent.
+//! - Audit entries are removed by their own age.
+//! - History is removed in small commits, so that others can write in between.
 
 use std::fs::File;
 use std::path::Path;
@@ -25,7 +25,7 @@ const JOB_BATCH: i64 = 100;
 /// Entries of the audit in one commit.
 const AUDIT_BATCH: i64 = 1000;
 
-/// Jobs that are over and explain nothing that is there.
+/// Finished jobs that explain nothing present.
 const FINISHED_JOBS: &str = "SELECT j.id FROM jobs j WHERE j.seq <> (SELECT MAX(n.seq) FROM jobs n WHERE n.app_id = j.app_id) \
     AND (j.state <> 'succeeded' OR EXISTS (SELECT 1 FROM jobs s WHERE s.app_id = j.app_id AND s.state = 'succeeded' AND s.seq > j.seq)) \
     AND NOT EXISTS (SELECT 1 FROM resources r WHERE r.job_id = j.id) \
@@ -34,8 +34,7 @@ const FINISHED_JOBS: &str = "SELECT j.id FROM jobs j WHERE j.seq <> (SELECT MAX(
     AND j.finished_at <= ";
 
 impl Store {
-    /// Removes some of the jobs that ended longer ago than `age`, with their steps and events. Answers how
-    /// many; none means that there are no more.
+    /// Removes a batch of the jobs that ended longer ago than `age`, with their steps and events. Returns their number.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -46,8 +45,7 @@ impl Store {
             .await
     }
 
-    /// Removes some of the audit's entries that are older than `age`. Answers how many; none means that there
-    /// are no more.
+    /// Removes a batch of the audit entries that are older than `age`. Returns their number.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -89,11 +87,10 @@ async fn prune(db: &mut AnyConnection, oldest: i64) -> Result<u64, StoreError> {
     Ok(jobs.len() as u64)
 }
 
-/// Copies the SQLite database at `url`, which may be in use, to a new file: one consistent state. Where that fails, no
-/// file is left.
+/// Copies the SQLite database at `url`, which may be in use, to a new file. No file is left if that fails.
 ///
 /// # Errors
-/// When it is not SQLite, the file is there already, cannot be written, or the database does not answer.
+/// When it is not SQLite, the file exists or cannot be written, or the database does not answer.
 pub async fn backup(url: &str, to: &Path) -> Result<(), StoreError> {
     if !url.starts_with("sqlite:") {
         return Err(StoreError::Url(
@@ -119,7 +116,7 @@ pub async fn backup(url: &str, to: &Path) -> Result<(), StoreError> {
     written
 }
 
-/// Copies the database to a file that is not known by its name yet: what has a backup's name is whole.
+/// Copies the database to a file under another name: a file with the backup's name is complete.
 async fn copy(url: &str, partial: &Path) -> Result<(), StoreError> {
     sqlx::any::install_default_drivers();
     let options =
@@ -140,7 +137,7 @@ async fn copy(url: &str, partial: &Path) -> Result<(), StoreError> {
         .map_err(|error| StoreError::Unavailable(error.to_string()))
 }
 
-/// Gives a complete backup its name, which a crash does not take from it.
+/// Renames a complete backup, durably.
 fn name_durably(partial: &Path, to: &Path) -> std::io::Result<()> {
     std::fs::rename(partial, to)?;
     let folder = to

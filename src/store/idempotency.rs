@@ -1,6 +1,6 @@
-//! Idempotency records: the same request twice is one job.
+//! Idempotency records, by which a repeated request is one job.
 //!
-//! Invariant: a record is written in the commit of the work that it answers for.
+//! Invariant: a record is committed together with the job that it refers to.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub struct IdempotencyKey {
     pub fingerprint: String,
 }
 
-/// What an earlier request with the same key left.
+/// An earlier request with the same key.
 pub(super) enum Earlier {
     None,
     Same(Box<Job>),
@@ -89,7 +89,7 @@ pub(super) async fn earlier(
     Ok(Earlier::Same(Box::new(row.json("job")?)))
 }
 
-/// Goes on with the statement that keeps the job that a key's request was answered with.
+/// Adds the statement that records the job that a request with a key was answered with.
 pub(super) fn record(
     db: &AnyConnection,
     sql: &mut Sql,
@@ -116,7 +116,7 @@ pub(super) fn record(
 }
 
 impl Store {
-    /// The job that an earlier request with the same key, query and body was answered with; refused where it was another request.
+    /// The job that an earlier request with the same key was answered with. Refused if that had another query or body.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -137,8 +137,8 @@ impl Store {
         )
     }
 
-    /// Keeps the job that answers a request, where nothing had to be done for it. Returns the job that an earlier request
-    /// with the same key was answered with, if there was one; refused where that was another request.
+    /// Records the existing job that answers a request. Returns the job that an earlier request with the same key was
+    /// answered with, if there was one. Refused if that had another query or body.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -165,7 +165,7 @@ impl Store {
             .await
     }
 
-    /// Removes records that are too old to be asked for.
+    /// Removes records that are too old to be replayed.
     ///
     /// # Errors
     /// When the database does not answer.

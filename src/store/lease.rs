@@ -1,4 +1,4 @@
-//! Leases: the guard of every write of a worker.
+//! Leases, which guard every write of a worker.
 
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
@@ -8,7 +8,7 @@ use crate::store::error::StoreError;
 use crate::store::rows::RowReader;
 use crate::store::sql::{Sql, for_update, is_postgres};
 
-/// The right to work on a job: its token rises with every claim.
+/// The right to work on a job. Its token rises with every claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Lease {
     /// The job.
@@ -17,8 +17,8 @@ pub struct Lease {
     pub token: i64,
 }
 
-/// Statements that have no effect unless the lease is held: every write of a worker begins like this. Those that come
-/// after return no rows.
+/// Begins a worker's write: what follows has no effect unless the lease is held. The statements that follow must return
+/// no rows.
 pub(super) fn held(db: &AnyConnection, lease: Lease) -> Result<Sql, StoreError> {
     let mut sql = Sql::new(
         "SELECT app_id, id, task, cancel_requested FROM jobs WHERE state = 'running' AND id = ",
@@ -30,7 +30,7 @@ pub(super) fn held(db: &AnyConnection, lease: Lease) -> Result<Sql, StoreError> 
     Ok(sql)
 }
 
-/// Runs what [`held`] begins; the job's app. What ran without the lease is undone with the request that it is part of.
+/// Runs what [`held`] begins and returns the job's app. Without the lease, the request's transaction rolls back.
 pub(super) async fn run_held(
     db: &mut AnyConnection,
     lease: Lease,
@@ -44,7 +44,7 @@ pub(super) async fn run_held(
     }
 }
 
-/// Fails unless the lease is held.
+/// Fails unless the lease is held; returns the job's app.
 pub(super) async fn hold(db: &mut AnyConnection, lease: Lease) -> Result<Ulid, StoreError> {
     app_of(held(db, lease)?.run_if_found(db).await?)
 }

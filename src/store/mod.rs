@@ -1,12 +1,12 @@
-//! The database: what was asked, who may work on it, and what people are told.
+//! The database: what was requested, which worker may act on it, and what was reported.
 //!
 //! Invariants:
-//! - What the audit tells of is committed together with its entry.
+//! - An audit entry is committed together with what it describes.
 //! - A job's row, its app's row, its idempotency record and its first event are one commit.
 //! - Every write of a worker names its lease's token and changes nothing once the lease is lost.
 //! - A row that cannot be read as a domain value is an error that names table, column and row.
-//! - What is answered is committed: durable, whichever the database is.
-//! - What came first and what is latest is said by the rows' `seq`, which the database gives; ids are made by clocks.
+//! - A method that returns `Ok` has committed durably, on either database.
+//! - Order is that of the rows' `seq`, which the database assigns. Ids are made by clocks, which can be apart.
 //! - One SQL text serves both databases; what differs is in `sqlite`, `postgres` and `sql`.
 
 mod apps;

@@ -1,13 +1,12 @@
 //! PostgreSQL: several processes (replicas) on one database.
 //!
 //! Invariants:
-//! - A request is one transaction (READ COMMITTED). What it decides on is locked first, in the order job,
-//!   then app; requests with the same Idempotency-Key wait for one another.
-//! - A replica that hangs does not hold the others up: its transaction ends after [`TRANSACTION_TIMEOUT`].
-//! - When the database cannot be reached, all that wait for a writer are refused at once, and not one after the other.
-//! - What is committed here is heard by the other replicas by NOTIFY; a notice that gets lost is made up for
-//!   by their polls.
-//! - Replicas agree on the time: the database's.
+//! - A request is one transaction (READ COMMITTED). It locks the rows that it decides on first, jobs before apps;
+//!   requests with the same Idempotency-Key wait for one another.
+//! - A replica that hangs does not block the others: its transaction ends after [`TRANSACTION_TIMEOUT`].
+//! - When the database cannot be reached, all waiting requests fail at once, not one after another.
+//! - NOTIFY tells the other replicas of commits. A lost notice is made up for by their polls.
+//! - Replicas use the database's time.
 
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -27,37 +26,31 @@ use crate::store::error::StoreError;
 use crate::store::signals::{Signal, Signals};
 use crate::store::writer::{Request, Waiting, Writer};
 
-/// Writers, each with a transaction of its own at a time.
 const WRITERS: usize = 8;
-/// Connections that read.
 const READERS: u32 = 8;
-/// A transaction that takes longer is given up.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(15);
-/// For every connection, in milliseconds: locks and statements are waited for shorter than [`TRANSACTION_TIMEOUT`], and
-/// a transaction whose process hangs is ended by the server. In seconds: the server's signs of life keep what is between
-/// from forgetting an idle connection, and end those of a replica that is gone.
+/// For every connection, in milliseconds: locks and statements time out before [`TRANSACTION_TIMEOUT`], and the server
+/// ends the transaction of a process that hangs. In seconds: keepalives keep firewalls from dropping idle connections,
+/// and close those of a lost replica.
 const SETTINGS: &str = "SET lock_timeout = 5000; SET statement_timeout = 10000; SET idle_in_transaction_session_timeout = 15000; \
     SET tcp_keepalives_idle = 15; SET tcp_keepalives_interval = 5";
-/// The channel that replicas hear each other on.
 const CHANNEL: &str = "slipway";
 /// Signals in one notice; PostgreSQL takes up to 8000 bytes.
 const MAX_NOTICE_SIGNALS: usize = 100;
-/// A listener that has heard nothing for so long looks whether it is still connected, and waits this long for that.
+/// A listener that has received nothing for this long checks its connection, with the same timeout.
 const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a new connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Between two looks at the database's clock.
 const CLOCK_SYNC_INTERVAL: Duration = Duration::from_secs(60);
 
-/// What one replica tells the others.
+/// Signals from one replica to the others.
 #[derive(Serialize, Deserialize)]
 struct Notice {
     from: Ulid,
     signals: Vec<Signal>,
 }
 
-/// Connects, brings the schema up to date, and starts the writers. Replicas that start together migrate one
-/// after the other, under a lock of the migrator's.
+/// Connects, migrates the schema and starts the writers. Replicas that start together migrate one after another, under
+/// the migrator's lock.
 pub async fn open(url: &str, tasks: &Tasks) -> Result<(Connections, Writer), StoreError> {
     let options =
         AnyConnectOptions::from_str(url).map_err(|error| StoreError::Url(error.to_string()))?;
@@ -97,9 +90,9 @@ async fn run(connections: Connections, mut waiting: Waiting) {
             };
             match timeout(TRANSACTION_TIMEOUT, commit(&mut connection, request)).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::error!(%error, "the database did not commit"),
+                Ok(Err(error)) => tracing::error!(%error, "the commit failed"),
                 Err(_) => {
-                    tracing::error!("the database did not commit in time");
+                    tracing::error!("the commit timed out");
                     connection.close();
                 }
             }
@@ -107,7 +100,7 @@ async fn run(connections: Connections, mut waiting: Waiting) {
     }
 }
 
-/// Runs a request in a transaction. One that did not run is dropped, which tells its requester.
+/// Runs a request in a transaction. A request that did not run is dropped, which fails it.
 async fn commit(connection: &mut PooledConnection, request: Request) -> Result<(), StoreError> {
     let mut transaction = connection.begin().await?;
     let (worked, reply) = request(&mut transaction).await;
@@ -121,7 +114,7 @@ async fn commit(connection: &mut PooledConnection, request: Request) -> Result<(
     ended
 }
 
-/// Tells the other replicas what was committed here, and hears what was committed there.
+/// Sends signals to the other replicas and receives theirs.
 pub async fn connect_replicas(
     url: &str,
     signals: &Signals,
@@ -167,7 +160,7 @@ async fn notify(connections: Connections, me: Ulid, mut told: mpsc::UnboundedRec
             continue;
         };
         if let Err(error) = send(&connections, notice).await {
-            tracing::warn!(%error, "the other replicas were not told; they will find out by their polls");
+            tracing::warn!(%error, "cannot notify the other replicas; they will poll");
         }
     }
 }
@@ -187,13 +180,13 @@ async fn send(connections: &Connections, notice: String) -> Result<(), StoreErro
 async fn listen(url: &str, me: Ulid, signals: &Signals) {
     loop {
         if let Err(error) = hear(url, me, signals).await {
-            tracing::warn!(%error, "the other replicas are not heard; trying again");
+            tracing::warn!(%error, "cannot listen to the other replicas; trying again");
         }
         sleep(Duration::from_secs(1)).await;
     }
 }
 
-/// Hears the other replicas until the connection is lost. It is no pool's: one that is silent would keep its place.
+/// Receives signals until the connection is lost. The connection is not pooled: a silent one would keep its place.
 async fn hear(url: &str, me: Ulid, signals: &Signals) -> Result<(), StoreError> {
     let late = |_| StoreError::Unavailable("the connection is silent".into());
     let connected = async {
@@ -227,12 +220,12 @@ async fn keep_time(connections: &Connections, clock: &Clock) {
     loop {
         sleep(CLOCK_SYNC_INTERVAL).await;
         if let Err(error) = follow_clock(connections, clock).await {
-            tracing::warn!(%error, "the database's time is not known; going on with the last difference");
+            tracing::warn!(%error, "cannot read the database's time; using the last offset");
         }
     }
 }
 
-/// Leases are compared between machines whose clocks may differ: the database's is everybody's.
+/// Leases are compared between machines whose clocks may differ, so all use the database's.
 async fn follow_clock(connections: &Connections, clock: &Clock) -> Result<(), StoreError> {
     let mut connection = connections.acquire().await?;
     let before = Clock::default().now();

@@ -1,9 +1,9 @@
-//! Progress of jobs, written behind: what is told of a job while a write of it waits for its turn goes along.
+//! Writes jobs' progress behind: progress that arrives while a write of the job is queued joins that write.
 //!
 //! Invariants:
-//! - What is told of a job is written in the order it was told in, and before what its worker writes later.
-//! - Each event is kept; of the states of a step that go together, the last.
-//! - What a write did not get to disk goes along with the attempt's next write, or with its end.
+//! - Progress is written in the order in which it was recorded, and before later writes of the worker.
+//! - Every event is kept. Of a step's states in one write, the last is kept.
+//! - Progress whose write failed joins the attempt's next write, or its end.
 //! - Nothing is written once the lease is lost.
 
 use std::collections::BTreeMap;
@@ -26,7 +26,7 @@ use crate::store::signals::Signal;
 use crate::store::sql::Sql;
 
 impl Store {
-    /// A worker's write about its job: it takes along what the worker has told before.
+    /// A worker's write about its job, together with the progress that the worker has recorded before.
     pub(super) async fn write_with_lease<T, F>(
         &self,
         lease: Lease,
@@ -81,14 +81,14 @@ impl Store {
                 }
                 Err(StoreError::LostLease) => drop(carried.confirm()),
                 Err(error) => {
-                    tracing::warn!(job = %lease.job, %error, "progress is not recorded yet")
+                    tracing::warn!(job = %lease.job, %error, "cannot write progress yet")
                 }
             },
         );
     }
 }
 
-/// A resource as the last of its records says; what one of them has made or taken over stays so.
+/// A resource by its last record. Once created or adopted, it stays so.
 #[derive(Serialize)]
 struct Latest<'t> {
     resource: &'t str,
@@ -148,7 +148,7 @@ impl Latest<'_> {
     }
 }
 
-/// Writes what was told; nothing, if nothing was.
+/// Writes progress.
 pub(super) async fn insert(
     db: &mut AnyConnection,
     lease: Lease,

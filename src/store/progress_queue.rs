@@ -8,12 +8,12 @@ use crate::domain::event::EventPayload;
 use crate::domain::job::Step;
 use crate::store::lease::Lease;
 
-/// A step as it is now, to be recorded with what happened.
+/// A step's present state, recorded with an event.
 #[derive(Debug, Clone)]
 pub struct StepRecord {
     /// The step.
     pub step: Step,
-    /// All steps of the job as they are now.
+    /// All steps of the job.
     pub steps: Vec<Step>,
     /// Its ARN.
     pub arn: Option<String>,
@@ -21,23 +21,21 @@ pub struct StepRecord {
     pub made: bool,
     /// When this job created it.
     pub made_at: Option<Timestamp>,
-    /// Whether it is the app's: a job has changed it, or found it as the spec says.
+    /// Whether the app owns it: a job has changed it, or found it as the spec says.
     pub owned: bool,
-    /// Whether it is not the app's any more.
+    /// Whether it was deleted or released.
     pub gone: bool,
 }
 
-/// What was told of attempts and is not written yet.
 #[derive(Clone, Default)]
 pub(super) struct ProgressQueue {
     batches: Arc<Mutex<HashMap<Lease, Batch>>>,
-    /// What was on its way when the database was not available.
+    /// Progress whose write failed.
     lost: Arc<Mutex<HashMap<Lease, Vec<ProgressRecord>>>>,
 }
 
-/// What goes in one write.
 struct Batch {
-    /// Seen by the write. When it is gone, another has taken the batch.
+    /// Watched by the write. When it is dropped, another write has taken the batch.
     wanted: Arc<()>,
     told: Vec<ProgressRecord>,
 }
@@ -50,7 +48,7 @@ pub(super) struct ProgressRecord {
 }
 
 impl ProgressQueue {
-    /// Adds to the batch that waits for the writer; answers whether a new batch is wanted still, if none waits.
+    /// Adds to the batch that waits for the writer. Returns the handle of a new batch if none waits.
     pub(super) fn add(&self, lease: Lease, told: ProgressRecord) -> Option<Weak<()>> {
         let mut batches = self.batches();
         if let Some(batch) = batches.get_mut(&lease) {
@@ -73,7 +71,7 @@ impl ProgressQueue {
             .unwrap_or_default()
     }
 
-    /// The batch that `wanted` was given for, if no write has taken it along.
+    /// The batch of `wanted`, if no write has taken it.
     fn take_own(&self, lease: Lease, wanted: &Weak<()>) -> Vec<ProgressRecord> {
         let mut batches = self.batches();
         let is_it = batches
@@ -97,7 +95,8 @@ impl ProgressQueue {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The way to disk of what a write takes along. One that is made for a batch alone was given its `wanted`.
+    /// The two halves of a write's progress: what the write takes, and what becomes of it. A write that is made for one
+    /// batch passes its `wanted`.
     pub(super) fn carry(&self, lease: Lease, own: Option<Weak<()>>) -> (Load, Carried) {
         let told = Arc::default();
         let carried = Carried {
@@ -117,7 +116,7 @@ impl ProgressQueue {
     }
 }
 
-/// What a write is about to take along.
+/// Taken by a write when it runs.
 pub(super) struct Load {
     progress: ProgressQueue,
     lease: Lease,
@@ -125,7 +124,7 @@ pub(super) struct Load {
 }
 
 impl Load {
-    /// What was lost before, then what waits.
+    /// Progress whose write failed, then what waits.
     pub(super) fn take(self) -> Vec<ProgressRecord> {
         let mut told = self.progress.lost().remove(&self.lease).unwrap_or_default();
         told.extend(self.progress.take(self.lease));
@@ -134,7 +133,7 @@ impl Load {
     }
 }
 
-/// What a write has taken along; dropped without having been confirmed, it is lost, to be taken along by the next.
+/// The progress that a write has taken. Unless it is confirmed, the next write takes it again.
 pub(super) struct Carried {
     progress: ProgressQueue,
     lease: Lease,
@@ -144,7 +143,7 @@ pub(super) struct Carried {
 }
 
 impl Carried {
-    /// It is on disk, or nobody wants it any more; whether there was something.
+    /// Confirms that the progress is on disk or obsolete. Returns whether there was any.
     pub(super) fn confirm(self) -> bool {
         let taken = self
             .told

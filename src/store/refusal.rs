@@ -10,33 +10,33 @@ use crate::domain::rotation::IllegalStep;
 /// Why a request for a job is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// There is an app by this name.
+    /// An app by this name exists.
     AppExists(AppName),
-    /// There is no such app.
+    /// No such app.
     NoApp,
-    /// The app was removed at that time.
+    /// The app was removed at this time.
     Removed(AppName, Timestamp),
-    /// The app is being taken apart by this job.
+    /// This job is removing the app.
     RemovalBegun(AppName, Ulid),
-    /// There is no such job.
+    /// No such job.
     NoJob,
-    /// A job is at work on the app.
+    /// The app has an active job.
     Active(Ulid),
     /// The job's state does not allow it.
     State(IllegalTransition),
-    /// A later job of the app has taken its place.
+    /// A later job of the app has superseded it.
     Superseded(Ulid),
-    /// The Idempotency-Key came with another query or body before.
+    /// The Idempotency-Key was used with another query or body.
     KeyReused,
-    /// The app's record has changed since the request was decided on.
+    /// The app has changed since the request was prepared.
     Changed,
     /// The app is being removed.
     BeingRemoved(AppName),
     /// The app is not being removed, so there is nothing to restore.
     NotBeingRemoved,
-    /// A rotation of the app's key is under way.
+    /// The app has an active rotation.
     RotationActive(Ulid),
-    /// There is no rotation of the app's key.
+    /// No such rotation.
     NoRotation,
     /// The rotation's stage does not allow it.
     RotationStage(IllegalStep),

@@ -1,8 +1,8 @@
-//! Rotations of access keys: begun with their first job, moved on with the ends of their jobs.
+//! Rotations of access keys, which advance when their jobs end.
 //!
 //! Invariants:
-//! - A move names the stage that it begins at, so of several who make it at once one does.
-//! - What follows for a rotation from the end of a job, or from a claim, is in the same commit.
+//! - A transition names the stage that it starts from, so only one of several concurrent ones applies.
+//! - The transition that follows from the end of a job, or from a claim, is in the same commit.
 
 use std::time::Duration;
 
@@ -27,37 +27,37 @@ use crate::store::sql::{Sql, for_update};
 const COLUMNS: &str = "SELECT id, app_id, stage, task, new_key, old_key, forced, hold, requested_by, created_at, since, due_at, reason, error, \
     failures, job_id, ended_at FROM rotations";
 
-/// The wait after a stage's job has not succeeded; it doubles each time.
+/// The wait after a stage's job has failed; it doubles each time.
 const INITIAL_RETRY_DELAY: Duration = Duration::from_secs(60);
-/// How often it doubles at most: to a bit more than an hour.
+/// The longest wait is a bit more than an hour.
 const MAX_DOUBLINGS: u32 = 6;
 
-/// What a request for a job changes about a rotation.
+/// The change of a rotation that comes with a job.
 #[derive(Debug, Clone)]
 pub enum RotationChange {
-    /// The one that the task names begins.
+    /// The rotation of the task starts.
     Begin {
-        /// The key that the new one takes over from.
+        /// The key that the new one replaces.
         old_key: Option<String>,
-        /// How long that is off before it is deleted.
+        /// How long the old key stays inactive before it is deleted.
         hold: Duration,
     },
-    /// It moves on to a stage with a job.
+    /// It advances to a stage with a job.
     Move(Ulid, RotationEvent),
 }
 
-/// A rotation that is to go on, with what that takes.
+/// A rotation that is due.
 #[derive(Debug, Clone)]
 pub struct DueRotation {
     /// The rotation.
     pub rotation: Rotation,
     /// Its app.
     pub app: App,
-    /// What its first job was asked to do.
+    /// The task of its first job.
     pub task: Task,
 }
 
-/// A row, with what nobody is shown.
+/// A row with its internal columns.
 struct Row {
     rotation: Rotation,
     app: Ulid,
@@ -66,7 +66,6 @@ struct Row {
     failures: u32,
 }
 
-/// What comes with a move.
 #[derive(Default)]
 struct With {
     new_key: Option<String>,
@@ -76,7 +75,7 @@ struct With {
 }
 
 impl Store {
-    /// An app's newest rotation, also one that has ended.
+    /// An app's newest rotation, active or ended.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -96,7 +95,7 @@ impl Store {
             .map(|row| row.rotation))
     }
 
-    /// Rotations that are to go on by now, but for those whose record, or whose app's, cannot be read.
+    /// Rotations that are due, except those whose record, or whose app's, cannot be read.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -113,7 +112,7 @@ impl Store {
         Ok(due)
     }
 
-    /// Moves a rotation on that is as it was seen; `false` if it is not any more.
+    /// Advances a rotation from the stage that it was seen in. Returns `false` if its stage has changed.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -149,7 +148,7 @@ impl Store {
             .await
     }
 
-    /// A rotation stays in the stage that it was seen in, and looks again later.
+    /// Postpones a rotation in the stage that it was seen in.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -172,8 +171,8 @@ impl Store {
             .await
     }
 
-    /// Apps whose newest key of ours is older than their spec allows, that are not at work, not being removed, and
-    /// without a rotation that is under way or was begun within the last day; but for those whose record cannot be read.
+    /// Apps whose newest key is older than their `rotate_after`, without an active job, a removal, an active rotation or
+    /// one that started within the last day; except those whose record cannot be read.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -216,7 +215,7 @@ async fn app_of(db: &mut AnyConnection, row: &AnyRow) -> Result<App, StoreError>
     apps::app_by_id(db, row.id("id")?).await
 }
 
-/// Makes the change that comes with a request for `job`; or says why it is refused.
+/// Applies the change that comes with `job`, or returns the refusal.
 pub(super) async fn change(
     db: &mut AnyConnection,
     app: Ulid,
@@ -275,7 +274,7 @@ pub(super) async fn change(
     }
 }
 
-/// Ends the rotation of an app, if one is under way.
+/// Stops the app's active rotation, if any.
 pub(super) async fn stop(
     db: &mut AnyConnection,
     app: Ulid,
@@ -299,7 +298,7 @@ pub(super) async fn stop(
     .map(drop)
 }
 
-/// A key was claimed: if it is the new one of a rotation, the old one is watched from now on.
+/// Advances the rotation whose new key was claimed.
 pub(super) async fn claimed(
     db: &mut AnyConnection,
     app: Ulid,
@@ -319,7 +318,7 @@ pub(super) async fn claimed(
     }
 }
 
-/// Keys are gone: a rotation that was to take one of them out of use has nothing left to do.
+/// Completes the rotation whose old key was deleted.
 pub(super) async fn gone(
     db: &mut AnyConnection,
     app: Ulid,
@@ -342,8 +341,8 @@ pub(super) async fn gone(
     }
 }
 
-/// What follows for a rotation from a job that has ended. A job that somebody canceled counts as canceled also where it
-/// was parked, because a key of the app's is in doubt.
+/// Applies the end of a job to its rotation. A canceled job counts as canceled also if it was parked, because a key of
+/// the app is in doubt.
 pub(super) async fn apply_job_end(
     db: &mut AnyConnection,
     task: &Task,
@@ -431,7 +430,7 @@ pub(super) async fn apply_job_end(
     }
 }
 
-/// Whether the key was claimed: that can be before the job that made it has ended.
+/// Whether the key was claimed. That can happen before the job that created it has ended.
 async fn is_claimed(db: &mut AnyConnection, app: Ulid, key: &str) -> Result<bool, StoreError> {
     let claimed = "SELECT COUNT(*) FROM credentials WHERE app_id = $1 AND access_key_id = $2 AND claimed_at IS NOT NULL";
     let claimed: i64 = sqlx::query_scalar(claimed)
@@ -442,7 +441,7 @@ async fn is_claimed(db: &mut AnyConnection, app: Ulid, key: &str) -> Result<bool
     Ok(claimed > 0)
 }
 
-/// A cancel can come after the new key was made: then a person has to say which of the two is to stay.
+/// A cancellation can come after the new key was created; then a person has to choose between the two keys.
 fn canceled_first_job(new_key: Option<&str>, old_key: Option<&str>) -> String {
     match (new_key, old_key) {
         (None, _) => "its first job was canceled".to_owned(),
@@ -472,7 +471,7 @@ fn of_target(to: KeyStatus) -> RotationEvent {
     }
 }
 
-/// The job of a stage has not succeeded: it is asked for again later, each time after a longer wait.
+/// Retries the job of a stage later, each time after a longer wait.
 async fn failed(
     db: &mut AnyConnection,
     row: &Row,
@@ -508,7 +507,7 @@ async fn newest_key(
     Ok(keys.into_iter().find(|key| !known.contains(key)))
 }
 
-/// Moves a rotation on by the one match, if it still is as it was read.
+/// Makes a transition, if the rotation's stage is still the one that was read.
 async fn step(
     db: &mut AnyConnection,
     row: &Row,
@@ -548,7 +547,7 @@ async fn step(
     Ok(moved.rows_affected() > 0)
 }
 
-/// When a rotation that came to a stage goes on by itself; `None` while a job is at work.
+/// When a rotation is due next; `None` while its job is active.
 fn due_at(row: &Row, event: RotationEvent, stage: Stage, now: Timestamp) -> Option<Timestamp> {
     match (stage, event) {
         (Stage::AwaitingClaim, _) => Some(now.after(CLAIM_DEADLINE)),
@@ -559,7 +558,7 @@ fn due_at(row: &Row, event: RotationEvent, stage: Stage, now: Timestamp) -> Opti
     }
 }
 
-/// The rotation of an app that is under way. Until the commit nobody else moves it.
+/// Locks the app's active rotation until the commit.
 async fn active(db: &mut AnyConnection, app: Ulid) -> Result<Option<Row>, StoreError> {
     let mut sql = Sql::new(COLUMNS);
     sql.push(" WHERE ended_at IS NULL AND app_id = ")
@@ -572,7 +571,7 @@ async fn active(db: &mut AnyConnection, app: Ulid) -> Result<Option<Row>, StoreE
         .transpose()
 }
 
-/// The rotation by its id. Until the commit nobody else moves it.
+/// Locks the rotation by its id until the commit.
 async fn row_by_id(db: &mut AnyConnection, id: Ulid) -> Result<Option<Row>, StoreError> {
     let mut sql = Sql::new(COLUMNS);
     sql.push(" WHERE id = ")

@@ -1,4 +1,4 @@
-//! Rows become domain values by parsing; a row that does not parse is named.
+//! Parses rows into domain values. Errors name the row.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -11,7 +11,7 @@ use ulid::Ulid;
 use crate::clock::Timestamp;
 use crate::store::error::StoreError;
 
-/// A row of a table, with the column that names it.
+/// A row of a table.
 pub struct RowReader<'r> {
     row: &'r AnyRow,
     table: &'static str,
@@ -29,7 +29,6 @@ impl<'a> RowReader<'a> {
         Self { table, ..*self }
     }
 
-    /// A plain column.
     pub fn plain<'r, T>(&'r self, column: &'static str) -> Result<T, StoreError>
     where
         T: sqlx::Decode<'r, sqlx::Any> + sqlx::Type<sqlx::Any>,
@@ -64,18 +63,15 @@ impl<'a> RowReader<'a> {
             .transpose()
     }
 
-    /// An id.
     pub fn id(&self, column: &'static str) -> Result<Ulid, StoreError> {
         let text: String = self.plain(column)?;
         Ulid::from_string(&text).map_err(|error| self.corrupt(column, &error))
     }
 
-    /// A moment.
     pub fn moment(&self, column: &'static str) -> Result<Timestamp, StoreError> {
         self.plain(column).map(Timestamp::from_millis)
     }
 
-    /// A moment that may be NULL.
     pub fn moment_or_null(&self, column: &'static str) -> Result<Option<Timestamp>, StoreError> {
         let millis: Option<i64> = self.plain(column)?;
         Ok(millis.map(Timestamp::from_millis))
@@ -101,19 +97,19 @@ impl<'a> RowReader<'a> {
     }
 }
 
-/// What was read, unless the row does not parse: that one is named in the log, and does not hold up the others.
+/// The parsed value, or `None` for a row that cannot be read: it is logged, and does not block the others.
 pub fn readable<T>(read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
     match read {
         Ok(value) => Ok(Some(value)),
         Err(error @ StoreError::Corrupt { .. }) => {
-            tracing::error!(%error, "a row that cannot be read is passed over");
+            tracing::error!(%error, "row skipped: it cannot be read");
             Ok(None)
         }
         Err(error) => Err(error),
     }
 }
 
-/// A value as JSON text for a column. Domain values always serialize.
+/// A value as JSON text for a column.
 pub fn to_json(value: &impl serde::Serialize) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| StoreError::Unavailable(error.to_string()))
 }

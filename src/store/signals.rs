@@ -1,23 +1,22 @@
-//! What was committed, told to those who wait for it.
+//! Signals of commits.
 //!
-//! Invariant: nobody who waits for something rare is woken by every step of every job.
+//! Invariant: jobs' progress has a channel of its own, so it wakes nobody who waits for rarer signals.
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::{Receiver, Sender, channel};
 use ulid::Ulid;
 
-/// Signals that a listener may be behind.
 const SIGNAL_BUFFER: usize = 4096;
 
-/// Something that was committed, for those who wait.
+/// What was committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Signal {
     /// A job can be claimed.
     Queued,
-    /// A job's events grew.
+    /// A job has new events.
     Progress(Ulid),
-    /// Somebody asked to end a job.
+    /// A job's cancellation was requested.
     CancelAsked(Ulid),
     /// A secret was sealed.
     Sealed,
@@ -25,12 +24,11 @@ pub enum Signal {
     Destroyed,
 }
 
-/// The ways to those who listen in this process.
+/// The channels to the listeners in this process.
 #[derive(Clone)]
 pub(super) struct Signals {
-    /// For jobs' progress alone, which is most of all.
+    /// Jobs' progress, which is most of the signals.
     progress: Sender<Signal>,
-    /// For all else.
     rest: Sender<Signal>,
 }
 

@@ -1,9 +1,8 @@
-//! SQL that both databases take: `$1` placeholders, and the few words that only one of them knows.
+//! Builds SQL for both databases: `$1` placeholders, and the few clauses that only one of them has.
 //!
 //! Invariants:
 //! - Values are bound, never written into the text.
-//! - Statements that follow one another go to SQLite in one text: each way to its thread and back costs more than
-//!   most statements do.
+//! - Consecutive statements go to SQLite in one text: a round trip to its thread costs more than most statements.
 
 use serde::Serialize;
 use sqlx::any::{AnyArguments, AnyRow};
@@ -13,17 +12,16 @@ use sqlx::{Any, AnyConnection, Arguments as _, AssertSqlSafe, Encode, FromRow, T
 use crate::store::error::StoreError;
 use crate::store::rows::to_json;
 
-/// A statement that is put together from parts, or several that run one after another.
+/// One statement, or several that run one after another.
 #[derive(Default)]
 pub struct Sql {
     text: String,
     arguments: AnyArguments,
-    /// What runs before, where each statement goes alone.
+    /// Earlier statements, where each has to run alone.
     before: Vec<(String, AnyArguments)>,
 }
 
 impl Sql {
-    /// Begins with a text.
     pub fn new(text: &str) -> Self {
         Self {
             text: text.to_owned(),
@@ -31,7 +29,7 @@ impl Sql {
         }
     }
 
-    /// Goes on with another statement, to be run after this one. PostgreSQL binds values to single statements only.
+    /// Adds another statement. PostgreSQL binds values to single statements only.
     pub fn then(&mut self, db: &AnyConnection, text: &str) -> &mut Self {
         if !self.text.is_empty() {
             if is_postgres(db) {
@@ -46,7 +44,7 @@ impl Sql {
         self.push(text)
     }
 
-    /// Runs all statements; the rows of all of them.
+    /// Runs all statements and returns their rows.
     pub async fn run(self, db: &mut AnyConnection) -> Result<Vec<AnyRow>, StoreError> {
         let mut rows = Vec::new();
         for (text, arguments) in self.before.into_iter().chain([(self.text, self.arguments)]) {
@@ -59,7 +57,7 @@ impl Sql {
         Ok(rows)
     }
 
-    /// Runs all statements if the first of them finds a row: that row, which is the only one.
+    /// Runs all statements if the first one finds a row, and returns that row.
     pub async fn run_if_found(self, db: &mut AnyConnection) -> Result<Option<AnyRow>, StoreError> {
         let mut found = None;
         for (text, arguments) in self.before.into_iter().chain([(self.text, self.arguments)]) {
@@ -74,8 +72,8 @@ impl Sql {
         Ok(found)
     }
 
-    /// Goes on with the elements of a list, as a table `item` of JSON values with their positions as `key`: one text
-    /// serves lists of any length. Documents within are texts: PostgreSQL reads no NUL in JSON, not even an escaped one.
+    /// Adds the elements of a list as a table `item` of JSON values, with their positions as `key`, so one text serves
+    /// lists of any length. Documents within are texts: PostgreSQL accepts no NUL in JSON, not even an escaped one.
     pub fn rows(
         &mut self,
         db: &AnyConnection,
@@ -91,13 +89,12 @@ impl Sql {
         })
     }
 
-    /// Goes on with a text.
     pub fn push(&mut self, text: &str) -> &mut Self {
         self.text.push_str(text);
         self
     }
 
-    /// Goes on with a value.
+    /// Adds a bound value.
     pub fn bind<'v>(
         &mut self,
         value: impl Encode<'v, Any> + Type<Any>,
@@ -109,7 +106,7 @@ impl Sql {
         Ok(self)
     }
 
-    /// Goes on with values, with a comma between two of them.
+    /// Adds bound values, separated by commas.
     pub fn list<'v, T: Encode<'v, Any> + Type<Any>>(
         &mut self,
         values: impl IntoIterator<Item = T>,
@@ -121,7 +118,7 @@ impl Sql {
         Ok(self)
     }
 
-    /// The one statement, to be run for its one column.
+    /// The only statement, for its only column.
     pub fn scalars<T>(self) -> QueryScalar<'static, Any, T, AnyArguments>
     where
         (T,): for<'r> FromRow<'r, AnyRow>,
@@ -133,7 +130,7 @@ impl Sql {
         sqlx::query_scalar_with(AssertSqlSafe(self.text), self.arguments)
     }
 
-    /// The one statement, to be run.
+    /// The only statement.
     pub fn query(self) -> Query<'static, Any, AnyArguments> {
         debug_assert!(
             self.before.is_empty(),
@@ -143,13 +140,11 @@ impl Sql {
     }
 }
 
-/// Whether this is a connection to PostgreSQL.
 pub fn is_postgres(db: &AnyConnection) -> bool {
     db.backend_name() == "PostgreSQL"
 }
 
-/// What a SELECT ends with that keeps others from changing its rows until the commit. SQLite has one
-/// writer, so there are no others.
+/// The clause that locks the rows of a SELECT until the commit. SQLite has one writer and needs none.
 pub fn for_update(db: &AnyConnection) -> &'static str {
     if is_postgres(db) {
         " FOR NO KEY UPDATE"
@@ -158,7 +153,7 @@ pub fn for_update(db: &AnyConnection) -> &'static str {
     }
 }
 
-/// What the subquery of a claim ends with: jobs that another replica is about to claim are passed over.
+/// The clause that skips jobs that another replica is claiming.
 pub fn skip_locked(db: &AnyConnection) -> &'static str {
     if is_postgres(db) {
         " FOR UPDATE SKIP LOCKED"

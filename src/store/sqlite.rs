@@ -1,10 +1,10 @@
-//! SQLite: one process, one writer, which commits the requests that wait together.
+//! SQLite: one process and one writer, which commits waiting requests together.
 //!
 //! Invariants:
 //! - Commits are durable before they are answered (WAL, `synchronous=FULL`).
-//! - One request's failure undoes that request alone: each runs in a savepoint when there are several.
+//! - A request that fails rolls back alone: with several in a batch, each has a savepoint.
 //! - `BEGIN IMMEDIATE`: a plain `BEGIN` that reads and then writes fails at once under concurrency.
-//! - What is written to a file that nobody will find again is not called committed.
+//! - A commit to a file that was deleted or replaced is an error.
 
 use std::fs::File;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -22,14 +22,13 @@ use crate::shutdown::Tasks;
 use crate::store::error::StoreError;
 use crate::store::writer::{Reply, Request, Waiting, Writer};
 
-/// Requests that are committed together at most, but for those that were held back.
+/// Requests in one commit, without the delayed ones.
 const BATCH: usize = 128;
-/// Connections that read.
 const READERS: u32 = 4;
-/// For every connection. What is deleted is overwritten: destroyed secrets do not stay in free pages.
+/// For every connection. `secure_delete` overwrites destroyed secrets in free pages.
 const PRAGMAS: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON";
 
-/// Opens the file, makes it if it is not there, brings its schema up to date, and starts its writer.
+/// Opens the file, creates it if there is none, migrates its schema and starts its writer.
 pub async fn open(
     url: &str,
     clock: &Clock,
@@ -67,11 +66,11 @@ pub async fn open(
     Ok((pool.connect_with(options).await?, writer, file))
 }
 
-/// The database's files, held by this process alone.
+/// The database's files, locked by this process.
 #[derive(Debug)]
 pub struct DatabaseFile {
     path: PathBuf,
-    /// Held as long as the store: one process per file.
+    /// Held as long as the store.
     _lock: Option<File>,
     /// The files as they were opened: path, device, inode.
     opened: Vec<(PathBuf, u64, u64)>,
@@ -96,7 +95,7 @@ impl DatabaseFile {
         Ok(held)
     }
 
-    /// Takes note of what was opened: the database and its log.
+    /// Remembers which files were opened: the database and its log.
     fn opened(mut self) -> Result<Self, StoreError> {
         if self._lock.is_some() {
             for path in [self.path.clone(), beside(&self.path, "-wal")] {
@@ -109,8 +108,8 @@ impl DatabaseFile {
         Ok(self)
     }
 
-    /// Whether the files that are open are those that the next start will find. What is deleted, moved or
-    /// replaced under a process stays open to it, and would take commits that are lost with it.
+    /// Checks that the open files are those at their paths. A process can go on writing to a deleted or replaced file,
+    /// and its commits would be lost.
     pub fn check(&self) -> Result<(), StoreError> {
         for (path, device, inode) in &self.opened {
             let same = path
@@ -127,14 +126,13 @@ impl DatabaseFile {
     }
 }
 
-/// A name beside the file's.
 pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
 }
 
-/// The file, made for its owner alone if it is not there: sealed secrets are nobody else's to copy.
+/// Opens or creates the file with mode 0600, because it holds sealed secrets.
 fn private(path: &Path) -> Result<File, StoreError> {
     let opened = std::fs::OpenOptions::new()
         .create(true)
@@ -144,7 +142,7 @@ fn private(path: &Path) -> Result<File, StoreError> {
     opened.map_err(|error| StoreError::Unavailable(format!("{}: {error}", path.display())))
 }
 
-/// A new file for its owner alone.
+/// Creates a file with mode 0600.
 pub fn new_private(path: &Path) -> Result<File, StoreError> {
     let opened = std::fs::OpenOptions::new()
         .create_new(true)
@@ -168,7 +166,7 @@ async fn run(
         let _hold = clock.hold();
         let (replies, committed) = commit(&mut connection, &file, batch).await;
         if let Err(error) = &committed {
-            tracing::error!(%error, "the database did not commit");
+            tracing::error!(%error, "the commit failed");
         }
         for reply in replies {
             reply(committed.clone());
@@ -176,8 +174,8 @@ async fn run(
     }
 }
 
-/// Runs a batch in one transaction, each request in a savepoint of its own unless it is alone. Requests that did not
-/// run are dropped, which tells their requesters.
+/// Runs a batch in one transaction, each request in a savepoint unless it is alone. Requests that did not run are
+/// dropped, which fails them.
 async fn commit(
     connection: &mut AnyConnection,
     file: &DatabaseFile,

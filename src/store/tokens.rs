@@ -17,7 +17,7 @@ use crate::store::error::StoreError;
 use crate::store::rows::RowReader;
 use crate::store::sql::Sql;
 
-/// A token, without the token.
+/// An API token, without its text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TokenRow {
     /// Its ULID.
@@ -28,9 +28,9 @@ pub struct TokenRow {
     pub name: String,
     /// What it allows.
     pub role: Role,
-    /// Who made it.
+    /// Who created it.
     pub created_by: String,
-    /// When.
+    /// When it was created.
     pub created_at: Timestamp,
 }
 
@@ -69,7 +69,7 @@ impl Store {
         Ok(token)
     }
 
-    /// Whose token has this hash.
+    /// The caller whose token has this hash.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -90,7 +90,7 @@ impl Store {
         row.map(read).transpose()
     }
 
-    /// The hashes of so many tokens, the newest.
+    /// The hashes of the newest tokens.
     ///
     /// # Errors
     /// When the database does not answer.

@@ -1,10 +1,10 @@
-//! The way to the database's writers: what is asked is done in a transaction, and answered when it is on disk.
+//! Queues requests for the database's writers. Each runs in a transaction and is answered when it is on disk.
 //!
 //! Invariants:
-//! - Whoever gets `Ok` has been committed to disk.
-//! - One request's failure undoes that request alone.
-//! - Requests about one job are committed in the order they came in, but for those that nobody waits for: they are
-//!   held back for a moment, to go together.
+//! - `Ok` means committed to disk.
+//! - A request that fails rolls back alone.
+//! - Requests about one job commit in the order of their arrival, except those that nobody waits for: these are delayed
+//!   for a moment and commit together.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -18,38 +18,35 @@ use ulid::Ulid;
 use crate::clock::Timestamp;
 use crate::store::error::StoreError;
 
-/// Tells one requester how the commit went.
+/// Reports the outcome of the commit to one requester.
 pub type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-/// One request: whether it worked, and whom to tell.
+/// One request. Returns whether it succeeded, and its reply.
 pub type Request =
     Box<dyn for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, (bool, Reply)> + Send>;
 
-/// How long a request that nobody waits for is held back. The changes that one answer of AWS's leads to come within.
+/// The delay of a request that nobody waits for. The changes that follow from one AWS response arrive within it.
 const WRITE_BEHIND_DELAY: Duration = Duration::from_millis(10);
 
-/// The way to the writers. Requests about one job go to one writer, which keeps the order of those that are waited for.
+/// The queues of the writers. Requests about one job go to one writer, which keeps their order.
 #[derive(Clone)]
 pub struct Writer {
     lanes: Arc<[mpsc::UnboundedSender<Queued>]>,
 }
 
-/// A request on its way.
 struct Queued {
     request: Request,
     when: When,
 }
 
-/// When a request is run.
 enum When {
-    /// At once.
     Now,
-    /// Within [`WRITE_BEHIND_DELAY`], if it is wanted still.
+    /// Within [`WRITE_BEHIND_DELAY`], if it is still wanted.
     Soon(Weak<()>),
-    /// At once, after all that is held back.
+    /// At once, after all delayed requests.
     AfterAll,
 }
 
-/// What waits for one writer.
+/// One writer's queue.
 pub struct Waiting {
     queue: mpsc::UnboundedReceiver<Queued>,
     held: Vec<(Request, Weak<()>)>,
@@ -57,7 +54,7 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    /// Waits for requests and takes those that are due: up to `most`, and what was held back. It is empty when no more come.
+    /// Waits for requests and takes those that are due: up to `most`, and the delayed ones. Empty when the queue is closed.
     pub async fn take(&mut self, most: usize) -> Vec<Request> {
         let (mut arrived, mut taken) = (Vec::new(), Vec::new());
         while taken.is_empty() {
@@ -79,7 +76,7 @@ impl Waiting {
         taken
     }
 
-    /// Drops all that waits, which tells its requesters; how many requests that was.
+    /// Drops all waiting requests, which fails them. Returns their number.
     pub fn refuse_all(&mut self) -> usize {
         let mut refused = self.held.len();
         self.held.clear();
@@ -124,7 +121,7 @@ async fn passed(moment: Option<Instant>) {
 }
 
 impl Writer {
-    /// Ways to this many writers, and what each of them receives from.
+    /// Queues to this many writers, with the receiving end of each.
     pub fn to(writers: usize) -> (Self, Vec<Waiting>) {
         let (lanes, queues): (Vec<_>, Vec<_>) =
             (0..writers).map(|_| mpsc::unbounded_channel()).unzip();
@@ -141,7 +138,7 @@ impl Writer {
         )
     }
 
-    /// Runs `work` in a transaction and answers when it is on disk.
+    /// Runs `work` in a transaction and returns when it is on disk.
     pub async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -152,7 +149,7 @@ impl Writer {
         send(self.lane(fastrand::usize(..)), When::Now, work).await
     }
 
-    /// The same, after what was asked about the job before.
+    /// The same, after earlier requests about the job.
     pub async fn write_of<T, F>(&self, job: Ulid, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -163,7 +160,7 @@ impl Writer {
         send(self.lane(lane_of(job)), When::Now, work).await
     }
 
-    /// Queues `work` about a job without waiting for it. It is dropped unless it is `wanted` still when it is its turn.
+    /// Queues `work` about a job without waiting for it. It is dropped if it is no longer `wanted` when its turn comes.
     pub fn write_behind<T, F>(
         &self,
         job: Ulid,
@@ -183,7 +180,7 @@ impl Writer {
         });
     }
 
-    /// Writes the time, by every writer, and before it what is held back: an empty transaction would succeed on a full disk.
+    /// Writes the time with every writer, after its delayed requests. An empty transaction would succeed on a full disk.
     pub async fn check(&self, now: Timestamp) -> Result<(), StoreError> {
         let each = (0_i64..).zip(self.lanes.iter()).map(|(writer, lane)| {
             let pulse = "INSERT INTO pulse (writer, at) VALUES ($1, $2) ON CONFLICT (writer) DO UPDATE SET at = excluded.at";

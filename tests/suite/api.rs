@@ -209,7 +209,7 @@ async fn wait_for_state(server: &Server, job: &str, state: &str) -> Value {
 // ---- roles
 
 /// Every route with the role that it takes; `None` takes no token.
-const ROUTES: [(&str, &str, Option<Role>); 38] = [
+const ROUTES: [(&str, &str, Option<Role>); 39] = [
     ("get", "/healthz", None),
     ("get", "/readyz", None),
     ("get", "/metrics", None),
@@ -269,6 +269,7 @@ const ROUTES: [(&str, &str, Option<Role>); 38] = [
     ("delete", "/v1/tokens/{id}", Some(Role::Admin)),
     ("get", "/v1/identity", Some(Role::Viewer)),
     ("get", "/", None),
+    ("get", "/v1/background", Some(Role::Viewer)),
     ("get", "/docs", None),
     ("get", "/openapi.json", None),
     ("get", "/problems", None),
@@ -2357,7 +2358,7 @@ async fn what_aws_refuses_is_502_and_names_the_call_and_the_action() {
     );
 }
 
-/// A service with a key whose secret is sealed with another seal key; the app's name and the claim's path.
+/// A service with a key whose secret is sealed with another encryption key; the app's name and the claim's path.
 async fn sealed_with_another_key(setup: &mut Setup) -> (Server, String) {
     let server = setup.start().await;
     let (name, key) = with_key(&server).await;

@@ -270,7 +270,7 @@ async fn credentials_that_aws_does_not_take_are_told_from_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_missing_or_wrong_seal_key_is_refused() {
+async fn a_missing_or_wrong_encryption_key_is_refused() {
     let launch = Launch::new(&Place::new(Emulator::Ministack));
     let says = [
         "SLIPWAY_ENCRYPTION_KEY must be 32 bytes in base64",

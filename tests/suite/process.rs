@@ -217,7 +217,7 @@ async fn killed_again_and_again_a_job_still_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_claim_under_another_seal_key_does_not_use_the_secret_up() {
+async fn a_claim_under_another_encryption_key_does_not_use_the_secret_up() {
     let place = enforced_place();
     let (launch, app) = (Launch::new(&place), unique("acme"));
     let server = launch.serve().await;
@@ -335,7 +335,7 @@ async fn a_second_signal_ends_it_at_once_and_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_the_grace_time_is_over_it_ends_and_loses_nothing() {
+async fn when_the_shutdown_timeout_is_over_it_ends_and_loses_nothing() {
     let place = enforced_place();
     let gate = Proxy::before(&place.endpoint);
     gate.set(Pass::Slowly(Duration::from_millis(100)));
@@ -473,6 +473,7 @@ async fn answers(server: &Running, app: &str, job: &Value) -> Vec<(String, Vec<u
         "/v1/jobs".into(),
         "/v1/tokens".into(),
         "/v1/identity".into(),
+        "/v1/background".into(),
     ];
     paths.extend([
         format!("/v1/jobs/{job}"),
@@ -575,11 +576,11 @@ fn secrets_of(place: &Place, launch: &Launch, token: &Value, claim: &Value) -> V
         ("the admin token", launch.admin_token.clone().into_bytes()),
         ("another token", text(&token["token"])),
         (
-            "the seal key",
+            "the encryption key",
             STANDARD.decode(&launch.encryption_key).unwrap(),
         ),
         (
-            "the seal key's text",
+            "the encryption key's text",
             launch.encryption_key.clone().into_bytes(),
         ),
         (
@@ -642,7 +643,7 @@ async fn a_token_made_by_command_works_and_is_shown_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_seal_key_that_it_prints_is_new_and_does() {
+async fn each_encryption_key_that_it_prints_is_new_and_does() {
     let launch = Launch::new(&enforced_place());
     let key = async || {
         String::from_utf8(launch.run(&["generate-key"]).await.stdout)

@@ -25,7 +25,7 @@ const PEACE: Duration = Duration::from_millis(2500);
 /// Longer than anything here takes that goes well.
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// A replica's launch: on a database that it shares, with the seal key and token that all of them have.
+/// A replica's launch: on a database that it shares, with the encryption key and token that all of them have.
 fn replica(of: &Launch, database: &str) -> Launch {
     let place_of_its_own = Launch::at("http://127.0.0.1:1");
     let mut launch = of

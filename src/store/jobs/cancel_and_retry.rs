@@ -20,7 +20,7 @@ use crate::store::sql::{Sql, for_update};
 use crate::store::{apps, audit};
 
 impl Store {
-    /// Ends a job that nobody works on, or asks its worker to.
+    /// Cancels a job that is not running, or asks its worker to.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -35,8 +35,7 @@ impl Store {
         Ok(job)
     }
 
-    /// Lets a job that has ended without success go on from what is there; with `accept_expiry` also where images
-    /// with protected tags expire by it.
+    /// Queues a job again that ended without success. With `accept_expiry`, images with protected tags may expire.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -57,7 +56,7 @@ impl Store {
     }
 }
 
-/// The job and its app. Until the commit nobody else changes it.
+/// Locks the job until the commit; returns it and its app.
 async fn lock(db: &mut AnyConnection, id: Ulid) -> Result<Option<(Job, Ulid)>, StoreError> {
     let mut sql = Sql::new("SELECT app_id, id FROM jobs WHERE id = ");
     sql.bind(id.to_string())?.push(for_update(db));
@@ -112,7 +111,7 @@ async fn cancel(
     Ok(job_by_id(db, id).await?.ok_or(Refusal::NoJob))
 }
 
-/// Ends a job that nobody works on: canceled, or parked if a key of its may be live.
+/// Ends a job that is not running: canceled, or parked if a key of its may be live.
 async fn stop(
     db: &mut AnyConnection,
     app: Ulid,
@@ -156,7 +155,7 @@ async fn stop(
     .await
 }
 
-/// Why a job that is over is not the one to go on with, if a later one of its app has taken its place.
+/// The refusal to retry or cancel a job that a later one of its app has superseded.
 async fn later_job(
     db: &mut AnyConnection,
     id: Ulid,

@@ -1,4 +1,4 @@
-//! Hands jobs to workers, under leases.
+//! Claims jobs and keeps their leases.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::store::rows::RowReader;
 use crate::store::signals::Signal;
 use crate::store::sql::{Sql, skip_locked};
 
-/// Jobs that are claimed in one commit at most: leases run while it lasts.
+/// Jobs in one claim. Leases count from before its commit.
 pub const MAX_CLAIM_BATCH: usize = 32;
 
 /// A claimed job, with what its worker needs.
@@ -34,12 +34,12 @@ pub struct Claimed {
     pub job: Job,
     /// Its app.
     pub app: App,
-    /// When trying ends.
+    /// When attempts end.
     pub deadline: Timestamp,
 }
 
 impl Store {
-    /// Takes the lease of a job that is due, oldest first: queued, waited long enough, or left by a lost worker.
+    /// Claims the oldest job that is due: queued, done waiting, or left by a lost worker.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -52,7 +52,7 @@ impl Store {
         Ok(self.claim_up_to(1, owner, lease, deadline).await?.pop())
     }
 
-    /// Takes the leases of so many jobs that are due, in one commit.
+    /// Claims up to `most` jobs that are due, in one commit.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -80,7 +80,7 @@ impl Store {
         Ok(claimed)
     }
 
-    /// Keeps the lease; answers whether somebody asked to end the job.
+    /// Renews the lease. Returns whether the job's cancellation was requested.
     ///
     /// # Errors
     /// [`StoreError::LostLease`] when another worker has it.
@@ -101,7 +101,7 @@ impl Store {
             .await
     }
 
-    /// Gives back every lease: this process has the database alone, so whoever held one is gone.
+    /// Releases every lease. Only for a process that has the database alone: the former holders are gone.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -129,16 +129,15 @@ impl Store {
     }
 }
 
-/// What a claim gives its worker.
 struct ClaimTerms {
     owner: String,
     now: Timestamp,
     lease_until: Timestamp,
-    /// When trying ends, if this is the first time.
+    /// When attempts end, if this is the first one.
     deadline_at: Timestamp,
 }
 
-/// What is handed over to workers, and every job that was taken: also those that end here.
+/// Returns the jobs for workers, and the ids of all claimed ones: some end here.
 async fn claim_up_to(
     db: &mut AnyConnection,
     most: usize,
@@ -158,7 +157,6 @@ async fn claim_up_to(
     }
 }
 
-/// A lease that was just taken.
 struct LeasedJob {
     lease: Lease,
     app: Ulid,
@@ -216,8 +214,8 @@ async fn take_leases(
     Ok(taken)
 }
 
-/// Tells that the jobs have started, and reads them and their apps. A job that cannot be read is parked, and one whose
-/// cancel was accepted in an attempt that was lost ends here.
+/// Records that the jobs have started, and reads them and their apps. A job that cannot be read is parked, and one whose
+/// cancellation was accepted in a lost attempt is canceled.
 async fn load(
     db: &mut AnyConnection,
     taken: Vec<LeasedJob>,
@@ -316,7 +314,7 @@ fn by_id<'r>(
         .collect()
 }
 
-/// A job that cannot be read must not hold up the others.
+/// A job that cannot be read must not block the others.
 fn unreadable(error: &StoreError) -> JobError {
     JobError {
         code: JobErrorCode::Internal,

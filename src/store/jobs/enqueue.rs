@@ -26,7 +26,7 @@ use crate::store::signals::Signal;
 use crate::store::sql::Sql;
 use crate::store::{apps, audit, idempotency, rotations};
 
-/// The condition on an app's row under which it can be asked for anew: it was removed, or its onboarding ended
+/// The condition on an app's row under which its name can be onboarded again: it was removed, or its onboarding ended
 /// without success; and no key of it can be live.
 macro_rules! can_be_onboarded_again {
     () => {
@@ -42,33 +42,33 @@ macro_rules! can_be_onboarded_again {
 pub struct NewApp {
     /// What it should have.
     pub spec: AppSpec,
-    /// The ids of its resources, in the order that they are shown in.
+    /// The ids of its resources, in display order.
     pub resources: Vec<String>,
     /// Whether images with protected tags may expire.
     pub accept_expiry: bool,
-    /// Who asked.
+    /// The requester.
     pub requested_by: String,
 }
 
-/// A request for a job of an app that there is.
+/// A request for a job of an existing app.
 #[derive(Debug, Clone)]
 pub struct JobRequest {
     /// The app.
     pub app: AppName,
     /// What to do.
     pub task: Task,
-    /// The ids of its steps' resources, in the order that they are shown in.
+    /// The ids of its steps' resources, in display order.
     pub resources: Vec<String>,
     /// Who asked.
     pub requested_by: String,
-    /// The version of the app's record that it was decided on, if it only holds for that one.
+    /// The only version of the app's record that the request applies to.
     pub if_version: Option<i64>,
-    /// What is changed of the app's record in the same commit.
+    /// A change of the app's record in the same commit.
     pub change: Option<AppChange>,
 }
 
 impl JobRequest {
-    /// A request that changes nothing of the app's record.
+    /// A request that does not change the app's record.
     pub fn new(
         app: AppName,
         task: Task,
@@ -86,28 +86,28 @@ impl JobRequest {
     }
 }
 
-/// What a request for a job changes of its app's record.
+/// A change of the app's record.
 #[derive(Debug, Clone)]
 pub enum AppChange {
-    /// Another spec, and what it and those before it do not name any more.
+    /// Another spec, and what the specs before it named and it does not.
     Spec(Box<AppSpec>, Dropped),
-    /// It is being removed.
+    /// The app's removal starts.
     Removal(Removal),
-    /// A rotation begins or goes on.
+    /// A rotation starts or advances.
     Rotation(RotationChange),
 }
 
-/// A request that was accepted now, or before by the same key.
+/// An accepted request.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Accepted {
-    /// A job: a new one, or one that does already what is asked for.
+    /// A new job, or an active one that does what was requested.
     Fresh(Box<Job>),
-    /// What was answered before.
+    /// The job that an earlier request with the same key was answered with, as it was then.
     Replay(Box<Job>),
 }
 
 impl Store {
-    /// Records an app and its onboarding: app, job, steps, event and idempotency record in one commit.
+    /// Creates an app and its onboarding job: app, job, steps, event and idempotency record in one commit.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -124,7 +124,7 @@ impl Store {
         Ok(self.announce(accepted))
     }
 
-    /// Whether an onboarding by this name would be refused: there is an app, and it was finished once or may be still.
+    /// Whether an onboarding by this name would be refused.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -143,7 +143,7 @@ impl Store {
         Ok(taken > 0)
     }
 
-    /// Records a job of an app that there is, with what it changes of the app's record.
+    /// Creates a job of an existing app, with its change of the app's record.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -162,7 +162,7 @@ impl Store {
         Ok(self.announce(accepted))
     }
 
-    /// Accepts a request that a job does already.
+    /// Accepts a request that an active job fulfills.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -209,8 +209,7 @@ async fn onboard(
     Ok(Ok(Accepted::Fresh(Box::new(job))))
 }
 
-/// The app's row: a new one, or that of an app whose onboarding has failed and was never finished, which
-/// can be asked for anew. `None` if there is an app by this name.
+/// Creates the app's row, or resets that of an app whose name can be onboarded again. `None` if the name is taken.
 async fn insert_app(
     db: &mut AnyConnection,
     new: &NewApp,
@@ -235,8 +234,8 @@ async fn insert_app(
     }
 }
 
-/// The row of an app that is asked for anew. What its earlier spec has named is remembered: jobs may have made it. What a
-/// removal has left in AWS is nobody's, and no more this app's than another's.
+/// Resets the row of an app that is onboarded again. Resources of its earlier spec are remembered, because jobs may have
+/// created them. What a removal has left in AWS belongs to no app.
 async fn reset_app(
     db: &mut AnyConnection,
     new: &NewApp,
@@ -337,7 +336,7 @@ async fn enqueue(
     Ok(Ok(Accepted::Fresh(Box::new(job))))
 }
 
-/// Whether the job that works on an app takes it apart: then there is nothing to wait for.
+/// Whether the app's active job removes it.
 async fn is_removal(db: &mut AnyConnection, app: &App, job: Ulid) -> Result<bool, StoreError> {
     if app.removal.is_none() {
         return Ok(false);
@@ -349,7 +348,7 @@ async fn is_removal(db: &mut AnyConnection, app: &App, job: Ulid) -> Result<bool
     Ok(kind == JobKind::Remove.to_string())
 }
 
-/// Why an app as it is does not take a request.
+/// Why the app in its present state refuses a request.
 fn refused(app: &App, request: &JobRequest) -> Option<Refusal> {
     if app.summary.state == AppState::Removed {
         return Some(Refusal::Removed(

@@ -1,4 +1,4 @@
-//! Ends attempts and jobs, with what follows for the app.
+//! Finishes attempts and jobs, and applies the outcome to the app.
 
 use sqlx::AnyConnection;
 use ulid::Ulid;
@@ -17,25 +17,25 @@ use crate::store::signals::Signal;
 use crate::store::sql::Sql;
 use crate::store::{apps, rotations};
 
-/// How an attempt ended.
+/// The result of an attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AttemptResult {
-    /// Everything is as wanted.
+    /// AWS is as the task wants it.
     Succeeded(JobResult),
-    /// To be tried again.
+    /// Another attempt follows.
     Waiting {
         /// Why.
         reason: String,
         /// When.
         at: Timestamp,
     },
-    /// It did not work.
+    /// The job failed.
     Failed(JobError),
-    /// A person has to do something.
+    /// A person has to act.
     NeedsAttention(JobError),
-    /// Stopped on request.
+    /// Canceled on request.
     Canceled,
-    /// Handed back: the worker stops.
+    /// Handed back, because the worker stops.
     Released {
         /// Why.
         reason: String,
@@ -70,7 +70,7 @@ impl AttemptResult {
 }
 
 impl Store {
-    /// Ends an attempt.
+    /// Finishes an attempt.
     ///
     /// # Errors
     /// [`StoreError::LostLease`] when another worker has it.
@@ -177,8 +177,8 @@ pub(super) async fn finish_attempt(
     .await
 }
 
-/// A cancel that was accepted is kept, however far the attempt came. What a person has to know of a key or of a record
-/// that cannot be read is told all the same.
+/// An accepted cancellation prevails, however far the attempt came, unless a key is in doubt or a record cannot be read:
+/// a person has to know of these.
 fn cancel_unless_in_doubt(ended: &AttemptResult) -> AttemptResult {
     match ended {
         AttemptResult::NeedsAttention(job_error)
@@ -193,21 +193,21 @@ fn cancel_unless_in_doubt(ended: &AttemptResult) -> AttemptResult {
     }
 }
 
-/// How a job leaves its app.
+/// The end of a job or of an attempt.
 pub(super) struct JobEnd {
     pub(super) app: Ulid,
     pub(super) job: Ulid,
-    /// What it was asked to do, if that can be read.
+    /// Its task, if that can be read.
     pub(super) task: Option<Task>,
     pub(super) state: JobState,
-    /// Whether somebody asked to end it.
+    /// Whether its cancellation was requested.
     pub(super) canceled: bool,
     pub(super) error: Option<JobError>,
     pub(super) payload: EventPayload,
 }
 
-/// Runs the statement that ends a job or its attempt, and tells of it. The app is left in the state that its job
-/// ended in, and its record with what follows from what was done.
+/// Runs the statement that ends a job or its attempt, and records the event. A job that ends sets the app's state and
+/// applies its outcome to the app's record.
 pub(super) async fn finish(
     db: &mut AnyConnection,
     mut sql: Sql,
@@ -253,7 +253,7 @@ pub(super) async fn finish(
     }
 }
 
-/// A job does not end for good while nobody knows whether its CreateAccessKey has made a key.
+/// Parks a job that would end while it is unknown whether its CreateAccessKey has created a key.
 pub(super) async fn park_if_key_in_doubt(
     db: &mut AnyConnection,
     app: Ulid,

@@ -142,9 +142,10 @@ pub(super) fn read_job(row: &AnyRow) -> Result<Job, StoreError> {
         attempt: row.count("attempt")?,
         reason: row.plain("reason")?,
         next_attempt_at: row.moment_or_null("next_attempt_at")?,
-        steps: row.in_table("steps")
-        .json_or_null("steps")?
-        .unwrap_or_default(),
+        steps: row
+            .in_table("steps")
+            .json_or_null("steps")?
+            .unwrap_or_default(),
         result: row.json_or_null("result")?,
         error: row.json_or_null("error")?,
         requested_by: row.plain("requested_by")?,

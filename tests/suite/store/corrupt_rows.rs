@@ -194,7 +194,7 @@ async fn an_app_that_cannot_be_read_holds_up_no_schedule() {
         assert_eq!(t.due().await, [Stage::AwaitingClaim]);
 
         t.raw("UPDATE rotations SET stage = 'stopped', ended_at = 1, due_at = NULL").await;
-        to_find(&t, acme, Duration::from_secs(1 * 3600)).await;
+        to_find(&t, acme, Duration::from_secs(3600)).await;
         let found = |apps: Vec<App>| apps.into_iter().map(|app| app.id).collect::<Vec<_>>();
         assert_eq!(found(t.store.apps_to_rotate().await.unwrap()), [acme]);
 

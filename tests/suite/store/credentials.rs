@@ -279,7 +279,7 @@ async fn sealed_with_other_keys(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sealed_secrets_are_counted_and_listed_by_their_seal_key() {
+async fn sealed_secrets_are_counted_and_listed_by_their_encryption_key() {
     each(async |t| {
         assert_eq!(t.store.sealed_by_key().await.unwrap(), []);
         let first = t.sealed("acme-a", "AKIAA").await;

@@ -1,4 +1,4 @@
-//! Seal keys change, and no secret is lost or shown on the way.
+//! Encryption keys change, and no secret is lost or shown on the way.
 
 use reqwest::Method;
 use serde_json::Value;
@@ -69,7 +69,7 @@ fn assert_nowhere(launch: &Launch, secrets: &[&str]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn secrets_outlive_a_change_of_the_seal_key() {
+async fn secrets_outlive_a_change_of_the_encryption_key() {
     let launch = Launch::new(&Place::new(Emulator::Moto));
     let (old_id, (new, new_id)) = (
         Vault::parse(&launch.encryption_key.clone().into())
@@ -123,7 +123,7 @@ async fn secrets_outlive_a_change_of_the_seal_key() {
     let (code, told) = reencrypt(&changed.clone().with(OLD, &launch.encryption_key)).await;
     assert_eq!(code, Some(0), "{told}");
     assert!(
-        told.contains(&format!("moved 3 secrets to the seal key {new_id}\n3 secrets are under {new_id}, the key that seals")),
+        told.contains(&format!("moved 3 secrets to the encryption key {new_id}\n3 secrets are under {new_id}, the present key")),
         "{told}"
     );
     let (code, told) = reencrypt(&changed).await;
@@ -165,7 +165,7 @@ async fn a_running_service_opens_with_the_old_key_and_moves_what_is_under_it() {
     let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while !launch
         .log()
-        .contains("secrets of older seal keys are under the new one")
+        .contains("secrets moved to the present encryption key")
     {
         assert!(std::time::Instant::now() < until, "{}", launch.log());
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -190,7 +190,7 @@ async fn an_old_key_that_is_none_is_told_and_not_shown() {
     let (code, told) = launch.clone().with(OLD, &wrong).refusal().await;
     assert_eq!(code, Some(1));
     assert!(
-        told.contains("SLIPWAY_PREVIOUS_ENCRYPTION_KEYS must be seal keys")
+        told.contains("SLIPWAY_PREVIOUS_ENCRYPTION_KEYS must be encryption keys")
             && told.contains("the 2. is not"),
         "{told}"
     );

@@ -1,0 +1,166 @@
+//! Checks apps for drift, one after another.
+//!
+//! Invariants:
+//! - One slow pass per account: one check at a time, with a pause between two, so that jobs have AWS to themselves.
+//! - A check changes nothing in AWS. Drift is repaired by a job like any other, at most once in a period.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+
+use crate::app::drift::{check, repair_task};
+use crate::app::service::Service;
+use crate::background::driver::{BackgroundTask, NextRun};
+use crate::domain::app::{App, AppState};
+use crate::domain::drift::DriftReport;
+use crate::domain::job::JobKind;
+use crate::domain::names::AccountName;
+use crate::domain::spec::DriftMode;
+use crate::store::{Accepted, JobRequest, StoreError};
+
+/// The requester of automatic repairs.
+const REQUESTER: &str = "drift";
+/// The longest time between two looks for an app that is due.
+const MAX_PERIOD: Duration = Duration::from_secs(10);
+/// An app that is being repaired is checked again after this time.
+const RECHECK_DELAY: Duration = Duration::from_secs(60);
+
+/// Checks the apps of one account.
+pub struct CheckDrift {
+    account: AccountName,
+    /// The time between two checks of one app.
+    interval: Duration,
+}
+
+impl CheckDrift {
+    pub fn new(service: &Service, account: AccountName) -> Self {
+        Self {
+            account,
+            interval: service.settings.drift_interval,
+        }
+    }
+}
+
+impl BackgroundTask for CheckDrift {
+    fn name(&self) -> &'static str {
+        "check_drift"
+    }
+
+    fn period(&self) -> Duration {
+        MAX_PERIOD.min(self.interval / 4)
+    }
+
+    fn activate<'a>(
+        &'a mut self,
+        service: &'a Arc<Service>,
+    ) -> BoxFuture<'a, Result<NextRun, StoreError>> {
+        async {
+            Ok(
+                match check_next(service, &self.account, self.interval).await? {
+                    Checked::OneApp => NextRun::After(service.timing.poll_delay),
+                    Checked::NoneDue => NextRun::AfterPeriod,
+                },
+            )
+        }
+        .boxed()
+    }
+
+    fn retry_delay(&self) -> Duration {
+        MAX_PERIOD
+    }
+}
+
+enum Checked {
+    OneApp,
+    NoneDue,
+}
+
+/// Checks the next app that is due.
+async fn check_next(
+    service: &Service,
+    account: &AccountName,
+    interval: Duration,
+) -> Result<Checked, StoreError> {
+    let Some(app) = service.store.next_drift_check(account, interval).await? else {
+        return Ok(Checked::NoneDue);
+    };
+    let before = service.store.drift_report(app.id).await?;
+    match check(service, &app).await? {
+        // The check after an automatic repair requests none: drift that a repair cannot mend would be repaired for ever.
+        Ok(report) if before.is_none_or(|before| before.repair.is_none()) => {
+            repair(service, app, report, interval).await?
+        }
+        Ok(_) => {}
+        Err(refusal) => {
+            tracing::debug!(app = %app.spec.name, ?refusal, "a job has overtaken the drift check")
+        }
+    }
+    Ok(Checked::OneApp)
+}
+
+async fn repair(
+    service: &Service,
+    app: App,
+    report: DriftReport,
+    interval: Duration,
+) -> Result<(), StoreError> {
+    let Some(account) = service.account(&app.spec.account) else {
+        return Ok(());
+    };
+    if app.spec.drift != DriftMode::Repair
+        || !report.can_be_repaired()
+        || !may_repair(service, &app).await?
+    {
+        return Ok(());
+    }
+    let task = repair_task();
+    let steps = crate::provision::graph::nodes(
+        &task,
+        Some(&app),
+        &app.spec,
+        &service.conventions(&account),
+    )
+    .iter()
+    .map(|node| node.id())
+    .collect();
+    let request = JobRequest {
+        if_version: Some(app.version),
+        ..JobRequest::new(app.spec.name.clone(), task, steps, REQUESTER)
+    };
+    match service.store.enqueue(request, None).await? {
+        Ok(Accepted::Fresh(job)) => {
+            tracing::info!(app = %app.spec.name, app_id = %app.id, job = %job.id, "drift is repaired");
+            let report = DriftReport {
+                repair: Some(job.id),
+                ..report
+            };
+            service
+                .store
+                .save_drift_repair(
+                    app.id,
+                    &report,
+                    service.clock.now().after(RECHECK_DELAY.min(interval)),
+                )
+                .await
+        }
+        Ok(Accepted::Replay(_)) => Ok(()),
+        Err(refusal) => {
+            tracing::debug!(app = %app.spec.name, ?refusal, "drift is not repaired now");
+            Ok(())
+        }
+    }
+}
+
+/// Whether nobody has left the app unfinished on purpose: what a job of another kind has not done, a person decides.
+async fn may_repair(service: &Service, app: &App) -> Result<bool, StoreError> {
+    let last = match app.last_job {
+        Some(id) if app.summary.state != AppState::Ready => service.store.job(id).await?,
+        _ => None,
+    };
+    Ok(app.summary.state == AppState::Ready
+        || last.is_some_and(|job| {
+            job.kind == JobKind::Repair && app.summary.state == AppState::Failed
+        }))
+}

@@ -1,0 +1,37 @@
+//! The background tasks, one file each.
+
+mod advance_rotations;
+mod check_drift;
+mod checkpoint;
+mod expire_secrets;
+mod prune_history;
+mod prune_idempotency;
+pub mod reencrypt;
+mod start_due_removals;
+mod start_due_rotations;
+mod verify_keys;
+
+use std::sync::Arc;
+
+use crate::app::service::Service;
+use crate::background::driver::start;
+use crate::domain::spec::default_account;
+
+/// Starts every task.
+pub fn start_all(service: &Arc<Service>) {
+    start(service, expire_secrets::ExpireSecrets);
+    start(service, prune_idempotency::PruneIdempotency);
+    start(service, reencrypt::Reencrypt::default());
+    start(service, verify_keys::VerifyKeys::default());
+    start(service, checkpoint::Checkpoint);
+    start(service, prune_history::PruneHistory);
+    start(service, start_due_removals::StartDueRemovals::new(service));
+    start(service, advance_rotations::AdvanceRotations::new(service));
+    start(service, start_due_rotations::StartDueRotations::default());
+    if !service.settings.drift_interval.is_zero() {
+        start(
+            service,
+            check_drift::CheckDrift::new(service, default_account()),
+        );
+    }
+}

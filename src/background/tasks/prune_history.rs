@@ -1,0 +1,43 @@
+//! Removes jobs that ended longer ago than `SLIPWAY_RETENTION`, and audit entries of that age.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+
+use crate::app::service::Service;
+use crate::background::driver::{BackgroundTask, NextRun};
+use crate::store::StoreError;
+
+/// Between two commits, so that others can write.
+const BATCH_PAUSE: Duration = Duration::from_millis(50);
+
+pub struct PruneHistory;
+
+impl BackgroundTask for PruneHistory {
+    fn name(&self) -> &'static str {
+        "prune_history"
+    }
+
+    fn period(&self) -> Duration {
+        Duration::from_secs(3600)
+    }
+
+    fn activate<'a>(
+        &'a mut self,
+        service: &'a Arc<Service>,
+    ) -> BoxFuture<'a, Result<NextRun, StoreError>> {
+        async {
+            let age = service.settings.retention;
+            let jobs = service.store.prune_history(age).await?;
+            let entries = service.store.prune_audit(age).await?;
+            if (jobs, entries) == (0, 0) {
+                return Ok(NextRun::AfterPeriod);
+            }
+            tracing::debug!(jobs, entries, "old jobs and audit entries removed");
+            Ok(NextRun::After(BATCH_PAUSE))
+        }
+        .boxed()
+    }
+}
