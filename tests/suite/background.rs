@@ -93,6 +93,7 @@ fn each_task_shows_when_it_ran_and_for_how_long() {
 fn a_task_that_fails_shows_why_and_runs_again() {
     simulated(async |host| {
         let process = host.start().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
         let once = task(&process, "prune_idempotency").await;
         execute(&host, "ALTER TABLE idempotency RENAME TO lost").await;
         tokio::time::sleep(Duration::from_secs(35)).await;
