@@ -191,7 +191,7 @@ async fn an_old_key_that_is_none_is_told_and_not_shown() {
     assert_eq!(code, Some(1));
     assert!(
         told.contains("SLIPWAY_PREVIOUS_ENCRYPTION_KEYS must be encryption keys")
-            && told.contains("the 2. is not"),
+            && told.contains("key 2 is not 32 bytes long"),
         "{told}"
     );
     assert!(
