@@ -85,6 +85,9 @@ pub enum Task {
         /// Whether images with protected tags may expire by it.
         #[serde(default)]
         accept_expiry: bool,
+        /// The access keys that it switches on: those that were switched off for the removal.
+        #[serde(default)]
+        switched_off: BTreeSet<String>,
     },
     /// Take apart what the app has in AWS, but for what is retained.
     Remove,
@@ -138,7 +141,7 @@ impl Task {
             Self::Onboard { accept_expiry }
             | Self::Update { accept_expiry, .. }
             | Self::Repair { accept_expiry, .. }
-            | Self::Restore { accept_expiry } => *accept_expiry,
+            | Self::Restore { accept_expiry, .. } => *accept_expiry,
             Self::Rotate { .. } | Self::SetKeyStatus { .. } | Self::Offboard | Self::Remove => {
                 false
             }
@@ -151,7 +154,7 @@ impl Task {
         if let Self::Onboard { accept_expiry }
         | Self::Update { accept_expiry, .. }
         | Self::Repair { accept_expiry, .. }
-        | Self::Restore { accept_expiry } = &mut self
+        | Self::Restore { accept_expiry, .. } = &mut self
         {
             *accept_expiry = true;
         }
@@ -303,6 +306,9 @@ pub struct Removal {
     /// The keys that were switched off for it.
     #[serde(default)]
     pub switched_off: BTreeSet<String>,
+    /// Whether a restore was asked for: from then on the app is not taken apart, whether or not the restore succeeds.
+    #[serde(default)]
+    pub restoring: bool,
 }
 
 impl Removal {

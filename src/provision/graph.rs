@@ -129,7 +129,12 @@ fn of_update(
     spec: &AppSpec,
     c: &Conventions,
 ) -> Vec<Box<dyn Node>> {
-    let mut nodes = of_spec(spec, c);
+    let removal = app.and_then(|app| app.removal.as_ref());
+    let mut nodes = match removal {
+        // A restore has not succeeded, and this takes its place.
+        Some(_) if spec.access_key => of_restore(removal, spec, c),
+        _ => of_spec(spec, c),
+    };
     if let (true, Some(app)) = (remove, app) {
         add_leftovers(&mut nodes, drop_key, app, spec, c);
     }

@@ -196,8 +196,15 @@ impl Store {
             .fetch_all(&mut *self.reader().await?)
             .with_timeout()
             .await?;
-        rows.iter()
-            .filter_map(|row| readable(read_app(row)).transpose())
+        let is_due = |app: &App| {
+            app.removal
+                .as_ref()
+                .is_some_and(|removal| !removal.restoring)
+        };
+        let apps = rows
+            .iter()
+            .filter_map(|row| readable(read_app(row)).transpose());
+        apps.filter(|app| app.as_ref().map_or(true, is_due))
             .collect()
     }
 
@@ -328,6 +335,8 @@ pub(super) async fn apply_success(
             forget_what_was_named_in_vain(db, app, job).await
         }
         Task::Update { remove, .. } => {
+            // One whose restore did not succeed is restored by it.
+            set_removal(db, app, None).await?;
             if *remove {
                 set_dropped(db, app, &Dropped::default()).await?;
             }

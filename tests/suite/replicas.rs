@@ -1,7 +1,7 @@
 //! Several processes on one PostgreSQL database: each job ends once, by one worker at a time, whichever
 //! process is lost; and whoever asks is told, whichever process he asks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -385,13 +385,27 @@ async fn a_replica_that_was_stopped_for_longer_than_its_lease_calls_nothing_when
         .with("AWS_ENDPOINT_URL", &proxy.endpoint)
         .serve()
         .await;
-    proxy.set(Pass::Slowly(Duration::from_millis(100)));
+    // In the middle of its walk, whatever the machine's speed.
+    proxy.set(Pass::ClosedAbout("Action=AttachUserPolicy"));
     let mut jobs = Vec::new();
     for _ in 0..24 {
         jobs.push(stopped.ask(&unique("acme")).await);
     }
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    let until = Instant::now() + PATIENCE;
+    let held = || -> BTreeSet<Vec<String>> {
+        let log = proxy.log();
+        let calls = log
+            .iter()
+            .filter(|call| call.name() == "iam:AttachUserPolicy");
+        calls.map(Call::things).collect()
+    };
+    while held().len() < jobs.len() {
+        assert!(Instant::now() < until, "each job comes to the call");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     stopped.signal("STOP").await;
+    // What it was at takes effect, and it is answered while it sleeps.
+    proxy.set(Pass::Open);
     let goes_on = replica(&first, &database)
         .with("AWS_ENDPOINT_URL", &other.endpoint)
         .serve()
@@ -402,11 +416,11 @@ async fn a_replica_that_was_stopped_for_longer_than_its_lease_calls_nothing_when
         assert_eq!(job["state"], "succeeded", "{job:#}");
         cut_off += usize::from(job["attempt"].as_u64() > Some(1));
     }
-    assert!(
-        cut_off > 10,
-        "{cut_off} jobs were under way when the replica was stopped"
+    assert_eq!(
+        cut_off,
+        jobs.len(),
+        "all jobs were under way when the replica was stopped"
     );
-    proxy.set(Pass::Open);
     let again = Instant::now();
     stopped.signal("CONT").await;
     tokio::time::sleep(Duration::from_secs(2)).await;

@@ -23,12 +23,12 @@ use crate::app::plan::{plan_of, plan_of_removals, steps_of};
 use crate::app::service::Service;
 use crate::clock::Timestamp;
 use crate::domain::app::{App, AppState};
-use crate::domain::job::{Job, JobKind};
+use crate::domain::job::{Job, JobKind, JobState};
 use crate::domain::names::AppName;
 use crate::domain::plan::Plan;
 use crate::domain::role::Caller;
 use crate::domain::spec::{RotateAfter, parse_age};
-use crate::domain::task::{Dropped, Removal, Task};
+use crate::domain::task::{Dropped, KeyStatus, Removal, Task};
 use crate::domain::validation::FieldError;
 use crate::provision::retained::given_back_or_left;
 use crate::store::{Accepted, AppChange, JobFilter, JobRequest, Refusal};
@@ -153,11 +153,8 @@ impl Going {
             requested_by: caller.name.clone(),
             requested_at: now,
             remove_at: self.remove_at(service, app, now),
-            switched_off: app
-                .removal
-                .as_ref()
-                .map(|earlier| earlier.switched_off.clone())
-                .unwrap_or_default(),
+            switched_off: switched_off(app),
+            restoring: false,
         };
         refuse_unknown(app, &removal, &self.repositories)?;
         Ok(removal)
@@ -202,6 +199,44 @@ async fn under_way(
     Ok(service.store.jobs(&offboarding).await?.pop())
 }
 
+/// The keys that were switched off for the removal under way.
+fn switched_off(app: &App) -> BTreeSet<String> {
+    app.removal
+        .as_ref()
+        .map(|removal| removal.switched_off.clone())
+        .unwrap_or_default()
+}
+
+/// Keys that a restore has switched on so short a time ago that AWS may still list them as inactive, but for those that were
+/// switched off by themselves since.
+async fn restored_lately(service: &Service, name: &AppName) -> Result<BTreeSet<String>, ApiError> {
+    let latest = JobFilter {
+        app: Some(name.clone()),
+        limit: 20,
+        ..JobFilter::default()
+    };
+    let now = service.clock.now();
+    let mut off = BTreeSet::new();
+    for job in service.store.jobs(&latest).await? {
+        let is_recent = |at: Timestamp| now.since(at) < service.timing.propagation;
+        match job.task {
+            Task::SetKeyStatus {
+                access_key_id, to, ..
+            } if to != KeyStatus::Active => {
+                off.insert(access_key_id);
+            }
+            Task::Restore { switched_off, .. } if job.state == JobState::Succeeded => {
+                let on = switched_off.difference(&off).cloned();
+                return Ok(on
+                    .filter(|_| job.finished_at.is_some_and(is_recent))
+                    .collect());
+            }
+            _ => {}
+        }
+    }
+    Ok(BTreeSet::new())
+}
+
 async fn ask_for(
     service: &Service,
     name: &AppName,
@@ -209,7 +244,10 @@ async fn ask_for(
     going: &Going,
 ) -> Result<JobRequest, ApiError> {
     let app = live_app(service, name).await?;
-    let removal = going.removal(service, &app, caller)?;
+    let mut removal = going.removal(service, &app, caller)?;
+    removal
+        .switched_off
+        .extend(restored_lately(service, name).await?);
     if app.spec.protected {
         return Err(ApiError::Protected(app.spec.name));
     }
@@ -238,6 +276,9 @@ async fn ask_for(
 /// Restore an app
 ///
 /// Cancels the removal of an app in quarantine: activates its keys again and brings AWS back to its spec.
+///
+/// The app is not removed after this, even if the job fails. If it fails, retry it; or, where the spec asks for what cannot be had,
+/// change the spec with `PUT /v1/apps/{app}`: the update also restores the app.
 #[utoipa::path(
     post, path = "/v1/apps/{app}/restore", tag = "apps", operation_id = "restoreApp",
     params(
@@ -264,11 +305,13 @@ pub async fn restore(
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let task = Task::Restore {
-        accept_expiry: params.flag("accept_expiry"),
-    };
+    let accept_expiry = params.flag("accept_expiry");
     params.finish()?;
     let app = live_app(&service, &name).await?;
+    let task = Task::Restore {
+        accept_expiry,
+        switched_off: switched_off(&app),
+    };
     let key = idempotency_key(&headers, &caller, &Method::POST, &uri, &[])?;
     let steps = steps_of(&service, &task, Some(&app), &app.spec)?;
     response::accepted(

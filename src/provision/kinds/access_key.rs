@@ -20,6 +20,7 @@
 //! - A key is written down before it is switched off for a removal, so that a restore knows it.
 
 use std::fmt;
+use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_sdk_iam::types::StatusType;
@@ -51,6 +52,9 @@ use crate::provision::resource::{
 
 /// Keys that a user can have (IAM quotas); inactive ones count.
 const SLOTS: usize = 2;
+
+/// How far the clocks of replicas are apart at most: a record of a later time was written before the clock stepped back.
+const MAX_SKEW: Duration = Duration::from_secs(10 * 60);
 
 /// Where intents and sealed secrets are written: each method is one commit, guarded by the job's lease.
 pub trait AccessKeyStore: Send + Sync {
@@ -158,7 +162,7 @@ pub struct LastUse {
 pub struct SeenKeys {
     /// Every key on the user.
     pub listed: Vec<ListedKey>,
-    /// Keys that we know the secret of, and that are there or too young to be listed.
+    /// Keys that we know the secret of, and that are there.
     pub ours: Vec<String>,
     /// Recorded keys that are not there any more.
     pub gone: Vec<String>,
@@ -782,28 +786,23 @@ impl AccessKey {
         let Some(key) = seen.listed.iter().find(|key| key.id == id) else {
             return self.plan_gone(seen, id, to);
         };
-        let switch = |on| AccessKeyChange::Switch {
-            user: self.user.clone(),
-            access_key_id: id.to_owned(),
-            on,
-            for_removal: false,
-        };
-        let change = match (to, key.active) {
-            (KeyStatus::Active, true) | (KeyStatus::Inactive, false) => None,
-            (KeyStatus::Active, false) => Some(switch(true)),
-            (KeyStatus::Inactive, true) => {
+        let switch = |on| self.switch(id, on, false);
+        // Also where the list shows it so already: a list can be older than the last switch, which may have been the other way.
+        let change = match to {
+            KeyStatus::Active => switch(true),
+            KeyStatus::Inactive => {
                 spare_one_in_use(key, force)?;
-                Some(switch(false))
+                switch(false)
             }
-            (KeyStatus::Deleted, _) => {
+            KeyStatus::Deleted => {
                 spare_one_in_use(key, force)?;
-                Some(AccessKeyChange::Delete {
+                AccessKeyChange::Delete {
                     user: self.user.clone(),
                     key: key.clone(),
-                })
+                }
             }
         };
-        Ok(Changes::of(change.into_iter().collect()))
+        Ok(Changes::of(vec![change]))
     }
 
     /// The end of a rotation: a key that somebody has switched on again stays, however the rotation was asked for.
@@ -845,50 +844,43 @@ impl AccessKey {
         })
     }
 
-    /// Every key of ours, and every other one on a user that goes with the app.
+    /// Every key of ours, and every other one on a user that goes with the app. A list can be older than the last switch, so
+    /// one that it shows as off is switched off too.
     fn plan_off(&self, seen: &SeenKeys, adopted: bool) -> Changes<AccessKeyChange> {
         let user_goes = seen.made_user || adopted;
         let (goes, stays): (Vec<_>, Vec<_>) = seen
             .listed
             .iter()
-            .filter(|key| key.active)
             .partition(|key| user_goes || seen.ours.contains(&key.id));
-        let off = |key: &ListedKey| AccessKeyChange::Switch {
-            user: self.user.clone(),
-            access_key_id: key.id.clone(),
-            on: false,
-            for_removal: true,
-        };
-        let stays = stays.into_iter().map(|key| {
+        // A restore switches on what was on.
+        let off = |key: &ListedKey| self.switch(&key.id, false, key.active);
+        let changes = goes.into_iter().map(off).collect();
+        let stays = stays.into_iter().filter(|key| key.active).map(|key| {
             format!(
                 "The access key {} of user {} goes on working: it was not made by Slipway, and neither was the user.",
                 key.id, self.user
             )
         });
         Changes {
-            changes: goes.into_iter().map(off).collect(),
+            changes,
             warnings: stays.collect(),
         }
     }
 
+    /// Those that were switched off are switched on, also where the list shows them as on still.
     fn plan_restored(
         &self,
         seen: &SeenKeys,
         switched_off: &[String],
         one: bool,
     ) -> Result<Changes<AccessKeyChange>, Fault> {
-        let asleep = seen
+        let off = seen
             .listed
             .iter()
-            .filter(|key| !key.active && switched_off.contains(&key.id));
-        let on: Vec<String> = asleep.map(|key| key.id.clone()).collect();
-        let switch = |id: &String| AccessKeyChange::Switch {
-            user: self.user.clone(),
-            access_key_id: id.clone(),
-            on: true,
-            for_removal: false,
-        };
-        let mut changes: Vec<AccessKeyChange> = on.iter().map(switch).collect();
+            .filter(|key| switched_off.contains(&key.id));
+        let on: Vec<String> = off.map(|key| key.id.clone()).collect();
+        let mut changes: Vec<AccessKeyChange> =
+            on.iter().map(|id| self.switch(id, true, false)).collect();
         if !one {
             return Ok(Changes::of(changes));
         }
@@ -898,6 +890,15 @@ impl AccessKey {
             changes,
             warnings: then.warnings,
         })
+    }
+
+    fn switch(&self, id: &str, on: bool, for_removal: bool) -> AccessKeyChange {
+        AccessKeyChange::Switch {
+            user: self.user.clone(),
+            access_key_id: id.to_owned(),
+            on,
+            for_removal,
+        }
     }
 
     /// Looks when keys were last used, where the plan asks for it.
@@ -999,7 +1000,12 @@ impl AccessKey {
         records: &KeyRecords,
     ) -> Result<Vec<ListedKey>, Fault> {
         let listed = self.list(cx).await?;
-        let is_young = |at: Timestamp| cx.clock.now().since(at) < cx.timing.propagation;
+        let is_young = |at: Timestamp| {
+            let now = cx.clock.now();
+            // AWS does not delete a user that has a key after all, so a removal need not wait until the clock has caught up.
+            let is_before_a_step = cx.want == Want::Absent && at.since(now) > MAX_SKEW;
+            now.since(at) < cx.timing.propagation && !is_before_a_step
+        };
         // One that is to be deleted, and is not listed, is as it is to be, unless it is too new to be listed.
         let goes = |id: &str| matches!(&self.goal, KeyGoal::Switched { access_key_id, to: KeyStatus::Deleted, .. } if access_key_id == id);
         let missing = |listed: &[ListedKey]| {
@@ -1593,7 +1599,11 @@ mod tests {
                 keys(&[], vec![inactive("A")]),
                 "switch on access key A",
             ),
-            (switched(Active, false), keys(&[], vec![key("A", 0)]), ""),
+            (
+                switched(Active, false),
+                keys(&[], vec![key("A", 0)]),
+                "switch on access key A",
+            ),
             (switched(Active, true), gone(&["A"]), "rejected"),
             (
                 switched(Inactive, false),
@@ -1613,7 +1623,7 @@ mod tests {
             (
                 switched(Inactive, false),
                 keys(&["A"], vec![inactive("A")]),
-                "",
+                "switch off access key A",
             ),
             (
                 switched(Inactive, false),
@@ -1663,7 +1673,11 @@ mod tests {
                 made(keys(&["A"], vec![key("A", 0), key("HAND", 0)])),
                 "switch off access key A; switch off access key HAND",
             ),
-            (OFF, made(keys(&["A"], vec![inactive("A")])), ""),
+            (
+                OFF,
+                made(keys(&["A"], vec![inactive("A")])),
+                "switch off access key A",
+            ),
             (
                 KeyGoal::Off { adopted: true },
                 keys(&["A"], vec![key("A", 0), key("HAND", 0)]),
@@ -1680,6 +1694,11 @@ mod tests {
             (
                 restored(true),
                 keys(&["A"], vec![inactive("A"), inactive("HAND")]),
+                "switch on access key A",
+            ),
+            (
+                restored(true),
+                keys(&["A"], vec![key("A", 0)]),
                 "switch on access key A",
             ),
             (restored(true), gone(&["A"]), create),

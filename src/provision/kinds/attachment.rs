@@ -160,6 +160,8 @@ impl Resource for Attachment {
         if cx.want == Want::Absent && !user::may_take_from(cx, &self.user, &self.id()).await? {
             return Ok(Observation::Absent);
         }
+        // The app has changed from one media access to the other, and back.
+        let between_both = !cx.owns(&self.id()) && cx.owns(&self.successor);
         // A user has ten managed policies by default and twenty at most (IAM quotas), so there is one page.
         let call = cx
             .account
@@ -182,6 +184,14 @@ impl Resource for Attachment {
                 let arn = attached.map(|p| p.policy_arn().unwrap_or(&self.default_arn).to_owned());
                 if arn.is_some() {
                     cx.note_found(&self.id());
+                }
+                let shows_both = answer
+                    .attached_policies()
+                    .iter()
+                    .any(|p| self.is_successor(p));
+                if cx.want == Want::Present && between_both && shows_both {
+                    // The list may show what is detached already. To attach it again is nothing where it is there.
+                    return Ok(Observation::Absent);
                 }
                 Ok(arn
                     .or_else(|| self.not_shown_yet(cx))
@@ -317,6 +327,14 @@ impl Attachment {
             ),
             after,
         })
+    }
+
+    /// Whether an attached policy is that of the app's other media access.
+    fn is_successor(&self, policy: &aws_sdk_iam::types::AttachedPolicy) -> bool {
+        let named = policy
+            .policy_name()
+            .is_some_and(|name| id(name, &self.user).eq_ignore_ascii_case(&self.successor));
+        named && !policy.policy_arn().is_some_and(policy::is_of_aws)
     }
 
     /// IAM is eventually consistent: one that is to go and was made just now may be there though it is not listed,

@@ -10,7 +10,7 @@ use aws_config::retry::RetryConfig;
 use aws_sdk_iam::types::PolicyScopeType;
 use serde_json::{Value, json};
 
-use crate::aws::{ErrorKind, Service};
+use crate::aws::{AwsError, ErrorKind, Service};
 use crate::domain::iam_policy::PolicyDocument;
 use crate::domain::job::{JobError, JobErrorCode};
 use crate::domain::plan::Action;
@@ -430,8 +430,10 @@ impl Resource for Policy {
                     .version_id(version)
                     .send();
                 match cx.call(Service::Iam, "DeletePolicyVersion", call).await {
-                    Err(error) if error.kind != ErrorKind::NotFound => return Err(error.into()),
-                    _ => {}
+                    // Lists of versions may be older than this for a while.
+                    Ok(_) => cx.note_unsettled(self.id()),
+                    Err(error) if error.kind == ErrorKind::NotFound => {}
+                    Err(error) => return Err(error.into()),
                 }
             }
             PolicyChange::Rewrite { arn, after, .. } => {
@@ -444,7 +446,8 @@ impl Resource for Policy {
                     .policy_document(after.to_document())
                     .set_as_default(true);
                 let call = call.customize().config_override(once).send();
-                cx.call(Service::Iam, "CreatePolicyVersion", call).await?;
+                let answer = cx.call(Service::Iam, "CreatePolicyVersion", call).await;
+                answer.map_err(|error| self.not_rewritten(cx, error))?;
             }
             PolicyChange::Delete { arn } => {
                 let call = iam.delete_policy().policy_arn(arn).send();
@@ -603,6 +606,21 @@ impl Policy {
             Err(error) if error.kind == ErrorKind::AlreadyExists => Ok(Applied::MetExisting),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// What follows from a version that was not made, or may have been: the plan has seen room for it, so a list that is older than
+    /// the last change of ours was wrong about that.
+    fn not_rewritten(&self, cx: &ReconcileContext, error: AwsError) -> Fault {
+        if error.kind == ErrorKind::Quota && cx.is_unsettled(&self.id()) {
+            return Fault::Wait {
+                why: error.to_string(),
+                after: cx.timing.poll_delay,
+            };
+        }
+        if !error.had_no_effect() {
+            cx.note_unsettled(self.id());
+        }
+        error.into()
     }
 
     /// The policy at the ARN that it should have, or anywhere else in the account by its name.

@@ -166,6 +166,10 @@ struct LeasedJob {
     seq: i64,
 }
 
+/// A job never waits so long for its next attempt, nor are replicas' clocks so far apart: a later time was written before
+/// the clock stepped back.
+const MAX_WAIT: Duration = Duration::from_secs(30 * 60);
+
 async fn take_leases(
     db: &mut AnyConnection,
     most: usize,
@@ -176,8 +180,11 @@ async fn take_leases(
     let mut sql =
         Sql::new("WITH due AS MATERIALIZED (SELECT id FROM jobs WHERE finished_at IS NULL ");
     // A queued job has neither time, a waiting one the first, a running one the second.
-    sql.push("AND COALESCE(next_attempt_at, lease_until, 0) <= ")
+    sql.push("AND (COALESCE(next_attempt_at, lease_until, 0) <= ")
         .bind(now)?;
+    sql.push(" OR next_attempt_at > ")
+        .bind(terms.now.after(MAX_WAIT).millis())?
+        .push(")");
     sql.push(" ORDER BY seq LIMIT ")
         .bind(most as i64)?
         .push(skip_locked(db));

@@ -319,6 +319,13 @@ async fn enqueue(
         }
         Some(AppChange::Rotation(_)) | None => &app.spec,
     };
+    if let (Task::Restore { .. }, Some(removal)) = (&request.task, &app.removal) {
+        let restoring = Removal {
+            restoring: true,
+            ..removal.clone()
+        };
+        apps::set_removal(db, app_id, Some(&restoring)).await?;
+    }
     let job = new_job(
         id,
         spec,
@@ -361,6 +368,8 @@ fn refused(app: &App, request: &JobRequest) -> Option<Refusal> {
     }
     match (&app.removal, &request.task) {
         (None, Task::Restore { .. } | Task::Remove) => return Some(Refusal::NotBeingRemoved),
+        // A restore that cannot succeed by the spec has a way on: another spec.
+        (Some(removal), Task::Update { .. }) if removal.restoring => {}
         (Some(_), task) if !task.is_of_removal() => {
             return Some(Refusal::BeingRemoved(app.spec.name.clone()));
         }

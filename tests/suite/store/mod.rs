@@ -214,6 +214,7 @@ impl Fixture {
             requested_at: self.clock.now(),
             remove_at: self.clock.now(),
             switched_off: BTreeSet::new(),
+            restoring: false,
         };
         for (task, change) in [
             (Task::Offboard, Some(AppChange::Removal(removal))),

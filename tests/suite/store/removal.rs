@@ -11,7 +11,8 @@ async fn a_removal_can_be_restored_until_it_is_done_and_leaves_a_name_that_can_b
             t.store
                 .enqueue(
                     ask(Task::Restore {
-                        accept_expiry: false
+                        accept_expiry: false,
+                        switched_off: BTreeSet::new(),
                     }),
                     None
                 )
@@ -27,6 +28,7 @@ async fn a_removal_can_be_restored_until_it_is_done_and_leaves_a_name_that_can_b
             requested_at: t.clock.now(),
             remove_at: at,
             switched_off: BTreeSet::new(),
+            restoring: false,
         };
         let offboard = |at| JobRequest {
             change: Some(AppChange::Removal(removal(at))),
@@ -58,6 +60,7 @@ async fn a_removal_can_be_restored_until_it_is_done_and_leaves_a_name_that_can_b
                 .enqueue(
                     ask(Task::Restore {
                         accept_expiry: false,
+                        switched_off: BTreeSet::new(),
                     }),
                     None,
                 )

@@ -197,6 +197,11 @@ impl Proxy {
             .any(|call| call.name() == name && call.ended.is_none())
     }
 
+    /// The calls so far, those that are held among them.
+    pub fn log(&self) -> Vec<Call> {
+        self.inner.plan.lock().unwrap().log.clone()
+    }
+
     /// The calls so far; the log begins anew.
     pub fn take_log(&self) -> Vec<Call> {
         self.refuse_violations();
