@@ -25,6 +25,7 @@ mod lifecycle;
 mod openapi;
 mod overload;
 mod process;
+mod promises;
 mod properties;
 mod removal;
 mod replay;
