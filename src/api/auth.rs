@@ -1,7 +1,7 @@
-//! Who calls, and whether they may.
+//! Authentication and authorization.
 //!
-//! Invariant: a handler that takes [`Viewer`], [`Operator`] or [`Admin`] is reached by a token of that
-//! role or a higher one, and by nobody else.
+//! Invariant: a handler that takes [`Viewer`], [`Operator`] or [`Admin`] is called only for a token with that role or a
+//! higher one.
 
 use std::sync::Arc;
 
@@ -14,18 +14,18 @@ use crate::api::problem::ApiError;
 use crate::app::service::Service;
 use crate::domain::role::{Caller, Role};
 
-/// The name under which the bootstrap token asks for things.
+/// The caller name of the bootstrap token.
 const BOOTSTRAP: &str = "admin";
 
 /// A caller who may read.
 pub struct Viewer(pub Caller);
-/// A caller who may ask for jobs and claim credentials.
+/// A caller who may also request jobs and claim secrets.
 pub struct Operator(pub Caller);
-/// A caller who may manage tokens.
+/// A caller who may also manage tokens.
 pub struct Admin(pub Caller);
 
 impl Viewer {
-    /// The caller, if it may ask for jobs.
+    /// The caller, if it may request jobs.
     pub fn operator(self) -> Result<Caller, ApiError> {
         with_role(self.0, Role::Operator)
     }
@@ -70,13 +70,13 @@ impl FromRequestParts<Arc<Service>> for Admin {
     }
 }
 
-/// The token of a request, to ask again later whether it is still valid.
+/// The token of a request, to check later whether it is still valid.
 pub struct Token {
     hash: String,
 }
 
 impl Token {
-    /// Whether it is revoked. A database that does not answer has not revoked it.
+    /// Whether the token is revoked. False while the database is not available.
     pub async fn is_revoked(&self, service: &Service) -> bool {
         !service.is_admin_token(&self.hash)
             && matches!(
@@ -106,7 +106,7 @@ async fn caller(parts: &Parts, service: &Service) -> Result<Caller, ApiError> {
     }
     let caller = service.store.caller_by_token_hash(&hash).await?;
     if let Some(permit) = parts.extensions.get::<RequestPermit>() {
-        permit.limits.know(&hash, caller.is_some());
+        permit.limits.note_token(&hash, caller.is_some());
     }
     caller.ok_or(ApiError::Unauthorized)
 }

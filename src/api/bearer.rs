@@ -4,7 +4,7 @@ use axum::http::{HeaderMap, header};
 
 use crate::app::service::token_hash;
 
-/// The hash of the bearer token, if there is one.
+/// The hash of the request's bearer token, if it has one.
 pub fn token_hash_of(headers: &HeaderMap) -> Option<String> {
     let (scheme, token) = headers
         .get(header::AUTHORIZATION)?

@@ -12,8 +12,8 @@ use utoipa::openapi::path::Operation;
 use utoipa::openapi::{Content, OpenApi as Document, RefOr};
 
 use crate::api::health::{Check, Readiness};
-use crate::api::problem::Limit;
 use crate::api::problem::ApiError;
+use crate::api::problem::Limit;
 use crate::aws::error::{AwsError, ErrorKind, Service};
 use crate::domain::names::AppName;
 use crate::domain::role::Role;

@@ -1,4 +1,4 @@
-//! Whether the process is up and ready, and its metrics. No token.
+//! Health, readiness and metrics. These endpoints need no token.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,15 +15,16 @@ use crate::api::limits::Limits;
 use crate::app::service::Service;
 use crate::telemetry;
 
-/// A part that does not answer in this time is not ready.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// A component that takes longer is not ready.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Whether a part is ready, and if not, why.
+/// Whether a component is ready.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Check {
-    /// Whether it is ready.
+    /// Whether the component is ready.
     pub ready: bool,
-    /// Why it is not.
+    /// Why the component is not ready.
+    #[schema(example = "it did not respond within 3 seconds")]
     pub reason: Option<String>,
 }
 
@@ -31,13 +32,13 @@ pub struct Check {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[schema(as = ServiceReadiness)]
 pub struct Readiness {
-    /// Whether every part is.
+    /// Whether all components are ready.
     pub ready: bool,
-    /// The database takes writes.
+    /// The database accepts writes.
     pub database: Check,
-    /// AWS takes the service's credentials.
+    /// AWS accepts the service's credentials.
     pub aws: Check,
-    /// Jobs are being taken.
+    /// The workers claim jobs.
     pub workers: Check,
 }
 
@@ -50,35 +51,39 @@ impl Check {
     }
 }
 
-/// Check that the process is up
-#[utoipa::path(get, path = "/healthz", tag = "service", operation_id = "healthz", security(()), responses((status = 200, description = "Up", body = String, content_type = "text/plain")))]
-pub async fn healthz() -> &'static str {
+/// Check the health of the process.
+#[utoipa::path(get, path = "/healthz", tag = "service", operation_id = "getHealth", security(()), responses((status = 200, description = "The process is running.", body = String, content_type = "text/plain")))]
+pub async fn get_health() -> &'static str {
     "ok\n"
 }
 
-/// Check that the service is ready
+/// Check the readiness of the service.
 ///
-/// Returns 200 if the service can accept and do work. Otherwise the body says what prevents it.
+/// The service is ready if it can accept and run jobs. The body says why a component is not ready.
 #[utoipa::path(
-    get, path = "/readyz", tag = "service", operation_id = "readyz", security(()),
-    responses((status = 200, description = "Ready", body = Readiness), (status = 503, description = "Not ready", body = Readiness))
+    get, path = "/readyz", tag = "service", operation_id = "getReadiness", security(()),
+    responses((status = 200, description = "The service is ready.", body = Readiness), (status = 503, description = "The service is not ready.", body = Readiness))
 )]
-pub async fn readyz(State(service): State<Arc<Service>>) -> impl IntoResponse {
-    let late = |_| "it does not answer in time".to_owned();
+pub async fn get_readiness(State(service): State<Arc<Service>>) -> impl IntoResponse {
+    let late = |_| "it did not respond within 3 seconds".to_owned();
     let database = async {
-        timeout(PATIENCE, service.store.check())
+        timeout(CHECK_TIMEOUT, service.store.check())
             .await
             .map_err(late)?
             .map_err(|error| error.to_string())
     };
-    let aws = async { timeout(PATIENCE, service.aws_check()).await.map_err(late)? };
+    let aws = async {
+        timeout(CHECK_TIMEOUT, service.aws_check())
+            .await
+            .map_err(late)?
+    };
     let (database, aws) = tokio::join!(database, aws);
     let workers = if service.tasks.is_stopping() {
-        Err("the service stops".to_owned())
+        Err("the service is stopping".to_owned())
     } else if service.is_dispatching() {
         Ok(())
     } else {
-        Err("no worker has looked for a job for 30 seconds".to_owned())
+        Err("no worker has polled for jobs for 30 seconds".to_owned())
     };
     let checks = Readiness {
         ready: database.is_ok() && aws.is_ok() && workers.is_ok(),
@@ -94,16 +99,16 @@ pub async fn readyz(State(service): State<Arc<Service>>) -> impl IntoResponse {
     (status, Json(checks))
 }
 
-/// Get metrics
+/// Get metrics.
 ///
-/// In the Prometheus text format.
-#[utoipa::path(get, path = "/metrics", tag = "service", operation_id = "metrics", security(()), responses((status = 200, description = "Metrics", body = String, content_type = "text/plain")))]
-pub async fn metrics(
+/// Returns metrics in the Prometheus text format.
+#[utoipa::path(get, path = "/metrics", tag = "service", operation_id = "getMetrics", security(()), responses((status = 200, description = "The metrics.", body = String, content_type = "text/plain")))]
+pub async fn get_metrics(
     State(service): State<Arc<Service>>,
     Extension(limits): Extension<Arc<Limits>>,
 ) -> impl IntoResponse {
     limits.measure();
-    if let Ok(Ok(active)) = timeout(PATIENCE, service.store.active_jobs()).await {
+    if let Ok(Ok(active)) = timeout(CHECK_TIMEOUT, service.store.active_jobs()).await {
         for state in ["queued", "running", "waiting"] {
             let count = active
                 .iter()

@@ -1,7 +1,8 @@
-//! Who follows which job: one listener to the database's signals wakes those whom a signal is for.
+//! Wakes long polls and event streams when their job progresses.
 //!
-//! Invariant: a follower that asked before a commit is woken by it, or by the next look that it takes by
-//! itself. With a listener of its own, each of a thousand streams would be woken by every job's progress.
+//! Invariant: a subscriber that subscribed before a commit is woken by it, or by its next poll.
+//!
+//! One listener serves all subscribers. With a listener each, the progress of one job would wake every stream.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,21 +16,27 @@ use ulid::Ulid;
 use crate::app::service::Service;
 use crate::store::Signal;
 
-/// Between two rounds of forgetting jobs that nobody follows.
-const TIDY: Duration = Duration::from_secs(60);
+const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
+/// How often a subscriber polls on average, in case it missed a signal. An event stream of a revoked token ends then.
+const POLL_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The followed jobs.
+/// The time until the next poll, with jitter so that subscribers do not all poll at once.
+pub fn poll_delay() -> Duration {
+    POLL_INTERVAL.mul_f64(0.5 + fastrand::f64())
+}
+
+/// The jobs that are being watched.
 #[derive(Clone, Default)]
-pub struct Followers {
+pub struct JobWatch {
     jobs: Arc<Mutex<HashMap<Ulid, watch::Sender<()>>>>,
 }
 
-impl Followers {
+impl JobWatch {
     /// Listens until the service stops.
     pub fn start(service: &Arc<Service>) -> Self {
-        let followers = Self::default();
+        let watch = Self::default();
         let (listening, signals, tasks) = (
-            followers.clone(),
+            watch.clone(),
             service.store.progress_signals(),
             service.tasks.clone(),
         );
@@ -39,11 +46,11 @@ impl Followers {
                 () = tasks.stopping() => {}
             }
         });
-        followers
+        watch
     }
 
-    /// Changes when something happened to the job, or may have.
-    pub fn follow(&self, job: Ulid) -> watch::Receiver<()> {
+    /// A receiver that changes when the job may have progressed.
+    pub fn subscribe(&self, job: Ulid) -> watch::Receiver<()> {
         self.jobs
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -53,7 +60,7 @@ impl Followers {
     }
 
     async fn listen(&self, mut signals: Receiver<Signal>) {
-        let mut tidy = tokio::time::interval(TIDY);
+        let mut interval = tokio::time::interval(PRUNE_INTERVAL);
         loop {
             tokio::select! {
                 signal = signals.recv() => match signal {
@@ -62,12 +69,12 @@ impl Followers {
                     Err(RecvError::Lagged(_)) => self.wake(None),
                     Err(RecvError::Closed) => return,
                 },
-                _ = tidy.tick() => self.forget(),
+                _ = interval.tick() => self.prune(),
             }
         }
     }
 
-    /// Wakes the followers of a job, or of all.
+    /// Wakes the subscribers of a job, or of all jobs.
     fn wake(&self, job: Option<Ulid>) {
         let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
         match job {
@@ -79,7 +86,7 @@ impl Followers {
         }
     }
 
-    fn forget(&self) {
+    fn prune(&self) {
         self.jobs
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -95,16 +102,16 @@ mod tests {
     #[tokio::test]
     async fn a_signal_wakes_those_whom_it_is_for() {
         let (send, signals) = broadcast::channel(2);
-        let followers = Followers::default();
+        let watch = JobWatch::default();
         let (one, other) = (Ulid::generate(), Ulid::generate());
         let (mut first, mut second, mut another) = (
-            followers.follow(one),
-            followers.follow(one),
-            followers.follow(other),
+            watch.subscribe(one),
+            watch.subscribe(one),
+            watch.subscribe(other),
         );
         send.send(Signal::Progress(one)).unwrap();
         let listening = async {
-            tokio::time::timeout(Duration::from_millis(50), followers.listen(signals))
+            tokio::time::timeout(Duration::from_millis(50), watch.listen(signals))
                 .await
                 .unwrap_err();
         };
@@ -114,16 +121,16 @@ mod tests {
         for _ in 0..9 {
             send.send(Signal::Queued).unwrap();
         }
-        let listening = tokio::time::timeout(Duration::from_millis(50), followers.listen(signals));
+        let listening = tokio::time::timeout(Duration::from_millis(50), watch.listen(signals));
         assert!(listening.await.is_err());
         assert!(
             another.has_changed().unwrap(),
-            "signals were missed, so everybody looks"
+            "after missed signals, every subscriber is woken"
         );
         drop((first, second));
-        followers.forget();
+        watch.prune();
         assert_eq!(
-            followers.jobs.lock().unwrap().keys().collect::<Vec<_>>(),
+            watch.jobs.lock().unwrap().keys().collect::<Vec<_>>(),
             [&other]
         );
         another.borrow_and_update();

@@ -1,10 +1,10 @@
-//! Which tokens are valid, as the rate limit needs to know it: before the database is asked about a request.
+//! The valid tokens, for the rate limit, which runs before the token of a request is looked up.
 //!
 //! Invariants:
 //! - A valid token is known, so that it has a rate limit of its own, whoever else calls from its address.
-//! - Tokens that nobody has make no work: they are looked for in memory, and the database is read at most once a
-//!   [`READ_INTERVAL`], whoever asks.
-//! - A database that does not answer holds nobody up for longer than one read, however many ask.
+//! - Invalid tokens cause little work: they are looked up in memory, and the database is read at most once per
+//!   [`READ_INTERVAL`].
+//! - While the database is not available, a request waits for at most one read.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -14,23 +14,22 @@ use tokio::time::{Instant, timeout};
 
 use crate::store::{Store, StoreError};
 
-/// Between two reads of the database.
 const READ_INTERVAL: Duration = Duration::from_secs(1);
-/// The longest wait for one, one's own or another's.
+/// The maximum time that a request waits for a read, its own or that of another request.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
-/// Tokens that are known at most, the newest; others are limited by their address until their first use.
+/// How many tokens are loaded, the newest first. Others share the rate of their address until their first use.
 const MAX_KNOWN: u32 = 100_000;
 
 /// The hashes of valid tokens.
 #[derive(Debug, Default)]
 pub struct KnownTokens {
     hashes: Mutex<HashSet<String>>,
-    /// When the database was last read. Whoever reads it holds the lock, and others wait for what it finds.
+    /// When the database was last read. The reader holds the lock while others wait for its result.
     read_at: tokio::sync::Mutex<Option<Instant>>,
 }
 
 impl KnownTokens {
-    /// Whether a token by this hash is valid, as far as is known.
+    /// Whether the token with this hash is known to be valid.
     pub fn contains(&self, hash: &str) -> bool {
         self.hashes
             .lock()
@@ -38,7 +37,7 @@ impl KnownTokens {
             .contains(hash)
     }
 
-    /// Takes note that a token is valid, or not.
+    /// Notes whether a token is valid.
     pub fn note(&self, hash: &str, valid: bool) {
         let mut hashes = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
         if !valid {
@@ -48,7 +47,7 @@ impl KnownTokens {
         }
     }
 
-    /// Looks in the database for a token that is not known, unless that was read a moment ago.
+    /// Loads the tokens if this one is not known, unless they were loaded less than [`READ_INTERVAL`] ago.
     pub async fn look_for(&self, hash: &str, store: &Store) {
         self.look_by(hash, store.token_hashes(MAX_KNOWN)).await;
     }

@@ -1,15 +1,15 @@
-//! How much is taken in at once, and how much from one caller.
+//! Limits on what the service handles at once, and on the request rate of one caller.
 //!
 //! Invariants:
-//! - A request at work holds one of `max_requests` seats from before its body is read until its work has
-//!   ended. One that may write goes on to its end, in its permit, also when its client is gone: so the seats
-//!   bound the database's queue of writes too.
-//! - What only waits (a body on its way, a job's end, an event stream) holds one of `max_long_polls` seats
-//!   instead, so waiting uses up no permit of work.
-//! - Who finds no permit is refused at once. Only those queue who come back from waiting.
-//! - `/healthz`, `/readyz` and `/metrics` have a bound of their own, so an overloaded service can be seen.
-//! - Who calls is told by a valid token, or else by the connection's own address: tries of tokens are bounded, and no
-//!   header can make up an address. What others do at an address takes nothing from the rate of a valid token.
+//! - A request that is being handled holds one of `max_requests` permits, from before its body is read until its work
+//!   has ended. A request that may write runs to its end with its permit, even if its client disconnects. So the
+//!   permits also bound the database's write queue.
+//! - A request that only waits (for its body, for a job to end, on an event stream) holds one of `max_long_polls`
+//!   permits instead.
+//! - A request that gets no permit is refused at once. Only requests that return from waiting queue for one.
+//! - `/healthz`, `/readyz` and `/metrics` have their own limit, so that an overloaded service can be observed.
+//! - A caller is identified by a valid token or else by the address of the connection. So attempts to guess a token
+//!   are limited, no header can fake an address, and callers at one address cannot use up the rate of a valid token.
 
 use std::future::Future;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -33,19 +33,18 @@ use tower_governor::{GovernorError, GovernorLayer};
 use tracing::Instrument as _;
 
 use crate::api::bearer::token_hash_of;
-use crate::api::job_watch::Followers;
+use crate::api::job_watch::JobWatch;
 use crate::api::known_tokens::KnownTokens;
 use crate::api::problem::{ApiError, Limit};
 use crate::app::service::Service;
 
-/// Calls of health, readiness and metrics at once.
-const OPERATIONS: usize = 32;
-/// Seconds' worth of requests that a caller can make at once.
-const BURST: u32 = 10;
-/// Readers of the database that those who wait may use at once; half of what there is.
-const READING: usize = 2;
-/// Between two rounds of forgetting callers.
-const TIDY: Duration = Duration::from_secs(60);
+/// Concurrent health, readiness and metrics requests.
+const MAX_OPERATIONS: usize = 32;
+/// The burst of a caller, in seconds of its rate.
+const BURST_SECONDS: u32 = 10;
+/// Database readers that waiting requests may use at once: half of all.
+const MAX_WAITING_READERS: usize = 2;
+const PRUNE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Counts a request that exceeds a limit.
 pub fn refuse(limit: Limit) -> ApiError {
@@ -53,19 +52,19 @@ pub fn refuse(limit: Limit) -> ApiError {
     ApiError::Overloaded(limit)
 }
 
-/// Counts a request that was refused for what it would take.
-pub fn count_refusal(why: &'static str) {
-    metrics::counter!("slipway_http_rejected_total", "why" => why).increment(1);
+/// Counts a rejected request.
+pub fn count_refusal(reason: &'static str) {
+    metrics::counter!("slipway_http_rejected_total", "reason" => reason).increment(1);
 }
 
-/// The connection is one too many: whatever comes on it is refused.
+/// Marks the requests of a connection beyond the limit. They are refused.
 #[derive(Debug, Clone, Copy)]
 pub struct QueueFull;
 
-/// The seats.
+/// The limits and their permits.
 pub struct Limits {
-    /// Who follows which job.
-    pub followers: Followers,
+    /// Wakes waiting requests.
+    pub watch: JobWatch,
     service: Arc<Service>,
     work: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
@@ -77,56 +76,56 @@ impl Limits {
     /// The limits of a service's settings.
     pub fn new(service: &Arc<Service>) -> Arc<Self> {
         Arc::new(Self {
-            followers: Followers::start(service),
-            work: Arc::new(seats(service.settings.max_requests)),
-            waiting: Arc::new(seats(service.settings.max_long_polls)),
-            reading: Semaphore::new(READING),
+            watch: JobWatch::start(service),
+            work: Arc::new(semaphore(service.settings.max_requests)),
+            waiting: Arc::new(semaphore(service.settings.max_long_polls)),
+            reading: Semaphore::new(MAX_WAITING_READERS),
             known: KnownTokens::default(),
             service: service.clone(),
         })
     }
 
-    /// How long a body may take.
+    /// How long a request body may take to arrive.
     pub fn body_timeout(&self) -> Duration {
         self.service.settings.body_timeout
     }
 
-    /// Takes note that a token is valid, or not.
-    pub fn know(&self, hash: &str, valid: bool) {
+    /// Notes whether a token is valid.
+    pub fn note_token(&self, hash: &str, valid: bool) {
         self.known.note(hash, valid);
     }
 
-    fn knows(&self, hash: &str) -> bool {
+    fn is_known(&self, hash: &str) -> bool {
         self.service.is_admin_token(hash) || self.known.contains(hash)
     }
 
-    /// Those who wait read the database one after the other, and leave connections to those at work.
-    pub async fn reading(&self) -> Option<SemaphorePermit<'_>> {
+    /// Waits for a database reader. Waiting requests share a few, so that others keep the rest.
+    pub async fn reader_permit(&self) -> Option<SemaphorePermit<'_>> {
         self.reading.acquire().await.ok()
     }
 
-    /// Writes the present use into the metrics.
+    /// Updates the metrics.
     pub fn measure(&self) {
         let settings = &self.service.settings;
-        let taken = |bound: usize, seats: &Semaphore| {
-            u32::try_from(bound.saturating_sub(seats.available_permits())).unwrap_or(u32::MAX)
+        let used = |limit: usize, semaphore: &Semaphore| {
+            u32::try_from(limit.saturating_sub(semaphore.available_permits())).unwrap_or(u32::MAX)
         };
         metrics::gauge!("slipway_http_requests_at_work")
-            .set(taken(settings.max_requests, &self.work));
+            .set(used(settings.max_requests, &self.work));
         metrics::gauge!("slipway_http_requests_waiting")
-            .set(taken(settings.max_long_polls, &self.waiting));
+            .set(used(settings.max_long_polls, &self.waiting));
     }
 }
 
-/// As many seats as a semaphore can have at most.
-pub fn seats(wanted: usize) -> Semaphore {
+/// A semaphore with this many permits, or as many as a semaphore can have.
+pub fn semaphore(wanted: usize) -> Semaphore {
     Semaphore::new(wanted.min(Semaphore::MAX_PERMITS))
 }
 
-/// A request's permit.
+/// The permit of a request.
 #[derive(Clone)]
 pub struct RequestPermit {
-    /// Where it is one of.
+    /// The limits that it belongs to.
     pub limits: Arc<Limits>,
     work: Arc<Mutex<Option<OwnedSemaphorePermit>>>,
     deadline: Arc<Mutex<Instant>>,
@@ -147,11 +146,14 @@ impl RequestPermit {
         })
     }
 
-    /// Leaves the permit of work for one of those who wait, for at most this long; it is held by what comes back.
+    /// Exchanges the permit for one of a waiting request, and extends the request's deadline by this time.
     ///
     /// # Errors
-    /// When too many wait.
-    pub fn leave(&self, at_most: Duration) -> Result<OwnedSemaphorePermit, ApiError> {
+    /// When too many requests wait.
+    pub fn exchange_for_waiting(
+        &self,
+        at_most: Duration,
+    ) -> Result<OwnedSemaphorePermit, ApiError> {
         let permit = self
             .limits
             .waiting
@@ -168,17 +170,17 @@ impl RequestPermit {
         Ok(permit)
     }
 
-    /// Leaves the permit while waiting for something, for at most this long, and takes one again.
+    /// Gives up the permit while waiting for a future, for at most this time, and takes a permit again.
     ///
     /// # Errors
-    /// When too many wait.
-    pub async fn aside<T>(
+    /// When too many requests wait.
+    pub async fn wait_without_permit<T>(
         &self,
         at_most: Duration,
-        something: impl Future<Output = T>,
+        future: impl Future<Output = T>,
     ) -> Result<T, ApiError> {
-        let aside = self.leave(at_most)?;
-        let came = something.await;
+        let waiting = self.exchange_for_waiting(at_most)?;
+        let output = future.await;
         let permit = self
             .limits
             .work
@@ -187,11 +189,11 @@ impl RequestPermit {
             .await
             .map_err(|_| ApiError::Defect)?;
         *self.work.lock().unwrap_or_else(PoisonError::into_inner) = Some(permit);
-        drop(aside);
-        Ok(came)
+        drop(waiting);
+        Ok(output)
     }
 
-    /// Returns when the request has taken longer than it may. Waiting does not count.
+    /// Returns when the request has exceeded its time. Waiting does not count.
     async fn expired(&self) {
         loop {
             let deadline = *self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
@@ -215,7 +217,7 @@ impl<S: Sync> FromRequestParts<S> for RequestPermit {
     }
 }
 
-/// Puts the limits around the API's calls.
+/// Applies the limits to the API.
 pub fn apply<S: Clone + Send + Sync + 'static>(
     router: Router<S>,
     limits: &Arc<Limits>,
@@ -225,7 +227,11 @@ pub fn apply<S: Clone + Send + Sync + 'static>(
     else {
         return router;
     };
-    let burst = limits.service.settings.rate_limit.saturating_mul(BURST);
+    let burst = limits
+        .service
+        .settings
+        .rate_limit
+        .saturating_mul(BURST_SECONDS);
     let config = GovernorConfigBuilder::default()
         .period(period)
         .burst_size(burst)
@@ -234,12 +240,12 @@ pub fn apply<S: Clone + Send + Sync + 'static>(
     let Some(config) = config.map(Arc::new) else {
         return router;
     };
-    let (tasks, tidied) = (limits.service.tasks.clone(), config.clone());
+    let (tasks, pruned) = (limits.service.tasks.clone(), config.clone());
     limits.service.tasks.spawn(async move {
         loop {
             tokio::select! {
                 () = tasks.stopping() => return,
-                () = tokio::time::sleep(TIDY) => tidied.limiter().retain_recent(),
+                () = tokio::time::sleep(PRUNE_INTERVAL) => pruned.limiter().retain_recent(),
             }
         }
     });
@@ -250,26 +256,26 @@ pub fn apply<S: Clone + Send + Sync + 'static>(
     ))
 }
 
-/// Finds out whether a token is valid before its request counts against the rate of its address.
+/// Looks an unknown token up before the rate limit applies, so that a valid token has a rate of its own.
 async fn recognize(State(limits): State<Arc<Limits>>, request: Request, next: Next) -> Response {
-    if let Some(hash) = token_hash_of(request.headers()).filter(|hash| !limits.knows(hash)) {
+    if let Some(hash) = token_hash_of(request.headers()).filter(|hash| !limits.is_known(hash)) {
         limits.known.look_for(&hash, &limits.service.store).await;
     }
     next.run(request).await
 }
 
-/// Puts a bound of their own around the calls of operators.
+/// Applies the limit of the operators' endpoints.
 pub fn apply_to_operations<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
     let refused = HandleErrorLayer::new(async |_: BoxError| refuse(Limit::Operations));
     router.layer(
         ServiceBuilder::new()
             .layer(refused)
             .load_shed()
-            .layer(GlobalConcurrencyLimitLayer::new(OPERATIONS)),
+            .layer(GlobalConcurrencyLimitLayer::new(MAX_OPERATIONS)),
     )
 }
 
-/// Gives a request its permit, or refuses it before its body is read.
+/// Takes the permit of a request, or refuses the request before its body is read.
 async fn admit(State(limits): State<Arc<Limits>>, mut request: Request, next: Next) -> Response {
     if request.extensions().get::<QueueFull>().is_some() {
         return refuse(Limit::Connections).into_response();
@@ -295,18 +301,19 @@ async fn admit(State(limits): State<Arc<Limits>>, mut request: Request, next: Ne
     }
 }
 
-/// What a request does that may write is not cut off when its client goes away.
+/// Runs a request that may write to its end, even if its client disconnects.
 async fn run_detached(permit: RequestPermit, request: Request, next: Next) -> Response {
-    let (tell, told) = oneshot::channel();
+    let (sender, receiver) = oneshot::channel();
     let tasks = permit.limits.service.tasks.clone();
     let work = async move {
         let response = next.run(request).await;
         drop(permit);
-        // Nobody listens any more when the client is gone.
-        let _ = tell.send(response);
+        // Fails if the client has disconnected.
+        let _ = sender.send(response);
     };
     tasks.spawn(work.in_current_span());
-    told.await
+    receiver
+        .await
         .unwrap_or_else(|_| ApiError::Defect.into_response())
 }
 
@@ -323,12 +330,12 @@ fn too_many(error: GovernorError) -> Response {
     .into_response()
 }
 
-/// Who calls, as far as it is known before the token is looked up.
+/// The caller, for the rate limit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Caller {
-    /// The hash of a token that was valid.
+    /// The hash of a valid token.
     Token(String),
-    /// An address, or a network's prefix.
+    /// An IPv4 address, or the /64 prefix of an IPv6 address.
     Peer(IpAddr),
 }
 
@@ -339,7 +346,7 @@ impl KeyExtractor for ByCaller {
     type Key = Caller;
 
     fn extract<T>(&self, request: &axum::http::Request<T>) -> Result<Caller, GovernorError> {
-        let token = token_hash_of(request.headers()).filter(|hash| self.0.knows(hash));
+        let token = token_hash_of(request.headers()).filter(|hash| self.0.is_known(hash));
         let peer = || {
             request
                 .extensions()
@@ -350,7 +357,7 @@ impl KeyExtractor for ByCaller {
     }
 }
 
-/// One machine has a whole /64 of IPv6 addresses.
+/// One machine usually has a whole /64 of IPv6 addresses.
 fn network_of(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V4(address) => address.into(),
@@ -371,7 +378,7 @@ mod tests {
         assert_eq!(
             of("::ffff:192.0.2.1"),
             of("192.0.2.1"),
-            "an IPv4 address in IPv6 clothes"
+            "an IPv4-mapped address"
         );
     }
 }

@@ -1,20 +1,20 @@
-//! What can be asked next with what an answer says: the links of the API's document.
+//! The links of the OpenAPI document: which requests can follow a response.
 //!
-//! Invariant: every link begins at an answer that is documented and leads to an operation that there
-//! is, by parameters that the operation has; a test of the document holds this table to that.
+//! Invariant: every link starts at a documented response, and leads to an operation by parameters that the operation
+//! has. A test checks this table.
 
 use utoipa::openapi::link::{Link, LinkBuilder};
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::{OpenApi, RefOr};
 
-/// An answer that links begin at: its operation and status.
+/// The response that a link starts at: its operation and status.
 type From = (&'static str, &'static str);
-/// Parameters of the next request: each name, and where its value is in the answer.
+/// The parameters of the next request: the name of each, and the expression of its value.
 type Parameters = &'static [(&'static str, &'static str)];
-/// Where a link leads: an operation and its parameters.
+/// The operation that a link leads to, and its parameters.
 type Target = (&'static str, Parameters);
 
-/// Every link: from each of these answers to each of those operations.
+/// Every link, from each of these responses to each of those operations.
 const LINKS: [(&[From], &[Target]); 11] = [
     (
         &[
@@ -23,11 +23,11 @@ const LINKS: [(&[From], &[Target]); 11] = [
             ("removeApp", "202"),
             ("restoreApp", "202"),
             ("repairApp", "202"),
-            ("rotateCredentials", "202"),
+            ("rotateCredential", "202"),
             ("rollbackRotation", "202"),
-            ("activateCredential", "202"),
-            ("deactivateCredential", "202"),
-            ("deleteCredential", "202"),
+            ("activateKey", "202"),
+            ("deactivateKey", "202"),
+            ("deleteKey", "202"),
             ("cancelJob", "202"),
             ("retryJob", "202"),
             ("getJob", "200"),
@@ -37,7 +37,7 @@ const LINKS: [(&[From], &[Target]); 11] = [
     (
         &[("getJob", "200")],
         &[(
-            "claimCredential",
+            "claimSecret",
             &[
                 ("app", "$response.body#/app"),
                 ("access_key_id", "$response.body#/result/access_key_id"),
@@ -63,16 +63,16 @@ const LINKS: [(&[From], &[Target]); 11] = [
     (
         &[("listCredentials", "200")],
         &[
-            ("claimCredential", &OF_KEY),
-            ("deactivateCredential", &OF_KEY),
-            ("activateCredential", &OF_KEY),
-            ("deleteCredential", &OF_KEY),
+            ("claimSecret", &OF_KEY),
+            ("deactivateKey", &OF_KEY),
+            ("activateKey", &OF_KEY),
+            ("deleteKey", &OF_KEY),
         ],
     ),
     (
-        &[("getHistory", "200")],
+        &[("getAppHistory", "200")],
         &[(
-            "getHistory",
+            "getAppHistory",
             &[
                 ("app", "$request.path.app"),
                 ("cursor", "$response.body#/next_cursor"),
@@ -83,7 +83,7 @@ const LINKS: [(&[From], &[Target]); 11] = [
         &[("listAudit", "200")],
         &[
             (
-                "getHistory",
+                "getAppHistory",
                 &[
                     ("app", "$response.body#/items/0/app"),
                     ("job", "$response.body#/items/0/job"),
@@ -112,7 +112,7 @@ const OF_KEY: [(&str, &str); 2] = [
     ("access_key_id", "$response.body#/items/0/access_key_id"),
 ];
 
-/// What can be asked with a job.
+/// The links of a job.
 const OF_JOB: [Target; 10] = [
     ("getJob", &[("id", "$response.body#/id"), ("wait", "10s")]),
     ("streamJobEvents", &ID),
@@ -124,14 +124,14 @@ const OF_JOB: [Target; 10] = [
     ("restoreApp", &APP),
     ("listCredentials", &APP),
     (
-        "getHistory",
+        "getAppHistory",
         &[
             ("app", "$response.body#/app"),
             ("job", "$response.body#/id"),
         ],
     ),
 ];
-/// What can be asked with an app.
+/// The links of an app.
 const OF_APP: [Target; 12] = [
     ("planApp", &NAME),
     ("updateApp", &NAME),
@@ -141,18 +141,18 @@ const OF_APP: [Target; 12] = [
     ("checkDrift", &NAME),
     ("getDrift", &NAME),
     ("listCredentials", &NAME),
-    ("rotateCredentials", &NAME),
+    ("rotateCredential", &NAME),
     ("rollbackRotation", &NAME),
-    ("getHistory", &NAME),
+    ("getAppHistory", &NAME),
     (
         "exportApp",
         &[("app", "$response.body#/name"), ("format", "terraform")],
     ),
 ];
-/// What can be asked with a drift report.
+/// The links of a drift report.
 const OF_DRIFT: [Target; 3] = [("getApp", &APP), ("planApp", &APP), ("repairApp", &APP)];
 
-/// Writes the links into the document.
+/// Adds the links to the document.
 pub fn add(api: &mut OpenApi) {
     for operation in api.paths.paths.values_mut().flat_map(operations) {
         let Some(id) = operation.operation_id.clone() else {

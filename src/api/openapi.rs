@@ -1,42 +1,47 @@
-//! The API's document and its pages, served offline.
+//! The OpenAPI document and its pages.
 
 use axum::body::Bytes;
-use axum::http::header;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::{Extension, Router};
-use utoipa::openapi::header::HeaderBuilder;
+use utoipa::openapi::content::Content;
+use utoipa::openapi::header::{Header, HeaderBuilder};
+use utoipa::openapi::path::Operation;
 use utoipa::openapi::schema::Type;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Object, OpenApi as Document, Ref, RefOr, Response};
 use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::SwaggerUi;
 
-use crate::api::body::{Id, IdempotencyText};
+use crate::api::idempotency::IdempotencyText;
+use crate::api::path::Id;
+use crate::api::problem::Problem;
 use crate::domain::audit::Action;
 use crate::domain::names::AccessKeyId;
 use crate::provision::export::Format;
 
-/// The head of the API's document; routes add themselves.
+/// The head of the OpenAPI document. The router adds the endpoints.
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Slipway",
-        description = "Give an app its place in an AWS account in one call: an IAM user with an access key, an S3 bucket for media and an ECR repository for images. Requests that change AWS return a job; wait for it, follow its events, and claim the credentials it creates.",
+        description = "Provisions what an app needs in AWS with one call: an IAM user with an access key and a media policy, S3 buckets and ECR repositories. Requests that change AWS return a job, which you can poll or follow.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
     servers((url = "/", description = "This server")),
     security(("token" = [])),
     modifiers(&Bearer),
-    // Only parameters are of these, and parameters do not bring theirs along.
-    components(schemas(Id, IdempotencyText, AccessKeyId, Format, Action)),
+    // The schemas of parameters and of common responses must be listed here.
+    components(schemas(Id, IdempotencyText, AccessKeyId, Format, Action, Problem)),
     tags(
-        (name = "apps", description = "Onboard, change, repair, export and remove apps. An app is a name and a spec: what it should have in AWS."),
-        (name = "jobs", description = "Wait for, follow, cancel and retry jobs. A job is one requested change of an app."),
-        (name = "history", description = "See who requested what, and what was changed in AWS for it."),
-        (name = "credentials", description = "List, claim and rotate access keys. A secret is shown once."),
-        (name = "ecr", description = "Simulate which images a lifecycle policy of a repository expires."),
-        (name = "tokens", description = "Create and revoke the tokens by which callers authenticate."),
-        (name = "service", description = "Check the service: its health, metrics, identity in AWS and API document."),
+        (name = "apps", description = "Onboard, update, repair, remove and export apps. An app has a spec: what it should have in AWS."),
+        (name = "drift", description = "Compare AWS with the spec of an app."),
+        (name = "jobs", description = "Follow, cancel and retry jobs. A job makes one requested change of one app."),
+        (name = "history", description = "See who did what: requests and changes in AWS."),
+        (name = "credentials", description = "List, rotate, deactivate and delete the access keys of an app, and claim their secrets once."),
+        (name = "ecr", description = "Simulate lifecycle policies of ECR repositories."),
+        (name = "tokens", description = "Create, list and revoke the API tokens."),
+        (name = "service", description = "Check the service: its identity, health, readiness and metrics."),
     ),
 )]
 pub struct Api;
@@ -47,7 +52,9 @@ impl Modify for Bearer {
     fn modify(&self, api: &mut Document) {
         let scheme = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
-            .description(Some("A token of POST /v1/tokens"))
+            .description(Some(
+                "A token from POST /v1/tokens or `slipway token create`.",
+            ))
             .build();
         api.components
             .get_or_insert_default()
@@ -55,81 +62,127 @@ impl Modify for Bearer {
     }
 }
 
-/// Adds what any call can be answered by because of the limits.
-pub fn add_common_answers(api: &mut Document) {
+/// Adds to each operation what all operations have in common, so that an endpoint documents only what is its own.
+pub fn add_common_responses(api: &mut Document) {
     for (path, item) in &mut api.paths.paths {
-        for call in [
+        let operations = [
             &mut item.get,
             &mut item.post,
             &mut item.put,
             &mut item.delete,
-        ]
-        .into_iter()
-        .flatten()
-        {
-            let takes_body = call.request_body.is_some();
-            let mut add = |status: &str, description: &str| {
-                let answer = call
-                    .responses
-                    .responses
-                    .entry(status.into())
-                    .or_insert_with(|| Response::new("").into());
-                if let RefOr::T(answer) = answer {
-                    refuse(answer, description);
-                }
-            };
-            add("503", "The service is at a limit");
-            if !["/healthz", "/readyz", "/metrics"].contains(&path.as_str()) {
-                add("429", "Too many requests from this caller");
-            }
-            if takes_body {
-                add("408", "The request body did not arrive in time");
-            }
+        ];
+        for operation in operations.into_iter().flatten() {
+            complete(path, operation);
         }
     }
 }
 
-/// Makes an answer also a refusal with a problem document and the time to come back.
-fn refuse(answer: &mut Response, description: &str) {
-    let before = std::mem::take(&mut answer.description);
-    answer.description = if before.is_empty() {
-        description.into()
-    } else {
-        format!("{before}; or: {description}")
+fn complete(path: &str, operation: &mut Operation) {
+    let takes_body = operation.request_body.is_some();
+    let responses = &mut operation.responses.responses;
+    let mut add = |status: &str, description: &str| {
+        responses
+            .entry(status.into())
+            .or_insert_with(|| Response::new(description).into());
     };
-    let seconds = HeaderBuilder::new()
-        .schema(Some(Object::with_type(Type::Integer)))
-        .description(Some("Seconds"))
-        .build();
-    answer.headers.insert("Retry-After".into(), seconds.into());
-    let problem = ContentBuilder::new()
-        .schema(Some(Ref::from_schema_name("Problem")))
-        .build();
-    answer
-        .content
-        .entry("application/problem+json".into())
-        .or_insert(problem.into());
+    if path.starts_with("/v1/") {
+        let invalid = "Parameters are invalid.";
+        add(
+            "400",
+            if takes_body {
+                "The body is not valid JSON, or parameters are invalid."
+            } else {
+                invalid
+            },
+        );
+        add("401", "The token is missing or invalid.");
+        add(
+            "503",
+            "The database is not available, or the service is overloaded.",
+        );
+    }
+    if takes_body {
+        add("408", "The body did not arrive in time.");
+        add("413", "The body is larger than 64 KiB.");
+        add("415", "The body is not application/json.");
+    }
+    if !is_for_operators(path) {
+        add("429", "The caller sends too many requests.");
+    }
+    add("503", "The service is overloaded.");
+    for (status, response) in responses {
+        let RefOr::T(response) = response else {
+            continue;
+        };
+        match status.as_str() {
+            "202" => describe_job(response),
+            "408" | "429" | "503" => {
+                describe_problem(response);
+                let after = header(Type::Integer, "When to retry, in seconds.");
+                response.headers.insert("Retry-After".into(), after.into());
+            }
+            status if status >= "400" => describe_problem(response),
+            _ => {}
+        }
+    }
 }
 
-/// Get the API's document
-#[utoipa::path(get, path = "/openapi.yaml", tag = "service", operation_id = "openapi", security(()), responses((status = 200, description = "OpenAPI 3.1", body = Object, content_type = "application/yaml")))]
-pub async fn openapi_yaml(Extension(Yaml(text)): Extension<Yaml>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/yaml")], text)
+fn is_for_operators(path: &str) -> bool {
+    ["/healthz", "/readyz", "/metrics"].contains(&path)
+}
+
+/// A 202 has the job as its body, and its URL.
+fn describe_job(response: &mut Response) {
+    let location = header(Type::String, "The URL of the job.");
+    response.headers.insert("Location".into(), location.into());
+    let after = header(Type::Integer, "When to poll the job, in seconds.");
+    response.headers.insert("Retry-After".into(), after.into());
+    response
+        .content
+        .entry("application/json".into())
+        .or_insert_with(|| content("Job").into());
+}
+
+/// An error response has a problem document as its body.
+fn describe_problem(response: &mut Response) {
+    response
+        .content
+        .entry("application/problem+json".into())
+        .or_insert_with(|| content("Problem").into());
+}
+
+fn content(schema: &str) -> Content {
+    ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name(schema)))
+        .build()
+}
+
+fn header(kind: Type, description: &str) -> Header {
+    HeaderBuilder::new()
+        .schema(Some(Object::with_type(kind)))
+        .description(Some(description))
+        .build()
+}
+
+/// Get the OpenAPI document.
+#[utoipa::path(get, path = "/openapi.yaml", tag = "service", operation_id = "getOpenapi", security(()), responses((status = 200, description = "This document.", body = Object, content_type = "application/yaml")))]
+pub async fn get_openapi(Extension(Yaml(text)): Extension<Yaml>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/yaml")], text)
 }
 
 /// The document as YAML. The router provides it, since only the router knows every route.
 #[derive(Clone)]
 pub struct Yaml(pub Bytes);
 
-/// What each kind of problem means, and what to do about it.
+/// The description of every problem code.
 pub async fn problems() -> impl IntoResponse {
     (
-        [(header::CONTENT_TYPE, "text/markdown; charset=utf-8")],
+        [(CONTENT_TYPE, "text/markdown; charset=utf-8")],
         include_str!("../../docs/http-status-codes.md"),
     )
 }
 
-/// The pages that show the document.
+/// The documentation pages, served offline.
 pub fn pages<S: Clone + Send + Sync + 'static>(api: Document) -> Router<S> {
     Router::from(SwaggerUi::new("/docs").url("/openapi.json", api))
 }

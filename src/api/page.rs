@@ -1,4 +1,4 @@
-//! Lists in pages.
+//! Pages of lists.
 
 use std::fmt::Display;
 
@@ -6,32 +6,31 @@ use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 use utoipa::ToSchema;
 
-use crate::api::body::{Params, parse_id};
+use crate::api::params::Params;
+use crate::api::path::parse_id;
 
-/// Items of a page when nobody says.
-const USUAL: u32 = 50;
-/// Items of a page at most.
-const MOST: u32 = 200;
+const DEFAULT_LIMIT: u32 = 50;
+const MAX_LIMIT: u32 = 200;
 
 /// A page of a list.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Page<T> {
-    /// The items.
+    /// The items of the page.
     pub items: Vec<T>,
-    /// Where the next page begins; absent on the last one.
+    /// Send this as `cursor` to get the next page. Null on the last page.
     pub next_cursor: Option<String>,
 }
 
-/// Where a page begins and how long it is.
+/// The position and size of a page.
 pub struct Cursor<C = Ulid> {
-    /// The last item of the page before.
+    /// The last item of the previous page.
     pub from: Option<C>,
-    /// Items at most.
+    /// The maximum number of items.
     pub limit: u32,
 }
 
 impl Cursor {
-    /// Reads `limit` and `cursor`, of items that are listed by their id.
+    /// Reads `limit` and `cursor` for items that are ordered by id.
     pub fn of(params: &mut Params) -> Self {
         Self::parsed(params, parse_id)
     }
@@ -40,28 +39,28 @@ impl Cursor {
 impl<C: Display> Cursor<C> {
     /// Reads `limit` and `cursor`.
     pub fn parsed(params: &mut Params, parse: impl FnOnce(&str) -> Option<C>) -> Self {
-        let range = || format!("must be a number from 1 to {MOST}");
+        let range = || format!("must be a number from 1 to {MAX_LIMIT}");
         let limit = params.take("limit", |text| {
             text.parse()
                 .ok()
-                .filter(|n| (1..=MOST).contains(n))
+                .filter(|n| (1..=MAX_LIMIT).contains(n))
                 .ok_or_else(range)
         });
         let from = params.take("cursor", |text| {
-            parse(text).ok_or("must be a next_cursor of an earlier page")
+            parse(text).ok_or("must be the next_cursor of an earlier page")
         });
         Self {
             from,
-            limit: limit.unwrap_or(USUAL),
+            limit: limit.unwrap_or(DEFAULT_LIMIT),
         }
     }
 
-    /// One more than a page holds: whether there is another page.
+    /// One more than the page holds, to find out whether there is another page.
     pub fn probe(&self) -> u32 {
         self.limit + 1
     }
 
-    /// The page of what was found.
+    /// The page of the items found.
     pub fn page<T, U>(
         &self,
         mut found: Vec<T>,

@@ -1,8 +1,8 @@
-//! Problem documents (RFC 9457): every answer that is not a success.
+//! Problem documents (RFC 9457): the body of every error response.
 //!
 //! Invariants:
-//! - One match, without a wildcard, makes an error into a status and a document.
-//! - What a client sees says what to do next; internal text stays in the log.
+//! - Every error has one code, and every code one status and one title.
+//! - The client sees what is wrong and what to do next. Internal details stay in the log.
 
 use axum::Json;
 use axum::extract::Request;
@@ -15,7 +15,6 @@ use utoipa::ToSchema;
 use crate::app::error::UseCaseError;
 use crate::aws::{AwsError, ErrorKind};
 use crate::domain::job::AwsRefusal;
-use crate::domain::names::AppName;
 use crate::domain::role::Role;
 use crate::domain::validation::FieldError;
 use crate::provision::export::Unseen;
@@ -23,51 +22,189 @@ use crate::provision::fault::Fault;
 use crate::store::{Refusal, StoreError};
 use crate::vault::VaultError;
 
-/// Seconds after which to try again, where nothing better is known.
+/// The default of Retry-After, in seconds.
 const RETRY_AFTER: u32 = 5;
-/// The same when there is too much: not all at once.
-const OVERLOADED: std::ops::RangeInclusive<u32> = 1..=5;
+/// Retry-After of an overloaded service, in seconds: a range, so that clients do not all return at once.
+const RETRY_AFTER_OVERLOAD: std::ops::RangeInclusive<u32> = 1..=5;
 
-/// What to do about a secret that cannot be had any more.
-const ROTATE: &str =
-    "Rotate the app's credentials (POST /v1/apps/{app}/credentials/rotate): that makes a new key.";
+const ROTATE: &str = "To create a new access key, rotate the app's credentials (POST /v1/apps/{app}/credentials/rotate).";
+const SHOW_ROTATION: &str = "GET /v1/apps/{app}/credentials shows the stage of the rotation.";
 
-/// A problem document.
+/// Every problem code. The text is the `code` of the problem document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter, strum::Display)]
+#[strum(serialize_all = "snake_case")]
+#[expect(missing_docs, reason = "`title` describes each code")]
+pub enum Code {
+    Unauthorized,
+    Forbidden,
+    NotFound,
+    MethodNotAllowed,
+    InvalidJson,
+    UnreadableBody,
+    UnsupportedMediaType,
+    TooLarge,
+    InvalidParameters,
+    InvalidFields,
+    IdempotencyKeyReused,
+    AppExists,
+    AppRemoved,
+    BeingRemoved,
+    NotBeingRemoved,
+    RemovalBegun,
+    Protected,
+    ConfirmationRequired,
+    PreconditionFailed,
+    JobActive,
+    JobState,
+    JobSuperseded,
+    NoReport,
+    NoKeySlot,
+    KeyInUse,
+    AlreadyClaimed,
+    ClaimExpired,
+    KeyGone,
+    CannotOpen,
+    RotationActive,
+    NoRotation,
+    RotationStage,
+    AwsThrottled,
+    AwsRefused,
+    DatabaseUnavailable,
+    Overloaded,
+    TooManyRequests,
+    BodyTooSlow,
+    TimedOut,
+    Internal,
+}
+
+impl Code {
+    /// The HTTP status of a problem with this code.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidJson | Self::UnreadableBody | Self::InvalidParameters => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::NotFound | Self::AppRemoved | Self::NoReport => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::AppExists
+            | Self::BeingRemoved
+            | Self::NotBeingRemoved
+            | Self::RemovalBegun
+            | Self::Protected
+            | Self::ConfirmationRequired
+            | Self::JobActive
+            | Self::JobState
+            | Self::JobSuperseded
+            | Self::NoKeySlot
+            | Self::KeyInUse
+            | Self::RotationActive
+            | Self::NoRotation
+            | Self::RotationStage => StatusCode::CONFLICT,
+            Self::AlreadyClaimed | Self::ClaimExpired | Self::KeyGone => StatusCode::GONE,
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::InvalidFields | Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+            Self::CannotOpen | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::AwsRefused => StatusCode::BAD_GATEWAY,
+            Self::AwsThrottled | Self::DatabaseUnavailable | Self::Overloaded | Self::TimedOut => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+        }
+    }
+
+    /// The title of a problem with this code.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Unauthorized => "Missing or invalid token",
+            Self::Forbidden => "Insufficient role",
+            Self::NotFound => "Not found",
+            Self::MethodNotAllowed => "Method not allowed",
+            Self::InvalidJson => "Invalid JSON",
+            Self::UnreadableBody => "Unreadable request body",
+            Self::UnsupportedMediaType => "Unsupported media type",
+            Self::TooLarge => "Request body too large",
+            Self::InvalidParameters => "Invalid parameters",
+            Self::InvalidFields => "Invalid fields",
+            Self::IdempotencyKeyReused => "Idempotency key reused",
+            Self::AppExists => "App already exists",
+            Self::AppRemoved => "App was removed",
+            Self::BeingRemoved => "App is being removed",
+            Self::NotBeingRemoved => "App is not being removed",
+            Self::RemovalBegun => "Removal cannot be undone",
+            Self::Protected => "App is protected",
+            Self::ConfirmationRequired => "Confirmation required",
+            Self::PreconditionFailed => "Precondition failed",
+            Self::JobActive => "Another job is running",
+            Self::JobState => "Not allowed in this job state",
+            Self::JobSuperseded => "Job superseded",
+            Self::NoReport => "No drift report",
+            Self::NoKeySlot => "Access key limit reached",
+            Self::KeyInUse => "Access key in use",
+            Self::AlreadyClaimed => "Secret already claimed",
+            Self::ClaimExpired => "Secret expired",
+            Self::KeyGone => "Access key deleted",
+            Self::CannotOpen => "Secret cannot be decrypted",
+            Self::RotationActive => "Rotation in progress",
+            Self::NoRotation => "No rotation",
+            Self::RotationStage => "Not allowed in this rotation stage",
+            Self::AwsThrottled => "AWS is throttling",
+            Self::AwsRefused => "AWS request failed",
+            Self::DatabaseUnavailable => "Database unavailable",
+            Self::Overloaded => "Service overloaded",
+            Self::TooManyRequests => "Rate limit exceeded",
+            Self::BodyTooSlow => "Request body timeout",
+            Self::TimedOut => "Request timeout",
+            Self::Internal => "Internal server error",
+        }
+    }
+}
+
+/// A problem document (RFC 9457).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
-    /// A URI reference that tells the kind of problem apart.
+    /// The URI reference of the problem's description.
     #[serde(rename = "type")]
     #[schema(example = "/problems#app_exists")]
     pub kind: String,
-    /// The kind, in words.
-    #[schema(example = "Conflict")]
+    /// A short description of `code`. The same for every problem with this code.
+    #[schema(example = "App already exists")]
     pub title: String,
-    /// The HTTP status.
+    /// The HTTP status code.
     #[schema(example = 409)]
     pub status: u16,
-    /// What happened this time.
+    /// What is wrong with this request.
+    #[schema(example = "App acme-shop already exists.")]
     pub detail: String,
-    /// The request's path.
+    /// The path of the request.
+    #[schema(example = "/v1/apps")]
     pub instance: String,
-    /// The kind, for programs.
+    /// A stable code for programs.
     #[schema(example = "app_exists")]
     pub code: String,
-    /// Every field's error.
+    /// Every invalid field or parameter.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
-    /// Whether the same request can work later without anybody doing anything.
+    /// Whether the same request can succeed later. If so, the response has a Retry-After header.
     pub retryable: bool,
-    /// The AWS call that was refused.
+    /// The AWS call that failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub aws: Option<AwsRefusal>,
     /// What to do next.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(
+        example = "Update the app (PUT /v1/apps/acme-shop), repair it, or choose another name."
+    )]
     pub remedy: Option<String>,
-    /// What stands in the way: the app or the job.
+    /// The app or job that the problem is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "/v1/apps/acme-shop")]
     pub url: Option<String>,
-    /// For the header, where it is not the usual.
+    /// Seconds for the Retry-After header, if not the default.
     #[serde(skip)]
     retry_after: Option<u32>,
 }
@@ -91,229 +228,207 @@ impl Limit {
     fn noun(self) -> &'static str {
         match self {
             Self::Connections => "connections",
-            Self::Requests => "requests at work",
-            Self::LongPolls => "requests and streams that wait",
-            Self::Operations => "calls of health, readiness and metrics",
+            Self::Requests => "requests being handled",
+            Self::LongPolls => "waiting requests and event streams",
+            Self::Operations => "health, readiness and metrics requests",
         }
     }
 }
 
-/// Everything that can go wrong with a request.
+/// Why a request fails.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// No token, or one that nobody has.
-    #[error("the request carries no valid bearer token")]
+    /// The request has no token, or an invalid one.
+    #[error("The request has no valid bearer token.")]
     Unauthorized,
-    /// The token's role does not do.
-    #[error("this takes the role {needed}; the token has {has}")]
+    /// The token's role is too low.
+    #[error("This endpoint requires the role {needed}. The token has the role {has}.")]
     Forbidden {
-        /// The role it takes.
+        /// The lowest role that may make the request.
         needed: Role,
         /// The role of the token.
         has: Role,
     },
     /// No such route.
-    #[error("there is nothing at this address")]
+    #[error("No such endpoint.")]
     NotFound,
-    /// No such app, job, key or token.
-    #[error("there is no {0}")]
+    /// Something that the path names does not exist.
+    #[error("No such {0}.")]
     NoSuch(&'static str),
-    /// The route does not know the method.
-    #[error("this address does not take that method")]
+    /// The route exists for other methods only.
+    #[error("This endpoint does not support the method.")]
     MethodNotAllowed,
     /// The body is not JSON.
-    #[error("the body is not JSON: {0}")]
+    #[error("The request body is not valid JSON: {0}.")]
     InvalidJson(String),
     /// The body cannot be read.
-    #[error("the body could not be read")]
+    #[error("The request body could not be read.")]
     UnreadableBody,
-    /// The body is not of a type that is read.
-    #[error("the body must be application/json")]
+    /// The body is not JSON by its Content-Type.
+    #[error("The request body must be application/json.")]
     UnsupportedMediaType,
     /// The body is too large.
-    #[error("the body is larger than 64 KiB")]
+    #[error("The request body is larger than 64 KiB.")]
     TooLarge,
-    /// Query parameters or headers that will not do.
-    #[error("the request's parameters will not do")]
+    /// Invalid query parameters or headers.
+    #[error("One or more parameters are invalid.")]
     Parameters(Vec<FieldError>),
-    /// Fields that will not do.
-    #[error("the body's fields will not do")]
+    /// Invalid fields in the body.
+    #[error("One or more fields are invalid.")]
     Fields(Vec<FieldError>),
-    /// The store refuses.
-    #[error("refused")]
-    Refused(Refusal),
-    /// The app's spec forbids its removal.
-    #[error("the app {0} is protected")]
-    Protected(AppName),
-    /// Data would be deleted; what a person should know of it.
-    #[error("this deletes data: {}", .0.join(" "))]
-    Unconfirmed(Vec<String>),
-    /// A user has as many keys as AWS allows, and none was named that makes room.
-    #[error("the user has two access keys, the most that AWS allows: {}", .0.join("; "))]
-    NoKeySlot(Vec<String>),
-    /// A key is in use, and that was not to be overlooked.
-    #[error("the access key is in use: {0}")]
-    KeyInUse(String),
-    /// Nobody has looked for drift yet.
-    #[error("nobody has looked at {0} for drift yet")]
-    NoReport(AppName),
-    /// A secret that was shown before.
-    #[error("the secret of this key was claimed before; it is shown once")]
-    AlreadyClaimed,
-    /// A secret that nobody claimed in time.
-    #[error("nobody claimed the secret of this key for seven days, and it is destroyed")]
-    ClaimExpired,
-    /// A secret of a key that is not there any more.
-    #[error("this access key was deleted before anybody claimed its secret, which is destroyed")]
-    KeyGone,
-    /// AWS refused.
+    /// The use case fails.
     #[error(transparent)]
-    Aws(#[from] AwsError),
-    /// Something of an app's could not be looked at.
-    #[error(transparent)]
-    Unseen(#[from] Unseen),
-    /// The database is in job_error.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// A secret cannot be opened.
-    #[error(transparent)]
-    Vault(#[from] VaultError),
-    /// Too much is under way.
-    #[error("the service is at its limit of {}", .0.noun())]
+    UseCase(#[from] UseCaseError),
+    /// The service is at one of its limits.
+    #[error("The service is at its limit of {}.", .0.noun())]
     Overloaded(Limit),
-    /// The caller asks too often; the seconds until it may ask again.
-    #[error("this caller asks too often")]
+    /// The caller exceeds its rate; the seconds until it may send another request.
+    #[error("This caller sends too many requests.")]
     TooManyRequests(u32),
-    /// The body did not come in time.
-    #[error("the body did not arrive in time")]
+    /// The body did not arrive in time.
+    #[error("The request body did not arrive in time.")]
     BodyTooSlow,
-    /// The request took longer than it may.
-    #[error("the request took too long and was given up")]
+    /// The request took too long.
+    #[error("The request took too long and was stopped.")]
     TimedOut,
-    /// A handler panicked.
-    #[error("a defect in Slipway")]
+    /// A defect in Slipway.
+    #[error("Internal server error.")]
     Defect,
-}
-
-impl From<UseCaseError> for ApiError {
-    fn from(error: UseCaseError) -> Self {
-        match error {
-            UseCaseError::NoSuch(what) => Self::NoSuch(what),
-            UseCaseError::Fields(errors) => Self::Fields(errors),
-            UseCaseError::Refused(refusal) => Self::Refused(refusal),
-            UseCaseError::Aws(error) => Self::Aws(error),
-            UseCaseError::Store(error) => Self::Store(error),
-        }
-    }
 }
 
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
+        Self::UseCase(refusal.into())
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        Self::UseCase(error.into())
     }
 }
 
 impl ApiError {
-    /// The status and the document. The one place where an error becomes HTTP.
+    /// The problem document of the error.
     pub fn problem(&self) -> Problem {
-        let plain = |status, code: &str| Problem::new(status, code, self.to_string());
+        let new = |code| Problem::new(code, self.to_string());
         match self {
-            Self::Unauthorized => plain(StatusCode::UNAUTHORIZED, "unauthorized")
-                .remedy("Send `Authorization: Bearer TOKEN`; `slipway token create` makes one."),
-            Self::Forbidden { .. } => plain(StatusCode::FORBIDDEN, "forbidden").remedy("Use a token with that role."),
-            Self::NotFound => plain(StatusCode::NOT_FOUND, "not_found").remedy("/docs lists the addresses."),
-            Self::NoSuch(_) => plain(StatusCode::NOT_FOUND, "not_found"),
-            Self::MethodNotAllowed => plain(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed").remedy("/docs lists the methods."),
-            Self::InvalidJson(_) => plain(StatusCode::BAD_REQUEST, "invalid_json"),
-            Self::UnreadableBody => plain(StatusCode::BAD_REQUEST, "unreadable_body"),
-            Self::UnsupportedMediaType => {
-                plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type").remedy("Send `Content-Type: application/json`.")
-            }
-            Self::TooLarge => plain(StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
-            Self::Parameters(errors) => plain(StatusCode::BAD_REQUEST, "invalid_parameters").errors(errors),
-            Self::Fields(errors) => plain(StatusCode::UNPROCESSABLE_ENTITY, "invalid_fields").errors(errors),
-            Self::Refused(refusal) => of_refusal(refusal),
-            Self::Protected(app) => plain(StatusCode::CONFLICT, "protected")
-                .url(format!("/v1/apps/{app}"))
-                .remedy("Change its spec to \"protected\": false first (PUT /v1/apps/{app})."),
-            Self::Unconfirmed(_) => {
-                plain(StatusCode::CONFLICT, "confirmation_required").remedy("To proceed, repeat the request with confirm=<app name>.")
-            }
-            Self::NoReport(app) => plain(StatusCode::NOT_FOUND, "no_report")
-                .remedy(&format!("POST /v1/apps/{app}/drift looks now; by itself the service looks every SLIPWAY_DRIFT_INTERVAL.")),
-            Self::NoKeySlot(_) => plain(StatusCode::CONFLICT, "no_key_slot")
-                .remedy("Repeat the request with replace= and the id of the key that nobody uses: it is deleted, and the new key takes its place."),
-            Self::KeyInUse(_) => plain(StatusCode::CONFLICT, "key_in_use")
-                .remedy("Find out who uses it and give them another key first; or ask again with force=true."),
-            Self::AlreadyClaimed => plain(StatusCode::GONE, "already_claimed").remedy(ROTATE),
-            Self::ClaimExpired => plain(StatusCode::GONE, "claim_expired").remedy(ROTATE),
-            Self::KeyGone => plain(StatusCode::GONE, "key_gone")
-                .remedy("The list of the app's credentials has the keys that are there; where there is none, a repair of the app makes one."),
-            Self::Aws(error) => of_aws(error),
-            Self::Unseen(unseen) => of_unseen(unseen),
-            Self::Store(_) => plain_internal(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", "the database does not answer")
-                .retryable()
-                .remedy("Try again in a while, with the same Idempotency-Key: a request that was accepted after all is not done twice."),
-            Self::Vault(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, "cannot_open").remedy(&unopened_remedy(error)),
-            Self::Overloaded(_) => plain(StatusCode::SERVICE_UNAVAILABLE, "overloaded")
-                .retry_after(fastrand::u32(OVERLOADED))
-                .remedy("Try again after Retry-After; nothing was done."),
-            Self::TooManyRequests(seconds) => plain(StatusCode::TOO_MANY_REQUESTS, "too_many_requests")
+            Self::Unauthorized => new(Code::Unauthorized)
+                .remedy("Send `Authorization: Bearer <token>`. To create a token, use POST /v1/tokens or `slipway token create`."),
+            Self::Forbidden { .. } => new(Code::Forbidden).remedy("Use a token with that role."),
+            Self::NotFound => new(Code::NotFound).remedy("See /docs for all endpoints."),
+            Self::NoSuch(_) => new(Code::NotFound),
+            Self::MethodNotAllowed => new(Code::MethodNotAllowed).remedy("See /docs for the methods of each endpoint."),
+            Self::InvalidJson(_) => new(Code::InvalidJson),
+            Self::UnreadableBody => new(Code::UnreadableBody),
+            Self::UnsupportedMediaType => new(Code::UnsupportedMediaType).remedy("Send `Content-Type: application/json`."),
+            Self::TooLarge => new(Code::TooLarge),
+            Self::Parameters(errors) => new(Code::InvalidParameters).errors(errors),
+            Self::Fields(errors) => new(Code::InvalidFields).errors(errors),
+            Self::UseCase(error) => of_use_case(error),
+            Self::Overloaded(_) => new(Code::Overloaded)
+                .retry_after(fastrand::u32(RETRY_AFTER_OVERLOAD))
+                .remedy("Retry after the time in Retry-After. The request had no effect."),
+            Self::TooManyRequests(seconds) => new(Code::TooManyRequests)
                 .retry_after(*seconds)
-                .remedy("Send fewer requests; to follow a job use `?wait` or its events. Nothing was done."),
-            Self::BodyTooSlow => plain(StatusCode::REQUEST_TIMEOUT, "body_too_slow").retryable().remedy("Send it again; nothing was done."),
-            Self::TimedOut => plain(StatusCode::SERVICE_UNAVAILABLE, "timed_out")
+                .remedy("Send fewer requests. To follow a job, use `?wait` or its event stream. The request had no effect."),
+            Self::BodyTooSlow => new(Code::BodyTooSlow).retryable().remedy("Send the request again. It had no effect."),
+            Self::TimedOut => new(Code::TimedOut)
                 .retryable()
-                .remedy("Repeat the request, with the same Idempotency-Key if there was one: it may have been done."),
-            Self::Defect => plain_internal(StatusCode::INTERNAL_SERVER_ERROR, "internal", "something that should not happen did")
-                .remedy("This is a defect in Slipway: report it with the X-Request-Id."),
+                .remedy("Retry with the same Idempotency-Key, if you sent one. The request may have had an effect."),
+            Self::Defect => internal(),
         }
     }
 }
 
-fn of_refusal(refusal: &Refusal) -> Problem {
-    let conflict = |code, detail: String| Problem::new(StatusCode::CONFLICT, code, detail);
-    match refusal {
-        Refusal::AppExists(app) => conflict("app_exists", format!("there is an app {app}"))
+fn internal() -> Problem {
+    Problem::new(Code::Internal, "Internal server error.".into())
+        .remedy("This is a defect in Slipway. Report it with the X-Request-Id of the response.")
+}
+
+fn of_use_case(error: &UseCaseError) -> Problem {
+    let new = |code| Problem::new(code, error.to_string());
+    match error {
+        UseCaseError::NoSuch(_) => new(Code::NotFound),
+        UseCaseError::Fields(errors) => new(Code::InvalidFields).errors(errors),
+        UseCaseError::Options(errors) => new(Code::InvalidParameters).errors(errors),
+        UseCaseError::Refused(refusal) => of_refusal(refusal),
+        UseCaseError::Protected(app) => new(Code::Protected)
             .url(format!("/v1/apps/{app}"))
-            .remedy("Repair it, retry its job, or choose another name."),
-        Refusal::NoApp => Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such app".into()),
-        Refusal::Removed(app, at) => {
-            Problem::new(StatusCode::NOT_FOUND, "app_removed", format!("the app {app} was removed at {at}; its record is kept"))
-                .url(format!("/v1/apps/{app}"))
-                .remedy("GET /v1/apps/{app} shows the record. To use the name again, onboard an app by it (POST /v1/apps).")
-        }
-        Refusal::RemovalBegun(app, job) => {
-            conflict("removal_begun", format!("the removal of the app {app} has begun and cannot be undone"))
-                .url(format!("/v1/jobs/{job}"))
-                .remedy("Wait for the job to end, then onboard the app again (POST /v1/apps).")
-        }
-        Refusal::NoJob => Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such job".into()),
-        Refusal::Active(job) => conflict("job_active", "a job is at work on this app".into())
+            .remedy("First set \"protected\": false in its spec (PUT /v1/apps/{app})."),
+        UseCaseError::ConfirmationRequired(_) => new(Code::ConfirmationRequired)
+            .remedy("To proceed, repeat the request with `confirm=<app name>`."),
+        UseCaseError::NoDriftReport(app) => new(Code::NoReport).remedy(&format!(
+            "To check the app now, use POST /v1/apps/{app}/drift. The service also checks it every SLIPWAY_DRIFT_INTERVAL."
+        )),
+        UseCaseError::NoKeySlot(_) => new(Code::NoKeySlot).remedy(
+            "Repeat the request with `replace=<access key id>`, naming a key that nobody uses. It is deleted and the new key takes its place.",
+        ),
+        UseCaseError::KeyInUse(_) => new(Code::KeyInUse).remedy(
+            "Find out who uses the key and give them another one, or repeat the request with `force=true`.",
+        ),
+        UseCaseError::AlreadyClaimed => new(Code::AlreadyClaimed).remedy(ROTATE),
+        UseCaseError::ClaimExpired => new(Code::ClaimExpired).remedy(ROTATE),
+        UseCaseError::KeyDeleted => new(Code::KeyGone).remedy(
+            "GET /v1/apps/{app}/credentials lists the app's access keys. If there is none, repair the app to create one.",
+        ),
+        UseCaseError::Aws(error) => of_aws(error),
+        UseCaseError::Unseen(unseen) => of_unseen(unseen),
+        UseCaseError::Store(_) => Problem::new(
+            Code::DatabaseUnavailable,
+            "The database is not available.".into(),
+        )
+        .retryable()
+        .remedy("Retry later with the same Idempotency-Key. If the first request was accepted after all, it is not repeated."),
+        UseCaseError::Vault(error) => new(Code::CannotOpen).remedy(&remedy_of_vault(error)),
+        UseCaseError::Defect => internal(),
+    }
+}
+
+fn of_refusal(refusal: &Refusal) -> Problem {
+    match refusal {
+        Refusal::AppExists(app) => Problem::new(Code::AppExists, format!("App {app} already exists."))
+            .url(format!("/v1/apps/{app}"))
+            .remedy("Update or repair the app, retry its last job, or choose another name."),
+        Refusal::NoApp => Problem::new(Code::NotFound, "No such app.".into()),
+        Refusal::Removed(app, at) => Problem::new(
+            Code::AppRemoved,
+            format!("App {app} was removed at {at}. Its record is kept."),
+        )
+        .url(format!("/v1/apps/{app}"))
+        .remedy("To see the record, use GET /v1/apps/{app}. To use the name again, onboard a new app (POST /v1/apps)."),
+        Refusal::RemovalBegun(app, job) => Problem::new(
+            Code::RemovalBegun,
+            format!("The resources of app {app} are being deleted. This cannot be undone."),
+        )
+        .url(format!("/v1/jobs/{job}"))
+        .remedy("Wait for the job to end, then onboard the app again (POST /v1/apps)."),
+        Refusal::NoJob => Problem::new(Code::NotFound, "No such job.".into()),
+        Refusal::Active(job) => Problem::new(Code::JobActive, "Another job is running for this app.".into())
             .url(format!("/v1/jobs/{job}"))
             .retryable()
-            .remedy("Wait for it to end, or cancel it."),
-        Refusal::Superseded(job) => conflict("job_superseded", "a later job of this app has taken this one's place".into())
+            .remedy("Wait for the job to end, or cancel it."),
+        Refusal::Superseded(job) => Problem::new(Code::JobSuperseded, "A later job of this app has replaced this job.".into())
             .url(format!("/v1/jobs/{job}"))
-            .remedy("Retry that one, or ask for a repair of the app."),
-        Refusal::State(illegal) => conflict("job_state", illegal.to_string()),
-        Refusal::Changed => {
-            Problem::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", "the app has changed since the ETag of If-Match".into())
-                .remedy("Get the app, look at what has changed, and ask again with its new ETag.")
-        }
-        Refusal::BeingRemoved(app) => conflict("being_removed", format!("the app {app} is being removed"))
+            .remedy("Retry the later job, or repair the app."),
+        Refusal::State(illegal) => Problem::new(Code::JobState, illegal.to_string()),
+        Refusal::Changed => Problem::new(
+            Code::PreconditionFailed,
+            "The app has changed since the ETag in If-Match.".into(),
+        )
+        .remedy("Get the app, review what has changed, and repeat the request with its new ETag."),
+        Refusal::BeingRemoved(app) => Problem::new(Code::BeingRemoved, format!("App {app} is being removed."))
             .url(format!("/v1/apps/{app}"))
-            .remedy("Restore it (POST /v1/apps/{app}/restore), or wait until it is gone."),
-        Refusal::NotBeingRemoved => conflict("not_being_removed", "the app is not being removed".into()),
-        Refusal::RotationActive(_) => conflict("rotation_active", "a rotation of this app's key is under way".into())
-            .remedy("The list of the app's credentials shows where it stands; wait for its end, or roll it back."),
-        Refusal::NoRotation => conflict("no_rotation", "there is no rotation of this app's key to roll back".into()),
-        Refusal::RotationStage(illegal) => conflict("rotation_stage", illegal.to_string())
-            .remedy("The list of the app's credentials shows where the rotation stands; rotate again for a new key."),
+            .remedy("Restore the app (POST /v1/apps/{app}/restore), or wait until it is removed."),
+        Refusal::NotBeingRemoved => Problem::new(Code::NotBeingRemoved, "The app is not being removed.".into()),
+        Refusal::RotationActive(_) => Problem::new(Code::RotationActive, "A rotation of this app's access key is in progress.".into())
+            .remedy(&format!("Wait for it to end, or roll it back. {SHOW_ROTATION}")),
+        Refusal::NoRotation => Problem::new(Code::NoRotation, "This app has no rotation to roll back.".into()),
+        Refusal::RotationStage(illegal) => Problem::new(Code::RotationStage, illegal.to_string())
+            .remedy(&format!("To create a new access key, rotate again. {SHOW_ROTATION}")),
         Refusal::KeyReused => Problem::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "idempotency_key_reused",
-            "this Idempotency-Key came with another request before".into(),
+            Code::IdempotencyKeyReused,
+            "This Idempotency-Key was used with a different request.".into(),
         )
         .remedy("Use a new key for a new request."),
     }
@@ -321,11 +436,11 @@ fn of_refusal(refusal: &Refusal) -> Problem {
 
 fn of_aws(error: &AwsError) -> Problem {
     let fault = Fault::from(error.clone());
-    let (status, code) = match error.kind {
-        ErrorKind::Throttled => (StatusCode::SERVICE_UNAVAILABLE, "aws_throttles"),
-        _ => (StatusCode::BAD_GATEWAY, "aws_refused"),
+    let code = match error.kind {
+        ErrorKind::Throttled => Code::AwsThrottled,
+        _ => Code::AwsRefused,
     };
-    let mut problem = Problem::new(status, code, error.to_string());
+    let mut problem = Problem::new(code, error.to_string());
     problem.aws = Some(error.refusal());
     if let Some(job_error) = fault.job_error() {
         problem.remedy.clone_from(&job_error.remedy);
@@ -335,7 +450,7 @@ fn of_aws(error: &AwsError) -> Problem {
 }
 
 fn of_unseen(unseen: &Unseen) -> Problem {
-    let mut problem = Problem::new(StatusCode::BAD_GATEWAY, "aws_refused", unseen.to_string());
+    let mut problem = Problem::new(Code::AwsRefused, unseen.to_string());
     match unseen.fault.job_error() {
         Some(job_error) => {
             problem.aws.clone_from(&job_error.aws);
@@ -347,29 +462,25 @@ fn of_unseen(unseen: &Unseen) -> Problem {
     problem
 }
 
-fn unopened_remedy(error: &VaultError) -> String {
+fn remedy_of_vault(error: &VaultError) -> String {
     match error {
         VaultError::UnknownKey(id) => format!(
-            "Start the service with the key {id} in SLIPWAY_PREVIOUS_ENCRYPTION_KEYS, or as SLIPWAY_ENCRYPTION_KEY: the secret is not spent. \
-             If that key is lost, rotate the app's credentials."
+            "Start the service with the key {id} in SLIPWAY_PREVIOUS_ENCRYPTION_KEYS or as SLIPWAY_ENCRYPTION_KEY. \
+             The secret can still be claimed. If the key is lost, rotate the app's credentials."
         ),
-        _ => "Restore the row from a backup, or rotate the app's credentials.".into(),
+        _ => "Restore the database from a backup, or rotate the app's credentials.".into(),
     }
 }
 
-fn plain_internal(status: StatusCode, code: &str, detail: &str) -> Problem {
-    Problem::new(status, code, detail.into())
-}
-
 impl Problem {
-    fn new(status: StatusCode, code: &str, detail: String) -> Self {
+    fn new(code: Code, detail: String) -> Self {
         Self {
             kind: format!("/problems#{code}"),
-            title: status.canonical_reason().unwrap_or("Problem").into(),
-            status: status.as_u16(),
+            title: code.title().into(),
+            status: code.status().as_u16(),
             detail,
             instance: String::new(),
-            code: code.into(),
+            code: code.to_string(),
             errors: Vec::new(),
             retryable: false,
             aws: None,
@@ -408,7 +519,7 @@ impl Problem {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let problem = self.problem();
-        // A flood is counted, not written down line by line.
+        // Overload is counted in a metric: one log line for each request would add to it.
         if problem.status >= 500 && !matches!(self, Self::Overloaded(_)) {
             tracing::error!(code = problem.code, error = %self, "request failed");
         }
@@ -443,7 +554,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Writes the request's path into problem documents, and makes the framework's own refusals into some.
+/// Sets `instance` in problem documents, and turns the framework's own errors into problem documents.
 pub async fn complete(request: Request, next: Next) -> Response {
     let instance = request.uri().path().to_owned();
     let mut response = next.run(request).await;
@@ -490,7 +601,32 @@ pub async fn method_not_allowed() -> ApiError {
     ApiError::MethodNotAllowed
 }
 
-/// A handler panicked: the request fails, the service goes on.
+/// A handler panicked: only its request fails.
 pub fn of_panic(_panic: Box<dyn std::any::Any + Send>) -> Response {
     ApiError::Defect.into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strum::IntoEnumIterator as _;
+
+    /// `cargo test every_code -- --nocapture` prints all codes with their titles.
+    #[test]
+    fn every_code_is_an_error_with_a_title_of_its_own() {
+        let mut titles = std::collections::BTreeSet::new();
+        for code in Code::iter() {
+            println!("{} {code}: {}", code.status().as_u16(), code.title());
+            assert!(code.status().is_client_error() || code.status().is_server_error());
+            assert!(titles.insert(code.title()), "{code}");
+        }
+    }
+
+    #[test]
+    fn every_code_is_described_on_the_page_that_its_type_points_to() {
+        let page = include_str!("../../docs/http-status-codes.md");
+        for code in Code::iter() {
+            assert!(page.contains(&format!("`{code}`")), "{code}");
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! `X-Request-Id`: taken from the request or made, written to the log, and sent back.
+//! `X-Request-Id`: taken from the request or generated, logged, and returned.
 
 use std::time::Instant;
 
@@ -9,17 +9,17 @@ use axum::response::Response;
 use tracing::Instrument as _;
 
 const HEADER: &str = "x-request-id";
-/// Longer ones are replaced.
-const LONGEST: usize = 128;
+/// The maximum length in bytes. Longer ids are replaced.
+const MAX_LENGTH: usize = 128;
 
-/// Gives the request its id, logs its end and counts it.
+/// Sets the request's id, logs the request and counts it.
 pub async fn carry(request: Request, next: Next) -> Response {
     let given = request
         .headers()
         .get(HEADER)
         .and_then(|value| value.to_str().ok());
     let fits = |id: &&str| {
-        !id.is_empty() && id.len() <= LONGEST && id.chars().all(|c| c.is_ascii_graphic())
+        !id.is_empty() && id.len() <= MAX_LENGTH && id.chars().all(|c| c.is_ascii_graphic())
     };
     let id = given
         .filter(fits)
@@ -34,7 +34,7 @@ pub async fn carry(request: Request, next: Next) -> Response {
     let mut response = next.run(request).instrument(span.clone()).await;
     let (status, took) = (response.status().as_u16(), began.elapsed());
     span.in_scope(|| tracing::debug!(%method, path, status, ms = took.as_millis(), "request"));
-    // Methods are the client's text: made-up ones must not make new metrics.
+    // A client can make methods up. They must not create new time series.
     let known = [
         Method::GET,
         Method::POST,

@@ -1,10 +1,4 @@
-//! The API: one file an endpoint group.
-//!
-//! Invariants:
-//! - Every `/v1` call carries a token; who may do what is said by the handler's extractor.
-//! - Every answer that is not a success is a problem document (RFC 9457), also those of the framework.
-//! - What is taken in at once is bounded, and who is refused for that is told when to come back.
-//! - A handler parses into domain types and asks the store; it touches AWS only through the engine.
+//! The routes, and the middleware around them.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -13,6 +7,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware;
 use axum::response::Redirect;
+use axum::routing::get;
 use axum::{Extension, Router};
 use tower::ServiceBuilder;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -25,90 +20,84 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::limits::Limits;
-use crate::api::openapi::Yaml;
+use crate::api::openapi::{Api, Yaml};
+use crate::api::v1;
 use crate::app::service::Service;
 
-/// The largest body that is read, in bytes.
+/// The maximum size of a request body, in bytes.
 pub const BODY_LIMIT: usize = 64 * 1024;
 
-/// Every call with its documentation.
-fn calls() -> OpenApiRouter<Arc<Service>> {
-    OpenApiRouter::with_openapi(crate::api::openapi::Api::openapi())
+/// Every documented endpoint.
+fn endpoints() -> OpenApiRouter<Arc<Service>> {
+    OpenApiRouter::with_openapi(Api::openapi())
         .routes(routes!(
-            crate::api::v1::apps::onboard,
-            crate::api::v1::apps::list
+            v1::onboard_app::onboard_app,
+            v1::list_apps::list_apps
         ))
         .routes(routes!(
-            crate::api::v1::apps::get,
-            crate::api::v1::update_app::change,
-            crate::api::v1::remove_app::remove
+            v1::get_app::get_app,
+            v1::update_app::update_app,
+            v1::remove_app::remove_app
         ))
-        .routes(routes!(crate::api::v1::apps::plan))
-        .routes(routes!(crate::api::v1::apps::repair))
+        .routes(routes!(v1::plan_app::plan_app))
+        .routes(routes!(v1::repair_app::repair_app))
+        .routes(routes!(v1::restore_app::restore_app))
+        .routes(routes!(v1::export_app::export_app))
         .routes(routes!(
-            crate::api::v1::drift::get,
-            crate::api::v1::drift::look
+            v1::get_drift::get_drift,
+            v1::check_drift::check_drift
         ))
-        .routes(routes!(crate::api::v1::audit::of_app))
-        .routes(routes!(crate::api::v1::audit::audit))
-        .routes(routes!(crate::api::v1::remove_app::restore))
-        .routes(routes!(crate::api::v1::export_app::export))
-        .routes(routes!(crate::api::v1::credentials::list))
-        .routes(routes!(crate::api::v1::credentials::rotate))
-        .routes(routes!(crate::api::v1::credentials::rollback))
-        .routes(routes!(crate::api::v1::credentials::claim))
-        .routes(routes!(crate::api::v1::credentials::activate))
-        .routes(routes!(crate::api::v1::credentials::deactivate))
-        .routes(routes!(crate::api::v1::credentials::delete))
-        .routes(routes!(crate::api::v1::jobs::list))
-        .routes(routes!(crate::api::v1::jobs::get))
-        .routes(routes!(crate::api::v1::jobs::events))
-        .routes(routes!(crate::api::v1::jobs::cancel))
-        .routes(routes!(crate::api::v1::jobs::retry))
-        .routes(routes!(crate::api::v1::lifecycle_simulation::simulate))
+        .routes(routes!(v1::get_app_history::get_app_history))
+        .routes(routes!(v1::list_audit::list_audit))
+        .routes(routes!(v1::list_credentials::list_credentials))
+        .routes(routes!(v1::rotate_credential::rotate_credential))
+        .routes(routes!(v1::rollback_rotation::rollback_rotation))
+        .routes(routes!(v1::claim_secret::claim_secret))
+        .routes(routes!(v1::activate_key::activate_key))
+        .routes(routes!(v1::deactivate_key::deactivate_key))
+        .routes(routes!(v1::delete_key::delete_key))
+        .routes(routes!(v1::list_jobs::list_jobs))
+        .routes(routes!(v1::get_job::get_job))
+        .routes(routes!(v1::stream_job_events::stream_job_events))
+        .routes(routes!(v1::cancel_job::cancel_job))
+        .routes(routes!(v1::retry_job::retry_job))
+        .routes(routes!(v1::simulate_lifecycle::simulate_lifecycle))
         .routes(routes!(
-            crate::api::v1::tokens::list,
-            crate::api::v1::tokens::create
+            v1::list_tokens::list_tokens,
+            v1::create_token::create_token
         ))
-        .routes(routes!(crate::api::v1::tokens::delete))
-        .routes(routes!(crate::api::v1::identity::get))
-        .routes(routes!(crate::api::v1::list_background_tasks::list))
-        .routes(routes!(crate::api::openapi::openapi_yaml))
+        .routes(routes!(v1::revoke_token::revoke_token))
+        .routes(routes!(v1::get_identity::get_identity))
+        .routes(routes!(v1::list_background_tasks::list_background_tasks))
+        .routes(routes!(crate::api::openapi::get_openapi))
 }
 
-/// The calls without their documentation, which takes longer to put together than a simulated service lives.
-static CALLS: LazyLock<Router<Arc<Service>>> = LazyLock::new(|| {
-    Router::from(calls())
-        .route(
-            "/",
-            axum::routing::get(|| async { Redirect::temporary("/docs") }),
-        )
-        .route(
-            "/problems",
-            axum::routing::get(crate::api::openapi::problems),
-        )
+/// The router of all endpoints. Built once for a process, since the documentation takes long to generate.
+static ENDPOINTS: LazyLock<Router<Arc<Service>>> = LazyLock::new(|| {
+    Router::from(endpoints())
+        .route("/", get(async || Redirect::temporary("/docs")))
+        .route("/problems", get(crate::api::openapi::problems))
         .merge(crate::api::openapi::pages(openapi()))
         .layer(Extension(Yaml(yaml().unwrap_or_default().into())))
 });
 
-/// What operators look at, which is answered also when there is too much else.
+/// The endpoints for operators, which respond also while the service is overloaded.
 fn operations() -> OpenApiRouter<Arc<Service>> {
     OpenApiRouter::new()
-        .routes(routes!(crate::api::health::healthz))
-        .routes(routes!(crate::api::health::readyz))
-        .routes(routes!(crate::api::health::metrics))
+        .routes(routes!(crate::api::health::get_health))
+        .routes(routes!(crate::api::health::get_readiness))
+        .routes(routes!(crate::api::health::get_metrics))
 }
 
-/// The API's document.
+/// The OpenAPI document.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    let mut api = calls().merge(operations()).into_openapi();
-    crate::api::openapi::add_common_answers(&mut api);
+    let mut api = endpoints().merge(operations()).into_openapi();
+    crate::api::openapi::add_common_responses(&mut api);
     crate::api::links::add(&mut api);
-    crate::api::examples::add(&mut api);
     api
 }
 
-/// The document, as YAML.
+/// The OpenAPI document as YAML.
 ///
 /// # Errors
 /// When it cannot be written as YAML, which a test rules out.
@@ -116,17 +105,17 @@ pub fn yaml() -> Result<String, serde_json::Error> {
     openapi().to_yaml().map_err(serde::ser::Error::custom)
 }
 
-/// The whole API of a service, for callers in its own process.
+/// The API of a service, for callers in the same process.
 pub fn in_process(service: Arc<Service>) -> Router {
     let limits = Limits::new(&service);
     router(service, &limits)
 }
 
-/// The whole API of a service, within its limits.
+/// The API of a service, within its limits.
 pub(crate) fn router(service: Arc<Service>, limits: &Arc<Limits>) -> Router {
     let operations = crate::api::limits::apply_to_operations(Router::from(operations()))
         .layer(Extension(limits.clone()));
-    let router = crate::api::limits::apply(CALLS.clone(), limits).merge(operations);
+    let router = crate::api::limits::apply(ENDPOINTS.clone(), limits).merge(operations);
     let no_events = DefaultPredicate::new().and(NotForContentType::new("text/event-stream"));
     let layers = ServiceBuilder::new()
         .layer(middleware::from_fn(crate::api::request_id::carry))

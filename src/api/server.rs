@@ -1,15 +1,15 @@
-//! Connections: how many there are, how long they may be silent, and how they end.
+//! Connections: how many there are, how long they may be idle, and how they end.
 //!
 //! Invariants:
-//! - A connection without a request under way is closed after `idle_timeout`, whether it has sent nothing,
-//!   half a request's head, or a whole conversation before. One that takes in nothing of its answer for as
-//!   long is closed too.
-//! - What a connection can make us keep is bounded: its head, its windows, its streams at once.
-//! - Beyond `max_connections` there are a few more places, for a short time each, where operators' calls are
-//!   answered and all others are refused with 503. Beyond those, connections wait to be accepted.
-//! - A refusal is not lost to a connection that is reset because the request's body was left unread: a body
-//!   that is as good as there is taken in and thrown away.
-//! - Told to stop, it accepts no more; requests under way are answered; the rest is closed.
+//! - A connection without a request in progress is closed after `idle_timeout`, whether its client has sent nothing,
+//!   part of a request's head, or earlier requests. A connection whose client does not read its response for as long
+//!   is closed too.
+//! - What a connection can make the service buffer is limited: its head, its windows, its concurrent streams.
+//! - Beyond `max_connections` a few more connections are accepted for a short time. On those, operators' endpoints
+//!   respond and all other requests get 503. Beyond those, connections wait to be accepted.
+//! - An error response is not lost to a connection reset because the request body was not read: a body that is
+//!   already being sent is read and discarded.
+//! - When the service stops, it accepts no more connections, answers requests in progress, and closes the rest.
 
 use std::convert::Infallible;
 use std::io;
@@ -36,79 +36,81 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_io_timeout::TimeoutStream;
 use tower::ServiceExt as _;
 
-use crate::api::limits::{Limits, QueueFull, seats};
+use crate::api::limits::{Limits, QueueFull, semaphore};
 use crate::app::service::Service;
 use crate::shutdown::Tasks;
 
-/// Connections beyond the bound that are told so.
-const SPARE: usize = 64;
-/// How long each of those may take.
-const SPARE_TIME: Duration = Duration::from_secs(5);
-/// The longest head of a request, in bytes.
-const HEAD: usize = 32 * 1024;
-/// Requests at once on one HTTP/2 connection.
-const STREAMS: u32 = 100;
-/// What is kept of one HTTP/2 connection's bodies before they are read, and for a stream of it.
-const WINDOW: u32 = 256 * 1024;
+/// Connections beyond the limit that get an error response.
+const SPARE_CONNECTIONS: usize = 64;
+/// How long a spare connection may be open.
+const SPARE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The maximum size of a request's head, in bytes.
+const MAX_HEAD_SIZE: usize = 32 * 1024;
+/// Concurrent requests on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 100;
+/// The flow-control windows of an HTTP/2 connection and of one of its streams, in bytes.
+const CONNECTION_WINDOW: u32 = 256 * 1024;
 const STREAM_WINDOW: u32 = 64 * 1024;
-/// An HTTP/2 peer is asked for a sign of life this often.
-const PING: Duration = Duration::from_secs(20);
-/// How long a connection whose answers are given may take to end when the service stops.
-const LINGER: Duration = Duration::from_secs(1);
-/// How long the rest of a refused request's body is taken in.
-const DISCARD: Duration = Duration::from_secs(5);
-/// Files that are kept for everything but connections: the database, AWS, the log.
-const OTHER_FILES: usize = 256;
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// How long an idle connection stays open when the service stops.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the rest of the body of a refused request is read.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+/// File descriptors reserved for the database, AWS and the log.
+const RESERVED_FILES: usize = 256;
 
-/// Answers what comes in, until the service is told to stop and every connection has ended.
+/// Serves requests until the service stops and every connection has ended.
 pub async fn serve(listener: TcpListener, service: Arc<Service>) {
     let limits = Limits::new(&service);
     let router = crate::api::router::router(service.clone(), &limits);
     let (idle, tasks) = (service.settings.idle_timeout, service.tasks.clone());
-    let (places, spare) = (
-        Arc::new(seats(connections(service.settings.max_connections))),
-        Arc::new(Semaphore::new(SPARE)),
+    let (permits, spare) = (
+        Arc::new(semaphore(connections(service.settings.max_connections))),
+        Arc::new(Semaphore::new(SPARE_CONNECTIONS)),
     );
-    // From here on the service is held by its router and tasks alone.
+    // Only the router and the tasks hold the service from here on.
     drop((service, limits));
     let graceful = GracefulShutdown::new();
     while let Some((stream, peer)) = accepted(&listener, &tasks).await {
-        let Some(place) = Place::take(&places, &spare, &tasks).await else {
+        let Some(permit) = ConnectionPermit::take(&permits, &spare, &tasks).await else {
             break;
         };
         let connection = Connection {
             router: router.clone(),
             peer,
             idle,
-            place,
+            permit,
             tasks: tasks.clone(),
         };
-        tasks.spawn(connection.converse(stream, graceful.watcher()));
+        tasks.spawn(connection.serve(stream, graceful.watcher()));
     }
     drop((listener, router));
     graceful.shutdown().await;
 }
 
-/// As many connections as wanted, or as there can be open files.
+/// The number of connections: the setting, or what the limit on open files allows.
 fn connections(wanted: usize) -> usize {
-    let files = u64::try_from(wanted.saturating_add(SPARE + OTHER_FILES)).unwrap_or(u64::MAX);
+    let files = u64::try_from(wanted.saturating_add(SPARE_CONNECTIONS + RESERVED_FILES))
+        .unwrap_or(u64::MAX);
     let files = rlimit::increase_nofile_limit(files)
         .ok()
         .and_then(|files| usize::try_from(files).ok());
     let possible = files.map_or(wanted, |files| {
-        files.saturating_sub(SPARE + OTHER_FILES).max(1)
+        files
+            .saturating_sub(SPARE_CONNECTIONS + RESERVED_FILES)
+            .max(1)
     });
     if possible < wanted {
         tracing::warn!(
             wanted,
             possible,
-            "fewer connections than SLIPWAY_MAX_CONNECTIONS: raise the limit of open files (ulimit -Hn)"
+            "the limit on open files allows fewer connections than SLIPWAY_MAX_CONNECTIONS; raise it (ulimit -Hn)"
         );
     }
     wanted.min(possible)
 }
 
-/// The next connection; `None` when it is time to stop.
+/// The next connection; `None` when the service stops.
 async fn accepted(listener: &TcpListener, tasks: &Tasks) -> Option<(TcpStream, SocketAddr)> {
     loop {
         let accepted = tokio::select! {
@@ -119,7 +121,7 @@ async fn accepted(listener: &TcpListener, tasks: &Tasks) -> Option<(TcpStream, S
             Ok(accepted) => return Some(accepted),
             Err(error) if is_of_the_peer(&error) => {}
             Err(error) => {
-                tracing::error!(%error, "no connection can be accepted; trying again");
+                tracing::error!(%error, "failed to accept a connection; retrying");
                 sleep(Duration::from_secs(1)).await;
             }
         }
@@ -135,128 +137,128 @@ fn is_of_the_peer(error: &io::Error) -> bool {
     )
 }
 
-/// A connection's place.
-struct Place {
+/// The permit of a connection.
+struct ConnectionPermit {
     _permit: OwnedSemaphorePermit,
-    crowded: bool,
+    over_limit: bool,
 }
 
-impl Place {
-    async fn take(places: &Arc<Semaphore>, spare: &Arc<Semaphore>, tasks: &Tasks) -> Option<Self> {
-        if let Ok(permit) = places.clone().try_acquire_owned() {
+impl ConnectionPermit {
+    async fn take(permits: &Arc<Semaphore>, spare: &Arc<Semaphore>, tasks: &Tasks) -> Option<Self> {
+        if let Ok(permit) = permits.clone().try_acquire_owned() {
             return Some(Self {
                 _permit: permit,
-                crowded: false,
+                over_limit: false,
             });
         }
         tokio::select! {
-            permit = places.clone().acquire_owned() => Some(Self { _permit: permit.ok()?, crowded: false }),
-            permit = spare.clone().acquire_owned() => Some(Self { _permit: permit.ok()?, crowded: true }),
+            permit = permits.clone().acquire_owned() => Some(Self { _permit: permit.ok()?, over_limit: false }),
+            permit = spare.clone().acquire_owned() => Some(Self { _permit: permit.ok()?, over_limit: true }),
             () = tasks.stopping() => None,
         }
     }
 }
 
-/// A connection to be conversed on.
+/// An accepted connection.
 struct Connection {
     router: Router,
     peer: SocketAddr,
     idle: Duration,
-    place: Place,
+    permit: ConnectionPermit,
     tasks: Tasks,
 }
 
 impl Connection {
-    async fn converse(self, stream: TcpStream, watcher: Watcher) {
-        let crowded = self.place.crowded;
+    async fn serve(self, stream: TcpStream, watcher: Watcher) {
+        let over_limit = self.permit.over_limit;
         let open = Open::new();
         metrics::gauge!("slipway_http_connections").increment(1);
         let (router, peer, counted) = (self.router, ConnectInfo(self.peer), open.clone());
         let answer = tower::service_fn(move |request: Request<Incoming>| {
-            let (router, under_way) = (router.clone(), counted.begin());
+            let (router, in_progress) = (router.clone(), counted.begin());
             async move {
                 let unread = Unread::of(&request);
                 let (mut request, body) = shared(request);
                 request.extensions_mut().insert(peer);
-                if crowded {
+                if over_limit {
                     request.extensions_mut().insert(QueueFull);
                 }
                 let Ok(response) = router.oneshot(request).await;
-                if unread == Unread::ToBeDiscarded && is_refusal(response.status()) {
+                if unread == Unread::Body && is_refusal(response.status()) {
                     discard(body).await;
                 }
                 Ok::<_, Infallible>(response.map(|body| Held {
                     body,
-                    _under_way: under_way,
+                    _in_progress: in_progress,
                 }))
             }
         });
-        // Small answers are not to wait for more.
+        // Send small responses at once.
         let _ = stream.set_nodelay(true);
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(self.idle));
-        let builder = builder(self.idle, crowded);
+        let builder = builder(self.idle, over_limit);
         let connection = builder.serve_connection(
             TokioIo::new(Box::pin(stream)),
             TowerToHyperService::new(answer),
         );
         tokio::select! {
-            // Errors are the peer's: what it sent was no HTTP, or it went away.
+            // An error is the peer's: it did not send HTTP, or disconnected.
             _ = watcher.watch(connection) => {}
             () = open.idle_for(self.idle) => {}
-            () = async { self.tasks.stopping().await; open.idle_for(LINGER).await } => {}
-            () = async { sleep(SPARE_TIME).await }, if crowded => {}
+            () = async { self.tasks.stopping().await; open.idle_for(LINGER_TIMEOUT).await } => {}
+            () = async { sleep(SPARE_TIMEOUT).await }, if over_limit => {}
         }
         metrics::gauge!("slipway_http_connections").decrement(1);
-        drop(self.place);
+        drop(self.permit);
     }
 }
 
-fn builder(idle: Duration, crowded: bool) -> Builder<TokioExecutor> {
+fn builder(idle: Duration, over_limit: bool) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(idle)
-        .max_buf_size(HEAD)
-        .keep_alive(!crowded);
+        .max_buf_size(MAX_HEAD_SIZE)
+        .keep_alive(!over_limit);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(PING)
-        .keep_alive_timeout(PING)
-        .max_concurrent_streams(STREAMS)
-        .max_header_list_size(HEAD as u32)
-        .initial_connection_window_size(WINDOW)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_INTERVAL)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEAD_SIZE as u32)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .initial_stream_window_size(STREAM_WINDOW)
         .max_send_buf_size(STREAM_WINDOW as usize);
     builder
 }
 
-/// Whether a request has a body that its client sends without being asked.
+/// Whether the client sends a body without waiting for `100 Continue`.
 #[derive(PartialEq, Eq)]
 enum Unread {
-    ToBeDiscarded,
-    Nothing,
+    Body,
+    None,
 }
 
 impl Unread {
     fn of(request: &Request<Incoming>) -> Self {
-        let asks_first = request.headers().contains_key(header::EXPECT);
-        if request.body().is_end_stream() || asks_first {
-            Self::Nothing
+        let waits = request.headers().contains_key(header::EXPECT);
+        if request.body().is_end_stream() || waits {
+            Self::None
         } else {
-            Self::ToBeDiscarded
+            Self::Body
         }
     }
 }
 
-/// A client whose body did not come in time is not waited for again.
+/// After a body timeout the client is not waited for again.
 fn is_refusal(status: StatusCode) -> bool {
     (status.is_client_error() || status.is_server_error()) && status != StatusCode::REQUEST_TIMEOUT
 }
 
-/// A request's body that can still be read when the request has been dropped.
+/// A request body that can still be read after the request has been dropped.
 #[derive(Clone)]
 struct Shared(Arc<Mutex<Incoming>>);
 
@@ -292,7 +294,7 @@ impl hyper::body::Body for Shared {
     }
 }
 
-/// Takes in what is left of a body, within bounds, and keeps nothing of it.
+/// Reads and discards the rest of a body, within limits.
 async fn discard(mut body: Shared) {
     let discarded = async {
         let mut left = crate::api::router::BODY_LIMIT;
@@ -303,14 +305,14 @@ async fn discard(mut body: Shared) {
             }
         }
     };
-    // What has not come by then is cut off.
-    let _ = timeout(DISCARD, discarded).await;
+    // What has not arrived by then is cut off.
+    let _ = timeout(DISCARD_TIMEOUT, discarded).await;
 }
 
-/// An answer's body, until whose end the request is under way.
+/// A response body. The request is in progress until it ends.
 struct Held {
     body: Body,
-    _under_way: UnderWay,
+    _in_progress: InProgress,
 }
 
 impl hyper::body::Body for Held {
@@ -333,24 +335,24 @@ impl hyper::body::Body for Held {
     }
 }
 
-/// The requests under way on a connection.
+/// The number of requests in progress on a connection, and when it last changed.
 #[derive(Clone)]
 struct Open(Arc<(AtomicUsize, Mutex<Instant>)>);
 
-/// A request under way.
-struct UnderWay(Open);
+/// A request in progress.
+struct InProgress(Open);
 
 impl Open {
     fn new() -> Self {
         Self(Arc::new((AtomicUsize::new(0), Mutex::new(Instant::now()))))
     }
 
-    fn begin(&self) -> UnderWay {
+    fn begin(&self) -> InProgress {
         self.0.0.fetch_add(1, Ordering::Relaxed);
-        UnderWay(self.clone())
+        InProgress(self.clone())
     }
 
-    /// Returns when there has been no request under way for this long.
+    /// Returns when no request has been in progress for this time.
     async fn idle_for(&self, time: Duration) {
         loop {
             let due = match self.0.0.load(Ordering::Acquire) {
@@ -365,7 +367,7 @@ impl Open {
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for InProgress {
     fn drop(&mut self) {
         *self.0.0.1.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.0.0.0.fetch_sub(1, Ordering::Release);

@@ -1,27 +1,70 @@
-//! Why a use case fails.
+//! Why a use case fails. `api::problem` turns each variant into a status and a problem document.
 
 use crate::aws::AwsError;
+use crate::domain::names::AppName;
 use crate::domain::validation::FieldError;
+use crate::provision::export::Unseen;
 use crate::store::{Refusal, StoreError};
+use crate::vault::VaultError;
 
 /// Why a use case fails.
 #[derive(Debug, thiserror::Error)]
 pub enum UseCaseError {
     /// Something that the request names does not exist.
-    #[error("there is no {0}")]
+    #[error("No such {0}.")]
     NoSuch(&'static str),
-    /// The request has invalid fields.
-    #[error("one or more fields are invalid")]
+    /// The document in the request has invalid fields.
+    #[error("One or more fields are invalid.")]
     Fields(Vec<FieldError>),
-    /// The state of the app or its jobs does not allow it.
-    #[error("refused: {0:?}")]
+    /// The options of the request are invalid.
+    #[error("One or more parameters are invalid.")]
+    Options(Vec<FieldError>),
+    /// The state of the app, its jobs or its rotation does not allow it.
+    #[error("Refused: {0:?}")]
     Refused(Refusal),
+    /// The app's spec forbids its removal.
+    #[error("App {0} is protected from removal.")]
+    Protected(AppName),
+    /// The request deletes data and is not confirmed. Holds what would be deleted.
+    #[error("This request deletes data: {}", .0.join(" "))]
+    ConfirmationRequired(Vec<String>),
+    /// The user has as many access keys as AWS allows. Holds a description of each.
+    #[error("The user already has two access keys, the maximum that AWS allows: {}.", .0.join("; "))]
+    NoKeySlot(Vec<String>),
+    /// The access key is in use. Holds its description.
+    #[error("The access key is in use: {0}.")]
+    KeyInUse(String),
+    /// No drift check has run for the app.
+    #[error("App {0} has not been checked for drift yet.")]
+    NoDriftReport(AppName),
+    /// The secret was already claimed.
+    #[error("The secret of this access key was already claimed. A secret is shown once.")]
+    AlreadyClaimed,
+    /// The secret was not claimed within seven days.
+    #[error(
+        "The secret of this access key was not claimed within seven days and has been destroyed."
+    )]
+    ClaimExpired,
+    /// The access key was deleted before its secret was claimed.
+    #[error(
+        "The access key was deleted before its secret was claimed. The secret has been destroyed."
+    )]
+    KeyDeleted,
     /// AWS returned an error.
     #[error(transparent)]
     Aws(#[from] AwsError),
+    /// A resource of the app cannot be read from AWS.
+    #[error(transparent)]
+    Unseen(#[from] Unseen),
     /// The database is not available.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A sealed secret cannot be decrypted.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// A defect in Slipway.
+    #[error("Internal server error.")]
+    Defect,
 }
 
 impl From<Refusal> for UseCaseError {

@@ -1,12 +1,24 @@
-//! The use cases that the API, the command line and background tasks share.
+//! The use cases, one file each. The API, the command line and the background tasks call them.
+//!
+//! A use case parses nothing of HTTP and returns nothing of it: it takes domain types or a JSON document.
 
 pub mod background;
+pub mod claim;
 pub mod credentials;
 pub mod drift;
 pub mod error;
+pub mod export;
 pub mod find;
 pub mod inspect;
 pub mod onboard;
 pub mod plan;
+pub mod preview;
+pub mod remove;
+pub mod repair;
+pub mod restore;
 pub mod rotate;
 pub mod service;
+pub mod set_key_status;
+pub mod simulate_lifecycle;
+pub mod tokens;
+pub mod update;

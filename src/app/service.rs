@@ -1,4 +1,4 @@
-//! The service: its settings, database, accounts and workers, put together once.
+//! The service: settings, database, AWS account and vault, which the use cases share.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -28,66 +28,60 @@ use crate::shutdown::Tasks;
 use crate::store::{Store, StoreError, fingerprint};
 use crate::vault::{Vault, VaultError};
 
-/// Why the service cannot start; each message says what to do.
+/// Why the service cannot start. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// No or a wrong encryption key.
+    /// The encryption key is missing or malformed.
     #[error(transparent)]
     Vault(#[from] VaultError),
-    /// The database does not open.
+    /// The database cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// AWS does not know the service, or the service may not work as what it is.
+    /// AWS rejects the credentials, or the identity is not allowed.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// The address cannot be listened on.
+    /// The address cannot be bound.
     #[error("cannot listen on {0}: {1}. Set SLIPWAY_LISTEN to a free address")]
     Listen(std::net::SocketAddr, std::io::Error),
 }
 
-/// The service.
+/// The running service.
+#[expect(missing_docs, reason = "the fields are named after their types")]
 pub struct Service {
-    /// Its settings.
     pub settings: Settings,
-    /// Its database.
     pub store: Store,
-    /// Opens and seals secrets.
     pub vault: Vault,
-    /// Its clock.
     pub clock: Clock,
-    /// How long things take.
     pub timing: Timing,
-    /// Its tasks.
     pub tasks: Tasks,
     /// What its background tasks do.
     pub background: BackgroundStatus,
     account: Arc<Account>,
     admin_token_hash: Option<String>,
-    /// When the dispatcher last gave a sign of life, in milliseconds.
+    /// When the dispatcher last ran, in milliseconds.
     dispatched_at: AtomicI64,
-    /// When AWS last took the credentials.
+    /// When AWS last accepted the credentials, in milliseconds.
     aws_seen_at: AtomicI64,
-    /// When this process first met intents to create a key whose outcome is not known.
+    /// When this process first saw each intent to create a key whose outcome is not known.
     intents: Mutex<HashMap<Ulid, Instant>>,
-    /// What attempts leave that are to go on soon.
+    /// State of attempts that continue soon.
     pub handed_back: HandedBack,
 }
 
-/// For this long AWS is not asked again whether it takes the credentials.
-const AWS_SEEN: Duration = Duration::from_secs(30);
+/// How long a successful check of the credentials is valid.
+const AWS_CHECK_TTL: Duration = Duration::from_secs(30);
 
-/// What tests put in the place of the world overrides.
+/// What tests replace.
 #[derive(Clone, Default)]
+#[expect(missing_docs, reason = "the fields are named after their types")]
 pub struct Overrides {
-    /// The AWS SDK's configuration; the default chain's when absent.
+    /// The AWS SDK's configuration; the default chain when absent.
     pub sdk: Option<aws_config::SdkConfig>,
-    /// The clock.
     pub clock: Clock,
-    /// How long things take.
     pub timing: Timing,
-    /// How fast calls go when AWS throttles.
+    /// The rates of AWS calls under throttling.
     pub rates: Rates,
-    /// A database that is open already: the other replicas' in a simulation.
+    /// An open database, shared with other replicas in a simulation.
     pub store: Option<Store>,
 }
 
@@ -109,7 +103,7 @@ impl Service {
             service.store.release_all_leases().await?
         };
         if released > 0 {
-            tracing::info!(released, "jobs of an earlier process go on");
+            tracing::info!(released, "jobs of an earlier process continue");
         }
         Ok(service)
     }
@@ -183,12 +177,12 @@ impl Service {
         &self.account
     }
 
-    /// Who the service is in its own account.
+    /// The identity of the service in its own account.
     pub fn identity(&self) -> &Identity {
         self.account.identity()
     }
 
-    /// What specs are filled in for.
+    /// The place whose defaults complete a spec.
     pub fn place(&self) -> Place<'_> {
         let identity = self.identity();
         Place {
@@ -199,7 +193,7 @@ impl Service {
         }
     }
 
-    /// The organisation's names in an account.
+    /// The naming conventions in an account.
     pub fn conventions(&self, account: &Account) -> Conventions {
         let identity = account.identity();
         Conventions::new(
@@ -210,10 +204,10 @@ impl Service {
         .of_installation(self.store.installation())
     }
 
-    /// The app by this name, without regard to case, with what it has besides what its spec names.
+    /// The app by this name, ignoring case, with its retained resources.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// When the database is not available.
     pub async fn app(&self, name: &AppName) -> Result<Option<App>, StoreError> {
         let Some(mut app) = self.store.app(name).await? else {
             return Ok(None);
@@ -229,7 +223,7 @@ impl Service {
         self.admin_token_hash.as_deref() == Some(hash)
     }
 
-    /// Whether AWS takes the service's credentials, by a look not older than half a minute.
+    /// Whether AWS accepts the service's credentials. The result is cached for 30 seconds.
     ///
     /// # Errors
     /// Why it does not, and what to do.
@@ -237,7 +231,7 @@ impl Service {
         let now = self.clock.now();
         if now.since(Timestamp::from_millis(
             self.aws_seen_at.load(Ordering::Relaxed),
-        )) < AWS_SEEN
+        )) < AWS_CHECK_TTL
         {
             return Ok(());
         }
@@ -249,10 +243,10 @@ impl Service {
         Ok(())
     }
 
-    /// What is recorded of an app's keys. An intent that is open counts from when this process first met it.
+    /// The recorded keys of an app. The age of an open intent counts from when this process first saw it.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// When the database is not available.
     pub async fn key_records(&self, app: Ulid) -> Result<KeyRecords, StoreError> {
         let mut records = self.store.key_records(app).await?;
         if let Some(intent) = &mut records.open {
@@ -261,17 +255,17 @@ impl Service {
         Ok(records)
     }
 
-    /// When this process first met an intent.
+    /// When this process first saw an intent.
     pub fn met(&self, intent: &Intent) -> Instant {
         *self.intents().entry(intent.id).or_insert(intent.met)
     }
 
-    /// Takes note that the outcome of an intent is known.
+    /// Notes that the outcome of an intent is known.
     pub fn settled(&self, intent: Ulid) {
         self.intents().remove(&intent);
     }
 
-    /// How many intents this process has met whose outcome is not known.
+    /// The number of intents whose outcome is not known.
     pub fn open_intents(&self) -> usize {
         self.intents().len()
     }
@@ -280,20 +274,20 @@ impl Service {
         self.intents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note that the dispatcher is alive.
+    /// Notes that the dispatcher is running.
     pub fn note_dispatch(&self) {
         self.dispatched_at
             .store(self.clock.now().millis(), Ordering::Relaxed);
     }
 
-    /// Whether jobs are being taken.
+    /// Whether the dispatcher has run within the last 30 seconds.
     pub fn is_dispatching(&self) -> bool {
         let last = Timestamp::from_millis(self.dispatched_at.load(Ordering::Relaxed));
         self.clock.now().since(last) < Duration::from_secs(30)
     }
 }
 
-/// What is stored of a token. Tokens are long random texts, so a plain hash cannot be guessed back.
+/// The stored hash of a token. A plain hash is enough, since tokens are long and random.
 pub fn token_hash(token: &str) -> String {
     fingerprint(&[token.as_bytes()])
 }

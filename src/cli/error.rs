@@ -13,16 +13,16 @@ pub enum CommandError {
     #[error(transparent)]
     Vault(#[from] crate::vault::VaultError),
     #[error(
-        "a running slipway has {0} open, and moves secrets by itself: restart it with the new SLIPWAY_ENCRYPTION_KEY \
-         and the old one in SLIPWAY_PREVIOUS_ENCRYPTION_KEYS, or stop it and run this again"
+        "a running service uses {0} and reencrypts secrets itself. Restart it with the new SLIPWAY_ENCRYPTION_KEY and the \
+         old key in SLIPWAY_PREVIOUS_ENCRYPTION_KEYS, or stop it and repeat this command"
     )]
-    ServiceReencrypts(PathBuf),
+    ServiceRunning(PathBuf),
     #[error(
-        "{0} secrets stay under other encryption keys than SLIPWAY_ENCRYPTION_KEY: keep those keys"
+        "{0} secrets are still encrypted with other keys than SLIPWAY_ENCRYPTION_KEY. Keep those keys"
     )]
     NotReencrypted(i64),
-    #[error("the API's document cannot be written: {0}")]
+    #[error("cannot write the document: {0}")]
     Document(#[from] serde_json::Error),
-    #[error("the service at {0} does not answer")]
+    #[error("the service at {0} is not healthy")]
     Down(std::net::SocketAddr),
 }

@@ -1,4 +1,4 @@
-//! The commands.
+//! The command line.
 
 mod error;
 mod reencrypt;
@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use secrecy::ExposeSecret as _;
 
+use crate::app::tokens;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::domain::names::IamPath;
@@ -23,7 +24,7 @@ use crate::vault::Vault;
 use error::CommandError;
 use reencrypt::reencrypt;
 
-/// Gives an app its place in an AWS account in one call.
+/// Provisions what apps need in AWS: IAM users with access keys, S3 buckets and ECR repositories.
 #[derive(Debug, Parser)]
 #[command(name = "slipway", version)]
 struct Cli {
@@ -35,42 +36,45 @@ struct Cli {
 enum Command {
     /// Run the service.
     Serve(SettingsArgs),
-    /// Print a new key for SLIPWAY_ENCRYPTION_KEY, and its id on standard error.
+    /// Generate a key for SLIPWAY_ENCRYPTION_KEY. Prints the key to standard output and its id to standard error.
     GenerateKey,
-    /// Move every sealed secret from the keys of SLIPWAY_PREVIOUS_ENCRYPTION_KEYS to that of SLIPWAY_ENCRYPTION_KEY. A running
-    /// service does so by itself; this is for while it is stopped. Can be run again and cut off.
+    /// Encrypt all secrets with SLIPWAY_ENCRYPTION_KEY that are still encrypted with a key in
+    /// SLIPWAY_PREVIOUS_ENCRYPTION_KEYS.
+    ///
+    /// A running service does this itself, so use it only while the service is stopped. It can be interrupted and
+    /// repeated.
     Reencrypt(SettingsArgs),
-    /// Manage API tokens, while the service is stopped.
+    /// Manage API tokens while the service is stopped.
     Token {
         #[command(subcommand)]
         command: TokenCommand,
     },
-    /// Copy the SQLite database, also of a running service, to a new file.
+    /// Back up the SQLite database to a new file. The service can be running.
     Backup {
-        /// The file to write.
+        /// The file to create.
         to: PathBuf,
         #[command(flatten)]
         settings: SettingsArgs,
     },
     /// Print the IAM policy that the service's role needs.
     RolePolicy {
-        /// The account's 12 digits.
+        /// The AWS account id, 12 digits.
         #[arg(long, default_value = "123456789012", value_parser = parse_account_id)]
         account_id: String,
-        /// The ARN partition.
+        /// The AWS partition.
         #[arg(long, default_value = "aws")]
         partition: String,
-        /// Allow users under any path: adopting a user that was made by hand takes it.
+        /// Allow users under any IAM path. Required to adopt users that were created by hand.
         #[arg(long)]
         any_path: bool,
         #[command(flatten)]
         settings: SettingsArgs,
     },
-    /// Print the API's document, as openapi.yaml holds it.
+    /// Print the OpenAPI document.
     Openapi,
-    /// Ask a running service whether it is up; for health checks in containers.
+    /// Check whether a running service is healthy, for health checks of containers.
     Health {
-        /// Where it listens.
+        /// The address that the service listens on.
         #[arg(long, env = "SLIPWAY_LISTEN", default_value = "127.0.0.1:8080")]
         listen: std::net::SocketAddr,
     },
@@ -78,12 +82,12 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum TokenCommand {
-    /// Make a token and print it, once.
+    /// Create a token and print it. It is shown only once.
     Create {
-        /// Who or what will carry it.
-        #[arg(long, value_parser = crate::api::v1::tokens::parse_name)]
+        /// The person or program that uses the token.
+        #[arg(long, value_parser = crate::app::tokens::parse_token_name)]
         name: String,
-        /// viewer, operator or admin.
+        /// The role: viewer, operator or admin.
         #[arg(long, default_value = "operator", value_parser = parse_role)]
         role: Role,
         #[command(flatten)]
@@ -91,25 +95,25 @@ enum TokenCommand {
     },
 }
 
-/// Where settings come from, and the flags that override them.
+/// The settings file, and flags that override it.
 #[derive(Debug, Clone, Default, Args)]
 struct SettingsArgs {
-    /// A TOML file with settings.
+    /// The settings file, in TOML.
     #[arg(long, env = "SLIPWAY_CONFIG")]
     config: Option<PathBuf>,
-    /// Where to listen.
+    /// The address to listen on.
     #[arg(long)]
     listen: Option<String>,
-    /// The database.
+    /// The database URL: `sqlite://<path>` or `postgres://…`.
     #[arg(long)]
     database_url: Option<String>,
-    /// Jobs at once.
+    /// The number of concurrent jobs.
     #[arg(long)]
     workers: Option<String>,
-    /// How long a job is tried.
+    /// How long a job may take before it fails.
     #[arg(long)]
     job_deadline: Option<String>,
-    /// How long a job stays with a worker that gives no sign of life.
+    /// How long a worker holds a job without renewing its lease.
     #[arg(long)]
     lease_duration: Option<String>,
 }
@@ -149,7 +153,7 @@ impl Command {
             Self::Serve(args) => serve::serve(args.load()?).await?,
             Self::GenerateKey => {
                 let key = Vault::new_key()?;
-                eprintln!("the key's id is {}", Vault::parse(&key)?.id());
+                eprintln!("key id: {}", Vault::parse(&key)?.id());
                 println!("{}", key.expose_secret());
             }
             Self::Reencrypt(args) => reencrypt(&args.load()?).await?,
@@ -204,11 +208,7 @@ fn parse_account_id(text: &str) -> Result<String, &'static str> {
 
 async fn create_token(settings: &Settings, name: &str, role: Role) -> Result<(), CommandError> {
     let store = Store::open(&settings.database_url, Clock::default(), &Tasks::default()).await?;
-    println!(
-        "{}",
-        crate::api::v1::tokens::make(&store, name, role, "slipway token create")
-            .await?
-            .token
-    );
+    let new = tokens::create_token(&store, name, role, "slipway token create").await?;
+    println!("{}", new.token);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `slipway reencrypt`: moves every sealed secret to the present encryption key.
+//! `slipway reencrypt`: encrypts all secrets with the current key.
 
 use crate::cli::error::CommandError;
 use crate::clock::Clock;
@@ -7,32 +7,28 @@ use crate::shutdown::Tasks;
 use crate::store::{Store, StoreError};
 use crate::vault::Vault;
 
-/// Moves what can be opened and tells what is under which key; an error if anything stays where it was.
+/// Reencrypts the secrets that can be decrypted, and prints which key encrypts how many. Fails if any remain.
 pub async fn reencrypt(settings: &Settings) -> Result<(), CommandError> {
     let vault = settings.vault()?;
     let store = Store::open(&settings.database_url, Clock::default(), &Tasks::default())
         .await
         .map_err(|error| match error {
-            StoreError::InUse(path) => CommandError::ServiceReencrypts(path),
+            StoreError::InUse(path) => CommandError::ServiceRunning(path),
             error => error.into(),
         })?;
     let done = crate::background::tasks::reencrypt::reencrypt(&store, &vault).await?;
-    println!(
-        "moved {} secrets to the encryption key {}",
-        done.moved,
-        vault.id()
-    );
+    println!("reencrypted {} secrets with key {}", done.moved, vault.id());
     for (encryption_key, access_key_ids) in &done.unopened {
         println!(
-            "cannot open those of {} under {encryption_key}",
+            "cannot decrypt the secrets of {} with key {encryption_key}",
             access_key_ids.join(", ")
         );
     }
     let left = store.sealed_by_key().await?;
     for (encryption_key, secrets) in &left {
         println!(
-            "{secrets} secrets are under {encryption_key}{}",
-            standing(&vault, encryption_key)
+            "{secrets} secrets are encrypted with key {encryption_key}{}",
+            describe(&vault, encryption_key)
         );
     }
     store.truncate_log().await;
@@ -47,12 +43,12 @@ pub async fn reencrypt(settings: &Settings) -> Result<(), CommandError> {
     }
 }
 
-fn standing(vault: &Vault, encryption_key: &str) -> &'static str {
+fn describe(vault: &Vault, encryption_key: &str) -> &'static str {
     if encryption_key == vault.id() {
-        ", the present key"
+        ", the current key"
     } else if vault.has(encryption_key) {
-        ", a previous key: run this again"
+        ", a previous key. Repeat this command"
     } else {
-        ", which is not configured: add it to SLIPWAY_PREVIOUS_ENCRYPTION_KEYS and run this again"
+        ", which is not configured. Add it to SLIPWAY_PREVIOUS_ENCRYPTION_KEYS and repeat this command"
     }
 }

@@ -1,10 +1,10 @@
-//! `slipway serve`: starts the service, listens, and ends in good order.
+//! `slipway serve`: runs the service and shuts it down gracefully.
 //!
 //! Invariants:
-//! - The address is taken first, so that a busy one fails at once; requests are answered when the identity
-//!   is known and the workers run.
-//! - Told to stop, it takes no new jobs, closes streams, lets what is in progress end within the
-//!   shutdown timeout, and exits 0. Whatever is cut off then goes on at the next start.
+//! - The address is bound first, so that a start fails at once if it is in use. Requests are served when the AWS
+//!   identity is known and the workers run.
+//! - On a signal, the service claims no more jobs, closes streams, lets current changes end within the shutdown
+//!   timeout, and exits 0. What is interrupted continues at the next start.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use crate::config::Settings;
 use crate::shutdown::{Tasks, signalled};
 use crate::telemetry;
 
-/// Runs the service until it is told to stop.
+/// Runs the service until a signal stops it.
 pub async fn serve(settings: Settings) -> Result<(), StartError> {
     telemetry::start_logs(&settings.log);
     telemetry::metrics();
@@ -50,23 +50,20 @@ pub async fn serve(settings: Settings) -> Result<(), StartError> {
     tokio::select! {
         () = &mut ended => {}
         () = async { tasks.stopping().await; tokio::time::sleep(shutdown_timeout).await } => {
-            tracing::warn!("the shutdown timeout has passed; work in progress continues at the next start");
+            tracing::warn!("shutdown timeout reached; interrupted jobs continue at the next start");
             return Ok(());
         }
     }
-    // The writer ends when the last holder of the store is gone; a holder that stays does not hold up the exit.
+    // The store's writer ends with the last reference to the store. A reference that remains must not delay the exit.
     let _ = timeout(Duration::from_secs(1), tasks.all_ended()).await;
     tracing::info!("stopped");
     Ok(())
 }
 
-/// From now on a signal stops the tasks, and a second one ends the process.
+/// Stops the tasks on the first signal. The second one ends the process.
 fn stop_when_signalled(tasks: &Tasks) {
     let stop = tasks.clone();
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "nobody waits for this one: it ends with the process"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the task ends with the process")]
     tokio::spawn(async move {
         signalled().await;
         tracing::info!("stopping");
@@ -74,7 +71,7 @@ fn stop_when_signalled(tasks: &Tasks) {
     });
 }
 
-/// Whether a service at `listen` is up.
+/// Whether the service at this address is healthy.
 pub async fn health(listen: SocketAddr) -> bool {
     let host = if listen.ip().is_unspecified() {
         SocketAddr::from(([127, 0, 0, 1], listen.port()))

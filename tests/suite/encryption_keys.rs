@@ -18,7 +18,7 @@ async fn key(launch: &Launch) -> (String, String) {
     let id = Vault::parse(&key.clone().into()).unwrap().id().to_owned();
     assert_eq!(
         String::from_utf8(printed.stderr).unwrap().trim(),
-        format!("the key's id is {id}")
+        format!("key id: {id}")
     );
     (key, id)
 }
@@ -87,7 +87,7 @@ async fn secrets_outlive_a_change_of_the_encryption_key() {
     let (code, told) = reencrypt(&launch).await;
     assert_eq!(code, Some(1));
     assert!(
-        told.contains("moves secrets by itself") && told.contains(OLD),
+        told.contains("reencrypts secrets itself") && told.contains(OLD),
         "{told}"
     );
     server.stop().await;
@@ -97,7 +97,7 @@ async fn secrets_outlive_a_change_of_the_encryption_key() {
     assert_eq!(code, Some(1), "nothing can be moved without the old key");
     assert!(
         told.contains(&format!(
-            "3 secrets are under {old_id}, which is not configured: add it to {OLD}"
+            "3 secrets are encrypted with key {old_id}, which is not configured. Add it to {OLD}"
         )),
         "{told}"
     );
@@ -123,12 +123,12 @@ async fn secrets_outlive_a_change_of_the_encryption_key() {
     let (code, told) = reencrypt(&changed.clone().with(OLD, &launch.encryption_key)).await;
     assert_eq!(code, Some(0), "{told}");
     assert!(
-        told.contains(&format!("moved 3 secrets to the encryption key {new_id}\n3 secrets are under {new_id}, the present key")),
+        told.contains(&format!("reencrypted 3 secrets with key {new_id}\n3 secrets are encrypted with key {new_id}, the current key")),
         "{told}"
     );
     let (code, told) = reencrypt(&changed).await;
     assert_eq!(
-        (code, told.contains("moved 0 secrets")),
+        (code, told.contains("reencrypted 0 secrets")),
         (Some(0), true),
         "{told}"
     );
@@ -174,7 +174,7 @@ async fn a_running_service_opens_with_the_old_key_and_moves_what_is_under_it() {
     let (code, told) = reencrypt(&changed).await;
     assert_eq!(code, Some(0), "{told}");
     assert!(
-        told.contains(&format!("1 secrets are under {new_id}")),
+        told.contains(&format!("1 secrets are encrypted with key {new_id}")),
         "{told}"
     );
     let server = changed.serve().await;

@@ -200,7 +200,7 @@ async fn a_repository_is_simulated(emulator: Emulator) {
     let problem = simulate(&server, &body(Some("guide")))
         .await
         .problem(404, "not_found");
-    assert_eq!(problem["detail"], "there is no such repository");
+    assert_eq!(problem["detail"], "No such repository.");
 
     repository_with(
         &setup,

@@ -334,6 +334,53 @@ fn operation_ids_are_unique() {
     );
 }
 
+/// So a reader finds an endpoint by its operation id.
+#[test]
+fn every_endpoint_has_a_file_named_after_its_operation() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/api/v1");
+    let files: BTreeSet<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .filter_map(|name| Some(name.strip_suffix(".rs")?.to_owned()))
+        .filter(|name| name != "mod")
+        .collect();
+    let operations: BTreeSet<String> = operations()
+        .iter()
+        .filter(|it| it.path.starts_with("/v1/"))
+        .map(|it| snake_case(it.described["operationId"].as_str().unwrap()))
+        .collect();
+    assert_eq!(files, operations);
+}
+
+fn snake_case(text: &str) -> String {
+    let letter = |c: char| match c.is_ascii_uppercase() {
+        true => format!("_{}", c.to_ascii_lowercase()),
+        false => c.to_string(),
+    };
+    text.chars().map(letter).collect()
+}
+
+/// "Onboard an app.": a verb, as in the documentation of GitHub and Stripe.
+#[test]
+fn every_summary_is_a_sentence_in_the_imperative() {
+    for Operation {
+        method,
+        path,
+        described,
+    } in operations()
+    {
+        let summary = described["summary"].as_str().unwrap();
+        let verb = summary.split(' ').next().unwrap();
+        assert!(
+            summary.ends_with('.')
+                && summary.len() < 60
+                && !verb.ends_with('s')
+                && summary.starts_with(|c: char| c.is_ascii_uppercase()),
+            "{method} {path}: {summary}"
+        );
+    }
+}
+
 #[test]
 fn every_response_has_a_description_and_every_problem_is_one() {
     for Operation {

@@ -189,7 +189,7 @@ async fn a_flood_is_refused_early_and_what_was_accepted_is_kept() {
         accepted.iter().map(|(name, _)| name.clone()).collect(),
         "those and no others"
     );
-    let counted = metric(&server, "slipway_http_rejected_total{why=\"requests\"}").await;
+    let counted = metric(&server, "slipway_http_rejected_total{reason=\"requests\"}").await;
     assert!(counted >= (FLOOD - accepted.len()) as f64, "{counted}");
     server.stop().await;
 }
@@ -234,7 +234,7 @@ async fn when_every_seat_is_taken_the_next_is_refused_and_operators_are_answered
                 problem["detail"]
                     .as_str()
                     .unwrap()
-                    .contains("requests at work"),
+                    .contains("requests being handled"),
                 "{problem}"
             );
         }

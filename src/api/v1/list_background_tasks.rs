@@ -1,4 +1,4 @@
-//! `GET /v1/background`: what the background tasks do.
+//! `GET /v1/background`
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::auth::Viewer;
-use crate::api::body::Params;
-use crate::api::problem::{ApiError, Problem};
+use crate::api::params::Params;
+use crate::api::problem::ApiError;
 use crate::app::service::Service;
 use crate::domain::background_task::BackgroundTask;
 
@@ -20,20 +20,15 @@ pub struct BackgroundTaskList {
     tasks: Vec<BackgroundTask>,
 }
 
-/// List the background tasks
+/// List the background tasks.
 ///
 /// Shows when each task last ran, how long that took and why it failed. Each replica runs its own tasks; the response
 /// describes the replica that answers.
 #[utoipa::path(
     get, path = "/v1/background", tag = "service", operation_id = "listBackgroundTasks",
-    responses(
-        (status = 200, description = "The background tasks", body = BackgroundTaskList),
-        (status = 400, description = "Wrong parameters", body = Problem, content_type = "application/problem+json"),
-        (status = 401, description = "No valid token", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "The database does not answer", body = Problem, content_type = "application/problem+json"),
-    )
+    responses((status = 200, description = "The background tasks.", body = BackgroundTaskList))
 )]
-pub async fn list(
+pub async fn list_background_tasks(
     State(service): State<Arc<Service>>,
     _: Viewer,
     params: Params,

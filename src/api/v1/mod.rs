@@ -1,14 +1,33 @@
-//! The endpoints of version 1.
+//! The endpoints of version 1, one file each. A file is named after the operation id.
 
-pub mod apps;
-pub mod audit;
-pub mod credentials;
-pub mod drift;
+pub mod activate_key;
+pub mod cancel_job;
+pub mod check_drift;
+pub mod claim_secret;
+pub mod create_token;
+pub mod deactivate_key;
+pub mod delete_key;
 pub mod export_app;
-pub mod identity;
-pub mod jobs;
+pub mod get_app;
+pub mod get_app_history;
+pub mod get_drift;
+pub mod get_identity;
+pub mod get_job;
+pub mod list_apps;
+pub mod list_audit;
 pub mod list_background_tasks;
-pub mod lifecycle_simulation;
+pub mod list_credentials;
+pub mod list_jobs;
+pub mod list_tokens;
+pub mod onboard_app;
+pub mod plan_app;
 pub mod remove_app;
-pub mod tokens;
+pub mod repair_app;
+pub mod restore_app;
+pub mod retry_job;
+pub mod revoke_token;
+pub mod rollback_rotation;
+pub mod rotate_credential;
+pub mod simulate_lifecycle;
+pub mod stream_job_events;
 pub mod update_app;

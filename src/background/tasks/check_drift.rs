@@ -10,7 +10,8 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
-use crate::app::drift::{check, repair_task};
+use crate::app::drift::check;
+use crate::app::repair::repair_task;
 use crate::app::service::Service;
 use crate::background::driver::{BackgroundTask, NextRun};
 use crate::domain::app::{App, AppState};
@@ -115,7 +116,7 @@ async fn repair(
     {
         return Ok(());
     }
-    let task = repair_task();
+    let task = repair_task(false);
     let steps = crate::provision::graph::nodes(
         &task,
         Some(&app),

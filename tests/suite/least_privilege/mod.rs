@@ -166,6 +166,11 @@ fn every_action_is_used_and_each_taken_out_is_missed_and_named() {
 
 #[test]
 fn the_documents_have_the_policy() {
-    let shown: Value = serde_json::from_str(include_str!("../../../docs/role-policy.json")).unwrap();
-    assert_eq!(shown, serde_json::to_value(printed()).unwrap(), "run `slipway role-policy > docs/role-policy.json`");
+    let shown: Value =
+        serde_json::from_str(include_str!("../../../docs/role-policy.json")).unwrap();
+    assert_eq!(
+        shown,
+        serde_json::to_value(printed()).unwrap(),
+        "run `slipway role-policy > docs/role-policy.json`"
+    );
 }

@@ -222,7 +222,7 @@ async fn who_asks_is_told_to_come_back_while_too_many_calls_wait() {
     let problem: Value = refused.json().await.unwrap();
     assert_eq!(
         (&problem["code"], &problem["retryable"]),
-        (&json!("aws_throttles"), &json!(true)),
+        (&json!("aws_throttled"), &json!(true)),
         "{problem:#}"
     );
     let plan: Value = server

@@ -1,0 +1,87 @@
+//! Repairs an app: brings AWS back to its spec.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::app::error::UseCaseError;
+use crate::app::find::{account, live_app, steps_of};
+use crate::app::service::Service;
+use crate::domain::app::App;
+use crate::domain::names::AppName;
+use crate::domain::role::Caller;
+use crate::domain::task::Task;
+use crate::domain::validation::{self, FieldError, Fields};
+use crate::provision::resource::Conventions;
+use crate::provision::retained::is_retained;
+use crate::provision::unmanaged;
+use crate::store::{Accepted, IdempotencyKey, JobRequest};
+
+/// How many resources one repair can remove.
+const MAX_REMOVED: usize = 50;
+
+/// A repair that removes nothing.
+pub fn repair_task(accept_expiry: bool) -> Task {
+    Task::Repair {
+        remove: BTreeSet::new(),
+        accept_expiry,
+    }
+}
+
+/// Enqueues a repair. The body, if any, names retained and unmanaged resources to remove.
+///
+/// # Errors
+/// When there is no such app, a resource in the body cannot be removed, or a job is running for the app.
+pub async fn repair(
+    service: &Service,
+    caller: Caller,
+    name: &AppName,
+    body: Option<&Value>,
+    accept_expiry: bool,
+    key: Option<IdempotencyKey>,
+) -> Result<Accepted, UseCaseError> {
+    let app = live_app(service, name).await?;
+    let remove = match body {
+        Some(body) => {
+            let account = account(service, &app.spec.account)?;
+            parse_removals(body, &app, &service.conventions(&account))?
+        }
+        None => BTreeSet::new(),
+    };
+    let task = Task::Repair {
+        remove,
+        accept_expiry,
+    };
+    let steps = steps_of(service, &task, Some(&app), &app.spec)?;
+    let request = JobRequest::new(app.spec.name, task, steps, caller.name);
+    Ok(service.store.enqueue(request, key).await??)
+}
+
+/// The ids of the resources that the body of a repair removes.
+fn parse_removals(
+    body: &Value,
+    app: &App,
+    conventions: &Conventions,
+) -> Result<BTreeSet<String>, UseCaseError> {
+    let mut fields = Fields::of(body, "");
+    let remove = fields.list("remove", MAX_REMOVED, |item, at, errors| {
+        let id = validation::text(item, &at, errors)?;
+        let spec = &app.spec;
+        if is_retained(id, app, conventions) || unmanaged::node(id, spec, conventions).is_some() {
+            return Some(id.to_owned());
+        }
+        let why = if unmanaged::is_asked_for(id, spec, conventions) {
+            "is in the app's spec. Update the spec or remove the app."
+        } else {
+            "cannot be removed by a repair of this app. See removal_request in the app's drift report and retained in the app."
+        };
+        errors.push(FieldError::new(at, why));
+        None
+    });
+    let errors = fields.finish();
+    if errors.is_empty() {
+        Ok(remove.unwrap_or_default().into_iter().collect())
+    } else {
+        Err(UseCaseError::Fields(errors))
+    }
+}

@@ -1,0 +1,31 @@
+//! Restores an app during its quarantine.
+
+use crate::app::error::UseCaseError;
+use crate::app::find::{live_app, steps_of};
+use crate::app::remove::switched_off;
+use crate::app::service::Service;
+use crate::domain::names::AppName;
+use crate::domain::role::Caller;
+use crate::domain::task::Task;
+use crate::store::{Accepted, IdempotencyKey, JobRequest};
+
+/// Enqueues the restoring of an app: its access keys are activated again, and AWS is brought back to its spec.
+///
+/// # Errors
+/// When there is no such app, it is not being removed, or a job is running for it.
+pub async fn restore(
+    service: &Service,
+    caller: Caller,
+    name: &AppName,
+    accept_expiry: bool,
+    key: Option<IdempotencyKey>,
+) -> Result<Accepted, UseCaseError> {
+    let app = live_app(service, name).await?;
+    let task = Task::Restore {
+        accept_expiry,
+        switched_off: switched_off(&app),
+    };
+    let steps = steps_of(service, &task, Some(&app), &app.spec)?;
+    let request = JobRequest::new(app.spec.name, task, steps, caller.name);
+    Ok(service.store.enqueue(request, key).await??)
+}

@@ -1,0 +1,91 @@
+//! Simulates an ECR lifecycle policy: which images it would expire.
+
+use serde_json::Value;
+
+use crate::app::error::UseCaseError;
+use crate::app::service::Service;
+use crate::aws::account::PATIENCE;
+use crate::domain::ecr_lifecycle::simulation::{MAX_IMAGES, Simulation, SimulationRequest};
+use crate::domain::ecr_lifecycle::{Image, LifecyclePolicy};
+use crate::domain::names::{AccountName, Region, RepositoryName};
+use crate::domain::validation::FieldError;
+use crate::provision::context::Timing;
+use crate::provision::repository_contents::look;
+
+/// Simulates the policy in `body` on the images in `body`, or on those of a repository.
+///
+/// # Errors
+/// When the body has invalid fields, or the repository does not exist or cannot be read.
+pub async fn simulate(service: &Service, body: &Value) -> Result<Simulation, UseCaseError> {
+    let now = service.clock.now();
+    let request =
+        SimulationRequest::parse(body, &service.place(), now).map_err(UseCaseError::Fields)?;
+    let (policy, images) = match request {
+        SimulationRequest::Images { policy, images } => (policy, images),
+        SimulationRequest::Repository {
+            policy,
+            account,
+            region,
+            name,
+        } => repository(service, policy, &account, &region, &name).await?,
+    };
+    Ok(Simulation::of(policy, images, now))
+}
+
+/// The images of a repository, and its own policy unless another is given.
+async fn repository(
+    service: &Service,
+    policy: Option<LifecyclePolicy>,
+    account: &AccountName,
+    region: &Region,
+    name: &RepositoryName,
+) -> Result<(LifecyclePolicy, Vec<Image>), UseCaseError> {
+    let no_account = || {
+        invalid(
+            "/repository/account",
+            format!("No account is registered as {account}."),
+        )
+    };
+    let account = service.account(account).ok_or_else(no_account)?;
+    let timing = Timing {
+        turn: PATIENCE,
+        ..service.timing
+    };
+    let seen = look(&account, region, name, MAX_IMAGES, timing)
+        .await?
+        .ok_or(UseCaseError::NoSuch("repository"))?;
+    if seen.images.len() > MAX_IMAGES {
+        return Err(invalid(
+            "/repository/name",
+            format!("has more than {MAX_IMAGES} images, the maximum for a simulation"),
+        ));
+    }
+    let policy = match policy {
+        Some(policy) => policy,
+        None => own_policy(seen.policy.as_ref())?,
+    };
+    Ok((policy, seen.images))
+}
+
+fn own_policy(document: Option<&Value>) -> Result<LifecyclePolicy, UseCaseError> {
+    let document = document.ok_or_else(|| {
+        invalid(
+            "/policy",
+            "is required: the repository has no lifecycle policy".into(),
+        )
+    })?;
+    LifecyclePolicy::parse(document).map_err(|problems| {
+        let first = problems
+            .first()
+            .map(|problem| format!(": {} {}", problem.pointer, problem.message))
+            .unwrap_or_default();
+        invalid(
+            "/policy",
+            format!("is required: the repository's own policy cannot be parsed{first}"),
+        )
+    })
+}
+
+fn invalid(pointer: &str, message: String) -> UseCaseError {
+    UseCaseError::Fields(vec![FieldError::new(pointer, message)])
+}

@@ -1,0 +1,54 @@
+//! Creates API tokens. A token is shown once and stored as a hash.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::app::service::token_hash;
+use crate::domain::role::Role;
+use crate::store::{Store, StoreError, TokenRow};
+
+/// A new token. This is the only time that it is shown.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct NewToken {
+    /// The token's record.
+    #[serde(flatten)]
+    pub row: TokenRow,
+    /// The token, for `Authorization: Bearer`.
+    #[schema(example = "slipway_5f1c0d6f0b7e4b0f9b8a7d6c5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b9c8d7e6f")]
+    pub token: String,
+}
+
+/// Creates a token and stores its hash.
+///
+/// # Errors
+/// When the database is not available, or the system has no randomness.
+pub async fn create_token(
+    store: &Store,
+    name: &str,
+    role: Role,
+    by: &str,
+) -> Result<NewToken, StoreError> {
+    let mut random = [0_u8; 32];
+    aws_lc_rs::rand::fill(&mut random)
+        .map_err(|_| StoreError::Unavailable("the system has no randomness".into()))?;
+    let token = format!("slipway_{}", hex::encode(random));
+    let row = store
+        .create_token(name, role, token_hash(&token), by)
+        .await?;
+    Ok(NewToken { row, token })
+}
+
+/// Parses the name of a token.
+///
+/// # Errors
+/// When it is empty, longer than 64 characters, or has control characters.
+pub fn parse_token_name(text: &str) -> Result<String, &'static str> {
+    let fits = (1..=64).contains(&text.chars().count())
+        && !text.chars().any(char::is_control)
+        && !text.trim().is_empty();
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err("must be 1 to 64 visible characters")
+    }
+}
