@@ -1,7 +1,7 @@
 //! Logs and metrics.
 //!
-//! Invariant: the SDK and the HTTP stack log no bodies whatever the filter says: their own logs are
-//! capped at warnings, for a body of theirs can hold a secret.
+//! Invariant: no filter makes the AWS SDK or the HTTP stack log a body, which can hold a secret. Only their warnings and
+//! errors are logged.
 
 use std::sync::OnceLock;
 
@@ -12,7 +12,7 @@ use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-/// Crates that could log what they send or receive.
+/// Crates that could log the bodies that they send or receive.
 const CAPPED: [&str; 7] = [
     "aws_config",
     "aws_credential",
@@ -23,20 +23,20 @@ const CAPPED: [&str; 7] = [
     "sqlx",
 ];
 
-/// Seconds: an AWS call, a request, a claim.
+/// The histogram buckets of durations, in seconds.
 const BUCKETS: [f64; 10] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
-/// Whether `filter` is one.
+/// Checks a log filter.
 ///
 /// # Errors
-/// What is wrong with it.
+/// When the filter is invalid. Says why.
 pub fn check_filter(filter: &str) -> Result<(), String> {
     EnvFilter::try_new(filter)
         .map(drop)
         .map_err(|error| error.to_string())
 }
 
-/// Sends logs to standard error: JSON lines, or text for a person at a terminal.
+/// Writes logs to standard error: text if that is a terminal, else JSON lines.
 pub fn start_logs(filter: &str) {
     let directives = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let capped = filter_fn(|meta| {
@@ -57,11 +57,11 @@ pub fn start_logs(filter: &str) {
             )
             .try_init()
     };
-    // A second start in one process (tests) keeps the first.
+    // Fails on the second start in a process, which tests do. The first subscriber stays.
     drop(started);
 }
 
-/// The process's metrics, for `/metrics`.
+/// The metrics of the process, for `/metrics`.
 pub fn metrics() -> Option<&'static PrometheusHandle> {
     static HANDLE: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
     HANDLE

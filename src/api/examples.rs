@@ -1,4 +1,4 @@
-//! An example of every request and response in the API's document.
+//! An example of every request and response in the OpenAPI document.
 //!
 //! Requests and successes are real: `tests/examples.py` records them into `docs/api/examples.json`. Problems are those
 //! that the code sends.
@@ -12,8 +12,8 @@ use utoipa::openapi::path::Operation;
 use utoipa::openapi::{Content, OpenApi as Document, RefOr};
 
 use crate::api::health::{Check, Readiness};
-use crate::api::problem::ApiError;
-use crate::api::problem::Limit;
+use crate::api::problem::{ApiError, Limit};
+use crate::app::error::UseCaseError;
 use crate::aws::error::{AwsError, ErrorKind, Service};
 use crate::domain::names::AppName;
 use crate::domain::role::Role;
@@ -108,27 +108,25 @@ fn error(status: &str, path: &str, takes_body: bool) -> Option<ApiError> {
             },
             has: Role::Viewer,
         },
-        "404" if path.contains("/jobs/") => ApiError::NoSuch("such job"),
-        "404" if path.contains("/tokens/") => ApiError::NoSuch("such token"),
-        "404" if path.contains("/ecr/") => ApiError::NoSuch("such repository"),
-        "404" => ApiError::NoSuch("such app"),
+        "404" if path.contains("/jobs/") => ApiError::NoSuch("job"),
+        "404" if path.contains("/tokens/") => ApiError::NoSuch("token"),
+        "404" if path.contains("/ecr/") => ApiError::NoSuch("repository"),
+        "404" => ApiError::NoSuch("app"),
         "408" => ApiError::BodyTooSlow,
-        "409" if path == "/v1/apps" => {
-            ApiError::Refused(Refusal::AppExists(AppName::parse("acme-shop").ok()?))
-        }
-        "409" => ApiError::Refused(Refusal::Active(Ulid::nil())),
-        "410" => ApiError::AlreadyClaimed,
-        "412" => ApiError::Refused(Refusal::Changed),
+        "409" if path == "/v1/apps" => Refusal::AppExists(AppName::parse("acme-shop").ok()?).into(),
+        "409" => Refusal::Active(Ulid::nil()).into(),
+        "410" => UseCaseError::AlreadyClaimed.into(),
+        "412" => Refusal::Changed.into(),
         "413" => ApiError::TooLarge,
         "415" => ApiError::UnsupportedMediaType,
         "422" if takes_body => ApiError::Fields(vec![FieldError::new(
             "/region",
             "must be an AWS region's code, such as us-west-2",
         )]),
-        "422" => ApiError::Refused(Refusal::KeyReused),
+        "422" => Refusal::KeyReused.into(),
         "429" => ApiError::TooManyRequests(1),
         "500" => ApiError::Defect,
-        "502" => ApiError::Aws(denied()),
+        "502" => UseCaseError::from(denied()).into(),
         "503" => ApiError::Overloaded(Limit::Requests),
         _ => return None,
     })

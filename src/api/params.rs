@@ -1,7 +1,7 @@
 //! Query parameters. All invalid ones are reported at once, and unknown ones are refused.
 //!
 //! Rejected: `axum::extract::Query`. It stops at the first error, and accepts text that is not UTF-8 and parameters
-//! that nobody reads (docs/decisions/0012-one-definition-of-request-fields.md).
+//! that nobody reads (docs/decisions/0023-request-fields-stay-with-our-reader.md).
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

@@ -94,6 +94,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut api = endpoints().merge(operations()).into_openapi();
     crate::api::openapi::add_common_responses(&mut api);
     crate::api::links::add(&mut api);
+    crate::api::examples::add(&mut api);
     api
 }
 

@@ -191,9 +191,9 @@ pub fn switched_off(app: &App) -> BTreeSet<String> {
         .unwrap_or_default()
 }
 
-/// Keys that a restore has activated so recently that AWS may still list them as inactive, except those that were
+/// Keys that a job has activated so recently that AWS may still list them as inactive, except those that were
 /// deactivated on their own since.
-async fn recently_restored(
+async fn recently_activated(
     service: &Service,
     name: &AppName,
 ) -> Result<BTreeSet<String>, UseCaseError> {
@@ -203,25 +203,29 @@ async fn recently_restored(
         ..JobFilter::default()
     };
     let now = service.clock.now();
-    let mut off = BTreeSet::new();
+    let is_recent = |at: Timestamp| now.since(at) < service.timing.propagation;
+    // From the latest job back: what a later job did to a key counts.
+    let (mut on, mut off) = (BTreeSet::new(), BTreeSet::new());
     for job in service.store.jobs(&latest).await? {
-        let is_recent = |at: Timestamp| now.since(at) < service.timing.propagation;
+        let activated = job.state == JobState::Succeeded && job.finished_at.is_some_and(is_recent);
         match job.task {
             Task::SetKeyStatus {
                 access_key_id, to, ..
-            } if to != KeyStatus::Active => {
-                off.insert(access_key_id);
+            } => {
+                if to == KeyStatus::Active && activated && !off.contains(&access_key_id) {
+                    on.insert(access_key_id);
+                } else if to != KeyStatus::Active && !on.contains(&access_key_id) {
+                    off.insert(access_key_id);
+                }
             }
-            Task::Restore { switched_off, .. } if job.state == JobState::Succeeded => {
-                let on = switched_off.difference(&off).cloned();
-                return Ok(on
-                    .filter(|_| job.finished_at.is_some_and(is_recent))
-                    .collect());
+            Task::Restore { switched_off, .. } if activated => {
+                on.extend(switched_off.difference(&off).cloned());
+                break;
             }
             _ => {}
         }
     }
-    Ok(BTreeSet::new())
+    Ok(on)
 }
 
 async fn job_request(
@@ -234,7 +238,7 @@ async fn job_request(
     let mut removal = options.removal(service, &app, caller)?;
     removal
         .switched_off
-        .extend(recently_restored(service, name).await?);
+        .extend(recently_activated(service, name).await?);
     if app.spec.protected {
         return Err(UseCaseError::Protected(app.spec.name));
     }

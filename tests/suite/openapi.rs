@@ -242,7 +242,7 @@ fn summaries_are_imperative_and_tags_described() {
         let summary = operation.described["summary"].as_str().unwrap();
         let first = summary.split(' ').next().unwrap();
         assert!(
-            !first.ends_with('s') && !summary.ends_with('.'),
+            !first.ends_with('s') && summary.ends_with('.'),
             "{}: {summary}",
             operation.path
         );
@@ -358,27 +358,6 @@ fn snake_case(text: &str) -> String {
         false => c.to_string(),
     };
     text.chars().map(letter).collect()
-}
-
-/// "Onboard an app.": a verb, as in the documentation of GitHub and Stripe.
-#[test]
-fn every_summary_is_a_sentence_in_the_imperative() {
-    for Operation {
-        method,
-        path,
-        described,
-    } in operations()
-    {
-        let summary = described["summary"].as_str().unwrap();
-        let verb = summary.split(' ').next().unwrap();
-        assert!(
-            summary.ends_with('.')
-                && summary.len() < 60
-                && !verb.ends_with('s')
-                && summary.starts_with(|c: char| c.is_ascii_uppercase()),
-            "{method} {path}: {summary}"
-        );
-    }
 }
 
 #[test]

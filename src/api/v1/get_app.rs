@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use headers::{HeaderMapExt as _, IfNoneMatch};
 
 use crate::api::auth::Viewer;
-use crate::api::etag::{etag, typed};
+use crate::api::etag::{Condition, ETag};
 use crate::api::params::Params;
 use crate::api::path::AppPath;
 use crate::api::problem::ApiError;
@@ -41,15 +40,15 @@ pub async fn get_app(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     params.finish()?;
-    let condition: Option<IfNoneMatch> = typed(&headers)?;
+    let condition = Condition::if_none_match(&headers)?;
     let app = any_app(&service, &name).await?;
-    let etag = etag(&app)?;
+    let etag = ETag::of(&app)?;
     let mut response = match condition {
-        Some(condition) if !condition.precondition_passes(&etag) => {
+        Some(condition) if condition.matches_weakly(&etag) => {
             StatusCode::NOT_MODIFIED.into_response()
         }
         _ => Json(app).into_response(),
     };
-    response.headers_mut().typed_insert(etag);
+    response.headers_mut().insert(header::ETAG, etag.header()?);
     Ok(response)
 }

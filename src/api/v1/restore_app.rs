@@ -18,6 +18,9 @@ use crate::domain::names::AppName;
 /// Restore an app.
 ///
 /// Stops the removal of an app in quarantine: activates its access keys again and brings AWS back to its spec.
+///
+/// The app is not removed after this, even if the job fails. If it fails, retry it, or change the spec with
+/// `PUT /v1/apps/{app}`, which also restores the app.
 #[utoipa::path(
     post, path = "/v1/apps/{app}/restore", tag = "apps", operation_id = "restoreApp",
     params(

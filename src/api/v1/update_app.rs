@@ -6,11 +6,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
-use headers::IfMatch;
 
 use crate::api::auth::Viewer;
 use crate::api::body::JsonBody;
-use crate::api::etag::{etag, typed};
+use crate::api::etag::{Condition, ETag};
 use crate::api::idempotency::{Idempotency, IdempotencyText};
 use crate::api::params::Params;
 use crate::api::path::AppPath;
@@ -64,7 +63,7 @@ pub async fn update_app(
     let options = update_options(&mut params, &name);
     let dry_run = params.flag("dry_run");
     params.finish()?;
-    let condition: Option<IfMatch> = typed(&headers)?;
+    let condition = Condition::if_match(&headers)?;
     let key = idempotency.key(&viewer.0, &body.bytes);
     if dry_run {
         service.store.replay(key.as_ref()).await??;
@@ -74,9 +73,8 @@ pub async fn update_app(
     }
     let caller = viewer.operator()?;
     let body = body.required()?;
-    let holds = condition.map(|condition| {
-        move |app: &App| etag(app).is_ok_and(|etag| condition.precondition_passes(&etag))
-    });
+    let holds = condition
+        .map(|condition| move |app: &App| ETag::of(app).is_ok_and(|etag| condition.matches(&etag)));
     let precondition = holds.as_ref().map(|holds| holds as Precondition<'_>);
     Ok(response::accepted(
         update(&service, &caller, &name, options, precondition, body, key).await?,
