@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use crate::domain::names::{Origin, Region};
 use crate::domain::spec::Defaults;
-use crate::provision::context::Timing;
+use crate::provision::timing::Timing;
 use crate::vault::{Vault, VaultError};
 
 /// Settings that come from the environment as `SLIPWAY_` and their name in capitals.

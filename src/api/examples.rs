@@ -167,5 +167,6 @@ fn denied() -> AwsError {
         status: Some(403),
         kind: ErrorKind::Denied,
         in_doubt: false,
+        access: crate::provision::permissions::required_access(Service::Iam, "ListAccessKeys"),
     }
 }

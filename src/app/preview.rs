@@ -8,9 +8,9 @@ use crate::domain::app::App;
 use crate::domain::plan::Plan;
 use crate::domain::spec::AppSpec;
 use crate::domain::task::Task;
+use crate::provision::change::Want;
 use crate::provision::graph::nodes;
 use crate::provision::plan::plan;
-use crate::provision::resource::Want;
 use crate::provision::retained::{is_taken_away, retained};
 
 /// What a job with this task would do now.

@@ -12,7 +12,7 @@ use crate::domain::names::AppName;
 use crate::domain::role::Caller;
 use crate::domain::task::Task;
 use crate::domain::validation::{self, FieldError, Fields};
-use crate::provision::resource::Conventions;
+use crate::provision::conventions::Conventions;
 use crate::provision::retained::is_retained;
 use crate::provision::unmanaged;
 use crate::store::{Accepted, IdempotencyKey, JobRequest};

@@ -11,7 +11,7 @@ use crate::domain::names::{AccessKeyId, AppName};
 use crate::domain::role::Caller;
 use crate::domain::rotation::RotationEvent;
 use crate::domain::task::{KeyStatus, Task};
-use crate::provision::kinds::access_key;
+use crate::provision::ids;
 use crate::provision::rotation_rules::{NoStart, Start, start};
 use crate::store::{Accepted, AppChange, IdempotencyKey, JobRequest, Refusal, RotationChange};
 
@@ -138,7 +138,7 @@ pub fn key_job(app: &App, task: Task, by: impl Into<String>) -> JobRequest {
     JobRequest::new(
         app.spec.name.clone(),
         task,
-        vec![access_key::id(&app.spec.name)],
+        vec![ids::access_key(&app.spec.name).into()],
         by,
     )
 }

@@ -16,14 +16,15 @@ use crate::aws::rate_limiter::Rates;
 use crate::aws::{Account, Identity};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Settings;
+use crate::domain::access_key::{Intent, KeyRecords};
 use crate::domain::app::App;
 use crate::domain::names::{AccountName, AppName};
 use crate::domain::spec::{Place, default_account};
-use crate::provision::context::HandedBack;
-use crate::provision::context::Timing;
-use crate::provision::kinds::access_key::{Intent, KeyRecords};
-use crate::provision::resource::Conventions;
+use crate::provision::conventions::Conventions;
+use crate::provision::journal::ResumableAttempts;
+use crate::provision::permissions::required_access;
 use crate::provision::retained::retained;
+use crate::provision::timing::Timing;
 use crate::shutdown::Tasks;
 use crate::store::{Store, StoreError, fingerprint};
 use crate::vault::{Vault, VaultError};
@@ -65,7 +66,7 @@ pub struct Service {
     /// When this process first saw each intent to create a key whose outcome is not known.
     intents: Mutex<HashMap<Ulid, Instant>>,
     /// State of attempts that continue soon.
-    pub handed_back: HandedBack,
+    pub resumable_attempts: ResumableAttempts,
 }
 
 /// How long a successful check of the credentials is valid.
@@ -128,9 +129,14 @@ impl Service {
                 backoff: overrides.timing.backoff,
                 rates: overrides.rates,
             };
-            Account::connect(config, limits, settings.allow_user_credentials)
-                .await
-                .map_err(StartError::from)
+            Account::connect(
+                config,
+                limits,
+                settings.allow_user_credentials,
+                required_access,
+            )
+            .await
+            .map_err(StartError::from)
         };
         let store = async {
             match overrides.store {
@@ -161,7 +167,7 @@ impl Service {
             dispatched_at: AtomicI64::new(0),
             aws_seen_at: AtomicI64::new(overrides.clock.now().millis()),
             intents: Mutex::default(),
-            handed_back: HandedBack::default(),
+            resumable_attempts: ResumableAttempts::default(),
             settings,
             tasks,
         }))

@@ -9,8 +9,8 @@ use crate::domain::ecr_lifecycle::simulation::{MAX_IMAGES, Simulation, Simulatio
 use crate::domain::ecr_lifecycle::{Image, LifecyclePolicy};
 use crate::domain::names::{AccountName, Region, RepositoryName};
 use crate::domain::validation::FieldError;
-use crate::provision::context::Timing;
 use crate::provision::repository_contents::look;
+use crate::provision::timing::Timing;
 
 /// Simulates the policy in `body` on the images in `body`, or on those of a repository.
 ///

@@ -1,13 +1,13 @@
-//! One AWS account: its clients, its pace, and what is remembered of the things its apps share.
+//! One AWS account: its clients, its rate limiters, and a cache of the resources that its apps share.
 //!
 //! Invariants:
 //! - A client exists once per service and region; the account's credentials are behind all of them. There are at
 //!   most [`MAX_CLIENTS`] of a service, whatever regions are asked for.
-//! - What is remembered is only a shortcut: a job that meets its absence forgets it and looks again.
+//! - The cache is only a shortcut: a job that finds a cached resource missing clears the cache and observes again.
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
@@ -20,22 +20,35 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
-use crate::aws::error::{AwsError, ErrorKind, Service};
+use crate::aws::error::{AwsError, ErrorKind, RequiredAccess, Service};
 use crate::aws::fence::before_fence;
 use crate::aws::identity::{Identity, IdentityError};
 use crate::aws::rate_limiter::{QueueFull, RateLimiter, Rates};
-use crate::aws::retries::{ATTEMPTS, Attempts, MAX_ATTEMPTS, Patience};
+use crate::aws::retries::{ATTEMPTS, Attempts, MAX_ATTEMPTS, MAX_THROTTLE_WAIT, RetryPolicy};
 use crate::aws::throttle_interceptor::ThrottleInterceptor;
 use crate::domain::names::Region;
+use crate::domain::resource_id::ResourceId;
 
-/// How long throttling may hold up a call that no job makes: somebody may wait for the answer.
-pub const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a shared thing that was seen is taken to be there still.
-const REMEMBERED: Duration = Duration::from_secs(600);
+/// How long an entry of the cache is valid.
+const CACHE_TTL: Duration = Duration::from_secs(600);
 
 /// Clients of one service that are kept: more than AWS has regions in its largest partition. Each holds a connection
 /// pool and caches of its own.
 const MAX_CLIENTS: usize = 64;
+
+/// Tells what the service's role needs to call an operation, so that a denied call names the missing actions.
+pub type RequiredAccessOf = fn(Service, &str) -> RequiredAccess;
+
+/// What an account's cache knows.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum CacheKey {
+    /// The resource exists. Its value is what others need of it, such as its ARN.
+    Exists(ResourceId),
+    /// The resource is as wanted, and so need not be observed.
+    Converged(ResourceId),
+    /// S3 accepts tags with CreateBucket in this region.
+    CreateBucketTakesTags(Region),
+}
 
 /// One AWS account.
 #[derive(Debug)]
@@ -46,8 +59,9 @@ pub struct Account {
     sts: aws_sdk_sts::Client,
     s3: Clients<aws_sdk_s3::Client>,
     ecr: Clients<aws_sdk_ecr::Client>,
-    paces: Paces,
-    shared: Mutex<HashMap<String, (Instant, String)>>,
+    limiters: RateLimiters,
+    required_access: RequiredAccessOf,
+    cache: Mutex<HashMap<CacheKey, (Instant, String)>>,
 }
 
 /// The clients of one service by region, the one that was used last at the end.
@@ -75,11 +89,11 @@ impl<C: Clone> Clients<C> {
     }
 }
 
-/// The pace of each service.
+/// The rate limiter of each service.
 #[derive(Debug)]
-struct Paces([Arc<RateLimiter>; 4]);
+struct RateLimiters([Arc<RateLimiter>; 4]);
 
-impl Paces {
+impl RateLimiters {
     fn new(rates: Rates) -> Self {
         Self(std::array::from_fn(|_| Arc::new(RateLimiter::new(rates))))
     }
@@ -88,8 +102,8 @@ impl Paces {
         &self.0[service as usize]
     }
 
-    /// What every client of a service is given, so that its throttles reach the limiter.
-    fn told(&self, service: Service) -> ThrottleInterceptor {
+    /// Every client of a service gets one, so that its throttles reach the limiter.
+    fn interceptor(&self, service: Service) -> ThrottleInterceptor {
         ThrottleInterceptor {
             service,
             limiter: self.of(service).clone(),
@@ -109,7 +123,7 @@ pub struct Limits {
     pub answer: Duration,
     /// The first back-off between the SDK's attempts.
     pub backoff: Duration,
-    /// How fast calls go when AWS throttles.
+    /// The rates to use once AWS throttles.
     pub rates: Rates,
 }
 
@@ -138,7 +152,7 @@ fn with_limits(config: SdkConfig, limits: Limits) -> SdkConfig {
         .build()
 }
 
-/// The SDK ends all retries of a client once many calls had to be repeated; here the pace slows them down.
+/// The SDK ends all retries of a client once many calls had to be repeated; here the rate limiter slows them down.
 fn without_quota() -> RetryPartition {
     RetryPartition::custom("slipway")
         .token_bucket(TokenBucket::unlimited())
@@ -154,15 +168,17 @@ impl Account {
         config: SdkConfig,
         limits: Limits,
         allow_users: bool,
+        required_access: RequiredAccessOf,
     ) -> Result<Self, IdentityError> {
         let region = config
             .region()
             .and_then(|region| Region::parse(region.as_ref()).ok());
         let config = with_limits(config, limits);
-        let paces = Paces::new(limits.rates);
-        let sts = aws_sdk_sts::config::Builder::from(&config).interceptor(paces.told(Service::Sts));
+        let limiters = RateLimiters::new(limits.rates);
+        let sts = aws_sdk_sts::config::Builder::from(&config)
+            .interceptor(limiters.interceptor(Service::Sts));
         let sts = sts
-            .retry_classifier(Patience {
+            .retry_classifier(RetryPolicy {
                 service: Service::Sts,
             })
             .retry_partition(without_quota())
@@ -171,9 +187,10 @@ impl Account {
         let identity = Identity::of(&config, &sts, region)
             .await?
             .permitted(allow_users)?;
-        let iam = aws_sdk_iam::config::Builder::from(&config).interceptor(paces.told(Service::Iam));
+        let iam = aws_sdk_iam::config::Builder::from(&config)
+            .interceptor(limiters.interceptor(Service::Iam));
         let iam = iam
-            .retry_classifier(Patience {
+            .retry_classifier(RetryPolicy {
                 service: Service::Iam,
             })
             .retry_partition(without_quota())
@@ -183,8 +200,9 @@ impl Account {
             sts,
             s3: Clients::new(),
             ecr: Clients::new(),
-            paces,
-            shared: Mutex::default(),
+            limiters,
+            required_access,
+            cache: Mutex::default(),
             config,
             identity,
         })
@@ -223,8 +241,8 @@ impl Account {
                 .region(aws_sdk_s3::config::Region::new(region.to_string()))
                 // Emulators and private endpoints do not have a host name per bucket.
                 .force_path_style(self.config.endpoint_url().is_some())
-                .interceptor(self.paces.told(Service::S3))
-                .retry_classifier(Patience {
+                .interceptor(self.limiters.interceptor(Service::S3))
+                .retry_classifier(RetryPolicy {
                     service: Service::S3,
                 })
                 .retry_partition(without_quota())
@@ -240,9 +258,9 @@ impl Account {
             let region = aws_sdk_ecr::config::Region::new(region.to_string());
             let config = aws_sdk_ecr::config::Builder::from(&self.config)
                 .region(region)
-                .interceptor(self.paces.told(Service::Ecr));
+                .interceptor(self.limiters.interceptor(Service::Ecr));
             let config = config
-                .retry_classifier(Patience {
+                .retry_classifier(RetryPolicy {
                     service: Service::Ecr,
                 })
                 .retry_partition(without_quota());
@@ -282,10 +300,10 @@ impl Account {
             .map(|_| ())
     }
 
-    /// Makes one AWS call that no job makes: at the account's pace, counted, logged and classified.
+    /// Makes one AWS call outside a job: rate-limited, counted, logged and classified.
     ///
     /// # Errors
-    /// What AWS refused, with its meaning; or that too many calls wait already.
+    /// The classified AWS error, or that too many calls are queued already.
     pub async fn call<T, E>(
         &self,
         service: Service,
@@ -296,53 +314,69 @@ impl Account {
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         let call = Box::pin(call);
-        self.turn(service, operation, PATIENCE).await?;
-        self.call_at_once(service, operation, PATIENCE, call).await
+        self.acquire(service, operation, MAX_THROTTLE_WAIT).await?;
+        self.call_at_once(service, operation, MAX_THROTTLE_WAIT, call)
+            .await
     }
 
-    /// Waits for the turn of one call to `service`; at once while AWS does not throttle.
-    ///
-    /// # Errors
-    /// When that takes longer than `patience`.
-    pub async fn turn(
+    /// The error of one part of a call that succeeded otherwise.
+    pub fn error_of_part(
         &self,
         service: Service,
         operation: &'static str,
-        patience: Duration,
-    ) -> Result<(), AwsError> {
-        let turn = self.paces.of(service).turn(patience).await;
-        turn.map_err(|QueueFull { waiting }| AwsError::crowded(service, operation, waiting))
+        code: &str,
+        message: String,
+    ) -> AwsError {
+        AwsError {
+            access: (self.required_access)(service, operation),
+            ..AwsError::of_part(service, operation, code, message)
+        }
     }
 
-    /// Makes a call whose turn has come, again for as long as `patience` lasts where AWS throttles it.
+    /// Waits until a call to `service` may proceed. Returns at once while AWS does not throttle.
     ///
     /// # Errors
-    /// What AWS refused, with its meaning; or that the lease of the job that makes it is over.
+    /// When the wait exceeds `max_wait`.
+    pub async fn acquire(
+        &self,
+        service: Service,
+        operation: &'static str,
+        max_wait: Duration,
+    ) -> Result<(), AwsError> {
+        let acquired = self.limiters.of(service).acquire(max_wait).await;
+        acquired.map_err(|QueueFull { waiting }| AwsError::crowded(service, operation, waiting))
+    }
+
+    /// Makes a call without waiting for the rate limiter, and retries it for up to `max_wait` while AWS throttles it.
+    ///
+    /// # Errors
+    /// The classified AWS error, or that the lease of the job that makes the call is over.
     pub async fn call_at_once<T, E>(
         &self,
         service: Service,
         operation: &'static str,
-        patience: Duration,
+        max_wait: Duration,
         call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
     ) -> Result<T, AwsError>
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         let began = Instant::now();
-        let Some((answer, in_doubt)) = before_fence(Attempts::of(patience, call)).await else {
+        let Some((answer, in_doubt)) = before_fence(Attempts::of(max_wait, call)).await else {
             return Err(AwsError::fenced(service, operation));
         };
         let answer = answer.map_err(|error| AwsError {
             in_doubt,
+            access: (self.required_access)(service, operation),
             ..AwsError::of(service, operation, &error)
         });
         let outcome = answer
             .as_ref()
             .map_or_else(|error| error.kind.to_string(), |_| "Ok".to_owned());
-        // Of throttles the pace has heard attempt by attempt; no answer says nothing about it.
+        // The interceptor has reported throttles attempt by attempt. Without a response there is nothing to report.
         if !matches!(&answer, Err(error) if matches!(error.kind, ErrorKind::Throttled | ErrorKind::Transient))
         {
-            self.paces.of(service).taken();
+            self.limiters.of(service).on_success();
         }
         let service: &'static str = service.into();
         metrics::counter!("slipway_aws_calls_total", "service" => service, "operation" => operation, "outcome" => outcome.clone())
@@ -359,30 +393,26 @@ impl Account {
         answer
     }
 
-    /// What was noted of the shared thing `id`, if it was seen a short while ago.
-    pub fn remembers(&self, id: &str) -> Option<String> {
-        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        shared
-            .get(id)
-            .filter(|(at, _)| at.elapsed() < REMEMBERED)
-            .map(|(_, note)| note.clone())
+    /// The value of a cache entry that is still valid.
+    pub fn cached(&self, key: &CacheKey) -> Option<String> {
+        self.entries()
+            .get(key)
+            .filter(|(at, _)| at.elapsed() < CACHE_TTL)
+            .map(|(_, value)| value.clone())
     }
 
-    /// Takes note that the shared thing `id` is there, with what others need of it, such as its ARN.
-    pub fn remember(&self, id: &str, note: impl Into<String>) {
-        let noted = (Instant::now(), note.into());
-        self.shared
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(id.to_owned(), noted);
+    /// Adds an entry to the cache.
+    pub fn cache(&self, key: CacheKey, value: impl Into<String>) {
+        self.entries().insert(key, (Instant::now(), value.into()));
     }
 
-    /// Forgets every shared thing: one that was taken to be there was missed.
-    pub fn forget(&self) {
-        self.shared
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+    /// Clears the cache, because a cached resource turned out to be missing, or because a plan needs a fresh look.
+    pub fn clear_cache(&self) {
+        self.entries().clear();
+    }
+
+    fn entries(&self) -> MutexGuard<'_, HashMap<CacheKey, (Instant, String)>> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

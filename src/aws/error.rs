@@ -290,8 +290,19 @@ pub struct AwsError {
     pub status: Option<u16>,
     /// What it means.
     pub kind: ErrorKind,
-    /// Whether an earlier attempt of the call may have taken effect, of which no answer was heard.
+    /// Whether an earlier attempt of the call, whose response was lost, may have taken effect.
     pub in_doubt: bool,
+    /// What the service's role needs for the operation.
+    pub access: RequiredAccess,
+}
+
+/// What the service's role needs to call an operation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RequiredAccess {
+    /// The IAM actions; empty if nobody declared the operation.
+    pub actions: &'static [&'static str],
+    /// Whether the role's policy limits them by the path or tags of the resource.
+    pub depends_on_resource: bool,
 }
 
 impl fmt::Display for AwsError {
@@ -363,6 +374,7 @@ impl AwsError {
             status,
             kind,
             in_doubt: false,
+            access: RequiredAccess::default(),
         }
     }
 
@@ -378,6 +390,7 @@ impl AwsError {
             status: Some(200),
             kind,
             in_doubt: false,
+            access: RequiredAccess::default(),
         }
     }
 
@@ -394,6 +407,7 @@ impl AwsError {
             status: None,
             kind: ErrorKind::Throttled,
             in_doubt: false,
+            access: RequiredAccess::default(),
         }
     }
 
@@ -409,6 +423,7 @@ impl AwsError {
             status: None,
             kind: ErrorKind::LeaseOver,
             in_doubt: false,
+            access: RequiredAccess::default(),
         }
     }
 

@@ -10,9 +10,8 @@ use serde::{Deserialize, Serialize};
 use strum::Display;
 use utoipa::ToSchema;
 
-use crate::aws::account::PATIENCE;
 use crate::aws::error::{AwsError, Service};
-use crate::aws::retries::Attempts;
+use crate::aws::retries::{Attempts, MAX_THROTTLE_WAIT};
 use crate::domain::names::{Region, RepositoryName};
 
 /// Where the credentials come from.
@@ -114,7 +113,7 @@ impl Identity {
             .get_property::<Vec<Feature>>()
             .cloned()
             .unwrap_or_default();
-        let (answer, _) = Attempts::of(PATIENCE, sts.get_caller_identity().send()).await;
+        let (answer, _) = Attempts::of(MAX_THROTTLE_WAIT, sts.get_caller_identity().send()).await;
         let answer =
             answer.map_err(|error| AwsError::of(Service::Sts, "GetCallerIdentity", &error))?;
         let (Some(arn), Some(account)) = (answer.arn, answer.account) else {
@@ -147,13 +146,23 @@ impl Identity {
 
     /// What images of a repository are pushed to (Amazon ECR User Guide, "Private registry").
     pub fn repository_uri(&self, region: &Region, repository: &RepositoryName) -> String {
-        let domain = if self.partition == "aws-cn" {
-            "amazonaws.com.cn"
-        } else {
-            "amazonaws.com"
-        };
-        format!("{}.dkr.ecr.{region}.{domain}/{repository}", self.account)
+        repository_uri(&self.partition, &self.account, region, repository)
     }
+}
+
+/// The URI to push images of a repository to (Amazon ECR User Guide, "Private registry").
+pub fn repository_uri(
+    partition: &str,
+    account_id: &str,
+    region: &Region,
+    repository: &RepositoryName,
+) -> String {
+    let domain = if partition == "aws-cn" {
+        "amazonaws.com.cn"
+    } else {
+        "amazonaws.com"
+    };
+    format!("{account_id}.dkr.ecr.{region}.{domain}/{repository}")
 }
 
 /// What kind of principal an ARN names (IAM User Guide, "IAM identifiers").

@@ -1,8 +1,8 @@
-//! The way to AWS: clients per account and region, the caller's identity, what refusals mean, and limiter.
+//! Access to AWS: clients per account and region, the service's identity, error classification and rate limits.
 //!
 //! Invariants:
-//! - Every call goes through [`Account::call`], which keeps the account's pace, counts, logs and
-//!   classifies; no client is built elsewhere.
+//! - Every call goes through [`Account::call`], which rate-limits, counts, logs and classifies it. No client is
+//!   built elsewhere.
 //! - No call of a job begins or goes on after the job's [`Fence`].
 //! - Every client has time-outs and an attempt limit; the SDK sets none for an operation by itself.
 
@@ -14,7 +14,8 @@ pub mod rate_limiter;
 mod retries;
 mod throttle_interceptor;
 
-pub use account::Account;
-pub use error::{AwsError, ErrorKind, Service, error_kind};
+pub use account::{Account, CacheKey};
+pub use error::{AwsError, ErrorKind, RequiredAccess, Service, error_kind};
 pub use fence::Fence;
-pub use identity::Identity;
+pub use identity::{Identity, repository_uri};
+pub use retries::MAX_THROTTLE_WAIT;

@@ -1,13 +1,13 @@
-//! RateLimiter: how fast one account's calls to one service may go.
+//! A rate limiter for the calls of one account to one service.
 //!
 //! Invariants:
 //! - Throttling belongs to the account and service: when AWS throttles one call, all of them slow down,
 //!   and none of another account's or service's do.
-//! - The pace falls by half on a throttle, once for all calls that were under way and once in a second at
-//!   most, down to a slowest one at which jobs still end before their deadline; it rises a little on
-//!   each answer, without bound above, so an account that is not throttled is not held up.
-//! - Calls go in the order in which they came. One that gives up its turn, or that would wait longer than
-//!   it may, takes nobody else's time; nobody waits by a pace that is over.
+//! - A throttle halves the rate, at most once a second and once for all calls that were in flight. The rate never
+//!   falls below a minimum at which jobs still finish before their deadline. Each success raises it a little; above
+//!   a maximum the limiter stops limiting.
+//! - Calls proceed in first-in, first-out order. A call that is dropped, or that would wait longer than its
+//!   `max_wait`, does not delay the others.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -15,20 +15,20 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The pace falls once in this time at most. AWS counts calls by the second, and a pace that fell with each
-/// of many throttles would be far below what AWS takes before the first of its answers came.
-const FALL: Duration = Duration::from_secs(1);
+/// The rate is cut at most once in this time. AWS counts calls per second: a rate that was cut for each of many
+/// concurrent throttles would fall far below what AWS accepts.
+const MIN_TIME_BETWEEN_CUTS: Duration = Duration::from_secs(1);
 
-/// How fast calls go when AWS throttles.
+/// The rates to use once AWS throttles.
 #[derive(Debug, Clone, Copy)]
 pub struct Rates {
     /// Calls a second that the first throttle leaves.
     pub first: f64,
-    /// The slowest pace, in calls a second.
+    /// The minimum rate, in calls a second.
     pub slowest: f64,
-    /// Above this rate, in calls a second, the account is free again.
+    /// Above this rate, in calls a second, the limiter stops limiting.
     pub free: f64,
-    /// What each answer adds to the rate, in calls a second.
+    /// What each success adds to the rate, in calls a second.
     pub rise: f64,
 }
 
@@ -43,19 +43,19 @@ impl Default for Rates {
     }
 }
 
-/// So many calls are waiting that another would wait too long for its turn.
+/// So many calls are queued that another would wait too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueFull {
-    /// How many.
+    /// Calls in the queue.
     pub waiting: u32,
 }
 
-/// The pace of one account at one service.
+/// The rate limiter of one account and one service.
 #[derive(Debug, Default)]
 pub struct RateLimiter {
     rates: Rates,
     state: Mutex<Option<Slowed>>,
-    /// Held by the one whose turn is next: tokio's mutex is fair, so turns come in order.
+    /// Held by the next call: tokio's mutex is fair, so calls proceed in order.
     next: tokio::sync::Mutex<()>,
     waiting: AtomicU32,
 }
@@ -81,7 +81,7 @@ impl Slowed {
     }
 }
 
-/// One that waits, until it is dropped.
+/// Counts a queued call until it is dropped.
 struct Waiting<'a>(&'a AtomicU32);
 
 impl Drop for Waiting<'_> {
@@ -91,7 +91,6 @@ impl Drop for Waiting<'_> {
 }
 
 impl RateLimiter {
-    /// A pace by these rates.
     pub fn new(rates: Rates) -> Self {
         Self {
             rates,
@@ -99,34 +98,34 @@ impl RateLimiter {
         }
     }
 
-    /// Waits until the next call may go; at once while AWS does not throttle.
+    /// Waits until the next call may proceed. Returns at once while AWS does not throttle.
     ///
     /// # Errors
-    /// When that takes longer than `patience`; at once, when it would by the present rate.
-    pub async fn turn(&self, patience: Duration) -> Result<(), QueueFull> {
+    /// When the wait exceeds `max_wait`, or would at the current rate.
+    pub async fn acquire(&self, max_wait: Duration) -> Result<(), QueueFull> {
         let Some(slowed) = self.slowed() else {
             return Ok(());
         };
         let waiting = self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = Waiting(&self.waiting);
         let ahead = slowed.next().saturating_duration_since(Instant::now());
-        if ahead.saturating_add(slowed.gap().saturating_mul(waiting)) > patience {
+        if ahead.saturating_add(slowed.gap().saturating_mul(waiting)) > max_wait {
             return Err(QueueFull { waiting });
         }
-        tokio::time::timeout(patience, self.turn_in_order())
+        tokio::time::timeout(max_wait, self.acquire_in_order())
             .await
             .map_err(|_| QueueFull { waiting })
     }
 
-    async fn turn_in_order(&self) {
+    async fn acquire_in_order(&self) {
         let _next = self.next.lock().await;
-        while let Some(at) = self.go_or_when() {
+        while let Some(at) = self.proceed_or_wait_until() {
             tokio::time::sleep_until(at).await;
         }
     }
 
-    /// Goes, if the time has come; otherwise says when it comes. The rate may change meanwhile.
-    fn go_or_when(&self) -> Option<Instant> {
+    /// Lets the call proceed if it may, or returns when to try again. The rate can change in between.
+    fn proceed_or_wait_until(&self) -> Option<Instant> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (slowed, now) = (state.as_mut()?, Instant::now());
         if now < slowed.next() {
@@ -140,13 +139,15 @@ impl RateLimiter {
         *self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note that AWS throttled a call that was begun at `began`.
-    pub fn throttled(&self, began: Instant) {
+    /// Records that AWS throttled a call that began at `began`.
+    pub fn on_throttle(&self, began: Instant) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let rate = match *state {
             None => self.rates.first,
-            Some(slowed) if began <= slowed.fell || now < slowed.fell + FALL => return,
+            Some(slowed) if began <= slowed.fell || now < slowed.fell + MIN_TIME_BETWEEN_CUTS => {
+                return;
+            }
             Some(slowed) => (slowed.rate / 2.0).max(self.rates.slowest),
         };
         *state = Some(Slowed {
@@ -156,8 +157,8 @@ impl RateLimiter {
         });
     }
 
-    /// Takes note that AWS answered a call.
-    pub fn taken(&self) {
+    /// Records that AWS did not throttle a call.
+    pub fn on_success(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(slowed) = state.as_mut() {
             slowed.rate += self.rates.rise;
@@ -181,7 +182,7 @@ mod tests {
     async fn turns(limiter: &RateLimiter, count: usize) -> Duration {
         let start = Instant::now();
         for _ in 0..count {
-            limiter.turn(HOUR).await.unwrap();
+            limiter.acquire(HOUR).await.unwrap();
         }
         start.elapsed()
     }
@@ -194,14 +195,14 @@ mod tests {
             Duration::ZERO,
             "an account that is not throttled is not held up"
         );
-        limiter.throttled(Instant::now());
+        limiter.on_throttle(Instant::now());
         let slow = turns(&limiter, 16).await;
         assert!(
             (Duration::from_millis(900)..Duration::from_millis(1100)).contains(&slow),
             "{slow:?}"
         );
         for _ in 0..200 {
-            limiter.taken();
+            limiter.on_success();
         }
         assert_eq!(turns(&limiter, 100).await, Duration::ZERO);
     }
@@ -212,7 +213,7 @@ mod tests {
         let mut slow = Vec::new();
         for _ in 0..8 {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            limiter.throttled(Instant::now());
+            limiter.on_throttle(Instant::now());
             slow.push(turns(&limiter, 1).await.as_millis());
         }
         assert_eq!(
@@ -227,7 +228,7 @@ mod tests {
         let began = Instant::now();
         tokio::time::sleep(Duration::from_secs(3)).await;
         for _ in 0..50 {
-            limiter.throttled(began);
+            limiter.on_throttle(began);
         }
         assert!((limiter.slowed().unwrap().rate - Rates::default().first).abs() < f64::EPSILON);
     }
@@ -235,11 +236,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_account_does_not_hold_up_another() {
         let (throttled, other) = (Arc::new(RateLimiter::default()), RateLimiter::default());
-        throttled.throttled(Instant::now());
+        throttled.on_throttle(Instant::now());
         let held_up = throttled.clone();
         let waits = tokio::task::JoinSet::from_iter((0..160).map(|_| {
             let limiter = held_up.clone();
-            async move { limiter.turn(HOUR).await }
+            async move { limiter.acquire(HOUR).await }
         }));
         tokio::task::yield_now().await;
         assert_eq!(turns(&other, 1000).await, Duration::ZERO);
@@ -257,14 +258,14 @@ mod tests {
         let limiter = RateLimiter::default();
         for _ in 0..10 {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            limiter.throttled(Instant::now());
+            limiter.on_throttle(Instant::now());
         }
         let start = Instant::now();
         let freed = async {
             tokio::time::sleep(Duration::from_secs(5)).await;
-            (0..200).for_each(|_| limiter.taken());
+            (0..200).for_each(|_| limiter.on_success());
         };
-        let (waited, ()) = tokio::join!(join_all((0..100).map(|_| limiter.turn(HOUR))), freed);
+        let (waited, ()) = tokio::join!(join_all((0..100).map(|_| limiter.acquire(HOUR))), freed);
         assert!(
             waited.iter().all(Result::is_ok) && start.elapsed() < Duration::from_secs(8),
             "{:?}",
@@ -275,9 +276,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_would_wait_too_long_is_told_at_once_and_who_gives_up_takes_no_time() {
         let limiter = RateLimiter::default();
-        limiter.throttled(Instant::now());
+        limiter.on_throttle(Instant::now());
         let start = Instant::now();
-        let hurried = join_all((0..100).map(|_| limiter.turn(Duration::from_secs(2)))).await;
+        let hurried = join_all((0..100).map(|_| limiter.acquire(Duration::from_secs(2)))).await;
         let refused = hurried.iter().filter(|turn| turn.is_err()).count();
         assert!(
             (60..70).contains(&refused) && start.elapsed() < Duration::from_millis(2200),
@@ -288,13 +289,13 @@ mod tests {
         let slower = async {
             tokio::time::sleep(Duration::from_millis(100)).await;
             for _ in 0..5 {
-                limiter.throttled(Instant::now());
+                limiter.on_throttle(Instant::now());
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
         let start = Instant::now();
         let (turns_by_then, ()) = tokio::join!(
-            join_all((0..20).map(|_| limiter.turn(Duration::from_secs(2)))),
+            join_all((0..20).map(|_| limiter.acquire(Duration::from_secs(2)))),
             slower
         );
         assert!(
@@ -304,7 +305,7 @@ mod tests {
 
         let gave_up = tokio::time::timeout(
             Duration::from_millis(10),
-            join_all((0..100).map(|_| limiter.turn(HOUR))),
+            join_all((0..100).map(|_| limiter.acquire(HOUR))),
         )
         .await;
         assert!(gave_up.is_err());

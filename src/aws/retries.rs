@@ -1,9 +1,9 @@
 //! How often the SDK repeats a call that failed, before the engine's own back-off takes over.
 //!
 //! Invariants:
-//! - A throttled call is repeated for as long as its caller waits for a turn: what was done before it is not done again.
-//! - Any other failure that passes is repeated a few times, and what AWS refuses is not repeated.
-//! - A call that may have taken effect in an attempt that nobody heard of is known as that.
+//! - A throttled call is retried until its caller's maximum wait is over, so that a job does not repeat earlier calls.
+//! - Other transient failures are retried a few times. Errors that AWS returns on purpose are not retried.
+//! - A call that may have taken effect in an attempt whose response was lost is marked as in doubt.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -17,16 +17,18 @@ use tokio::time::Instant;
 use crate::aws::error::{ErrorKind, Service};
 use crate::aws::throttle_interceptor::meaning_of_answer;
 
+/// How long throttling may delay a call that no job makes: a request may wait for the response.
+pub const MAX_THROTTLE_WAIT: Duration = Duration::from_secs(5);
 /// Attempts of a call that AWS does not throttle.
 pub const ATTEMPTS: u32 = 3;
-/// Attempts of a call that AWS throttles, at most; patience ends them before.
+/// Attempts of a call that AWS throttles, at most; the maximum wait usually ends them earlier.
 pub const MAX_ATTEMPTS: u32 = 12;
 
 /// The attempts of one call.
 #[derive(Debug)]
 pub struct Attempts {
     /// How long throttling may hold it up.
-    patience: Duration,
+    max_throttle_wait: Duration,
     began: Instant,
     seen: Mutex<Seen>,
 }
@@ -45,9 +47,9 @@ tokio::task_local! {
 
 impl Attempts {
     /// Makes a call; whether an attempt before its last one may have taken effect unheard.
-    pub async fn of<T>(patience: Duration, call: impl Future<Output = T>) -> (T, bool) {
+    pub async fn of<T>(max_throttle_wait: Duration, call: impl Future<Output = T>) -> (T, bool) {
         let attempts = Self {
-            patience,
+            max_throttle_wait,
             began: Instant::now(),
             seen: Mutex::default(),
         };
@@ -70,7 +72,7 @@ impl Attempts {
 
     /// Whether a throttled attempt is repeated.
     fn after_throttle(&self) -> RetryAction {
-        if self.began.elapsed() < self.patience {
+        if self.began.elapsed() < self.max_throttle_wait {
             RetryAction::throttling_error()
         } else {
             RetryAction::RetryForbidden
@@ -89,14 +91,13 @@ impl Attempts {
     }
 }
 
-/// Decides after the SDK's own classifiers, whose word it changes.
+/// Runs after the SDK's own classifiers and overrides them.
 #[derive(Debug)]
-pub struct Patience {
-    /// The service that is called.
+pub struct RetryPolicy {
     pub service: Service,
 }
 
-impl ClassifyRetry for Patience {
+impl ClassifyRetry for RetryPolicy {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
         let Some(Err(error)) = context.output_or_error() else {
             return RetryAction::NoActionIndicated;
@@ -113,7 +114,7 @@ impl ClassifyRetry for Patience {
     }
 
     fn name(&self) -> &'static str {
-        "patience with throttles"
+        "slipway_retry_policy"
     }
 
     fn priority(&self) -> RetryClassifierPriority {

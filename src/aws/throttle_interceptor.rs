@@ -1,7 +1,7 @@
-//! What is seen of each attempt of a call: every throttle reaches the pace, also of an attempt that the SDK makes up for
-//! by another, and an answer whose body is cut short is no answer.
+//! An SDK interceptor that reports every throttled attempt to the rate limiter, also those that the SDK retries by
+//! itself, and that fails an attempt whose response body is truncated.
 //!
-//! Invariant: a throttle is told apart by the same table as every other refusal.
+//! Invariant: throttles are recognized by the same table as every other error.
 
 use std::sync::Arc;
 
@@ -20,12 +20,10 @@ use tokio::time::Instant;
 use crate::aws::error::{ErrorKind, Service, error_kind};
 use crate::aws::rate_limiter::RateLimiter;
 
-/// Tells the pace of a service about each throttled attempt.
+/// Reports each throttled attempt to the rate limiter of a service.
 #[derive(Debug)]
 pub struct ThrottleInterceptor {
-    /// The service.
     pub service: Service,
-    /// Its limiter.
     pub limiter: Arc<RateLimiter>,
 }
 
@@ -40,7 +38,7 @@ impl Storable for Began {
 #[dyn_dispatch_hint]
 impl Intercept for ThrottleInterceptor {
     fn name(&self) -> &'static str {
-        "tell the pace"
+        "slipway_throttle_interceptor"
     }
 
     fn read_before_attempt(
@@ -79,7 +77,7 @@ impl Intercept for ThrottleInterceptor {
         if !response.status().is_success()
             && meaning_of_answer(self.service, response) == ErrorKind::Throttled
         {
-            self.limiter.throttled(*began);
+            self.limiter.on_throttle(*began);
         }
         Ok(())
     }

@@ -8,8 +8,9 @@ use secrecy::SecretString;
 use ulid::Ulid;
 
 use crate::app::service::Service;
+use crate::domain::access_key::{Intent, KeyRecords};
+use crate::provision::access_key_store::AccessKeyStore;
 use crate::provision::fault::Fault;
-use crate::provision::kinds::access_key::{AccessKeyStore, Intent, KeyRecords};
 use crate::store::{Lease, NewCredential, StoreError};
 
 /// The access key store of a running job.
@@ -109,7 +110,7 @@ impl AccessKeyStore for LeasedKeyStore {
         .boxed()
     }
 
-    fn switching_off(&self, access_key_ids: Vec<String>) -> BoxFuture<'_, Result<(), Fault>> {
+    fn deactivating(&self, access_key_ids: Vec<String>) -> BoxFuture<'_, Result<(), Fault>> {
         let ids = access_key_ids.into_iter().collect();
         async move {
             self.service

@@ -24,17 +24,22 @@ use crate::background::reporter::Reporter;
 use crate::clock::Timestamp;
 use crate::domain::access_key::SecretState;
 use crate::domain::app::Recorded;
-use crate::domain::job::{JobError, JobErrorCode, JobKind, JobResult, RepositoryResult, StepState};
+use crate::domain::job::{JobError, JobErrorCode, JobResult, StepState};
+use crate::domain::job_kind::JobKind;
+use crate::domain::resource_id::ResourceId;
 use crate::domain::task::Task;
+use crate::provision::access_key_store::AccessKeys;
 use crate::provision::backoff::full_jitter;
-use crate::provision::context::Left;
-use crate::provision::context::ReconcileContext;
-use crate::provision::execute::{AttemptOutcome, walk};
+use crate::provision::change::Want;
+use crate::provision::context::{ReconcileContext, Request};
+use crate::provision::conventions::Conventions;
+use crate::provision::execute::AttemptOutcome;
+use crate::provision::execute::execute;
 use crate::provision::graph::nodes;
-use crate::provision::kinds::user;
+use crate::provision::journal::AttemptState;
+use crate::provision::kinds::graph;
 use crate::provision::node::Node;
-use crate::provision::permissions::CHANGES_OF_AUTHORIZATION;
-use crate::provision::resource::{Conventions, Want};
+use crate::provision::permission::CHANGES_OF_AUTHORIZATION;
 use crate::provision::retained::{given_back_or_left, is_taken_away, retained};
 use crate::store::{AttemptResult, Claimed, CredentialRow, Lease, Signal, StoreError};
 
@@ -111,9 +116,10 @@ async fn attempt(
     let mut recorded = Recorded::of(&claimed.app.resources);
     let running = std::mem::take(&mut recorded.running);
     let interrupted = with_unrecorded(std::mem::take(&mut recorded.interrupted), &claimed);
-    let left = service
-        .handed_back
-        .take(claimed.lease.job, claimed.job.attempt, claimed.deadline);
+    let resumed =
+        service
+            .resumable_attempts
+            .take(claimed.lease.job, claimed.job.attempt, claimed.deadline);
     let is_first = claimed.job.kind == JobKind::Onboard
         && claimed.job.attempt == 1
         && recorded.made.is_empty();
@@ -134,74 +140,77 @@ async fn attempt(
         Ok(changed) => changed,
         Err(error) => return Some(database_trouble(service, &claimed, &error)),
     };
-    let untouched = left.as_ref().map_or(is_first, |left| left.untouched);
-    let made = left.map(|left| left.made).unwrap_or_default();
-    let reporter = Reporter::new(service, &claimed, &nodes, &conventions, made.clone());
-    let cx = ReconcileContext {
-        account,
+    let create_first = resumed
+        .as_ref()
+        .map_or(is_first, |state| state.create_first);
+    let journal = resumed.map(|state| state.journal).unwrap_or_default();
+    let reporter = Reporter::new(service, &claimed, &nodes, &conventions, journal.clone());
+    let task = &claimed.job.task;
+    let request = Request {
         app: claimed.app.spec.name.clone(),
         job: claimed.lease.job,
+        installation: service.store.installation().clone(),
         accepted_at: claimed.job.created_at,
         on_existing: claimed.app.spec.on_existing,
-        accept_expiry: claimed.job.task.accepts_expiry(),
-        untouched,
-        interrupted: Arc::new(interrupted),
-        recorded: Arc::new(recorded),
-        installation: service.store.installation().clone(),
-        keys: Arc::new(LeasedKeyStore::new(
-            service.clone(),
-            claimed.app.id,
-            claimed.lease,
-        )),
-        clock: service.clock.clone(),
-        timing: service.timing,
-        made,
-        want: Want::Present,
+        accept_expiry: task.accepts_expiry(),
+        create_first,
         remove_adopted: claimed
             .app
             .removal
             .as_ref()
             .is_some_and(|removal| removal.adopted),
-        dropped_tags: Arc::new(claimed.job.task.dropped_tags()),
-        force: claimed.job.task.forces(),
-        data: claimed.job.task.data(),
-        calls: Arc::default(),
+        force: task.forces(),
+        data: task.data(),
+        dropped_tags: task.dropped_tags(),
+        interrupted,
     };
+    let keys = LeasedKeyStore::new(service.clone(), claimed.app.id, claimed.lease);
+    let cx = ReconcileContext::new(
+        account,
+        request,
+        recorded,
+        journal,
+        AccessKeys::Writable(Arc::new(keys)),
+        service.clock.clone(),
+        service.timing,
+    );
     let fence = Fence::at(work_deadline(asked, service.settings.lease_duration));
     // Also what a job before this one has changed may not be authorized yet.
     for (resource, since) in running.into_iter().chain(changed) {
         cx.note_unsettled_since(resource, since);
     }
     let outcome = tokio::select! {
-        outcome = fence.around(walk(&nodes, &cx, claimed.deadline, &reporter)) => outcome,
+        outcome = fence.around(execute(&nodes, &cx, claimed.deadline, &reporter)) => outcome,
         () = renew_until_lost(service, claimed.lease, &fence, &reporter, signals) => AttemptOutcome::LostLease,
     };
     if let AttemptOutcome::Later { .. } = outcome {
-        let left = Left {
+        let state = AttemptState {
             attempt: claimed.job.attempt,
             deadline: claimed.deadline,
-            made: cx.made.clone(),
-            untouched,
+            journal: cx.journal.clone(),
+            create_first,
         };
         service
-            .handed_back
-            .keep(claimed.lease.job, left, service.clock.now());
+            .resumable_attempts
+            .store(claimed.lease.job, state, service.clock.now());
     }
     conclude(service, &claimed, &cx.account, &nodes, &reporter, outcome).await
 }
 
 /// Progress is written behind, so an attempt that was lost early may have started steps that are still pending.
 fn with_unrecorded(
-    mut interrupted: BTreeMap<String, Timestamp>,
+    mut interrupted: BTreeMap<ResourceId, Timestamp>,
     claimed: &Claimed,
-) -> BTreeMap<String, Timestamp> {
+) -> BTreeMap<ResourceId, Timestamp> {
     if let (2.., Some(began)) = (claimed.job.attempt, claimed.job.started_at) {
         let pending = claimed
             .job
             .steps
             .iter()
             .filter(|step| step.state == StepState::Pending);
-        interrupted.extend(pending.map(|step| (step.resource.clone(), began)));
+        interrupted.extend(
+            pending.filter_map(|step| Some((ResourceId::parse(&step.resource).ok()?, began))),
+        );
     }
     interrupted
 }
@@ -252,27 +261,23 @@ async fn result(
     reporter: &Reporter,
     mut warnings: Vec<String>,
 ) -> Result<JobResult, StoreError> {
-    let (spec, identity) = (&claimed.app.spec, account.identity());
-    let user_id = user::id(&spec.name);
-    let user_arn = nodes
-        .iter()
-        .find(|node| node.id() == user_id)
-        .and_then(|node| reporter.arn_of(node.as_ref()));
-    let repositories = spec.repositories.iter().map(|repository| RepositoryResult {
-        name: repository.name.to_string(),
-        uri: identity.repository_uri(&repository.region, &repository.name),
-    });
-    let task = &claimed.job.task;
-    warnings.extend(staying(claimed, nodes, &service.conventions(account)));
+    let (spec, task) = (&claimed.app.spec, &claimed.job.task);
+    let conventions = service.conventions(account);
+    warnings.extend(staying(claimed, nodes, &conventions));
+    let mut result = JobResult {
+        warnings,
+        ..JobResult::default()
+    };
     if matches!(
         task,
         Task::SetKeyStatus { .. } | Task::Offboard | Task::Remove
     ) {
-        return Ok(JobResult {
-            user_arn: user_arn.filter(|_| *task != Task::Remove),
-            warnings,
-            ..JobResult::default()
-        });
+        return Ok(result);
+    }
+    for node in graph(spec, &conventions, Want::Present) {
+        let is_of_job = nodes.iter().any(|of_job| of_job.id() == node.id());
+        let arn = is_of_job.then(|| reporter.arn_of(node.as_ref())).flatten();
+        node.add_to_result(arn.as_deref(), &conventions, &mut result);
     }
     let key = if spec.access_key || matches!(task, Task::Rotate { .. }) {
         newest_key(service, claimed).await?
@@ -282,23 +287,14 @@ async fn result(
     let claimable = key
         .as_ref()
         .filter(|key| key.secret == SecretState::Unclaimed);
-    Ok(JobResult {
-        user_arn,
-        claim: claimable.map(|key| {
-            format!(
-                "/v1/apps/{}/credentials/{}/claim",
-                spec.name, key.access_key_id
-            )
-        }),
-        access_key_id: key.map(|key| key.access_key_id),
-        buckets: spec
-            .buckets
-            .iter()
-            .map(|bucket| bucket.name.to_string())
-            .collect(),
-        repositories: repositories.collect(),
-        warnings,
-    })
+    result.claim = claimable.map(|key| {
+        format!(
+            "/v1/apps/{}/credentials/{}/claim",
+            spec.name, key.access_key_id
+        )
+    });
+    result.access_key_id = key.map(|key| key.access_key_id);
+    Ok(result)
 }
 
 /// The access key of the result: the app's newest, or the one that the rotation created.
@@ -323,7 +319,7 @@ fn staying(claimed: &Claimed, nodes: &[Box<dyn Node>], conventions: &Conventions
             Task::Onboard { .. } | Task::Update { .. } | Task::Repair { .. } | Task::Restore { .. },
             _,
         ) => retained(app, conventions).told(|id| is_taken_away(id, nodes)),
-        (Task::Remove, Some(removal)) => given_back_or_left(app, removal),
+        (Task::Remove, Some(removal)) => given_back_or_left(app, removal, conventions),
         _ => Vec::new(),
     }
 }

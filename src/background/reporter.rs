@@ -7,20 +7,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::app::service::Service;
 use crate::domain::event::EventPayload;
 use crate::domain::job::{Step, StepState};
-use crate::provision::context::Made;
+use crate::domain::resource_id::ResourceId;
+use crate::provision::change::Want;
+use crate::provision::conventions::Conventions;
 use crate::provision::fault::Fault;
-use crate::provision::node::{Node, Report};
-use crate::provision::resource::{Conventions, Want};
+use crate::provision::journal::Journal;
+use crate::provision::node::Node;
+use crate::provision::report::Report;
 use crate::store::{Claimed, Lease, StepRecord, Store};
 
 pub struct Reporter {
     store: Store,
     lease: Lease,
     steps: Mutex<Vec<Step>>,
-    arns: HashMap<String, String>,
-    /// Resources that are wanted present.
-    wanted: HashSet<String>,
-    made: Arc<Made>,
+    arns: HashMap<ResourceId, String>,
+    /// What is wanted there.
+    wanted: HashSet<ResourceId>,
+    journal: Arc<Journal>,
     canceled: AtomicBool,
     stopping: AtomicBool,
 }
@@ -32,7 +35,7 @@ impl Reporter {
         claimed: &Claimed,
         nodes: &[Box<dyn Node>],
         conventions: &Conventions,
-        made: Arc<Made>,
+        journal: Arc<Journal>,
     ) -> Self {
         let wanted = nodes
             .iter()
@@ -49,7 +52,7 @@ impl Reporter {
             steps: Mutex::new(claimed.job.steps.clone()),
             arns,
             wanted,
-            made,
+            journal,
             canceled: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
         }
@@ -74,8 +77,8 @@ impl Reporter {
         self.arn(&node.id())
     }
 
-    fn arn(&self, resource: &str) -> Option<String> {
-        self.made
+    fn arn(&self, resource: &ResourceId) -> Option<String> {
+        self.journal
             .arn(resource)
             .or_else(|| self.arns.get(resource).cloned())
     }
@@ -83,12 +86,12 @@ impl Reporter {
 
 /// Applies an event to the steps. Returns the position of the step that it changed.
 fn follow(steps: &mut Vec<Step>, payload: &EventPayload) -> Option<usize> {
-    let mut change = |resource: &str, change: &dyn Fn(&mut Step)| {
+    let mut change = |resource: &ResourceId, change: &dyn Fn(&mut Step)| {
         let position = steps
             .iter()
-            .position(|step| step.resource == resource)
+            .position(|step| *resource == *step.resource)
             .unwrap_or_else(|| {
-                steps.push(Step::pending(resource));
+                steps.push(Step::pending(resource.as_str()));
                 steps.len() - 1
             });
         change(&mut steps[position]);
@@ -139,15 +142,16 @@ impl Report for Reporter {
         let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
         let record = follow(&mut steps, &payload).map(|position| {
             let step = steps[position].clone();
+            let id = payload.resource();
             let touched = matches!(
                 payload,
                 EventPayload::ChangeApplied { .. } | EventPayload::StepDone { .. }
             );
             StepRecord {
-                arn: self.arn(&step.resource),
-                made: self.made.is_ours(&step.resource),
-                made_at: self.made.at(&step.resource),
-                owned: touched && self.wanted.contains(&step.resource),
+                arn: id.and_then(|id| self.arn(id)),
+                made: id.is_some_and(|id| self.journal.is_created_by_app(id)),
+                made_at: id.and_then(|id| self.journal.created_at(id)),
+                owned: touched && id.is_some_and(|id| self.wanted.contains(id)),
                 gone: matches!(payload, EventPayload::StepGone { .. }),
                 step,
                 steps: steps.clone(),

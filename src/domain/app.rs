@@ -11,9 +11,12 @@ use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::domain::drift::DriftSummary;
-use crate::domain::job::{JobError, JobErrorCode, JobKind, JobState, StepState};
+use crate::domain::job::{JobError, JobErrorCode, JobState, StepState};
+use crate::domain::job_kind::JobKind;
+use crate::domain::removal::Removal;
+use crate::domain::resource_id::ResourceId;
+use crate::domain::retained::{Dropped, Owned, Retained};
 use crate::domain::spec::AppSpec;
-use crate::domain::task::{Dropped, Removal, Retained};
 
 /// What an app's last job left.
 #[derive(
@@ -58,30 +61,20 @@ impl AppState {
     }
 }
 
-/// How a thing came to be an app's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Owned {
-    /// A job of the app made it.
-    Made,
-    /// It was there before; a job of the app took it over.
-    Adopted,
-}
-
 /// What is recorded of the things that jobs of an app have worked on.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Recorded {
     /// What jobs of the app have created.
-    pub made: BTreeSet<String>,
+    pub made: BTreeSet<ResourceId>,
     /// What jobs of the app have taken over.
-    pub adopted: BTreeSet<String>,
+    pub adopted: BTreeSet<ResourceId>,
     /// When what they created was created, where that is known.
-    pub made_at: BTreeMap<String, Timestamp>,
+    pub made_at: BTreeMap<ResourceId, Timestamp>,
     /// What an attempt of the app's was at when it was interrupted, and since when: it may have made these
     /// without having recorded it. A conflict is no such doubt: the thing was there before.
-    pub interrupted: BTreeMap<String, Timestamp>,
+    pub interrupted: BTreeMap<ResourceId, Timestamp>,
     /// What an attempt was at that did not come to tell how it ended, and since when.
-    pub running: BTreeMap<String, Timestamp>,
+    pub running: BTreeMap<ResourceId, Timestamp>,
 }
 
 impl Recorded {
@@ -125,7 +118,7 @@ impl Recorded {
     }
 
     /// Whether a thing is the app's.
-    pub fn owns(&self, id: &str) -> bool {
+    pub fn owns(&self, id: &ResourceId) -> bool {
         self.made.contains(id) || self.adopted.contains(id)
     }
 }
@@ -143,8 +136,8 @@ pub struct RecordedKey {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AppResource {
     /// Its id.
-    #[schema(example = "iam:user/acme-shop")]
-    pub resource: String,
+    #[schema(value_type = String, example = "iam:user/acme-shop")]
+    pub resource: ResourceId,
     /// Its ARN, where AWS gives it one.
     pub arn: Option<String>,
     /// How the last job left it.

@@ -140,7 +140,7 @@ impl AuditEvent {
                 calls,
             } => {
                 let entry = |calls: Vec<AwsCall>| Self::ChangeApplied {
-                    resource: resource.clone(),
+                    resource: resource.to_string(),
                     change: text.clone(),
                     calls,
                 };
@@ -149,7 +149,7 @@ impl AuditEvent {
             EventPayload::StepFailed { resource, error } => {
                 let (reason, refused) = (error.detail.clone(), error.aws.clone());
                 vec![Self::StepFailed {
-                    resource: resource.clone(),
+                    resource: resource.to_string(),
                     reason,
                     refused,
                 }]
@@ -403,7 +403,8 @@ mod tests {
             call("CreatePolicyVersion", "r-2"),
             call("DeletePolicyVersion", "r-3"),
         ];
-        let (resource, change) = ("iam:policy/P".to_owned(), "put a new version".to_owned());
+        let resource = crate::domain::resource_id::ResourceId::new("iam:policy", "P");
+        let change = "put a new version".to_owned();
         let told = EventPayload::ChangeApplied {
             resource: resource.clone(),
             change: change.clone(),
@@ -442,7 +443,7 @@ mod tests {
         assert_eq!(
             without,
             [AuditEvent::ChangeApplied {
-                resource,
+                resource: resource.to_string(),
                 change,
                 calls: Vec::new()
             }],

@@ -2,8 +2,6 @@
 //!
 //! Invariant: a report is a plan, kept: what a repair would change, and what it would leave until it is asked for.
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 use utoipa::ToSchema;
@@ -12,7 +10,8 @@ use crate::clock::Timestamp;
 use crate::domain::job::{JobError, JobErrorCode};
 use crate::domain::names::AppName;
 use crate::domain::plan::{Action, PlannedChange};
-use crate::domain::task::RetainedResource;
+use crate::domain::resource_id::ResourceId;
+use crate::domain::retained::{RepairRequest, RetainedResource};
 
 /// What a look found.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -45,8 +44,8 @@ pub struct DriftReport {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Unexpected {
     /// Its id.
-    #[schema(example = "iam:attachment/aws/AdministratorAccess/acme-shop")]
-    pub resource: String,
+    #[schema(value_type = String, example = "iam:attachment/aws/AdministratorAccess/acme-shop")]
+    pub resource: ResourceId,
     /// What it is.
     #[schema(
         example = "policy arn:aws:iam::aws:policy/AdministratorAccess is attached to user acme-shop"
@@ -58,16 +57,6 @@ pub struct Unexpected {
     pub adopted: bool,
     /// The body with which `POST /v1/apps/{app}/repair` removes it.
     pub removal_request: RepairRequest,
-}
-
-/// What a repair does besides bringing AWS back to the spec.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct RepairRequest {
-    /// What is removed: what is on the app's user and the spec does not ask for, by the ids of a drift report, and what is
-    /// retained, by its id. A bucket or repository goes only if it is empty.
-    #[serde(default)]
-    #[schema(max_items = 50, example = json!(["iam:attachment/aws/AdministratorAccess/acme-shop"]), required = false)]
-    pub remove: BTreeSet<String>,
 }
 
 /// When an app was last looked at, and whether it had drifted.

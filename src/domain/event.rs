@@ -10,7 +10,9 @@ use ulid::Ulid;
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
-use crate::domain::job::{JobError, JobKind};
+use crate::domain::job::JobError;
+use crate::domain::job_kind::JobKind;
+use crate::domain::resource_id::ResourceId;
 
 /// Something that happened to a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema, strum::IntoStaticStr)]
@@ -32,12 +34,14 @@ pub enum EventPayload {
     /// A resource is being looked at.
     StepStarted {
         /// The resource's id.
-        resource: String,
+        #[schema(value_type = String)]
+        resource: ResourceId,
     },
     /// A resource was changed in AWS.
     ChangeApplied {
         /// The resource's id.
-        resource: String,
+        #[schema(value_type = String)]
+        resource: ResourceId,
         /// What was done, such as `create user acme-shop`.
         change: String,
         /// The AWS calls that did it.
@@ -47,7 +51,8 @@ pub enum EventPayload {
     /// A long change of a resource goes on.
     StepProgress {
         /// The resource's id.
-        resource: String,
+        #[schema(value_type = String)]
+        resource: ResourceId,
         /// What was done, such as `delete 1000 object versions from bucket acme-shop-media, and there is more`.
         message: String,
         /// The AWS calls that did it.
@@ -56,7 +61,8 @@ pub enum EventPayload {
     /// A resource is not there any more, or was left to whoever had it before.
     StepGone {
         /// The resource's id.
-        resource: String,
+        #[schema(value_type = String)]
+        resource: ResourceId,
         /// What was changed for it, in order.
         changes: Vec<String>,
         /// How long it took, in milliseconds.
@@ -65,7 +71,8 @@ pub enum EventPayload {
     /// A resource waits, for AWS or for its next attempt.
     StepWaiting {
         /// The resource's id.
-        resource: String,
+        #[schema(value_type = String)]
+        resource: ResourceId,
         /// What for.
         reason: String,
         /// How long, in milliseconds.
@@ -74,7 +81,8 @@ pub enum EventPayload {
     /// A resource is as the spec says.
     StepDone {
         /// The resource's id.
-        resource: String,
+        #[schema(value_type = String)]
+        resource: ResourceId,
         /// What was changed for it, in order; empty when it was so already.
         changes: Vec<String>,
         /// How long it took, in milliseconds.
@@ -83,21 +91,25 @@ pub enum EventPayload {
     /// A resource could not be made so.
     StepFailed {
         /// The resource's id.
-        resource: String,
+        #[schema(value_type = String)]
+        resource: ResourceId,
         /// Why, and what to do.
         error: JobError,
     },
     /// A resource was not tried.
     StepSkipped {
         /// The resource's id.
-        resource: String,
+        #[schema(value_type = String)]
+        resource: ResourceId,
         /// The resource that it needs and that failed.
-        because: String,
+        #[schema(value_type = String)]
+        because: ResourceId,
     },
     /// Something a person should know.
     Warning {
         /// The resource's id.
-        resource: String,
+        #[schema(value_type = String)]
+        resource: ResourceId,
         /// What.
         message: String,
     },
@@ -156,6 +168,22 @@ impl EventPayload {
     /// Its name, as in the `event` field.
     pub fn name(&self) -> &'static str {
         self.into()
+    }
+
+    /// The resource that it is about.
+    pub fn resource(&self) -> Option<&ResourceId> {
+        match self {
+            Self::StepStarted { resource }
+            | Self::ChangeApplied { resource, .. }
+            | Self::StepProgress { resource, .. }
+            | Self::StepGone { resource, .. }
+            | Self::StepWaiting { resource, .. }
+            | Self::StepDone { resource, .. }
+            | Self::StepFailed { resource, .. }
+            | Self::StepSkipped { resource, .. }
+            | Self::Warning { resource, .. } => Some(resource),
+            _ => None,
+        }
     }
 }
 

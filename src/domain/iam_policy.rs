@@ -515,6 +515,11 @@ impl fmt::Display for Caseless<'_> {
     }
 }
 
+/// Whether an ARN is that of one of AWS's own policies, which can have the same names as an account's.
+pub fn is_aws_managed(arn: &str) -> bool {
+    arn.split(':').nth(4) == Some("aws")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use crate::domain::job::JobError;
 use crate::domain::names::AppName;
+use crate::domain::resource_id::ResourceId;
 
 /// What would happen to a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, ToSchema)]
@@ -33,8 +34,8 @@ pub enum Action {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PlannedChange {
     /// The resource's id.
-    #[schema(example = "s3:bucket/acme-shop-media")]
-    pub resource: String,
+    #[schema(value_type = String, example = "s3:bucket/acme-shop-media")]
+    pub resource: ResourceId,
     /// What would happen.
     pub action: Action,
     /// The same in words.

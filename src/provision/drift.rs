@@ -3,17 +3,16 @@
 use std::collections::BTreeSet;
 
 use crate::domain::app::App;
-use crate::domain::drift::{
-    DriftReport, RepairRequest, Unexpected, is_difference, keeps_from_looking,
-};
+use crate::domain::drift::{DriftReport, Unexpected, is_difference, keeps_from_looking};
 use crate::domain::job::JobError;
 use crate::domain::plan::{Action, PlannedChange};
+use crate::domain::retained::RepairRequest;
 use crate::provision::context::ReconcileContext;
+use crate::provision::conventions::Conventions;
 use crate::provision::fault::Fault;
-use crate::provision::kinds::user;
+use crate::provision::ids;
 use crate::provision::node::Node;
 use crate::provision::plan::plan;
-use crate::provision::resource::Conventions;
 use crate::provision::retained::retained;
 use crate::provision::unmanaged;
 use crate::provision::unmanaged::Extra;
@@ -78,7 +77,7 @@ pub async fn look(
 
 /// Whether the user is there and this app's: what hangs on another's is nobody's business here.
 fn has_its_user(app: &App, changes: &[PlannedChange]) -> bool {
-    let id = user::id(&app.spec.name);
+    let id = ids::user(&app.spec.name);
     let stands = |change: &PlannedChange| {
         !matches!(
             change.action,
@@ -93,7 +92,7 @@ fn has_its_user(app: &App, changes: &[PlannedChange]) -> bool {
 
 /// An adopted user may have had it before. Of a key AWS tells when it was made.
 fn told(extra: Extra, app: &App, cx: &ReconcileContext) -> Unexpected {
-    let made_user = cx.is_made_by_us(&user::id(&app.spec.name));
+    let made_user = cx.is_created_by_app(&ids::user(&app.spec.name));
     let adopted = !made_user
         && extra
             .since
@@ -105,7 +104,7 @@ fn told(extra: Extra, app: &App, cx: &ReconcileContext) -> Unexpected {
         ),
         false => format!("{}; it was not made by Slipway", extra.detail),
     };
-    let remove = BTreeSet::from([extra.resource.clone()]);
+    let remove = BTreeSet::from([extra.resource.to_string()]);
     Unexpected {
         resource: extra.resource,
         detail,

@@ -1,4 +1,7 @@
-//! One attempt of a job: walks the graph, resources that do not need each other at once.
+//! One attempt of a job: reconciles the nodes of a graph.
+//!
+//! Invariant: nodes that do not depend on each other are reconciled concurrently. A node that depends on a failed one is
+//! skipped.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,11 +11,13 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use crate::clock::Timestamp;
 use crate::domain::event::EventPayload;
 use crate::domain::job::JobError;
+use crate::domain::resource_id::ResourceId;
+use crate::provision::change::Want;
 use crate::provision::context::ReconcileContext;
 use crate::provision::fault::Fault;
-use crate::provision::node::{Node, Outcome, Report};
+use crate::provision::node::Node;
 use crate::provision::reconcile::deadline_passed;
-use crate::provision::resource::{ResourceId, Want};
+use crate::provision::report::{Outcome, Report};
 
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,7 +47,7 @@ pub enum AttemptOutcome {
 }
 
 /// Brings every node to what is wanted; ends when none can go on.
-pub async fn walk(
+pub async fn execute(
     nodes: &[Box<dyn Node>],
     cx: &ReconcileContext,
     deadline: Timestamp,
@@ -63,7 +68,7 @@ pub async fn walk(
         for node in waiting {
             match readiness(node, nodes, &outcomes) {
                 Readiness::Ready => running
-                    .push(async move { (node.id(), node.converge(cx, deadline, report).await) }),
+                    .push(async move { (node.id(), node.reconcile(cx, deadline, report).await) }),
                 Readiness::Needs => blocked.push(node),
                 Readiness::Never(because) => {
                     report.tell(EventPayload::StepSkipped {
@@ -78,7 +83,7 @@ pub async fn walk(
         match running.next().await {
             Some((id, outcome)) => {
                 if let Outcome::Done { warnings, .. } = &outcome {
-                    cx.note_done(id.clone(), warnings.clone());
+                    cx.note_reconciled(id.clone(), warnings.clone());
                 }
                 outcomes.insert(id, outcome)
             }
@@ -96,7 +101,7 @@ pub async fn walk(
 
 /// A node that the attempt before this one has brought to what is wanted is not looked at again.
 fn done_before(node: &dyn Node, cx: &ReconcileContext) -> Option<(ResourceId, Outcome)> {
-    let warnings = cx.done_lately(&node.id())?;
+    let warnings = cx.recently_reconciled(&node.id())?;
     Some((
         node.id(),
         Outcome::Done {

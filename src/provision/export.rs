@@ -12,14 +12,17 @@ use serde::{Deserialize, Serialize};
 use strum::{Display, EnumIter, EnumString, IntoEnumIterator as _};
 use utoipa::ToSchema;
 
-use crate::domain::names::{AppName, Region};
+use crate::domain::names::Region;
+use crate::domain::resource_id::ResourceId;
 use crate::domain::spec::AppSpec;
+use crate::provision::change::Want;
 use crate::provision::context::ReconcileContext;
+use crate::provision::conventions::Conventions;
 use crate::provision::fault::Fault;
 use crate::provision::inspect::Inspection;
 use crate::provision::kinds::graph;
+use crate::provision::render::document::Head;
 use crate::provision::render::labels::Labels;
-use crate::provision::resource::{Conventions, ResourceId, Want};
 
 /// A form that an app can be exported in.
 #[derive(
@@ -84,28 +87,6 @@ impl Format {
     }
 }
 
-/// What a file is of.
-#[derive(Debug, Clone)]
-pub struct Head {
-    /// The app.
-    pub app: AppName,
-    /// The account's 12 digits.
-    pub account: String,
-    /// The app's region.
-    pub region: Region,
-}
-
-impl Head {
-    /// The head of an app's files.
-    pub fn of(spec: &AppSpec, conventions: &Conventions) -> Self {
-        Self {
-            app: spec.name.clone(),
-            account: conventions.account_id.clone(),
-            region: spec.region.clone(),
-        }
-    }
-}
-
 /// A thing of the app's could not be looked at, so there is no export that would be whole.
 #[derive(Debug, thiserror::Error)]
 #[error("{resource} cannot be looked at: {}", told(.fault))]
@@ -150,7 +131,7 @@ impl Inventory {
             Ok((node.id(), inspect))
         });
         Ok(Self {
-            head: Head::of(spec, conventions),
+            head: head(spec, conventions),
             things: try_join_all(look).await?,
         })
     }
@@ -196,7 +177,7 @@ impl Inventory {
         )
     }
 
-    fn labels(&self, label: fn(&str) -> String) -> Labels {
+    fn labels(&self, label: fn(&ResourceId) -> String) -> Labels {
         Labels::of(
             self.things
                 .iter()
@@ -208,7 +189,7 @@ impl Inventory {
 }
 
 /// Why a thing that the spec names is not in the file.
-fn left_out(id: &str, inspect: &Inspection) -> Option<String> {
+fn left_out(id: &ResourceId, inspect: &Inspection) -> Option<String> {
     match inspect {
         Inspection::Seen(_) => None,
         Inspection::Absent => Some(format!(
@@ -232,20 +213,15 @@ pub fn script(spec: &AppSpec, conventions: &Conventions) -> Result<String, Unsee
         steps.extend(commands);
     }
     Ok(crate::provision::render::aws_cli::render(
-        &Head::of(spec, conventions),
+        &head(spec, conventions),
         &steps,
     ))
 }
 
-/// A text as comment lines of HCL and shells: no line of it can be anything else.
-pub(crate) fn comment(text: &str) -> String {
-    text.lines()
-        .map(|line| {
-            if line.is_empty() {
-                "#\n".to_owned()
-            } else {
-                format!("# {line}\n")
-            }
-        })
-        .collect()
+fn head(spec: &AppSpec, conventions: &Conventions) -> Head {
+    Head {
+        app: spec.name.clone(),
+        account: conventions.account_id.clone(),
+        region: spec.region.clone(),
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::aws::{AwsError, ErrorKind, Service};
 use crate::domain::job::{JobError, JobErrorCode};
-use crate::provision::permissions::{actions_of, is_limited};
+use crate::domain::resource_id::ResourceId;
 
 /// Why a resource is not as wanted yet.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,9 +26,9 @@ pub enum Fault {
     Denied {
         /// What people are told where it does not pass.
         job_error: JobError,
-        /// Whether the permission is limited by what AWS knows of the thing, such as its path or tags.
-        limited: bool,
-        /// Whether the same call may have taken effect before, unheard.
+        /// Whether the permission depends on the resource's path or tags.
+        depends_on_resource: bool,
+        /// Whether the same call may have taken effect in an attempt whose response was lost.
         in_doubt: bool,
     },
     /// A person has to do something first.
@@ -63,7 +63,7 @@ impl Fault {
     }
 
     /// Something by that name is there and is not this app's.
-    pub fn conflict(id: &str, owner: Option<&str>) -> Self {
+    pub fn conflict(id: &ResourceId, owner: Option<&str>) -> Self {
         let (detail, remedy) = match owner {
             Some(owner) => {
                 let remedy = "Choose another name: Slipway does not take over what has an owner. If nobody manages it any more, take its \
@@ -85,7 +85,7 @@ impl Fault {
     }
 
     /// AWS does not delete a thing that something hangs on.
-    pub fn held(error: &AwsError, remedy: &str) -> Self {
+    pub fn in_use(error: &AwsError, remedy: &str) -> Self {
         Self::Blocked(JobError {
             code: JobErrorCode::Conflict,
             detail: error.to_string(),
@@ -156,7 +156,7 @@ impl From<AwsError> for Fault {
                 why: error.to_string(),
                 after: Duration::from_secs(1),
             },
-            ErrorKind::InUse => Self::held(&error, "Take away what hangs on it"),
+            ErrorKind::InUse => Self::in_use(&error, "Take away what hangs on it"),
             ErrorKind::Throttled => {
                 Self::Throttled(job_error(JobErrorCode::Unavailable, None, true))
             }
@@ -165,10 +165,9 @@ impl From<AwsError> for Fault {
             }
             ErrorKind::Denied => {
                 let job_error = job_error(JobErrorCode::AccessDenied, Some(allow(&error)), false);
-                let limited = is_limited(error.service, error.operation);
                 Self::Denied {
                     job_error,
-                    limited,
+                    depends_on_resource: error.access.depends_on_resource,
                     in_doubt: error.in_doubt,
                 }
             }
@@ -212,7 +211,7 @@ pub(crate) fn found<T>(answer: Result<T, AwsError>) -> Result<Option<T>, Fault> 
 }
 
 fn allow(error: &AwsError) -> String {
-    let actions = actions_of(error.service, error.operation);
+    let actions = error.access.actions;
     let actions = if actions.is_empty() {
         format!("{}:{}", error.service, error.operation)
     } else {
@@ -240,6 +239,7 @@ mod tests {
             status: Some(403),
             kind: ErrorKind::Denied,
             in_doubt: false,
+            access: crate::provision::permissions::required_access(Service::S3, operation),
         };
         let remedy = |operation| {
             Fault::from(error(operation))

@@ -5,16 +5,17 @@
 use std::collections::BTreeSet;
 
 use crate::domain::app::App;
+use crate::domain::removal::Removal;
+use crate::domain::resource_id::ResourceId;
+use crate::domain::retained::Dropped;
 use crate::domain::spec::{AppSpec, MediaAccess};
-use crate::domain::task::{Dropped, Removal, Task};
-use crate::provision::kinds::access_key;
+use crate::domain::task::Task;
+use crate::provision::change::Want;
+use crate::provision::conventions::Conventions;
+use crate::provision::ids;
 use crate::provision::kinds::access_key::{AccessKey, KeyGoal};
-use crate::provision::kinds::attachment::Attachment;
-use crate::provision::kinds::bucket::Bucket;
-use crate::provision::kinds::repository::Repository;
-use crate::provision::kinds::{KINDS, graph};
+use crate::provision::kinds::{KINDS, graph, unwanted};
 use crate::provision::node::{Node, Typed};
-use crate::provision::resource::{Conventions, ResourceId, Want};
 use crate::provision::unmanaged;
 
 /// What a task of an app walks, given the app's record: `spec` is what it is to have.
@@ -74,7 +75,7 @@ pub fn nodes(
 /// the attachments of its spec.
 fn of_spec(spec: &AppSpec, c: &Conventions) -> Vec<Box<dyn Node>> {
     let mut nodes = graph(spec, c, Want::Present);
-    nodes.extend(Attachment::not_wanted(spec, c).into_iter().map(absent));
+    nodes.extend(unwanted(spec, c));
     nodes
 }
 
@@ -94,11 +95,11 @@ fn of_repair(
     c: &Conventions,
 ) -> Vec<Box<dyn Node>> {
     let mut nodes = of_spec(spec, c);
-    for id in remove {
+    for id in remove.iter().filter_map(|id| ResourceId::parse(id).ok()) {
         let left = app
-            .and_then(|app| leftover(id, app, spec, c))
-            .or_else(|| unmanaged::node(id, spec, c));
-        nodes.extend(left.filter(|_| !nodes.iter().any(|node| node.id() == *id)));
+            .and_then(|app| leftover(&id, app, spec, c))
+            .or_else(|| unmanaged::node(&id, spec, c));
+        nodes.extend(left.filter(|_| !nodes.iter().any(|node| node.id() == id)));
     }
     nodes
 }
@@ -149,7 +150,7 @@ fn add_leftovers(
     spec: &AppSpec,
     c: &Conventions,
 ) {
-    let mut before = crate::provision::retained::dropped(app)
+    let mut before = crate::provision::dropped::dropped(app)
         .after(&app.spec, spec)
         .as_spec(spec);
     before.buckets.extend(spec.buckets.iter().cloned());
@@ -175,7 +176,7 @@ fn add_leftovers(
 
 /// The node that takes away something that the app has, or had by an earlier spec, and `spec` does not name.
 pub(crate) fn leftover(
-    id: &str,
+    id: &ResourceId,
     app: &App,
     spec: &AppSpec,
     c: &Conventions,
@@ -183,7 +184,7 @@ pub(crate) fn leftover(
     if let Some(key) = app
         .keys
         .iter()
-        .find(|key| access_key::id_of(&spec.name, &key.access_key_id) == id)
+        .find(|key| ids::one_access_key(&spec.name, &key.access_key_id) == *id)
     {
         return Some(absent(AccessKey::of(
             spec,
@@ -193,7 +194,7 @@ pub(crate) fn leftover(
     let mut nodes = graph(spec, c, Want::Present);
     let named = nodes.len();
     add_leftovers(&mut nodes, false, app, spec, c);
-    nodes.into_iter().skip(named).find(|node| node.id() == id)
+    nodes.into_iter().skip(named).find(|node| node.id() == *id)
 }
 
 /// What an app with this spec has, by either media policy, is to go, but for what is in the graph already; in the
@@ -220,11 +221,7 @@ fn add_absent(nodes: &mut Vec<Box<dyn Node>>, spec: &AppSpec, c: &Conventions) {
         }
     }
     // What is made last hangs on what was made first.
-    let place = |node: &dyn Node| {
-        KINDS
-            .iter()
-            .position(|kind| node.id().split('/').next() == Some(*kind))
-    };
+    let place = |node: &dyn Node| KINDS.iter().position(|kind| node.id().kind() == *kind);
     added.sort_by_key(|node| std::cmp::Reverse(place(node.as_ref())));
     nodes.extend(added);
 }
@@ -257,7 +254,7 @@ fn of_removal(app: Option<&App>, spec: &AppSpec, c: &Conventions) -> Vec<Box<dyn
     let Some((app, removal)) = app.and_then(|app| Some((app, app.removal.as_ref()?))) else {
         return Vec::new();
     };
-    let dropped = crate::provision::retained::dropped(app);
+    let dropped = crate::provision::dropped::dropped(app);
     let all = dropped.after(&app.spec, &Dropped::default().as_spec(spec));
     let mut nodes = Vec::new();
     add_absent(
@@ -287,11 +284,7 @@ fn of_removal(app: Option<&App>, spec: &AppSpec, c: &Conventions) -> Vec<Box<dyn
     nodes.extend(
         stays
             .into_iter()
-            .filter(|node| !without_data.contains(&node.id()) && is_data(&node.id())),
+            .filter(|node| !without_data.contains(&node.id()) && node.holds_data()),
     );
     nodes
-}
-
-fn is_data(id: &str) -> bool {
-    Bucket::name_in(id).is_some() || Repository::place_in(id).is_some()
 }

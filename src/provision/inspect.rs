@@ -1,12 +1,13 @@
 //! What is there of a thing, for exports: a look, and no plan.
 
 use crate::domain::job::JobErrorCode;
+use crate::provision::change::{Change as _, Observation};
 use crate::provision::context::ReconcileContext;
 use crate::provision::fault::Fault;
 use crate::provision::render::aws_cli::Command;
 use crate::provision::render::labels::Labels;
 use crate::provision::render::{cloudformation, terraform};
-use crate::provision::resource::{Change as _, Observation, Resource};
+use crate::provision::resource::Resource;
 
 /// What a look has shown.
 pub enum Inspection {

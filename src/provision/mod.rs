@@ -1,25 +1,37 @@
 //! The kernel: brings AWS resources to what a spec asks for.
 
+pub mod access_key_store;
 pub mod backoff;
+pub mod change;
 pub mod context;
+pub mod conventions;
 pub mod drift;
+pub mod dropped;
 pub mod execute;
 pub mod export;
 pub mod fault;
 pub mod graph;
+pub mod iam_user;
+pub mod ids;
 pub mod inspect;
+pub mod journal;
 pub mod kinds;
 pub mod node;
 pub mod ownership;
+pub mod permission;
 pub mod permissions;
 pub mod plan;
+pub mod preview;
 pub mod reconcile;
 pub mod render;
+pub mod report;
 pub mod repository_contents;
 pub mod repository_images;
 pub mod resource;
 pub mod retained;
 pub mod rotation_rules;
+pub mod tags;
+pub mod timing;
 pub mod unmanaged;
 pub mod user_dependencies;
 pub mod user_keys;

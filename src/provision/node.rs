@@ -1,56 +1,20 @@
-//! Convergence: walks an app's graph and brings each resource to what is wanted.
-//!
-//! Invariants:
-//! - One path serves every job and every plan: observe, plan, apply. A plan stops before apply.
-//! - Resources that do not need each other are worked on at once; one that needs a failed one is skipped.
-//! - A wait that is short is waited out with the lease held; a longer one gives the worker back.
-//! - Before each change the engine asks whether it may go on: a lost lease or a cancel stops it there.
-
-use std::time::Duration;
+//! A resource of any kind, as a node of an app's graph.
 
 use futures::future::BoxFuture;
 
-use crate::domain::event::EventPayload;
-use crate::domain::job::JobError;
+use crate::clock::Timestamp;
+use crate::domain::job::JobResult;
+use crate::domain::resource_id::ResourceId;
+use crate::provision::change::Want;
 use crate::provision::context::ReconcileContext;
+use crate::provision::conventions::Conventions;
 use crate::provision::fault::Fault;
-use crate::provision::inspect::Inspection;
-use crate::provision::plan::Preview;
+use crate::provision::inspect::{self, Inspection};
+use crate::provision::preview::{self, Preview};
+use crate::provision::reconcile::reconcile;
 use crate::provision::render::aws_cli::Command;
-use crate::provision::resource::{Conventions, Resource, ResourceId, Want};
-
-/// Where a walk tells what it does, and learns whether to go on.
-pub trait Report: Send + Sync {
-    /// Tells what happened. Does not wait for the record to be written.
-    fn tell(&self, payload: EventPayload);
-    /// Why to stop, if so.
-    fn interrupted(&self) -> Option<Fault>;
-}
-
-/// How one resource's turn ended.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
-    /// As wanted.
-    Done {
-        /// What was changed, in order.
-        changes: Vec<String>,
-        /// What a person should know.
-        warnings: Vec<String>,
-    },
-    /// To be tried again after a while.
-    Later {
-        /// Why.
-        reason: String,
-        /// How long.
-        after: Duration,
-        /// The last error, if it was one.
-        job_error: Option<JobError>,
-    },
-    /// It did not work.
-    Failed(Fault),
-    /// It was not tried, because what it needs is not there.
-    Skipped,
-}
+use crate::provision::report::{Outcome, Report};
+use crate::provision::resource::Resource;
 
 /// A resource of any kind, as the graph holds it.
 pub trait Node: Send + Sync {
@@ -64,11 +28,17 @@ pub trait Node: Send + Sync {
     fn arn(&self, conventions: &Conventions) -> Option<String>;
     /// Whether it is the account's, for all apps.
     fn is_shared(&self) -> bool;
+    /// Whether it holds the app's data.
+    fn holds_data(&self) -> bool;
+    /// What it is, in words.
+    fn description(&self) -> String;
+    /// Adds what it contributes to the result of a job.
+    fn add_to_result(&self, arn: Option<&str>, conventions: &Conventions, result: &mut JobResult);
     /// Brings it to what is wanted.
-    fn converge<'a>(
+    fn reconcile<'a>(
         &'a self,
         cx: &'a ReconcileContext,
-        deadline: crate::clock::Timestamp,
+        deadline: Timestamp,
         report: &'a dyn Report,
     ) -> BoxFuture<'a, Outcome>;
     /// Says what would be changed.
@@ -111,34 +81,38 @@ impl<R: Resource> Node for Typed<R> {
         self.resource.is_shared()
     }
 
-    fn converge<'a>(
+    fn holds_data(&self) -> bool {
+        R::HOLDS_DATA
+    }
+
+    fn description(&self) -> String {
+        self.resource.description()
+    }
+
+    fn add_to_result(&self, arn: Option<&str>, conventions: &Conventions, result: &mut JobResult) {
+        self.resource.add_to_result(arn, conventions, result);
+    }
+
+    fn reconcile<'a>(
         &'a self,
         cx: &'a ReconcileContext,
-        deadline: crate::clock::Timestamp,
+        deadline: Timestamp,
         report: &'a dyn Report,
     ) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
-            crate::provision::reconcile::converge(
-                &self.resource,
-                &cx.wanting(self.want),
-                deadline,
-                report,
-            )
-            .await
+            reconcile(&self.resource, &cx.wanting(self.want), deadline, report).await
         })
     }
 
     fn preview<'a>(&'a self, cx: &'a ReconcileContext) -> BoxFuture<'a, Preview> {
-        Box::pin(async move {
-            crate::provision::plan::preview(&self.resource, &cx.wanting(self.want)).await
-        })
+        Box::pin(async move { preview::preview(&self.resource, &cx.wanting(self.want)).await })
     }
 
     fn inspect<'a>(&'a self, cx: &'a ReconcileContext) -> BoxFuture<'a, Result<Inspection, Fault>> {
-        Box::pin(crate::provision::inspect::inspect(&self.resource, cx))
+        Box::pin(inspect::inspect(&self.resource, cx))
     }
 
     fn commands(&self) -> Result<Vec<Command>, Fault> {
-        crate::provision::inspect::commands(&self.resource)
+        inspect::commands(&self.resource)
     }
 }

@@ -1,4 +1,9 @@
-//! One resource's turn: observe, plan, apply, until nothing is left to change.
+//! Reconciles one resource: observe, plan and apply until nothing is left to change.
+//!
+//! Invariants:
+//! - Jobs and plans follow the same path. A plan stops before apply.
+//! - Before each change the job's state is checked: after a lost lease or a cancellation nothing more is changed.
+//! - A short wait keeps the lease. A longer one ends the attempt, so that the worker is free.
 
 use std::time::Duration;
 
@@ -8,10 +13,11 @@ use crate::domain::job::{JobError, JobErrorCode};
 use crate::domain::plan::Action;
 use crate::domain::spec::OnExisting;
 use crate::provision::backoff::full_jitter;
+use crate::provision::change::{Applied, Change as _, Changes, Observation, Want};
 use crate::provision::context::ReconcileContext;
 use crate::provision::fault::Fault;
-use crate::provision::node::{Outcome, Report};
-use crate::provision::resource::{Applied, Change as _, Changes, Observation, Resource, Want};
+use crate::provision::report::{Outcome, Report};
+use crate::provision::resource::Resource;
 
 /// Looks at one thing before it is taken for something that AWS does not show everywhere yet.
 const LOOKS: u32 = 3;
@@ -26,7 +32,7 @@ struct Turn<C> {
 }
 
 /// Brings `resource` to what is wanted.
-pub async fn converge<R: Resource>(
+pub async fn reconcile<R: Resource>(
     resource: &R,
     cx: &ReconcileContext,
     deadline: Timestamp,
@@ -116,7 +122,7 @@ pub async fn converge<R: Resource>(
 fn denied_for_now<R: Resource>(resource: &R, cx: &ReconcileContext, fault: Fault) -> Fault {
     let Fault::Denied {
         job_error,
-        limited,
+        depends_on_resource,
         in_doubt,
     } = fault
     else {
@@ -127,7 +133,7 @@ fn denied_for_now<R: Resource>(resource: &R, cx: &ReconcileContext, fault: Fault
     }
     let unsettled = std::iter::once(resource.id())
         .chain(resource.needs())
-        .find(|id| limited && cx.is_unsettled(id));
+        .find(|id| depends_on_resource && cx.is_unsettled(id));
     match unsettled {
         Some(id) => Fault::Wait {
             why: format!("AWS does not authorize calls on {id} yet"),
@@ -145,7 +151,7 @@ async fn try_once<R: Resource>(
     turn: &mut Turn<R::Change>,
 ) -> Result<Vec<String>, Fault> {
     let mut look_first =
-        cx.want != Want::Present || cx.has_made(&resource.id()) || !resource.create_first(cx);
+        cx.want != Want::Present || cx.has_created(&resource.id()) || !resource.create_first(cx);
     let mut looks = 0;
     while looks < LOOKS {
         stop_if_interrupted(report)?;
@@ -227,7 +233,7 @@ async fn apply_all<R: Resource>(
     for (done, change) in planned.changes.iter().enumerate() {
         stop_if_interrupted(report)?;
         let applied = resource.apply(cx, change).await;
-        let calls = cx.calls.take();
+        let calls = cx.take_calls();
         match applied {
             Ok(Applied::Done) if change.action() != Action::None => {
                 turn.changes.push(change.to_string());
@@ -295,7 +301,9 @@ pub async fn look<R: Resource>(
         Observation::Ours(seen) => Ok(Some(seen)),
         // What is not ours is not ours to remove.
         Observation::Foreign { .. } if cx.want != Want::Present => Ok(None),
-        Observation::Foreign { owner: None, seen } if cx.on_existing == OnExisting::Adopt => {
+        Observation::Foreign { owner: None, seen }
+            if cx.request.on_existing == OnExisting::Adopt =>
+        {
             Ok(Some(seen))
         }
         Observation::Foreign { owner, .. } => {

@@ -5,8 +5,8 @@ use serde_json::Value;
 use crate::aws::{Account, AwsError};
 use crate::domain::ecr_lifecycle::Image;
 use crate::domain::names::{Region, RepositoryName};
-use crate::provision::context::Timing;
 use crate::provision::repository_images::Registry;
+use crate::provision::timing::Timing;
 
 /// A repository as AWS shows it.
 #[derive(Debug, Clone, PartialEq)]

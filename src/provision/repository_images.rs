@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use crate::aws::{Account, AwsError, ErrorKind, Service};
 use crate::domain::ecr_lifecycle::{Image, LifecyclePolicy};
 use crate::domain::names::{Region, RepositoryName};
-use crate::provision::context::Timing;
+use crate::provision::timing::Timing;
 
 /// Images on a page: as many as AWS gives (Amazon ECR API Reference, `DescribeImages`, `maxResults`).
 const PAGE: i32 = 1000;
@@ -222,7 +222,7 @@ impl<'a> Registry<'a> {
     {
         let call = Box::pin(call);
         self.account
-            .turn(Service::Ecr, operation, self.timing.turn)
+            .acquire(Service::Ecr, operation, self.timing.turn)
             .await?;
         self.account
             .call_at_once(Service::Ecr, operation, self.timing.turn, call)

@@ -1,165 +1,26 @@
-//! The kinds of AWS thing that Slipway keeps as wanted, one file a kind.
+//! The trait that each kind of AWS resource implements.
 //!
 //! Invariants:
-//! - `observe` never changes anything; `plan` is pure, and its empty answer means converged; `apply`
-//!   makes one change, and "already so" is success.
-//! - A foreign thing (there, and not this app's) is never changed unless the request says to adopt it,
-//!   and never when another app of ours has it.
-//! - A kind is one file and one line in the list `kinds!`; the engine, plans, the role's policy, the docs and
-//!   the replay tests follow from its [`Resource`].
+//! - `observe` never changes anything. `plan` is pure, and an empty plan means that nothing is left to do. `apply`
+//!   makes one change, and succeeds if the change is already made.
+//! - A foreign resource (one that exists and is not this app's) is never changed unless the request says to adopt it,
+//!   and never if another app of Slipway's owns it.
+//! - A kind is one file and one line in the list `kinds!`. The kernel, plans, exports, the role's policy, the
+//!   documentation and the replay tests follow from its [`Resource`].
 
-use std::fmt::Display;
 use std::future::Future;
 
-use serde_json::Value;
-
-use crate::aws::{AwsError, ErrorKind};
-use crate::domain::names::{GroupName, IamPath, PolicyName};
-use crate::domain::plan::Action;
-use crate::domain::spec::{AppSpec, Defaults};
+use crate::domain::job::JobResult;
+use crate::domain::resource_id::ResourceId;
+use crate::domain::retained::Dropped;
+use crate::domain::spec::AppSpec;
+use crate::provision::change::{Applied, Change, Changes, Observation};
 use crate::provision::context::ReconcileContext;
+use crate::provision::conventions::Conventions;
 use crate::provision::fault::Fault;
-use crate::provision::permissions::Permission;
+use crate::provision::permission::Permission;
 use crate::provision::render::labels::Labels;
 use crate::provision::render::{cloudformation, terraform};
-
-/// A resource's id, such as `s3:bucket/acme-shop-media`: its kind, then its name.
-pub type ResourceId = String;
-
-/// What is there.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Observation<T> {
-    /// Nothing.
-    Absent,
-    /// This app's, or something that all apps share.
-    Ours(T),
-    /// Somebody else's.
-    Foreign {
-        /// Whose, where that can be told; nobody takes over what has an owner.
-        owner: Option<String>,
-        /// What adopting it would start from.
-        seen: T,
-    },
-}
-
-/// What is wanted of a thing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Want {
-    /// That it is there, as the spec says.
-    #[default]
-    Present,
-    /// That it is not there any more; what was adopted is given back.
-    Absent,
-    /// That it stays in AWS and is nobody's: our tags come off.
-    Released,
-}
-
-/// The changes that would bring what is there to what is wanted, and what a person should know.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Changes<C> {
-    /// In an order that works.
-    pub changes: Vec<C>,
-    /// In people's words.
-    pub warnings: Vec<String>,
-}
-
-impl<C> Changes<C> {
-    /// Changes without a warning.
-    pub fn of(changes: Vec<C>) -> Self {
-        Self {
-            changes,
-            warnings: Vec::new(),
-        }
-    }
-}
-
-/// What a change met.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Applied {
-    /// It is made.
-    Done,
-    /// A create met a thing by that name: look again, it may be our own.
-    MetExisting,
-    /// One part of a long change is made: look again for what is left of it.
-    More,
-}
-
-impl Applied {
-    /// What an answer to a deletion means: not found is success.
-    ///
-    /// # Errors
-    /// Any other refusal.
-    pub fn gone<T>(answer: Result<T, AwsError>) -> Result<Self, Fault> {
-        match answer {
-            Err(error) if error.kind != ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(Self::Done),
-        }
-    }
-}
-
-/// One AWS call that changes something. Its text says what it does, as plans and events show it.
-pub trait Change: Display + Clone + Send + Sync {
-    /// What kind of change.
-    fn action(&self) -> Action;
-    /// What is there before, in people's terms.
-    fn before(&self) -> Option<Value> {
-        None
-    }
-    /// What is there after.
-    fn after(&self) -> Option<Value> {
-        None
-    }
-    /// The command a person would type for it, as the guide does it.
-    fn aws_cli(&self) -> String;
-    /// Whether the command's answer shows a secret, so that no script should run it.
-    fn shows_secret(&self) -> bool {
-        false
-    }
-}
-
-/// The organisation's names that resources are built from.
-#[derive(Debug, Clone)]
-pub struct Conventions {
-    /// The group that marks app users.
-    pub group: GroupName,
-    /// The path of app users.
-    pub iam_path: IamPath,
-    /// The shared media policy, and the prefix of scoped ones.
-    pub policy: PolicyName,
-    /// The ARN partition.
-    pub partition: String,
-    /// The account's 12 digits.
-    pub account_id: String,
-    /// The id of this installation of Slipway.
-    pub installation: String,
-}
-
-impl Conventions {
-    /// The conventions of the settings, in an account.
-    pub fn new(
-        defaults: &Defaults,
-        partition: impl Into<String>,
-        account_id: impl Into<String>,
-    ) -> Self {
-        Self {
-            group: defaults.group.clone(),
-            iam_path: defaults.iam_path.clone(),
-            policy: defaults.policy.clone(),
-            partition: partition.into(),
-            account_id: account_id.into(),
-            installation: String::new(),
-        }
-    }
-
-    /// The same, for an installation of Slipway.
-    #[must_use]
-    pub fn of_installation(self, id: &str) -> Self {
-        Self {
-            installation: id.to_owned(),
-            ..self
-        }
-    }
-}
 
 /// A kind of AWS thing, and one such thing as it is wanted.
 pub trait Resource: Send + Sync + Clone + 'static {
@@ -173,13 +34,42 @@ pub trait Resource: Send + Sync + Clone + 'static {
     /// Every AWS operation of this kind, with what the service's role needs for it.
     const PERMISSIONS: &'static [Permission];
 
-    /// The things of this kind that an app's spec asks for.
+    /// Whether resources of this kind hold the app's data. A removal keeps them unless it names them.
+    const HOLDS_DATA: bool = false;
+
+    /// The resources of this kind that an app's spec asks for.
     fn wanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Self>;
 
-    /// This thing's id.
+    /// The resources of this kind that an app with this spec must not have.
+    fn unwanted(_spec: &AppSpec, _conventions: &Conventions) -> Vec<Self> {
+        Vec::new()
+    }
+
     fn id(&self) -> ResourceId;
 
-    /// The things that have to be there first.
+    /// What it is, in words, such as `bucket acme-shop-media in us-west-2`.
+    fn description(&self) -> String {
+        self.id().to_string()
+    }
+
+    /// Whether a resource that a job created or adopted is reported as retained once the spec does not name it.
+    fn is_retained(_id: &ResourceId, _spec: &AppSpec, _conventions: &Conventions) -> bool {
+        true
+    }
+
+    /// Adds a resource that is only known by its recorded id to what earlier specs of the app named.
+    fn recover(_id: &ResourceId, _spec: &AppSpec, _dropped: &mut Dropped) {}
+
+    /// Adds what the resource contributes to the result of a job that reconciled it.
+    fn add_to_result(
+        &self,
+        _arn: Option<&str>,
+        _conventions: &Conventions,
+        _result: &mut JobResult,
+    ) {
+    }
+
+    /// The resources that have to exist first.
     fn needs(&self) -> Vec<ResourceId> {
         Vec::new()
     }

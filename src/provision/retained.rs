@@ -7,22 +7,20 @@
 
 use std::collections::BTreeSet;
 
-use crate::domain::app::{App, AppResource, AppState, Owned, Recorded};
-use crate::domain::drift::RepairRequest;
-use crate::domain::ecr_lifecycle::Lifecycle;
-use crate::domain::spec::{BucketSpec, RepositorySpec};
-use crate::domain::task::{Dropped, Removal, Retained, RetainedResource};
+use crate::domain::app::{App, AppResource, AppState, Recorded};
+use crate::domain::removal::Removal;
+use crate::domain::resource_id::ResourceId;
+use crate::domain::retained::Owned;
+use crate::domain::retained::RepairRequest;
+use crate::domain::retained::{Dropped, Retained, RetainedResource};
+use crate::provision::change::Want;
+use crate::provision::conventions::Conventions;
+use crate::provision::dropped::dropped;
 use crate::provision::graph::leftover;
-use crate::provision::kinds::bucket::Bucket;
-use crate::provision::kinds::group::Group;
-use crate::provision::kinds::lifecycle_policy::RepositoryLifecycle;
-use crate::provision::kinds::policy::Policy;
-use crate::provision::kinds::repository;
-use crate::provision::kinds::repository::Repository;
-use crate::provision::kinds::{access_key, bucket, graph};
+use crate::provision::ids;
+use crate::provision::kinds::{self, graph};
 use crate::provision::node::Node;
 use crate::provision::ownership;
-use crate::provision::resource::{Conventions, Resource as _, ResourceId, Want};
 
 /// What jobs of the app have made or adopted and its spec does not name.
 pub fn retained(app: &App, c: &Conventions) -> Retained {
@@ -37,10 +35,10 @@ pub fn retained(app: &App, c: &Conventions) -> Retained {
         .map(|node| node.id())
         .collect();
     let is_left = |it: &&AppResource| {
-        !named.contains(&it.resource) && is_a_thing_of_its_own(&it.resource, app, c)
+        !named.contains(&it.resource) && kinds::is_retained(&it.resource, &app.spec, c)
     };
     let things = app.resources.iter().filter(is_left).filter_map(|it| {
-        let detail = told(app, &it.resource);
+        let detail = told(app, &it.resource, c);
         Some(RetainedResource {
             arn: it.arn.clone(),
             made_at: it.made_at,
@@ -54,7 +52,7 @@ pub fn retained(app: &App, c: &Conventions) -> Retained {
         );
         RetainedResource {
             made_at: Some(key.created_at),
-            ..entry(&access_key::id_of(user, id), detail, Owned::Made)
+            ..entry(&ids::one_access_key(user, id), detail, Owned::Made)
         }
     });
     let mut resources: Vec<RetainedResource> = things
@@ -66,9 +64,9 @@ pub fn retained(app: &App, c: &Conventions) -> Retained {
     }
     let is_known = |id: &ResourceId| resources.iter().any(|it| it.resource == *id);
     let mut data = dropped(app);
-    data.buckets.retain(|it| is_known(&bucket::id(&it.name)));
+    data.buckets.retain(|it| is_known(&ids::bucket(&it.name)));
     data.repositories
-        .retain(|it| is_known(&repository::id(&it.region, &it.name)));
+        .retain(|it| is_known(&ids::repository(&it.region, &it.name)));
     Retained {
         buckets: data.buckets,
         repositories: data.repositories,
@@ -77,19 +75,19 @@ pub fn retained(app: &App, c: &Conventions) -> Retained {
 }
 
 /// Whether an id is of something that is retained.
-pub fn is_retained(id: &str, app: &App, c: &Conventions) -> bool {
+pub fn is_retained(id: &ResourceId, app: &App, c: &Conventions) -> bool {
     retained(app, c)
         .resources
         .iter()
-        .any(|it| it.resource == id)
+        .any(|it| it.resource == *id)
 }
 
-fn entry(id: &str, detail: String, owned: Owned) -> RetainedResource {
+fn entry(id: &ResourceId, detail: String, owned: Owned) -> RetainedResource {
     let remove = Some(RepairRequest {
-        remove: BTreeSet::from([id.to_owned()]),
+        remove: BTreeSet::from([id.to_string()]),
     });
     RetainedResource {
-        resource: id.to_owned(),
+        resource: id.clone(),
         detail,
         arn: None,
         owned,
@@ -98,104 +96,49 @@ fn entry(id: &str, detail: String, owned: Owned) -> RetainedResource {
     }
 }
 
-/// What all apps share is the account's; keys are recorded one by one, and a lifecycle policy goes with its repository.
-fn is_a_thing_of_its_own(id: &str, app: &App, c: &Conventions) -> bool {
-    let (kind, name) = id.split_once('/').unwrap_or((id, ""));
-    match kind {
-        Group::KIND | access_key::AccessKey::KIND | RepositoryLifecycle::KIND => false,
-        Policy::KIND => name != c.policy.as_str() && name.ends_with(&format!("-{}", app.spec.name)),
-        _ => true,
-    }
-}
-
-fn told(app: &App, id: &str) -> String {
-    match data_of(app, id) {
+fn told(app: &App, id: &ResourceId, c: &Conventions) -> String {
+    match data_of(app, id, c) {
         Some(what) => format!("The {what} stays in AWS with all that is in it."),
         None => format!("{id} stays in AWS; the spec does not name it."),
     }
 }
 
-/// A bucket or repository, in words.
-fn data_of(app: &App, id: &str) -> Option<String> {
+/// The description of a resource that holds data.
+fn data_of(app: &App, id: &ResourceId, c: &Conventions) -> Option<String> {
     let all = dropped(app).after(&app.spec, &Dropped::default().as_spec(&app.spec));
-    let bucket = all
-        .buckets
+    graph(&all.as_spec(&app.spec), c, Want::Present)
         .iter()
-        .find(|it| bucket::id(&it.name) == id)
-        .map(|it| format!("bucket {} in {}", it.name, it.region));
-    let repository = all
-        .repositories
-        .iter()
-        .find(|it| repository::id(&it.region, &it.name) == id);
-    bucket.or_else(|| repository.map(|it| format!("repository {} in {}", it.name, it.region)))
-}
-
-/// What specs before the present one have named, and what the record has besides: of that nobody knows more than its id.
-pub(crate) fn dropped(app: &App) -> Dropped {
-    let mut all = app.dropped.clone();
-    for id in app
-        .resources
-        .iter()
-        .filter(|it| it.owned.is_some())
-        .map(|it| it.resource.as_str())
-    {
-        let known = app
-            .spec
-            .buckets
-            .iter()
-            .chain(&all.buckets)
-            .any(|it| bucket::id(&it.name) == id);
-        if let (false, Some(name)) = (known, Bucket::name_in(id)) {
-            all.buckets.push(BucketSpec {
-                name,
-                region: app.spec.region.clone(),
-                upload_origins: Vec::new(),
-            });
-        }
-        let known = app
-            .spec
-            .repositories
-            .iter()
-            .chain(&all.repositories)
-            .any(|it| repository::id(&it.region, &it.name) == id);
-        if let (false, Some((region, name))) = (known, Repository::place_in(id)) {
-            all.repositories.push(RepositorySpec {
-                name,
-                region,
-                lifecycle: Lifecycle::Guide,
-            });
-        }
-    }
-    all
+        .find(|node| node.holds_data() && node.id() == *id)
+        .map(|node| node.description())
 }
 
 /// What people are told of data that a removal of the app leaves in AWS.
-pub fn given_back_or_left(app: &App, removal: &Removal) -> Vec<String> {
+pub fn given_back_or_left(app: &App, removal: &Removal, c: &Conventions) -> Vec<String> {
     let stays = removal.leaves(&app.spec, &dropped(app));
-    let buckets = stays.buckets.iter().map(|it| bucket::id(&it.name));
-    let ids = buckets.chain(
-        stays
-            .repositories
-            .iter()
-            .map(|it| repository::id(&it.region, &it.name)),
-    );
     let recorded = Recorded::of(&app.resources);
-    ids.filter(|id| recorded.owns(id))
-        .map(|id| match data_of(app, &id) {
-            Some(what) if recorded.adopted.contains(&id) => ownership::told_given_back(&what),
-            _ => told(app, &id),
+    graph(&stays.as_spec(&app.spec), c, Want::Present)
+        .iter()
+        .filter(|node| node.holds_data() && recorded.owns(&node.id()))
+        .map(|node| match recorded.adopted.contains(&node.id()) {
+            true => ownership::told_given_back(&node.description()),
+            false => told(app, &node.id(), c),
         })
         .collect()
 }
 
-/// Whether a job that walks these nodes takes away what an id names. One that takes away the app's key takes all of its keys.
-pub fn is_taken_away(id: &str, nodes: &[Box<dyn Node>]) -> bool {
-    let mut gone = nodes
+/// Whether a job with these nodes removes a resource. One that removes the app's key removes all of its keys.
+pub fn is_taken_away(id: &ResourceId, nodes: &[Box<dyn Node>]) -> bool {
+    let removes = |gone: &ResourceId| {
+        let is_key_of = id.kind() == ids::ACCESS_KEY
+            && gone.kind() == ids::ACCESS_KEY
+            && id
+                .name()
+                .strip_prefix(gone.name())
+                .is_some_and(|rest| rest.starts_with('/'));
+        gone == id || is_key_of
+    };
+    nodes
         .iter()
         .filter(|node| node.want() == Want::Absent)
-        .map(|node| node.id());
-    gone.any(|gone| {
-        gone == id
-            || id.starts_with(access_key::AccessKey::KIND) && id.starts_with(&format!("{gone}/"))
-    })
+        .any(|node| removes(&node.id()))
 }

@@ -13,21 +13,24 @@ use serde_json::{Value, json};
 
 use crate::aws::Service;
 use crate::clock::Timestamp;
+use crate::domain::access_key::KeyRecords;
+use crate::domain::iam_policy::is_aws_managed;
 use crate::domain::names::{AccessKeyId, AppName, GroupName, PolicyName};
 use crate::domain::plan::Action;
+use crate::domain::resource_id::ResourceId;
 use crate::domain::spec::AppSpec;
+use crate::provision::change::{Applied, Change, Changes, Observation, Want};
 use crate::provision::context::ReconcileContext;
+use crate::provision::conventions::Conventions;
 use crate::provision::fault::Fault;
-use crate::provision::kinds::access_key::KeyRecords;
-use crate::provision::kinds::{graph, policy, user};
+use crate::provision::ids;
+use crate::provision::kinds::graph;
 use crate::provision::node::{Node, Typed};
-use crate::provision::permissions::Permission;
+use crate::provision::permission::Permission;
 use crate::provision::render::labels::Labels;
 use crate::provision::render::shell_words;
 use crate::provision::render::{cloudformation, terraform};
-use crate::provision::resource::{
-    Applied, Change, Changes, Conventions, Observation, Resource, ResourceId, Want,
-};
+use crate::provision::resource::Resource;
 use crate::provision::user_dependencies;
 use crate::provision::user_dependencies::UserDependency;
 
@@ -92,7 +95,7 @@ impl Resource for UnmanagedResource {
     }
 
     fn needs(&self) -> Vec<ResourceId> {
-        vec![user::id(&self.user)]
+        vec![ids::user(&self.user)]
     }
 
     async fn observe(
@@ -144,7 +147,7 @@ impl Resource for UnmanagedResource {
 }
 
 /// The node that takes away what an id names; `None` for what is no stray of this app's user.
-pub fn node(id: &str, spec: &AppSpec, conventions: &Conventions) -> Option<Box<dyn Node>> {
+pub fn node(id: &ResourceId, spec: &AppSpec, conventions: &Conventions) -> Option<Box<dyn Node>> {
     let resource =
         parse(id, &spec.name).filter(|stray| !is_asked_for(&stray.id, spec, conventions))?;
     Some(Box::new(Typed {
@@ -154,10 +157,10 @@ pub fn node(id: &str, spec: &AppSpec, conventions: &Conventions) -> Option<Box<d
 }
 
 /// Whether a spec asks for what an id names. IAM takes names that differ by case alone for the same.
-pub fn is_asked_for(id: &str, spec: &AppSpec, conventions: &Conventions) -> bool {
+pub fn is_asked_for(id: &ResourceId, spec: &AppSpec, conventions: &Conventions) -> bool {
     graph(spec, conventions, Want::Present)
         .iter()
-        .any(|node| node.id().eq_ignore_ascii_case(id))
+        .any(|node| node.id().as_str().eq_ignore_ascii_case(id.as_str()))
 }
 
 /// Every stray on the app's user.
@@ -194,25 +197,32 @@ pub async fn extras(
 
 /// The id in reports. What gives nobody access has none.
 fn id_of(user: &AppName, it: &UserDependency) -> Option<ResourceId> {
-    match it {
-        UserDependency::Group(name) => Some(format!("iam:membership/{name}/{user}")),
-        UserDependency::Attachment(arn) if policy::is_of_aws(arn) => {
-            Some(format!("iam:attachment/aws/{}/{user}", name_of(arn)))
+    Some(match it {
+        UserDependency::Group(name) => {
+            ResourceId::new("iam:membership", format_args!("{name}/{user}"))
         }
-        UserDependency::Attachment(arn) => Some(format!("iam:attachment/{}/{user}", name_of(arn))),
-        UserDependency::InlinePolicy(name) => Some(format!("iam:inline-policy/{name}/{user}")),
-        UserDependency::AccessKey(id) => Some(format!("iam:access-key/{user}/{id}")),
-        UserDependency::LoginProfile => Some(format!("iam:login-profile/{user}")),
+        UserDependency::Attachment(arn) if is_aws_managed(arn) => ResourceId::new(
+            "iam:attachment",
+            format_args!("aws/{}/{user}", name_of(arn)),
+        ),
+        UserDependency::Attachment(arn) => {
+            ResourceId::new("iam:attachment", format_args!("{}/{user}", name_of(arn)))
+        }
+        UserDependency::InlinePolicy(name) => {
+            ResourceId::new("iam:inline-policy", format_args!("{name}/{user}"))
+        }
+        UserDependency::AccessKey(id) => ids::one_access_key(user, id),
+        UserDependency::LoginProfile => ResourceId::new("iam:login-profile", user),
         UserDependency::MfaDevice(_)
         | UserDependency::SigningCertificate(_)
         | UserDependency::SshPublicKey(_)
-        | UserDependency::ServiceCredential(_) => None,
-    }
+        | UserDependency::ServiceCredential(_) => return None,
+    })
 }
 
 /// What an id of [`id_of`] names on this user.
-fn parse(id: &str, user: &AppName) -> Option<UnmanagedResource> {
-    let (kind, rest) = id.split_once('/')?;
+fn parse(id: &ResourceId, user: &AppName) -> Option<UnmanagedResource> {
+    let (kind, rest) = (id.kind(), id.name());
     let named = || {
         rest.split_once('/')
             .filter(|(_, whose)| *whose == user.as_str())
@@ -239,7 +249,7 @@ fn parse(id: &str, user: &AppName) -> Option<UnmanagedResource> {
     };
     valid.then(|| UnmanagedResource {
         user: user.clone(),
-        id: id.to_owned(),
+        id: id.clone(),
     })
 }
 
@@ -353,7 +363,6 @@ mod tests {
     fn what_is_no_id_of_a_stray_is_none() {
         let user = AppName::parse("acme").unwrap();
         for id in [
-            "",
             "iam:user/acme",
             "iam:membership/admins",
             "iam:membership//acme",
@@ -364,7 +373,7 @@ mod tests {
             "iam:login-profile/other",
             "s3:bucket/acme",
         ] {
-            assert_eq!(parse(id, &user), None, "{id}");
+            assert_eq!(parse(&ResourceId::parse(id).unwrap(), &user), None, "{id}");
         }
     }
 
@@ -389,9 +398,11 @@ mod tests {
             "iam:attachment/aws/aws/acme",
             "iam:attachment/aws/MediaManagement/acme",
         ] {
-            assert_eq!(Resource::id(&parse(id, &user).unwrap()), id);
+            let id = ResourceId::parse(id).unwrap();
+            assert_eq!(Resource::id(&parse(&id, &user).unwrap()), id);
         }
-        assert_eq!(parse("iam:attachment/aws/x/y/acme", &user), None);
+        let id = ResourceId::parse("iam:attachment/aws/x/y/acme").unwrap();
+        assert_eq!(parse(&id, &user), None);
     }
 
     #[test]
@@ -401,7 +412,7 @@ mod tests {
             Timestamp::from_millis(0),
             tokio::time::Instant::now(),
         );
-        let intent = crate::provision::kinds::access_key::Intent {
+        let intent = crate::domain::access_key::Intent {
             id: ulid::Ulid::nil(),
             known_keys,
             at,

@@ -11,12 +11,12 @@ use futures::future::try_join;
 
 use crate::aws::Service;
 use crate::domain::names::AppName;
+use crate::provision::change::Applied;
 use crate::provision::context::ReconcileContext;
 use crate::provision::fault::Fault;
 use crate::provision::fault::found;
-use crate::provision::kinds::user;
+use crate::provision::ids;
 use crate::provision::render::shell_words;
-use crate::provision::resource::Applied;
 
 /// Something that hangs on a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -182,7 +182,7 @@ pub async fn of(cx: &ReconcileContext, user: &AppName) -> Result<Vec<UserDepende
     let (mut all, policies) =
         try_join(credentials(cx, user), policies_and_groups(cx, user)).await?;
     all.extend(policies);
-    if cx.is_held(&user::id(user)) {
+    if cx.is_in_use(&ids::user(user)) {
         all.extend(rare(cx, user).await?);
     }
     Ok(all)

@@ -7,11 +7,15 @@ use std::time::Duration;
 use ulid::Ulid;
 
 use crate::clock::Timestamp;
-use crate::domain::app::{App, AppResource, AppState, AppSummary, Owned, Recorded, RecordedKey};
+use crate::domain::app::{App, AppResource, AppState, AppSummary, Recorded, RecordedKey};
 use crate::domain::drift::DriftSummary;
 use crate::domain::names::AppName;
+use crate::domain::removal::Removal;
+use crate::domain::resource_id::ResourceId;
+use crate::domain::retained::Owned;
+use crate::domain::retained::{Dropped, Retained};
 use crate::domain::spec::AppSpec;
-use crate::domain::task::{Dropped, Removal, Retained, Task};
+use crate::domain::task::Task;
 use crate::store::connection::WithTimeout as _;
 use crate::store::database::Store;
 use crate::store::error::StoreError;
@@ -139,7 +143,7 @@ impl Store {
         app: Ulid,
         span: Duration,
         operations: &'static [&'static str],
-    ) -> Result<BTreeMap<String, Timestamp>, StoreError> {
+    ) -> Result<BTreeMap<ResourceId, Timestamp>, StoreError> {
         let since = self.clock.now().before(span);
         let mut sql = Sql::new("SELECT resource, MAX(at) AS at FROM audit WHERE app_id = ");
         sql.bind(app.to_string())?
@@ -155,7 +159,7 @@ impl Store {
             .await?;
         let read = |row| {
             let row = RowReader::new(row, "audit", "resource");
-            Ok((row.plain("resource")?, row.moment("at")?))
+            Ok((row.parsed("resource")?, row.moment("at")?))
         };
         rows.iter().map(read).collect()
     }
@@ -218,7 +222,7 @@ impl Store {
         let read = |row: &AnyRow| {
             let row = RowReader::new(row, "resources", "resource");
             Ok(AppResource {
-                resource: row.plain("resource")?,
+                resource: row.parsed("resource")?,
                 arn: row.plain("arn")?,
                 state: row.parsed("state")?,
                 error: row.json_or_null("error")?,

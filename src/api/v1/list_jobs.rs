@@ -11,7 +11,8 @@ use crate::api::params::Params;
 use crate::api::path::Id;
 use crate::api::problem::ApiError;
 use crate::app::service::Service;
-use crate::domain::job::{Job, JobKind, JobState};
+use crate::domain::job::{Job, JobState};
+use crate::domain::job_kind::JobKind;
 use crate::domain::names::AppName;
 use crate::store::JobFilter;
 

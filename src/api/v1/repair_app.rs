@@ -14,8 +14,8 @@ use crate::api::problem::ApiError;
 use crate::api::response;
 use crate::app::repair::repair;
 use crate::app::service::Service;
-use crate::domain::drift::RepairRequest;
 use crate::domain::names::AppName;
+use crate::domain::retained::RepairRequest;
 
 /// Repair an app.
 ///

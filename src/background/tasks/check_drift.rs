@@ -16,7 +16,7 @@ use crate::app::service::Service;
 use crate::background::driver::{BackgroundTask, NextRun};
 use crate::domain::app::{App, AppState};
 use crate::domain::drift::DriftReport;
-use crate::domain::job::JobKind;
+use crate::domain::job_kind::JobKind;
 use crate::domain::names::AccountName;
 use crate::domain::spec::DriftMode;
 use crate::store::{Accepted, JobRequest, StoreError};

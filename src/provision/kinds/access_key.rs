@@ -24,64 +24,36 @@ use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_sdk_iam::types::StatusType;
-use futures::future::BoxFuture;
-use secrecy::SecretString;
 use serde_json::{Value, json};
 use ulid::Ulid;
 
 use crate::aws::{AwsError, ErrorKind, Service};
 use crate::clock::Timestamp;
-use crate::domain::access_key::is_recent_use;
-pub use crate::domain::access_key::{Intent, KeyRecords};
+use crate::domain::access_key::{Intent, KeyRecords, is_recent_use};
 use crate::domain::job::{JobError, JobErrorCode};
 use crate::domain::names::AppName;
 use crate::domain::plan::Action;
+use crate::domain::resource_id::ResourceId;
 use crate::domain::spec::{AppSpec, OnExisting};
 use crate::domain::task::KeyStatus;
+use crate::provision::change::{Applied, Change, Changes, Observation, Want};
 use crate::provision::context::ReconcileContext;
+use crate::provision::conventions::Conventions;
 use crate::provision::fault::Fault;
-use crate::provision::kinds::user;
-use crate::provision::permissions::Condition;
-use crate::provision::permissions::{Permission, Scope};
+use crate::provision::iam_user;
+use crate::provision::ids;
+use crate::provision::permission::Condition;
+use crate::provision::permission::{Permission, Scope};
 use crate::provision::render::labels::Labels;
 use crate::provision::render::shell_words;
 use crate::provision::render::{cloudformation, terraform};
-use crate::provision::resource::{
-    Applied, Change, Changes, Conventions, Observation, Resource, ResourceId, Want,
-};
+use crate::provision::resource::Resource;
 
 /// Keys that a user can have (IAM quotas); inactive ones count.
 const SLOTS: usize = 2;
 
 /// How far the clocks of replicas are apart at most: a record of a later time was written before the clock stepped back.
 const MAX_SKEW: Duration = Duration::from_secs(10 * 60);
-
-/// Where intents and sealed secrets are written: each method is one commit, guarded by the job's lease.
-pub trait AccessKeyStore: Send + Sync {
-    /// What is recorded.
-    fn records(&self) -> BoxFuture<'_, Result<KeyRecords, Fault>>;
-    /// Writes an intent with the ids of the keys that are there.
-    fn intend(&self, known_keys: Vec<String>) -> BoxFuture<'_, Result<Intent, Fault>>;
-    /// Closes an intent that has surely made no key.
-    fn close(&self, intent: Ulid) -> BoxFuture<'_, Result<(), Fault>>;
-    /// Closes an intent whose key is deleted because its secret was lost. AWS may list the key for a while.
-    fn close_deleted(
-        &self,
-        intent: Ulid,
-        access_key_id: String,
-    ) -> BoxFuture<'_, Result<(), Fault>>;
-    /// Seals a secret and closes its intent.
-    fn seal(
-        &self,
-        intent: Ulid,
-        access_key_id: String,
-        secret: SecretString,
-    ) -> BoxFuture<'_, Result<(), Fault>>;
-    /// Takes note that recorded keys are not on the user any more.
-    fn gone(&self, access_key_ids: Vec<String>) -> BoxFuture<'_, Result<(), Fault>>;
-    /// Takes note of keys that are about to be switched off because the app is removed.
-    fn switching_off(&self, access_key_ids: Vec<String>) -> BoxFuture<'_, Result<(), Fault>>;
-}
 
 /// The app's access key.
 #[derive(Debug, Clone)]
@@ -356,21 +328,11 @@ fn status(active: bool) -> StatusType {
     }
 }
 
-/// The id of an app's access key.
-pub fn id(user: &AppName) -> ResourceId {
-    format!("{}/{user}", AccessKey::KIND)
-}
-
-/// The id of one of an app's access keys.
-pub fn id_of(user: &AppName, access_key_id: &str) -> ResourceId {
-    format!("{}/{user}/{access_key_id}", AccessKey::KIND)
-}
-
 impl Resource for AccessKey {
     type Observed = SeenKeys;
     type Change = AccessKeyChange;
 
-    const KIND: &'static str = "iam:access-key";
+    const KIND: &'static str = ids::ACCESS_KEY;
     const PERMISSIONS: &'static [Permission] = &[
         Permission::new(
             Service::Iam,
@@ -413,33 +375,40 @@ impl Resource for AccessKey {
             .collect()
     }
 
+    fn is_retained(_id: &ResourceId, _spec: &AppSpec, _c: &Conventions) -> bool {
+        // Keys are recorded one by one.
+        false
+    }
+
     fn id(&self) -> ResourceId {
         match &self.goal {
-            KeyGoal::Single(access_key_id) => id_of(&self.user, access_key_id),
-            _ => id(&self.user),
+            KeyGoal::Single(access_key_id) => ids::one_access_key(&self.user, access_key_id),
+            _ => ids::access_key(&self.user),
         }
     }
 
     fn needs(&self) -> Vec<ResourceId> {
-        vec![user::id(&self.user)]
+        vec![ids::user(&self.user)]
     }
 
     async fn observe(&self, cx: &ReconcileContext) -> Result<Observation<SeenKeys>, Fault> {
         let records = cx.keys.records().await?;
         let whose = if self.goes_alone(cx) {
-            Some(user::look(cx, &self.user).await?)
+            Some(iam_user::look(cx, &self.user).await?)
         } else {
             None
         };
         if let Some(Observation::Foreign { owner, .. }) = &whose
-            && (owner.is_some() || cx.on_existing == OnExisting::Fail || cx.want == Want::Absent)
+            && (owner.is_some()
+                || cx.request.on_existing == OnExisting::Fail
+                || cx.want == Want::Absent)
         {
             // A removal leaves it alone, and goes on with what is the app's.
             if matches!(self.goal, KeyGoal::Off { .. }) {
                 return Ok(Observation::Absent);
             }
             if cx.want == Want::Present {
-                return Err(Fault::conflict(&user::id(&self.user), owner.as_deref()));
+                return Err(Fault::conflict(&ids::user(&self.user), owner.as_deref()));
             }
             // Nothing is looked for on a user that nothing is done to.
             return Ok(Observation::Foreign {
@@ -453,7 +422,7 @@ impl Resource for AccessKey {
         }
         let no_user = whose == Some(Observation::Absent);
         // A user that this attempt has made has no key but those of this attempt.
-        let new_user = cx.has_made(&user::id(&self.user)) && records == KeyRecords::default();
+        let new_user = cx.has_created(&ids::user(&self.user)) && records == KeyRecords::default();
         let mut listed = if no_user || new_user {
             Vec::new()
         } else {
@@ -466,7 +435,7 @@ impl Resource for AccessKey {
             _ => None,
         };
         self.look_at_use(cx, &mut listed).await?;
-        let made_user = cx.is_made_by_us(&user::id(&self.user));
+        let made_user = cx.is_created_by_app(&ids::user(&self.user));
         let unknown = if made_user && self.may_make_one(cx) {
             self.look_for_unknown(cx, &records, &listed).await?
         } else {
@@ -545,7 +514,7 @@ impl Resource for AccessKey {
             .filter(goes)
             .collect();
         for key in &ours {
-            spare_one_in_use(key, cx.force)?;
+            spare_one_in_use(key, cx.request.force)?;
         }
         changes.extend(ours.into_iter().map(|key| AccessKeyChange::Delete {
             user: self.user.clone(),
@@ -561,7 +530,7 @@ impl Resource for AccessKey {
         change: &AccessKeyChange,
     ) -> Result<Applied, Fault> {
         match change {
-            AccessKeyChange::Close { intent } => cx.keys.close(*intent).await?,
+            AccessKeyChange::Close { intent } => cx.keys.store()?.close(*intent).await?,
             AccessKeyChange::DeleteLost {
                 access_key_id,
                 intent,
@@ -569,14 +538,15 @@ impl Resource for AccessKey {
             } => {
                 self.delete(cx, access_key_id).await?;
                 cx.keys
+                    .store()?
                     .close_deleted(*intent, access_key_id.clone())
                     .await?;
             }
             AccessKeyChange::Delete { key, .. } => {
                 self.delete(cx, &key.id).await?;
-                cx.keys.gone(vec![key.id.clone()]).await?;
+                cx.keys.store()?.gone(vec![key.id.clone()]).await?;
             }
-            AccessKeyChange::Forget { gone } => cx.keys.gone(gone.clone()).await?,
+            AccessKeyChange::Forget { gone } => cx.keys.store()?.gone(gone.clone()).await?,
             AccessKeyChange::Switch {
                 access_key_id,
                 on,
@@ -584,7 +554,10 @@ impl Resource for AccessKey {
                 ..
             } => {
                 if *for_removal {
-                    cx.keys.switching_off(vec![access_key_id.clone()]).await?;
+                    cx.keys
+                        .store()?
+                        .deactivating(vec![access_key_id.clone()])
+                        .await?;
                 }
                 let call = cx
                     .account
@@ -606,7 +579,7 @@ impl Resource for AccessKey {
             } => {
                 self.create(cx, known_keys.clone()).await?;
                 if !gone.is_empty() {
-                    cx.keys.gone(gone.clone()).await?;
+                    cx.keys.store()?.gone(gone.clone()).await?;
                 }
             }
         }
@@ -922,7 +895,7 @@ impl AccessKey {
         let keys = listed.len();
         let is_asked = |key: &ListedKey| match cx.want {
             Want::Present => asked(key, keys),
-            Want::Absent | Want::Released => key.active && !cx.force,
+            Want::Absent | Want::Released => key.active && !cx.request.force,
         };
         for key in listed.iter_mut().filter(|key| is_asked(key)) {
             key.used = self.last_use(cx, &key.id, key.created_at).await?;
@@ -947,12 +920,12 @@ impl AccessKey {
     async fn create(&self, cx: &ReconcileContext, known_keys: Vec<String>) -> Result<(), Fault> {
         // The turn comes first: from the intent on, only the call itself takes time.
         cx.account
-            .turn(Service::Iam, "CreateAccessKey", cx.timing.turn)
+            .acquire(Service::Iam, "CreateAccessKey", cx.timing.turn)
             .await?;
-        let intent = cx.keys.intend(known_keys).await?;
+        let intent = cx.keys.store()?.intend(known_keys).await?;
         if intent.met.elapsed() > cx.timing.key_list {
             // Later the call could outlast the time that a lost answer is waited for.
-            cx.keys.close(intent.id).await?;
+            cx.keys.store()?.close(intent.id).await?;
             return Err(Fault::Wait {
                 why: "the database is slow".into(),
                 after: cx.timing.poll_delay,
@@ -974,7 +947,7 @@ impl AccessKey {
                 .access_key
                 .filter(|key| !key.access_key_id.is_empty() && !key.secret_access_key.is_empty()),
             Err(error) if error.had_no_effect() => {
-                cx.keys.close(intent.id).await?;
+                cx.keys.store()?.close(intent.id).await?;
                 if error.kind == ErrorKind::Quota && matches!(self.goal, KeyGoal::Another { .. }) {
                     // The list has shown a free slot: AWS may not have settled yet that a key is deleted.
                     return Err(Fault::Wait {
@@ -982,12 +955,13 @@ impl AccessKey {
                         after: cx.timing.poll_delay,
                     });
                 }
-                return Err(cx.missing_after_create(&user::id(&self.user), error));
+                return Err(cx.missing_after_create(&ids::user(&self.user), error));
             }
             Err(error) => return Err(error.into()),
         };
         let key = key.ok_or_else(|| Fault::unreadable(Service::Iam, "CreateAccessKey"))?;
         cx.keys
+            .store()?
             .seal(intent.id, key.access_key_id, key.secret_access_key.into())
             .await
     }
@@ -1049,11 +1023,12 @@ impl AccessKey {
         let answer = match cx.call(Service::Iam, "ListAccessKeys", call).await {
             Ok(answer) => answer,
             Err(error)
-                if error.kind == ErrorKind::NotFound && !cx.is_unsettled(&user::id(&self.user)) =>
+                if error.kind == ErrorKind::NotFound
+                    && !cx.is_unsettled(&ids::user(&self.user)) =>
             {
                 return Ok(Vec::new());
             }
-            Err(error) => return Err(cx.missing_after_create(&user::id(&self.user), error)),
+            Err(error) => return Err(cx.missing_after_create(&ids::user(&self.user), error)),
         };
         let listed = answer.access_key_metadata.into_iter().map(|key| {
             Some(ListedKey {
@@ -1123,7 +1098,7 @@ impl AccessKey {
         for key in &candidates {
             used |= self.last_use(cx, &key.id, None).await?.is_some();
         }
-        let made_user = cx.is_made_by_us(&user::id(&self.user));
+        let made_user = cx.is_created_by_app(&ids::user(&self.user));
         Ok(Lost {
             latest: settled_at(cx, intent),
             intent: intent.clone(),
@@ -1387,6 +1362,7 @@ impl AccessKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::time::Instant;
 
     const OFF: KeyGoal = KeyGoal::Off { adopted: false };
 
@@ -1404,7 +1380,7 @@ mod tests {
             id: Ulid::nil(),
             known_keys: vec!["OLD".into()],
             at: Timestamp::from_millis(5_400),
-            met: tokio::time::Instant::now(),
+            met: Instant::now(),
         };
         Lost {
             intent,

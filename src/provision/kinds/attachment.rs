@@ -6,21 +6,25 @@ use std::fmt;
 
 use serde_json::json;
 
-use crate::aws::{ErrorKind, Service};
+use crate::aws::{CacheKey, ErrorKind, Service};
+use crate::domain::iam_policy::is_aws_managed;
 use crate::domain::names::AppName;
 use crate::domain::plan::Action;
+use crate::domain::resource_id::ResourceId;
 use crate::domain::spec::AppSpec;
+use crate::provision::change::{Applied, Change, Changes, Observation, Want};
 use crate::provision::context::ReconcileContext;
+use crate::provision::conventions::Conventions;
 use crate::provision::fault::Fault;
-use crate::provision::kinds::{policy, user};
-use crate::provision::permissions::Condition;
-use crate::provision::permissions::{Permission, Scope};
+use crate::provision::iam_user;
+use crate::provision::ids;
+use crate::provision::kinds::policy;
+use crate::provision::permission::Condition;
+use crate::provision::permission::{Permission, Scope};
 use crate::provision::render::labels::Labels;
 use crate::provision::render::shell_words;
 use crate::provision::render::{cloudformation, terraform};
-use crate::provision::resource::{
-    Applied, Change, Changes, Conventions, Observation, Resource, ResourceId, Want,
-};
+use crate::provision::resource::Resource;
 
 /// A policy's attachment to a user.
 #[derive(Debug, Clone)]
@@ -29,7 +33,7 @@ pub struct Attachment {
     policy: policy::Policy,
     default_arn: String,
     /// The id of the attachment that takes its place when the app's media access changes.
-    successor: ResourceId,
+    successor: Option<ResourceId>,
 }
 
 /// What changes an attachment.
@@ -88,7 +92,7 @@ impl Change for AttachmentChange {
 }
 
 fn id(policy: &str, user: &AppName) -> ResourceId {
-    format!("{}/{policy}/{user}", Attachment::KIND)
+    ResourceId::new(Attachment::KIND, format_args!("{policy}/{user}"))
 }
 
 impl Resource for Attachment {
@@ -127,8 +131,7 @@ impl Resource for Attachment {
         };
         let successor = policy::Policy::wanted(&other, conventions)
             .first()
-            .map(|policy| id(policy.name(), &spec.name))
-            .unwrap_or_default();
+            .map(|policy| id(policy.name(), &spec.name));
         let attach = |policy: policy::Policy| {
             let default_arn = policy.default_arn().to_owned();
             Self {
@@ -144,20 +147,45 @@ impl Resource for Attachment {
             .collect()
     }
 
+    /// The attachments of the media policies that the spec does not ask for: an app has exactly the attachments of its
+    /// spec.
+    fn unwanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Self> {
+        let wanted: Vec<ResourceId> = Self::wanted(spec, conventions)
+            .iter()
+            .map(Resource::id)
+            .collect();
+        let successor = wanted.first().cloned();
+        let attach = |policy: policy::Policy| {
+            let default_arn = policy.default_arn().to_owned();
+            Self {
+                user: spec.name.clone(),
+                policy,
+                default_arn,
+                successor: successor.clone(),
+            }
+        };
+        let mut all: Vec<Self> = policy::Policy::of_each_mode(spec, conventions)
+            .into_iter()
+            .map(attach)
+            .collect();
+        all.retain(|attachment| !wanted.contains(&attachment.id()));
+        all
+    }
+
     fn id(&self) -> ResourceId {
         id(self.policy.name(), &self.user)
     }
 
     fn needs(&self) -> Vec<ResourceId> {
-        vec![self.policy.id(), user::id(&self.user)]
+        vec![self.policy.id(), ids::user(&self.user)]
     }
 
     fn create_first(&self, cx: &ReconcileContext) -> bool {
-        cx.has_made(&user::id(&self.user))
+        cx.has_created(&ids::user(&self.user))
     }
 
     async fn observe(&self, cx: &ReconcileContext) -> Result<Observation<String>, Fault> {
-        if cx.want == Want::Absent && !user::may_take_from(cx, &self.user, &self.id()).await? {
+        if cx.want == Want::Absent && !iam_user::may_take_from(cx, &self.user, &self.id()).await? {
             return Ok(Observation::Absent);
         }
         // The app has changed from one media access to the other, and back.
@@ -178,7 +206,7 @@ impl Resource for Attachment {
                 let named = |p: &&aws_sdk_iam::types::AttachedPolicy| {
                     p.policy_name()
                         .is_some_and(|name| name.eq_ignore_ascii_case(self.policy.name()))
-                        && !p.policy_arn().is_some_and(policy::is_of_aws)
+                        && !p.policy_arn().is_some_and(is_aws_managed)
                 };
                 let attached = answer.attached_policies().iter().find(named);
                 let arn = attached.map(|p| p.policy_arn().unwrap_or(&self.default_arn).to_owned());
@@ -247,13 +275,13 @@ impl Resource for Attachment {
                     .policy_arn(self.arn_of_policy(cx))
                     .send();
                 let answer = cx.call(Service::Iam, "AttachUserPolicy", call).await;
-                let young = if cx.has_made(&self.policy.id()) {
+                let young = if cx.has_created(&self.policy.id()) {
                     self.policy.id()
                 } else {
-                    user::id(&self.user)
+                    ids::user(&self.user)
                 };
                 answer.map_err(|error| cx.missing_after_create(&young, error))?;
-                cx.note_made(self.id());
+                cx.note_created(self.id());
                 Ok(Applied::Done)
             }
             AttachmentChange::Detach { user, arn, .. } => {
@@ -267,7 +295,7 @@ impl Resource for Attachment {
                     .send();
                 let answer = cx.call(Service::Iam, "DetachUserPolicy", call).await;
                 if answer.as_ref().is_err_and(|error| error.in_doubt) {
-                    cx.note_perhaps_taken(self.id());
+                    cx.note_maybe_deleted(self.id());
                 }
                 Applied::gone(answer)
             }
@@ -277,7 +305,7 @@ impl Resource for Attachment {
     fn terraform(&self, arn: &String, labels: &Labels) -> Vec<terraform::Piece> {
         let user = terraform::reference(
             labels,
-            &user::id(&self.user),
+            &ids::user(&self.user),
             "aws_iam_user",
             "name",
             self.user.as_str(),
@@ -304,7 +332,7 @@ impl Resource for Attachment {
             false => cloudformation::reference(labels, &self.policy.id(), arn),
         };
         vec![cloudformation::Entry::Extends {
-            of: user::id(&self.user),
+            of: ids::user(&self.user),
             property: "ManagedPolicyArns",
             value: json!([policy]),
         }]
@@ -315,15 +343,17 @@ impl Attachment {
     /// IAM is eventually consistent: where another media policy was attached just now in the place of this one, it gets
     /// time to work everywhere first.
     fn wait_for_successor(&self, cx: &ReconcileContext) -> Result<(), Fault> {
+        let Some(successor) = &self.successor else {
+            return Ok(());
+        };
         let young = cx
-            .made_since(&self.successor)
+            .age(successor)
             .and_then(|age| cx.timing.attachment.checked_sub(age))
             .filter(|left| !left.is_zero());
         let Some(after) = young else { return Ok(()) };
         Err(Fault::Wait {
             why: format!(
-                "{} has just been attached and gets time to work everywhere",
-                self.successor
+                "{successor} was attached just now and takes effect everywhere in a moment"
             ),
             after,
         })
@@ -341,40 +371,16 @@ impl Attachment {
     /// unless it may have been detached already.
     fn not_shown_yet(&self, cx: &ReconcileContext) -> Option<String> {
         let young = cx
-            .made_since(&self.id())
+            .age(&self.id())
             .is_some_and(|age| age < cx.timing.propagation);
-        (cx.want == Want::Absent && young && !cx.is_perhaps_taken(&self.id()))
+        (cx.want == Want::Absent && young && !cx.is_maybe_deleted(&self.id()))
             .then(|| self.arn_of_policy(cx))
-    }
-
-    /// The attachments of those media policies that the spec does not ask for.
-    pub fn not_wanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Self> {
-        let wanted: Vec<ResourceId> = Self::wanted(spec, conventions)
-            .iter()
-            .map(Resource::id)
-            .collect();
-        let successor = wanted.first().cloned().unwrap_or_default();
-        let attach = |policy: policy::Policy| {
-            let default_arn = policy.default_arn().to_owned();
-            Self {
-                user: spec.name.clone(),
-                policy,
-                default_arn,
-                successor: successor.clone(),
-            }
-        };
-        let mut all: Vec<Self> = policy::Policy::of_each_mode(spec, conventions)
-            .into_iter()
-            .map(attach)
-            .collect();
-        all.retain(|attachment| !wanted.contains(&attachment.id()));
-        all
     }
 
     /// The policy's ARN: it may sit under another path than the one that we would make it at.
     fn arn_of_policy(&self, cx: &ReconcileContext) -> String {
         cx.account
-            .remembers(&self.policy.id())
+            .cached(&CacheKey::Exists(self.policy.id()))
             .unwrap_or_else(|| self.default_arn.clone())
     }
 }
@@ -385,7 +391,7 @@ mod tests {
     use crate::domain::spec::{Defaults, MediaAccess, Place};
 
     #[test]
-    fn of_both_media_policies_the_one_that_the_spec_does_not_ask_for_is_not_wanted() {
+    fn of_both_media_policies_the_one_that_the_spec_does_not_ask_for_is_unwanted() {
         let conventions = Conventions::new(&Defaults::default(), "aws", "123456789012");
         let place = Place {
             account_id: "123456789012",
@@ -399,7 +405,7 @@ mod tests {
             "iam:attachment/MediaManagement/acme",
             "iam:attachment/MediaManagement-acme/acme",
         );
-        for (media_access, buckets, wanted, not_wanted) in [
+        for (media_access, buckets, wanted, unwanted) in [
             (
                 MediaAccess::Shared,
                 spec.buckets.clone(),
@@ -428,16 +434,16 @@ mod tests {
             let ids = |all: Vec<Attachment>| all.iter().map(Resource::id).collect::<Vec<_>>();
             assert_eq!(ids(Attachment::wanted(&spec, &conventions)), wanted);
             assert_eq!(
-                ids(Attachment::not_wanted(&spec, &conventions)),
-                not_wanted,
+                ids(Attachment::unwanted(&spec, &conventions)),
+                unwanted,
                 "{media_access:?}"
             );
         }
-        let one = &Attachment::not_wanted(&spec, &conventions)[0];
+        let one = &Attachment::unwanted(&spec, &conventions)[0];
         assert!(
             Attachment::wanted(&spec, &conventions)
                 .iter()
-                .any(|wanted| wanted.id() == one.successor),
+                .any(|wanted| Some(wanted.id()) == one.successor),
             "it waits for that one"
         );
     }

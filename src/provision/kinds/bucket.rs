@@ -18,24 +18,27 @@ use aws_sdk_s3::types::{
 };
 use serde_json::{Value, json};
 
-use crate::aws::{AwsError, ErrorKind, Service};
-use crate::domain::job::{JobError, JobErrorCode};
+use crate::aws::{AwsError, CacheKey, ErrorKind, Service};
+use crate::domain::job::{JobError, JobErrorCode, JobResult};
 use crate::domain::names::{BucketName, Region};
 use crate::domain::plan::Action;
+use crate::domain::resource_id::ResourceId;
+use crate::domain::retained::Dropped;
 use crate::domain::spec::{AppSpec, BucketSpec, TAG_PREFIX};
 use crate::domain::task::Data;
+use crate::provision::change::{Applied, Change, Changes, Observation, Want};
 use crate::provision::context::ReconcileContext;
+use crate::provision::conventions::Conventions;
 use crate::provision::fault::Fault;
 use crate::provision::fault::found;
+use crate::provision::ids;
 use crate::provision::ownership;
-use crate::provision::ownership::Tags;
-use crate::provision::permissions::{Permission, Scope};
+use crate::provision::permission::{Permission, Scope};
 use crate::provision::render::labels::Labels;
 use crate::provision::render::shell_words;
 use crate::provision::render::{cloudformation, terraform};
-use crate::provision::resource::{
-    Applied, Change, Changes, Conventions, Observation, Resource, ResourceId, Want,
-};
+use crate::provision::resource::Resource;
+use crate::provision::tags::{self, Tags};
 
 /// How long a browser may keep the answer to a preflight request, in seconds: the guide's.
 const MAX_AGE_SECONDS: i32 = 3000;
@@ -152,7 +155,7 @@ impl fmt::Display for BucketChange {
                 bucket,
                 before,
                 after,
-            } if ownership::gives_back(before, after) => {
+            } if tags::gives_back(before, after) => {
                 write!(f, "take Slipway's tags off bucket {bucket}, which stays")
             }
             Self::Tag { bucket, .. } => write!(f, "tag bucket {bucket}"),
@@ -269,16 +272,11 @@ impl Change for BucketChange {
     }
 }
 
-/// The id of a bucket.
-pub fn id(name: &BucketName) -> ResourceId {
-    format!("{}/{name}", Bucket::KIND)
-}
-
 impl Resource for Bucket {
     type Observed = SeenBucket;
     type Change = BucketChange;
 
-    const KIND: &'static str = "s3:bucket";
+    const KIND: &'static str = ids::BUCKET;
     const PERMISSIONS: &'static [Permission] = &[
         Permission::new(
             Service::S3,
@@ -383,7 +381,7 @@ impl Resource for Bucket {
     ];
 
     fn wanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Self> {
-        let tags = ownership::wanted(spec, conventions);
+        let tags = tags::wanted(spec, conventions);
         let (account_id, partition) = (&conventions.account_id, &conventions.partition);
         let bucket = |spec: &BucketSpec| Self {
             spec: spec.clone(),
@@ -394,12 +392,36 @@ impl Resource for Bucket {
         spec.buckets.iter().map(bucket).collect()
     }
 
+    const HOLDS_DATA: bool = true;
+
     fn id(&self) -> ResourceId {
-        id(&self.spec.name)
+        ids::bucket(&self.spec.name)
+    }
+
+    fn description(&self) -> String {
+        format!("bucket {} in {}", self.spec.name, self.spec.region)
+    }
+
+    fn recover(id: &ResourceId, spec: &AppSpec, dropped: &mut Dropped) {
+        let named = spec.buckets.iter().chain(&dropped.buckets);
+        if named.clone().any(|it| ids::bucket(&it.name) == *id) {
+            return;
+        }
+        if let Some(Ok(name)) = id.name_of(Self::KIND).map(BucketName::parse) {
+            dropped.buckets.push(BucketSpec {
+                name,
+                region: spec.region.clone(),
+                upload_origins: Vec::new(),
+            });
+        }
+    }
+
+    fn add_to_result(&self, _arn: Option<&str>, _c: &Conventions, result: &mut JobResult) {
+        result.buckets.push(self.spec.name.to_string());
     }
 
     fn create_first(&self, cx: &ReconcileContext) -> bool {
-        cx.untouched && !self.spec.region.is_us_east_1()
+        cx.request.create_first && !self.spec.region.is_us_east_1()
     }
 
     async fn observe(&self, cx: &ReconcileContext) -> Result<Observation<SeenBucket>, Fault> {
@@ -435,9 +457,9 @@ impl Resource for Bucket {
             self.see_cors(cx)
         )?;
         if tags.is_empty() && self.is_from_this_job(cx).await? {
-            cx.note_made_by_us(&self.id());
+            cx.note_created_by_app(&self.id());
         }
-        let made_by_us = ownership::is_made_by_us(cx, &self.id(), &tags);
+        let made_by_us = ownership::is_created_by_app(cx, &self.id(), &tags);
         let dropped = ownership::dropped(cx, &tags);
         let seen = SeenBucket {
             region,
@@ -480,7 +502,7 @@ impl Resource for Bucket {
                 seen.ownership.clone(),
             ));
         }
-        let missing = ownership::missing(&self.tags, &seen.tags, seen.made_by_us);
+        let missing = tags::missing(&self.tags, &seen.tags, seen.made_by_us);
         if !missing.is_empty() || !seen.dropped.is_empty() {
             let mut tags = seen.tags.clone();
             tags.extend(missing);
@@ -509,7 +531,7 @@ impl Resource for Bucket {
         seen: &SeenBucket,
     ) -> Result<Changes<BucketChange>, Fault> {
         let (bucket, contents) = (self.spec.name.clone(), &seen.contents);
-        if cx.data != Data::Named && ownership::is_left(cx, seen.made_by_us) {
+        if cx.request.data != Data::Named && ownership::is_left(cx, seen.made_by_us) {
             let told =
                 ownership::told_given_back(&format!("bucket {bucket} in {}", self.spec.region));
             return Ok(Changes {
@@ -517,7 +539,7 @@ impl Resource for Bucket {
                 ..self.plan_released(seen)
             });
         }
-        if cx.data == Data::Kept && *contents != Contents::default() {
+        if cx.request.data == Data::Kept && *contents != Contents::default() {
             let more = if contents.more { "more than " } else { "" };
             let holds = format!(
                 "{more}{} object versions and {} unfinished uploads",
@@ -591,7 +613,7 @@ impl Resource for Bucket {
         let Some(seen) = seen.filter(|_| cx.want == Want::Absent) else {
             return Ok(Vec::new());
         };
-        if cx.data != Data::Named && ownership::is_left(cx, seen.made_by_us) {
+        if cx.request.data != Data::Named && ownership::is_left(cx, seen.made_by_us) {
             return Ok(Vec::new());
         }
         let (versions, bytes, all) = self.count(cx).await?;
@@ -680,13 +702,6 @@ impl Resource for Bucket {
 }
 
 impl Bucket {
-    /// The name that an id names.
-    pub fn name_in(id: &str) -> Option<BucketName> {
-        id.strip_prefix(Self::KIND)?
-            .strip_prefix('/')
-            .and_then(|name| BucketName::parse(name).ok())
-    }
-
     fn name(&self) -> &str {
         self.spec.name.as_str()
     }
@@ -729,7 +744,7 @@ impl Bucket {
     /// Our rules, and on an adopted bucket also those that are there.
     fn cors_over(&self, seen: &SeenBucket) -> Vec<Cors> {
         let mut rules = self.wanted_cors();
-        if !seen.made_by_us && ownership::is_adopted(&seen.tags) {
+        if !seen.made_by_us && tags::is_adopted(&seen.tags) {
             let kept: Vec<Cors> = seen
                 .cors
                 .iter()
@@ -767,13 +782,13 @@ impl Bucket {
             .config_override(once)
             .send();
         match cx.call(Service::S3, "CreateBucket", call).await {
-            Ok(_) => cx.note_made(self.id()),
+            Ok(_) => cx.note_created(self.id()),
             Err(error) if error.kind == ErrorKind::AlreadyExists => {
                 return Ok(Applied::MetExisting);
             }
             Err(error) => {
                 if !error.had_no_effect() {
-                    cx.note_in_doubt(self.id());
+                    cx.note_maybe_created(self.id());
                 }
                 return Err(error.into());
             }
@@ -784,12 +799,12 @@ impl Bucket {
 
     /// Not every partition and emulator takes tags with the create. Whether this one does is learned once.
     async fn tag_if_not_taken(&self, cx: &ReconcileContext, tags: &Tags) -> Result<(), Fault> {
-        let learned = format!("s3 takes tags with CreateBucket in {}", self.spec.region);
-        if cx.account.remembers(&learned).is_some() {
+        let learned = CacheKey::CreateBucketTakesTags(self.spec.region.clone());
+        if cx.account.cached(&learned).is_some() {
             return Ok(());
         }
         if self.see_tags(cx).await? == *tags {
-            cx.account.remember(&learned, "");
+            cx.account.cache(learned, "");
             return Ok(());
         }
         self.put_tags(cx, tags).await.map(|_| ())
@@ -976,7 +991,7 @@ impl Bucket {
     /// Whether an untagged bucket of this account is what this very job made, where the answer to its
     /// create was lost: it was made while that create can have taken effect.
     async fn is_from_this_job(&self, cx: &ReconcileContext) -> Result<bool, Fault> {
-        let Some(span) = cx.may_have_made(&self.id()) else {
+        let Some(span) = cx.maybe_created_within(&self.id()) else {
             return Ok(false);
         };
         let listed_by = *span.end();
@@ -1022,7 +1037,7 @@ impl Bucket {
         region: Option<String>,
     ) -> Result<Observation<SeenBucket>, Fault> {
         let tags = self.see_tags(cx).await?;
-        let made_by_us = ownership::is_made_by_us(cx, &self.id(), &tags);
+        let made_by_us = ownership::is_created_by_app(cx, &self.id(), &tags);
         let seen = SeenBucket {
             region,
             tags: tags.clone(),
@@ -1142,7 +1157,7 @@ impl Bucket {
         let refused: Vec<AwsError> = answer
             .errors()
             .iter()
-            .map(|error| self.refused(error))
+            .map(|error| self.refused(cx, error))
             .collect();
         if let Some(error) = refused
             .iter()
@@ -1159,7 +1174,7 @@ impl Bucket {
         Ok(if more { Applied::More } else { Applied::Done })
     }
 
-    fn refused(&self, error: &aws_sdk_s3::types::Error) -> AwsError {
+    fn refused(&self, cx: &ReconcileContext, error: &aws_sdk_s3::types::Error) -> AwsError {
         let (key, code) = (
             error.key().unwrap_or_default(),
             error.code().unwrap_or_default(),
@@ -1169,7 +1184,8 @@ impl Bucket {
             self.name(),
             error.message().unwrap_or_default()
         );
-        AwsError::of_part(Service::S3, "DeleteObjects", code, message)
+        cx.account
+            .error_of_part(Service::S3, "DeleteObjects", code, message)
     }
 
     async fn abort_upload(

@@ -7,19 +7,21 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use crate::aws::{ErrorKind, Service};
+use crate::aws::{CacheKey, ErrorKind, Service};
 use crate::domain::names::GroupName;
 use crate::domain::plan::Action;
+use crate::domain::resource_id::ResourceId;
 use crate::domain::spec::AppSpec;
+use crate::provision::change::{Applied, Change, Changes, Observation};
 use crate::provision::context::ReconcileContext;
+use crate::provision::conventions::Conventions;
 use crate::provision::fault::Fault;
-use crate::provision::permissions::{Permission, Scope};
+use crate::provision::ids;
+use crate::provision::permission::{Permission, Scope};
 use crate::provision::render::labels::Labels;
 use crate::provision::render::shell_words;
 use crate::provision::render::{cloudformation, terraform};
-use crate::provision::resource::{
-    Applied, Change, Changes, Conventions, Observation, Resource, ResourceId,
-};
+use crate::provision::resource::Resource;
 
 /// The group that marks app users.
 #[derive(Debug, Clone)]
@@ -60,16 +62,11 @@ impl Change for GroupChange {
     }
 }
 
-/// The id of a group.
-pub fn id(name: &GroupName) -> ResourceId {
-    format!("{}/{name}", Group::KIND)
-}
-
 impl Resource for Group {
     type Observed = ();
     type Change = GroupChange;
 
-    const KIND: &'static str = "iam:group";
+    const KIND: &'static str = ids::GROUP;
     const PERMISSIONS: &'static [Permission] = &[
         Permission::new(Service::Iam, "GetGroup", &["iam:GetGroup"], Scope::Group),
         Permission::new(
@@ -86,12 +83,17 @@ impl Resource for Group {
         }]
     }
 
+    fn is_retained(_id: &ResourceId, _spec: &AppSpec, _c: &Conventions) -> bool {
+        // It belongs to the account.
+        false
+    }
+
     fn id(&self) -> ResourceId {
-        id(&self.name)
+        ids::group(&self.name)
     }
 
     async fn observe(&self, cx: &ReconcileContext) -> Result<Observation<()>, Fault> {
-        if cx.account.remembers(&self.id()).is_some() {
+        if cx.account.cached(&CacheKey::Exists(self.id())).is_some() {
             return Ok(Observation::Ours(()));
         }
         let call = cx
@@ -103,7 +105,7 @@ impl Resource for Group {
             .send();
         match cx.call(Service::Iam, "GetGroup", call).await {
             Ok(_) => {
-                cx.account.remember(&self.id(), "");
+                cx.account.cache(CacheKey::Exists(self.id()), "");
                 Ok(Observation::Ours(()))
             }
             Err(error) if error.kind == ErrorKind::NotFound => Ok(Observation::Absent),
@@ -137,8 +139,8 @@ impl Resource for Group {
             .send();
         match cx.call(Service::Iam, "CreateGroup", call).await {
             Ok(_) => {
-                cx.note_made(self.id());
-                cx.account.remember(&self.id(), "");
+                cx.note_created(self.id());
+                cx.account.cache(CacheKey::Exists(self.id()), "");
                 Ok(Applied::Done)
             }
             Err(error) if error.kind == ErrorKind::AlreadyExists => Ok(Applied::MetExisting),

@@ -16,18 +16,19 @@ use crate::domain::ecr_lifecycle::{Image, LifecyclePolicy};
 use crate::domain::job::{JobError, JobErrorCode};
 use crate::domain::names::{Region, RepositoryName};
 use crate::domain::plan::Action;
+use crate::domain::resource_id::ResourceId;
 use crate::domain::spec::{AppSpec, RepositorySpec};
+use crate::provision::change::{Applied, Change, Changes, Observation};
 use crate::provision::context::ReconcileContext;
+use crate::provision::conventions::Conventions;
 use crate::provision::fault::Fault;
-use crate::provision::kinds::repository;
-use crate::provision::permissions::{Permission, Scope};
+use crate::provision::ids;
+use crate::provision::permission::{Permission, Scope};
 use crate::provision::render::labels::Labels;
 use crate::provision::render::shell_words;
 use crate::provision::render::{cloudformation, terraform};
 use crate::provision::repository_images::Registry;
-use crate::provision::resource::{
-    Applied, Change, Changes, Conventions, Observation, Resource, ResourceId,
-};
+use crate::provision::resource::Resource;
 
 /// How many expiring images are named.
 const NAMED: usize = 20;
@@ -177,8 +178,16 @@ impl Resource for RepositoryLifecycle {
         spec.repositories.iter().map(lifecycle).collect()
     }
 
+    fn is_retained(_id: &ResourceId, _spec: &AppSpec, _c: &Conventions) -> bool {
+        // It is deleted with its repository.
+        false
+    }
+
     fn id(&self) -> ResourceId {
-        format!("{}/{}/{}", Self::KIND, self.region, self.repository)
+        ResourceId::new(
+            Self::KIND,
+            format_args!("{}/{}", self.region, self.repository),
+        )
     }
 
     fn needs(&self) -> Vec<ResourceId> {
@@ -186,7 +195,7 @@ impl Resource for RepositoryLifecycle {
     }
 
     fn create_first(&self, cx: &ReconcileContext) -> bool {
-        cx.has_made(&self.repository_id())
+        cx.has_created(&self.repository_id())
     }
 
     async fn observe(&self, cx: &ReconcileContext) -> Result<Observation<SeenLifecycle>, Fault> {
@@ -213,7 +222,7 @@ impl Resource for RepositoryLifecycle {
         let outlook = Outlook::Evaluated {
             images: images.len(),
             expiring,
-            accepted: cx.accept_expiry,
+            accepted: cx.request.accept_expiry,
         };
         Ok(Observation::Ours(SeenLifecycle { document, outlook }))
     }
@@ -333,7 +342,7 @@ impl Resource for RepositoryLifecycle {
 
 impl RepositoryLifecycle {
     fn repository_id(&self) -> ResourceId {
-        repository::id(&self.region, &self.repository)
+        ids::repository(&self.region, &self.repository)
     }
 
     fn says_the_same(&self, document: &Value) -> bool {

@@ -9,17 +9,19 @@ use serde_json::json;
 use crate::aws::{ErrorKind, Service};
 use crate::domain::names::{AppName, GroupName};
 use crate::domain::plan::Action;
+use crate::domain::resource_id::ResourceId;
 use crate::domain::spec::AppSpec;
+use crate::provision::change::{Applied, Change, Changes, Observation, Want};
 use crate::provision::context::ReconcileContext;
+use crate::provision::conventions::Conventions;
 use crate::provision::fault::Fault;
-use crate::provision::kinds::{group, user};
-use crate::provision::permissions::{Permission, Scope};
+use crate::provision::iam_user;
+use crate::provision::ids;
+use crate::provision::permission::{Permission, Scope};
 use crate::provision::render::labels::Labels;
 use crate::provision::render::shell_words;
 use crate::provision::render::{cloudformation, terraform};
-use crate::provision::resource::{
-    Applied, Change, Changes, Conventions, Observation, Resource, ResourceId, Want,
-};
+use crate::provision::resource::Resource;
 
 /// A user's membership of a group.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,19 +103,19 @@ impl Resource for Membership {
     }
 
     fn id(&self) -> ResourceId {
-        format!("{}/{}/{}", Self::KIND, self.group, self.user)
+        ResourceId::new(Self::KIND, format_args!("{}/{}", self.group, self.user))
     }
 
     fn needs(&self) -> Vec<ResourceId> {
-        vec![group::id(&self.group), user::id(&self.user)]
+        vec![ids::group(&self.group), ids::user(&self.user)]
     }
 
     fn create_first(&self, cx: &ReconcileContext) -> bool {
-        cx.has_made(&user::id(&self.user))
+        cx.has_created(&ids::user(&self.user))
     }
 
     async fn observe(&self, cx: &ReconcileContext) -> Result<Observation<()>, Fault> {
-        if cx.want == Want::Absent && !user::may_take_from(cx, &self.user, &self.id()).await? {
+        if cx.want == Want::Absent && !iam_user::may_take_from(cx, &self.user, &self.id()).await? {
             return Ok(Observation::Absent);
         }
         // A user is in ten groups at most (IAM quotas), so there is one page.
@@ -169,8 +171,8 @@ impl Resource for Membership {
                     .user_name(it.user.as_str())
                     .send();
                 let answer = cx.call(Service::Iam, "AddUserToGroup", call).await;
-                answer.map_err(|error| cx.missing_after_create(&user::id(&self.user), error))?;
-                cx.note_made(self.id());
+                answer.map_err(|error| cx.missing_after_create(&ids::user(&self.user), error))?;
+                cx.note_created(self.id());
                 Ok(Applied::Done)
             }
             MembershipChange::Remove(it) => {
@@ -189,7 +191,7 @@ impl Resource for Membership {
     fn terraform(&self, _seen: &(), labels: &Labels) -> Vec<terraform::Piece> {
         let user = terraform::reference(
             labels,
-            &user::id(&self.user),
+            &ids::user(&self.user),
             "aws_iam_user",
             "name",
             self.user.as_str(),
@@ -208,7 +210,7 @@ impl Resource for Membership {
 
     fn cloudformation(&self, _seen: &(), _labels: &Labels) -> Vec<cloudformation::Entry> {
         vec![cloudformation::Entry::Extends {
-            of: user::id(&self.user),
+            of: ids::user(&self.user),
             property: "Groups",
             value: json!([self.group]),
         }]

@@ -10,25 +10,25 @@ use aws_config::retry::RetryConfig;
 use aws_sdk_iam::types::PolicyScopeType;
 use serde_json::{Value, json};
 
-use crate::aws::{AwsError, ErrorKind, Service};
+use crate::aws::{AwsError, CacheKey, ErrorKind, Service};
 use crate::domain::iam_policy::PolicyDocument;
 use crate::domain::job::{JobError, JobErrorCode};
 use crate::domain::plan::Action;
+use crate::domain::resource_id::ResourceId;
 use crate::domain::spec::{AppSpec, MediaAccess};
+use crate::provision::change::{Applied, Change, Changes, Observation};
 use crate::provision::context::ReconcileContext;
+use crate::provision::conventions::Conventions;
 use crate::provision::fault::Fault;
 use crate::provision::fault::found;
-use crate::provision::kinds::user;
 use crate::provision::ownership;
-use crate::provision::ownership::Tags;
-use crate::provision::permissions::Condition;
-use crate::provision::permissions::{Permission, Scope};
+use crate::provision::permission::Condition;
+use crate::provision::permission::{Permission, Scope};
 use crate::provision::render::labels::Labels;
 use crate::provision::render::shell_words;
 use crate::provision::render::{cloudformation, terraform};
-use crate::provision::resource::{
-    Applied, Change, Changes, Conventions, Observation, Resource, ResourceId,
-};
+use crate::provision::resource::Resource;
+use crate::provision::tags::{self, Tags};
 
 /// The description that the guide gives the policy.
 const DESCRIPTION: &str = "Grants access to S3 buckets and objects";
@@ -149,7 +149,7 @@ impl Change for PolicyChange {
         match self {
             Self::Create { document, .. } => Some(json!(document)),
             Self::Rewrite { after, .. } => Some(json!(after)),
-            Self::Tag { tags, before, .. } => Some(json!({"tags": ownership::over(before, tags)})),
+            Self::Tag { tags, before, .. } => Some(json!({"tags": tags::over(before, tags)})),
             Self::Prune { .. } | Self::Delete { .. } | Self::Untag { .. } => None,
         }
     }
@@ -163,7 +163,7 @@ impl Change for PolicyChange {
             } => {
                 let tags = tags
                     .as_ref()
-                    .map(|tags| format!(" --tags {}", ownership::shorthand(tags)))
+                    .map(|tags| format!(" --tags {}", tags::shorthand(tags)))
                     .unwrap_or_default();
                 format!(
                     "aws iam create-policy --policy-name {} --description {} --policy-document {}{tags}",
@@ -199,7 +199,7 @@ impl Change for PolicyChange {
                 format!(
                     "aws iam tag-policy --policy-arn {} --tags {}",
                     shell_words::word(arn),
-                    ownership::shorthand(tags)
+                    tags::shorthand(tags)
                 )
             }
         }
@@ -291,18 +291,23 @@ impl Resource for Policy {
             .collect()
     }
 
+    fn is_retained(id: &ResourceId, spec: &AppSpec, c: &Conventions) -> bool {
+        // The shared policy belongs to the account.
+        id.name() != c.policy.as_str() && id.name().ends_with(&format!("-{}", spec.name))
+    }
+
     fn id(&self) -> ResourceId {
-        format!("{}/{}", Self::KIND, self.name)
+        ResourceId::new(Self::KIND, &self.name)
     }
 
     fn create_first(&self, cx: &ReconcileContext) -> bool {
-        cx.untouched && self.tags.is_some()
+        cx.request.create_first && self.tags.is_some()
     }
 
     async fn observe(&self, cx: &ReconcileContext) -> Result<Observation<SeenPolicy>, Fault> {
         if let Some(arn) = cx
             .account
-            .remembers(&self.id_as_wanted())
+            .cached(&CacheKey::Converged(self.id()))
             .filter(|_| self.tags.is_none())
         {
             let (document, description) = (Some(self.document.clone()), None);
@@ -321,7 +326,7 @@ impl Resource for Policy {
             return Ok(Observation::Absent);
         };
         cx.note_arn(self.id(), &seen.arn);
-        cx.account.remember(&self.id(), &seen.arn);
+        cx.account.cache(CacheKey::Exists(self.id()), &seen.arn);
         if self.tags.is_some() {
             return Ok(ownership::sort(cx, &self.id(), &seen.tags.clone(), seen));
         }
@@ -331,7 +336,7 @@ impl Resource for Policy {
             .as_ref()
             .is_some_and(|document| document.same_meaning(&self.document))
         {
-            cx.account.remember(&self.id_as_wanted(), &seen.arn);
+            cx.account.cache(CacheKey::Converged(self.id()), &seen.arn);
         }
         Ok(Observation::Ours(seen))
     }
@@ -363,7 +368,7 @@ impl Resource for Policy {
             });
         };
         let mut changes = Vec::new();
-        let missing = ownership::missing(tags, &seen.tags, seen.made_by_us);
+        let missing = tags::missing(tags, &seen.tags, seen.made_by_us);
         if !missing.is_empty() {
             changes.push(PolicyChange::Tag {
                 arn: seen.arn.clone(),
@@ -399,7 +404,7 @@ impl Resource for Policy {
         }
         let arn = seen.arn.clone();
         if ownership::is_left(cx, seen.made_by_us) {
-            let keys = ownership::ours(&seen.tags);
+            let keys = tags::ours(&seen.tags);
             return Ok(Changes::of(if keys.is_empty() {
                 Vec::new()
             } else {
@@ -469,7 +474,7 @@ impl Resource for Policy {
                 let call = iam
                     .tag_policy()
                     .policy_arn(arn)
-                    .set_tags(Some(user::sdk_tags(tags)?))
+                    .set_tags(Some(tags::iam_tags(tags)?))
                     .send();
                 cx.call(Service::Iam, "TagPolicy", call).await?;
                 cx.note_unsettled(self.id());
@@ -519,11 +524,6 @@ impl Resource for Policy {
     }
 }
 
-/// Whether an ARN is that of one of AWS's own policies, which can have the same names as an account's.
-pub fn is_of_aws(arn: &str) -> bool {
-    arn.split(':').nth(4) == Some("aws")
-}
-
 impl Policy {
     /// The media policy of each mode, whether or not the spec asks for it: told by name, with a document that is not for use.
     pub fn of_each_mode(spec: &AppSpec, conventions: &Conventions) -> [Self; 2] {
@@ -542,7 +542,7 @@ impl Policy {
             MediaAccess::Shared => (conventions.policy.to_string(), None),
             MediaAccess::Scoped => (
                 format!("{}-{}", conventions.policy, spec.name),
-                Some(ownership::wanted(spec, conventions)),
+                Some(tags::wanted(spec, conventions)),
             ),
         };
         let default_arn = format!(
@@ -567,11 +567,6 @@ impl Policy {
         &self.default_arn
     }
 
-    /// Under this the account remembers that its shared policy is as wanted.
-    fn id_as_wanted(&self) -> String {
-        format!("{} as wanted", self.id())
-    }
-
     async fn create(
         &self,
         cx: &ReconcileContext,
@@ -580,7 +575,7 @@ impl Policy {
         tags: Option<&Tags>,
     ) -> Result<Applied, Fault> {
         let tags = tags
-            .map(|tags| user::sdk_tags(&ownership::on_creation(cx, tags)))
+            .map(|tags| tags::iam_tags(&ownership::on_creation(cx, tags)))
             .transpose()?;
         let call = cx
             .account
@@ -598,9 +593,9 @@ impl Policy {
                     .policy
                     .and_then(|policy| policy.arn)
                     .unwrap_or_else(|| self.default_arn.clone());
-                cx.note_made(self.id());
-                cx.account.remember(&self.id_as_wanted(), &arn);
-                cx.account.remember(&self.id(), arn);
+                cx.note_created(self.id());
+                cx.account.cache(CacheKey::Converged(self.id()), &arn);
+                cx.account.cache(CacheKey::Exists(self.id()), arn);
                 Ok(Applied::Done)
             }
             Err(error) if error.kind == ErrorKind::AlreadyExists => Ok(Applied::MetExisting),
@@ -638,9 +633,9 @@ impl Policy {
             .iter()
             .map(|tag| (tag.key().to_owned(), tag.value().to_owned()))
             .collect();
-        let made_by_us = ownership::is_made_by_us(cx, &self.id(), &tags);
+        let made_by_us = ownership::is_created_by_app(cx, &self.id(), &tags);
         if made_by_us {
-            cx.note_creation(self.id(), policy.create_date());
+            cx.note_created_at(self.id(), policy.create_date());
         }
         let document = self
             .document_of(cx, &arn, policy.default_version_id().unwrap_or("v1"))

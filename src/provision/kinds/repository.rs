@@ -8,23 +8,28 @@ use std::fmt;
 use aws_sdk_ecr::types::{ImageStatusFilter, ListImagesFilter, Tag};
 use serde_json::{Value, json};
 
-use crate::aws::{ErrorKind, Service};
+use crate::aws::{ErrorKind, Service, repository_uri};
+use crate::domain::ecr_lifecycle::Lifecycle;
+use crate::domain::job::{JobResult, RepositoryResult};
 use crate::domain::names::{Region, RepositoryName};
 use crate::domain::plan::Action;
+use crate::domain::resource_id::ResourceId;
+use crate::domain::retained::Dropped;
 use crate::domain::spec::{AppSpec, RepositorySpec};
 use crate::domain::task::Data;
+use crate::provision::change::{Applied, Change, Changes, Observation, Want};
 use crate::provision::context::ReconcileContext;
+use crate::provision::conventions::Conventions;
 use crate::provision::fault::Fault;
+use crate::provision::ids;
 use crate::provision::ownership;
-use crate::provision::ownership::Tags;
-use crate::provision::permissions::Condition;
-use crate::provision::permissions::{Permission, Scope};
+use crate::provision::permission::Condition;
+use crate::provision::permission::{Permission, Scope};
 use crate::provision::render::labels::Labels;
 use crate::provision::render::shell_words;
 use crate::provision::render::{cloudformation, terraform};
-use crate::provision::resource::{
-    Applied, Change, Changes, Conventions, Observation, Resource, ResourceId, Want,
-};
+use crate::provision::resource::Resource;
+use crate::provision::tags::{self, Tags};
 
 /// A repository for the app's images.
 #[derive(Debug, Clone)]
@@ -129,7 +134,7 @@ impl Change for RepositoryChange {
             Self::Create(name, region, tags) => {
                 Some(json!({"name": name, "region": region, "tags": tags}))
             }
-            Self::Tag { tags, before, .. } => Some(json!({"tags": ownership::over(before, tags)})),
+            Self::Tag { tags, before, .. } => Some(json!({"tags": tags::over(before, tags)})),
             Self::Untag { .. } | Self::Delete { .. } => None,
         }
     }
@@ -137,7 +142,7 @@ impl Change for RepositoryChange {
     fn aws_cli(&self) -> String {
         match self {
             Self::Create(name, region, tags) => {
-                let tags = ownership::shorthand(tags);
+                let tags = tags::shorthand(tags);
                 format!(
                     "aws ecr create-repository --repository-name {name} --region {region} --tags {tags}"
                 )
@@ -147,7 +152,7 @@ impl Change for RepositoryChange {
             } => {
                 format!(
                     "aws ecr tag-resource --resource-arn {arn} --region {region} --tags {}",
-                    ownership::shorthand(tags)
+                    tags::shorthand(tags)
                 )
             }
             Self::Untag { arn, region, keys } => {
@@ -171,16 +176,11 @@ impl Change for RepositoryChange {
     }
 }
 
-/// The id of a repository.
-pub fn id(region: &Region, name: &RepositoryName) -> ResourceId {
-    format!("{}/{region}/{name}", Repository::KIND)
-}
-
 impl Resource for Repository {
     type Observed = SeenRepository;
     type Change = RepositoryChange;
 
-    const KIND: &'static str = "ecr:repository";
+    const KIND: &'static str = ids::REPOSITORY;
     const PERMISSIONS: &'static [Permission] = &[
         Permission::new(
             Service::Ecr,
@@ -231,7 +231,7 @@ impl Resource for Repository {
     ];
 
     fn wanted(spec: &AppSpec, c: &Conventions) -> Vec<Self> {
-        let tags = ownership::wanted(spec, c);
+        let tags = tags::wanted(spec, c);
         let repository = |spec: &RepositorySpec| Self {
             name: spec.name.clone(),
             region: spec.region.clone(),
@@ -244,12 +244,46 @@ impl Resource for Repository {
         spec.repositories.iter().map(repository).collect()
     }
 
+    const HOLDS_DATA: bool = true;
+
     fn id(&self) -> ResourceId {
-        id(&self.region, &self.name)
+        ids::repository(&self.region, &self.name)
+    }
+
+    fn description(&self) -> String {
+        format!("repository {} in {}", self.name, self.region)
+    }
+
+    fn recover(id: &ResourceId, spec: &AppSpec, dropped: &mut Dropped) {
+        let named = spec.repositories.iter().chain(&dropped.repositories);
+        if named
+            .clone()
+            .any(|it| ids::repository(&it.region, &it.name) == *id)
+        {
+            return;
+        }
+        let Some((region, name)) = id.name_of(Self::KIND).and_then(|name| name.split_once('/'))
+        else {
+            return;
+        };
+        if let (Ok(region), Ok(name)) = (Region::parse(region), RepositoryName::parse(name)) {
+            dropped.repositories.push(RepositorySpec {
+                name,
+                region,
+                lifecycle: Lifecycle::Guide,
+            });
+        }
+    }
+
+    fn add_to_result(&self, _arn: Option<&str>, c: &Conventions, result: &mut JobResult) {
+        result.repositories.push(RepositoryResult {
+            name: self.name.to_string(),
+            uri: repository_uri(&c.partition, &c.account_id, &self.region, &self.name),
+        });
     }
 
     fn create_first(&self, cx: &ReconcileContext) -> bool {
-        cx.untouched
+        cx.request.create_first
     }
 
     async fn observe(&self, cx: &ReconcileContext) -> Result<Observation<SeenRepository>, Fault> {
@@ -280,9 +314,9 @@ impl Resource for Repository {
             .into_iter()
             .map(|tag| (tag.key, tag.value))
             .collect();
-        let made_by_us = ownership::is_made_by_us(cx, &self.id(), &tags);
+        let made_by_us = ownership::is_created_by_app(cx, &self.id(), &tags);
         if made_by_us {
-            cx.note_creation(self.id(), made_at.as_ref());
+            cx.note_created_at(self.id(), made_at.as_ref());
         }
         let dropped = ownership::dropped(cx, &tags);
         let images = if cx.want == Want::Absent {
@@ -311,7 +345,7 @@ impl Resource for Repository {
                 self.tags.clone(),
             )]));
         };
-        let mut tags = ownership::missing(&self.tags, &seen.tags, seen.made_by_us);
+        let mut tags = tags::missing(&self.tags, &seen.tags, seen.made_by_us);
         let mut changes = Vec::new();
         if !seen.dropped.is_empty() {
             let (arn, region) = (self.arn.clone(), self.region.clone());
@@ -325,7 +359,7 @@ impl Resource for Repository {
             return Ok(Changes::of(changes));
         }
         // The role may tag only what it tags as ours, so the marks go with every change of tags.
-        tags.extend(ownership::marks(&self.tags));
+        tags.extend(tags::marks(&self.tags));
         changes.insert(
             0,
             RepositoryChange::Tag {
@@ -345,20 +379,20 @@ impl Resource for Repository {
         seen: &SeenRepository,
     ) -> Result<Changes<RepositoryChange>, Fault> {
         let (name, region) = (self.name.clone(), self.region.clone());
-        if cx.data != Data::Named && ownership::is_left(cx, seen.made_by_us) {
+        if cx.request.data != Data::Named && ownership::is_left(cx, seen.made_by_us) {
             let told = ownership::told_given_back(&format!("repository {name} in {region}"));
             return Ok(Changes {
                 warnings: vec![told],
                 ..self.plan_released(seen)
             });
         }
-        if cx.data == Data::Kept && seen.images > 0 {
+        if cx.request.data == Data::Kept && seen.images > 0 {
             return Err(Fault::would_delete_data(
                 &format!("repository {name} in {region}"),
                 &format!("{} images", seen.images),
             ));
         }
-        let force = cx.data != Data::Kept;
+        let force = cx.request.data != Data::Kept;
         Ok(Changes::of(vec![RepositoryChange::Delete {
             name,
             region,
@@ -371,7 +405,7 @@ impl Resource for Repository {
         let (arn, region, keys) = (
             self.arn.clone(),
             self.region.clone(),
-            ownership::ours(&seen.tags),
+            tags::ours(&seen.tags),
         );
         Changes::of(if keys.is_empty() {
             Vec::new()
@@ -397,7 +431,7 @@ impl Resource for Repository {
                     .send();
                 match cx.call(Service::Ecr, "CreateRepository", call).await {
                     Ok(_) => {
-                        cx.note_made(self.id());
+                        cx.note_created(self.id());
                         Ok(Applied::Done)
                     }
                     Err(error) if error.kind == ErrorKind::AlreadyExists => {
@@ -466,7 +500,7 @@ impl Resource for Repository {
         let Some(seen) = seen.filter(|_| cx.want == Want::Absent) else {
             return Ok(Vec::new());
         };
-        if cx.data != Data::Named && ownership::is_left(cx, seen.made_by_us) {
+        if cx.request.data != Data::Named && ownership::is_left(cx, seen.made_by_us) {
             return Ok(Vec::new());
         }
         let plural = if seen.images == 1 { "" } else { "s" };
@@ -515,18 +549,6 @@ impl Resource for Repository {
 }
 
 impl Repository {
-    /// The region and name that an id names.
-    pub fn place_in(id: &str) -> Option<(Region, RepositoryName)> {
-        let (region, name) = id
-            .strip_prefix(Self::KIND)?
-            .strip_prefix('/')?
-            .split_once('/')?;
-        Some((
-            Region::parse(region).ok()?,
-            RepositoryName::parse(name).ok()?,
-        ))
-    }
-
     async fn count_images(&self, cx: &ReconcileContext) -> Result<usize, Fault> {
         // Without a filter ECR leaves out what is archived (Amazon ECR API Reference, `ListImages`).
         let all = ListImagesFilter::builder()

@@ -5,29 +5,30 @@
 
 use std::fmt;
 
-use aws_sdk_iam::types::Tag;
 use serde_json::{Value, json};
 
 use crate::aws::{ErrorKind, Service};
-use crate::domain::job::{JobError, JobErrorCode};
+use crate::domain::access_key::KeyRecords;
+use crate::domain::iam_policy::is_aws_managed;
+use crate::domain::job::{JobError, JobErrorCode, JobResult};
 use crate::domain::names::{AppName, IamPath};
 use crate::domain::plan::Action;
+use crate::domain::resource_id::ResourceId;
 use crate::domain::spec::AppSpec;
+use crate::provision::change::{Applied, Change, Changes, Observation, Want};
 use crate::provision::context::ReconcileContext;
+use crate::provision::conventions::Conventions;
 use crate::provision::fault::Fault;
-use crate::provision::fault::found;
-use crate::provision::kinds::access_key::KeyRecords;
-use crate::provision::kinds::policy;
+use crate::provision::iam_user::{self, SeenUser};
+use crate::provision::ids;
 use crate::provision::ownership;
-use crate::provision::ownership::Tags;
-use crate::provision::permissions::Condition;
-use crate::provision::permissions::{Permission, Scope};
+use crate::provision::permission::Condition;
+use crate::provision::permission::{Permission, Scope};
 use crate::provision::render::labels::Labels;
 use crate::provision::render::shell_words;
 use crate::provision::render::{cloudformation, terraform};
-use crate::provision::resource::{
-    Applied, Change, Changes, Conventions, Observation, Resource, ResourceId, Want,
-};
+use crate::provision::resource::Resource;
+use crate::provision::tags::{self, Tags};
 use crate::provision::user_dependencies;
 use crate::provision::user_dependencies::UserDependency;
 
@@ -40,23 +41,6 @@ pub struct User {
     group: String,
     /// The names of the media policies of both modes.
     policies: [String; 2],
-}
-
-/// A user as it is.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SeenUser {
-    /// Its name, with the case that it was made with.
-    pub name: String,
-    /// Its path.
-    pub path: String,
-    /// Its tags.
-    pub tags: Tags,
-    /// Whether a job of this app has made it.
-    pub made_by_us: bool,
-    /// Tags that the spec does not name any more.
-    pub dropped: Vec<String>,
-    /// What hangs on it, where it is to be deleted.
-    pub belongings: Vec<UserDependency>,
 }
 
 /// What changes a user.
@@ -138,7 +122,7 @@ impl Change for UserChange {
             Self::Create { name, path, tags } => {
                 Some(json!({"name": name, "path": path, "tags": tags}))
             }
-            Self::Tag { tags, before, .. } => Some(json!({"tags": ownership::over(before, tags)})),
+            Self::Tag { tags, before, .. } => Some(json!({"tags": tags::over(before, tags)})),
             _ => None,
         }
     }
@@ -149,13 +133,13 @@ impl Change for UserChange {
                 "aws iam create-user --user-name {} --path {} --tags {}",
                 shell_words::word(name.as_str()),
                 shell_words::word(path.as_str()),
-                ownership::shorthand(tags)
+                tags::shorthand(tags)
             ),
             Self::Tag { name, tags, .. } => {
                 format!(
                     "aws iam tag-user --user-name {} --tags {}",
                     shell_words::word(name.as_str()),
-                    ownership::shorthand(tags)
+                    tags::shorthand(tags)
                 )
             }
             Self::Untag { name, keys } => {
@@ -174,16 +158,11 @@ impl Change for UserChange {
     }
 }
 
-/// The id of an app's user.
-pub fn id(name: &AppName) -> ResourceId {
-    format!("{}/{name}", User::KIND)
-}
-
 impl Resource for User {
     type Observed = SeenUser;
     type Change = UserChange;
 
-    const KIND: &'static str = "iam:user";
+    const KIND: &'static str = ids::USER;
     const PERMISSIONS: &'static [Permission] = &[
         Permission::new(Service::Iam, "GetUser", &["iam:GetUser"], Scope::AnyUser),
         Permission::new(
@@ -283,7 +262,7 @@ impl Resource for User {
     ];
 
     fn wanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Self> {
-        let tags = ownership::wanted(spec, conventions);
+        let tags = tags::wanted(spec, conventions);
         let policies = [
             conventions.policy.to_string(),
             format!("{}-{}", conventions.policy, spec.name),
@@ -303,20 +282,24 @@ impl Resource for User {
     }
 
     fn id(&self) -> ResourceId {
-        id(&self.name)
+        ids::user(&self.name)
+    }
+
+    fn add_to_result(&self, arn: Option<&str>, _c: &Conventions, result: &mut JobResult) {
+        result.user_arn = arn.map(str::to_owned);
     }
 
     fn create_first(&self, cx: &ReconcileContext) -> bool {
-        cx.untouched
+        cx.request.create_first
     }
 
     async fn observe(&self, cx: &ReconcileContext) -> Result<Observation<SeenUser>, Fault> {
-        let mut seen = look(cx, &self.name).await?;
+        let mut seen = iam_user::look(cx, &self.name).await?;
         if let (Want::Absent, Observation::Ours(user)) = (cx.want, &mut seen)
             && !ownership::is_left(cx, user.made_by_us)
         {
             user.belongings = user_dependencies::of(cx, &self.name).await?;
-            if !cx.is_held(&self.id()) {
+            if !cx.is_in_use(&self.id()) {
                 // The app's own go before it, each as a thing of its own.
                 let records = cx.keys.records().await?;
                 user.belongings.retain(|it| !self.is_own(it, &records));
@@ -335,7 +318,7 @@ impl Resource for User {
         }
         let (name, tags) = (
             self.name.clone(),
-            ownership::missing(&self.tags, &seen.tags, seen.made_by_us),
+            tags::missing(&self.tags, &seen.tags, seen.made_by_us),
         );
         let mut changes = Vec::new();
         if !tags.is_empty() {
@@ -361,7 +344,7 @@ impl Resource for User {
     ) -> Result<Changes<UserChange>, Fault> {
         let name = self.name.clone();
         if ownership::is_left(cx, seen.made_by_us) {
-            let keys = ownership::ours(&seen.tags);
+            let keys = tags::ours(&seen.tags);
             return Ok(Changes::of(if keys.is_empty() {
                 Vec::new()
             } else {
@@ -380,7 +363,7 @@ impl Resource for User {
     async fn apply(&self, cx: &ReconcileContext, change: &UserChange) -> Result<Applied, Fault> {
         match change {
             UserChange::Create { name, path, tags } => {
-                let tags = sdk_tags(&ownership::on_creation(cx, tags))?;
+                let tags = tags::iam_tags(&ownership::on_creation(cx, tags))?;
                 let call = cx
                     .account
                     .iam()
@@ -391,7 +374,7 @@ impl Resource for User {
                     .send();
                 match cx.call(Service::Iam, "CreateUser", call).await {
                     Ok(_) => {
-                        cx.note_made(self.id());
+                        cx.note_created(self.id());
                         Ok(Applied::Done)
                     }
                     Err(error) if error.kind == ErrorKind::AlreadyExists => {
@@ -406,7 +389,7 @@ impl Resource for User {
                     .iam()
                     .tag_user()
                     .user_name(name.as_str())
-                    .set_tags(Some(sdk_tags(tags)?))
+                    .set_tags(Some(tags::iam_tags(tags)?))
                     .send();
                 cx.call(Service::Iam, "TagUser", call).await?;
                 cx.note_unsettled(self.id());
@@ -476,82 +459,11 @@ impl User {
             UserDependency::Group(name) => *name == self.group,
             UserDependency::Attachment(arn) => {
                 let name = arn.rsplit('/').next().unwrap_or(arn);
-                !policy::is_of_aws(arn) && self.policies.iter().any(|own| own == name)
+                !is_aws_managed(arn) && self.policies.iter().any(|own| own == name)
             }
             _ => false,
         }
     }
-}
-
-/// The app's user as it is, whosever it is.
-///
-/// # Errors
-/// What AWS refused.
-pub(crate) async fn look(
-    cx: &ReconcileContext,
-    name: &AppName,
-) -> Result<Observation<SeenUser>, Fault> {
-    let answer = found(
-        cx.call(
-            Service::Iam,
-            "GetUser",
-            cx.account.iam().get_user().user_name(name.as_str()).send(),
-        )
-        .await,
-    )?;
-    let Some(user) = answer.map(|answer| answer.user.filter(|user| !user.user_name().is_empty()))
-    else {
-        return Ok(Observation::Absent);
-    };
-    let user = user.ok_or_else(|| Fault::unreadable(Service::Iam, "GetUser"))?;
-    let tags: Tags = user
-        .tags()
-        .iter()
-        .map(|tag| (tag.key().to_owned(), tag.value().to_owned()))
-        .collect();
-    cx.note_arn(id(name), user.arn());
-    let made_by_us = ownership::is_made_by_us(cx, &id(name), &tags);
-    if made_by_us {
-        cx.note_creation(id(name), Some(user.create_date()));
-    }
-    let dropped = ownership::dropped(cx, &tags);
-    let (name_there, path) = (user.user_name().to_owned(), user.path().to_owned());
-    let seen = SeenUser {
-        name: name_there,
-        path,
-        tags: tags.clone(),
-        made_by_us,
-        dropped,
-        belongings: Vec::new(),
-    };
-    Ok(ownership::sort(cx, &id(name), &tags, seen))
-}
-
-/// Whether something that hangs on the app's user may be taken from it: not from somebody else's user, and from an adopted
-/// one only what a job of ours has put there, unless that is to go too.
-///
-/// # Errors
-/// What AWS refused.
-pub(crate) async fn may_take_from(
-    cx: &ReconcileContext,
-    name: &AppName,
-    what: &str,
-) -> Result<bool, Fault> {
-    Ok(match look(cx, name).await? {
-        Observation::Ours(user) => {
-            !ownership::is_left(cx, user.made_by_us) || cx.is_made_by_us(what)
-        }
-        Observation::Absent | Observation::Foreign { .. } => false,
-    })
-}
-
-/// Tags in the SDK's form.
-pub(crate) fn sdk_tags(tags: &Tags) -> Result<Vec<Tag>, Fault> {
-    let build = |(key, value): (&String, &String)| Tag::builder().key(key).value(value).build();
-    tags.iter()
-        .map(build)
-        .collect::<Result<_, _>>()
-        .map_err(Fault::of_sdk)
 }
 
 fn collides_by_case(wanted: &AppName, seen: &str) -> Fault {

@@ -4,7 +4,7 @@
 //! - The script stops at the first command that fails, and works in no other account than the app's.
 //! - It makes no access key: a key's secret would be shown to whoever reads the output.
 
-use crate::provision::export::{Head, comment};
+use crate::provision::render::document::{Head, comment};
 use crate::provision::render::shell_words;
 
 /// One command.

@@ -10,10 +10,10 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use crate::domain::names::Region;
-use crate::provision::export::Head;
-use crate::provision::ownership::Tags;
+use crate::domain::resource_id::ResourceId;
+use crate::provision::render::document::Head;
 use crate::provision::render::labels::Labels;
-use crate::provision::resource::ResourceId;
+use crate::provision::tags::Tags;
 
 /// CloudFormation takes 255 characters (User Guide, "Resources"); a number may follow these.
 const MAX_LOGICAL_ID_LENGTH: usize = 200;
@@ -105,15 +105,16 @@ impl Thing {
 }
 
 /// Another thing's identity, or its value where the template does not have that thing.
-pub fn reference(labels: &Labels, id: &str, value: &str) -> Value {
+pub fn reference(labels: &Labels, id: &ResourceId, value: &str) -> Value {
     labels
         .get(id)
         .map_or_else(|| json!(value), |label| json!({"Ref": label}))
 }
 
 /// A thing's logical id: its kind and name in letters and digits.
-pub fn logical_id(id: &str) -> String {
+pub fn logical_id(id: &ResourceId) -> String {
     let words = id
+        .as_str()
         .split(|c: char| !c.is_ascii_alphanumeric())
         .filter(|word| !word.is_empty());
     let capital = |word: &str| word[..1].to_ascii_uppercase() + &word[1..];
@@ -161,7 +162,7 @@ pub fn render(
     if things.is_empty() && region != &head.region {
         return None;
     }
-    let label = |id: &str| labels.get(id).unwrap_or_default().to_owned();
+    let label = |id: &ResourceId| labels.get(id).unwrap_or_default().to_owned();
     let import: Vec<Value> = things
         .iter()
         .map(|(id, thing)| thing.to_import(&label(id)))

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::provision::resource::ResourceId;
+use crate::domain::resource_id::ResourceId;
 
 /// The label of each thing that a file has.
 #[derive(Debug, Clone, Default)]
@@ -14,12 +14,12 @@ impl Labels {
     /// Labels for things, by the rules of a format; a number is appended where two would be the same.
     pub fn of<'a>(
         ids: impl IntoIterator<Item = &'a ResourceId>,
-        label: fn(&str) -> String,
+        label: fn(&ResourceId) -> String,
     ) -> Self {
         let mut taken = BTreeSet::new();
         let mut labels = BTreeMap::new();
         for id in ids {
-            let kind = id.split('/').next().unwrap_or_default();
+            let kind = id.kind();
             let plain = label(id);
             let numbered = (2_u32..).map(|n| format!("{plain}{n}"));
             let free = std::iter::once(plain.clone())
@@ -31,7 +31,7 @@ impl Labels {
     }
 
     /// A thing's label; `None` where the file does not have it.
-    pub fn get(&self, id: &str) -> Option<&str> {
+    pub fn get(&self, id: &ResourceId) -> Option<&str> {
         self.0.get(id).map(String::as_str)
     }
 }
@@ -45,9 +45,9 @@ mod tests {
     proptest! {
         #[test]
         fn labels_are_words_and_differ(names in proptest::collection::btree_set("[a-zA-Z0-9_+=,.@/-]{1,12}", 0..8)) {
-            let ids: Vec<ResourceId> = names.iter().map(|name| format!("ecr:repository/{name}")).collect();
+            let ids: Vec<ResourceId> = names.iter().map(|name| ResourceId::new("ecr:repository", name)).collect();
             let is_word = |text: &str| !text.starts_with(|c: char| c.is_ascii_digit()) && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-            for (label, underscores) in [(terraform::label as fn(&str) -> String, true), (cloudformation::logical_id, false)] {
+            for (label, underscores) in [(terraform::label as fn(&ResourceId) -> String, true), (cloudformation::logical_id, false)] {
                 let labels = Labels::of(&ids, label);
                 let all: BTreeSet<&str> = ids.iter().map(|id| labels.get(id).unwrap()).collect();
                 prop_assert_eq!(all.len(), ids.len());
@@ -59,12 +59,15 @@ mod tests {
     #[test]
     fn a_label_reads_like_the_name() {
         assert_eq!(
-            terraform::label("s3:bucket/acme-shop-media"),
+            terraform::label(&ResourceId::parse("s3:bucket/acme-shop-media").unwrap()),
             "acme_shop_media"
         );
-        assert_eq!(terraform::label("s3:bucket/1st"), "_1st");
         assert_eq!(
-            cloudformation::logical_id("s3:bucket/acme-shop-media"),
+            terraform::label(&ResourceId::parse("s3:bucket/1st").unwrap()),
+            "_1st"
+        );
+        assert_eq!(
+            cloudformation::logical_id(&ResourceId::parse("s3:bucket/acme-shop-media").unwrap()),
             "S3BucketAcmeShopMedia"
         );
     }

@@ -2,6 +2,7 @@
 
 pub mod aws_cli;
 pub mod cloudformation;
+pub mod document;
 pub mod dotenv;
 pub mod labels;
 pub mod shell_words;

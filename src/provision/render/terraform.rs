@@ -12,10 +12,10 @@ use hcl::{Attribute, Block, Body, Expression, Identifier, Structure};
 use serde::Serialize;
 
 use crate::domain::names::Region;
-use crate::provision::export::{Head, comment};
-use crate::provision::ownership::Tags;
+use crate::domain::resource_id::ResourceId;
+use crate::provision::render::document::{Head, comment};
 use crate::provision::render::labels::Labels;
-use crate::provision::resource::ResourceId;
+use crate::provision::tags::Tags;
 
 /// The versions of the AWS provider that know all that is written.
 const PROVIDER: &str = "~> 5.0";
@@ -157,7 +157,13 @@ fn strings(texts: &Tags) -> Expression {
 }
 
 /// An argument of another thing, or its value where the file does not have that thing.
-pub fn reference(labels: &Labels, id: &str, kind: &str, argument: &str, value: &str) -> Expression {
+pub fn reference(
+    labels: &Labels,
+    id: &ResourceId,
+    kind: &str,
+    argument: &str,
+    value: &str,
+) -> Expression {
     labels.get(id).map_or_else(
         || value.into(),
         |label| attribute_of(kind, label, Some(argument)),
@@ -174,9 +180,9 @@ fn attribute_of(first: &str, second: &str, third: Option<&str>) -> Expression {
 }
 
 /// A thing's label: its name in letters, digits and underscores.
-pub fn label(id: &str) -> String {
-    let name = id.split_once('/').map_or(id, |(_, name)| name);
-    let word: String = name
+pub fn label(id: &ResourceId) -> String {
+    let word: String = id
+        .name()
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
         .collect();

@@ -5,7 +5,8 @@ use sqlx::any::AnyRow;
 use ulid::Ulid;
 
 use crate::clock::Timestamp;
-use crate::domain::job::{Job, JobKind, JobState};
+use crate::domain::job::{Job, JobState};
+use crate::domain::job_kind::JobKind;
 use crate::domain::names::{AccountName, AppName, NameError};
 use crate::store::connection::WithTimeout as _;
 use crate::store::database::Store;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 use slipway::domain::spec::Defaults;
+use slipway::provision::conventions::Conventions;
 use slipway::provision::permissions;
-use slipway::provision::resource::Conventions;
 
 use crate::removal::hang_things_on;
 use crate::support::aws::Place;

@@ -7,8 +7,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use slipway::domain::names::IamPath;
 use slipway::domain::spec::Defaults;
+use slipway::provision::conventions::Conventions;
 use slipway::provision::permissions;
-use slipway::provision::resource::Conventions;
 use strum::EnumIter;
 
 use crate::aws::Options;

@@ -9,8 +9,8 @@ use std::sync::Mutex;
 
 use serde_json::Value;
 use slipway::domain::spec::Defaults;
+use slipway::provision::conventions::Conventions;
 use slipway::provision::permissions;
-use slipway::provision::resource::Conventions;
 use strum::IntoEnumIterator as _;
 
 use crate::aws::{Consistency, Options};

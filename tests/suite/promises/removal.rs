@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use slipway::domain::spec::Defaults;
+use slipway::provision::conventions::Conventions;
 use slipway::provision::permissions;
-use slipway::provision::resource::Conventions;
 
 use super::{
     Fixture, KINDS, begin, first_spec, has_made, id_of, items, own_calls, pause, simulate, slow,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use slipway::domain::job::JobKind;
+use slipway::domain::job_kind::JobKind;
 
 use super::ground::Ground;
 use super::scenarios::{Asked, Leaves, Scenario};

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use slipway::domain::job::JobKind;
+use slipway::domain::job_kind::JobKind;
 
 use super::case::{Case, Left, More};
 use super::ground::Emulated;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use slipway::domain::job::JobKind;
+use slipway::domain::job_kind::JobKind;
 use strum::IntoEnumIterator as _;
 
 use super::case::{Case, Left, More};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use slipway::domain::job::JobKind;
+use slipway::domain::job_kind::JobKind;
 use slipway::provision::kinds::KINDS;
 use slipway::provision::permissions;
 

@@ -17,7 +17,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
-use slipway::domain::job::JobKind;
+use slipway::domain::job_kind::JobKind;
 use strum::IntoEnumIterator as _;
 
 use case::{Left, More};

@@ -2,7 +2,7 @@
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
-use slipway::domain::job::JobKind;
+use slipway::domain::job_kind::JobKind;
 
 use crate::removal::hang_things_on;
 use crate::support::api::Api;

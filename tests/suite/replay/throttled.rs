@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use serde_json::{Value, json};
 use slipway::aws::rate_limiter::Rates;
-use slipway::provision::context::Timing;
+use slipway::provision::timing::Timing;
 
 use crate::aws::Options;
 use crate::support::aws::{Emulator, Place};

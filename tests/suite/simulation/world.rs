@@ -9,8 +9,8 @@ use fastrand::Rng;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use slipway::domain::spec::Defaults;
+use slipway::provision::conventions::Conventions;
 use slipway::provision::permissions;
-use slipway::provision::resource::Conventions;
 
 use super::invariants;
 use super::plan::{Act, BUCKET_OF_ANOTHER_ACCOUNT, Hand, Plan, fault_of};

@@ -31,7 +31,7 @@ async fn what_is_done_is_in_the_audit() {
             claimed.lease,
             None,
             EventPayload::StepFailed {
-                resource: "iam:group/Apps".into(),
+                resource: resource("iam:group/Apps"),
                 error: job_error(),
             },
         );

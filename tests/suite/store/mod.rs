@@ -32,16 +32,18 @@ use slipway::clock::{Clock, Timestamp};
 use slipway::domain::access_key::{CLAIM_DEADLINE, CLAIM_REPLAY_WINDOW, Readiness, SecretState};
 use slipway::domain::app::{App, AppState};
 use slipway::domain::audit::{Action, AuditEntry, AuditEvent};
-use slipway::domain::drift::{DriftReport, DriftSummary, RepairRequest, Unexpected};
+use slipway::domain::drift::{DriftReport, DriftSummary, Unexpected};
 use slipway::domain::event::{AwsCall, EventPayload};
-use slipway::domain::job::{
-    Job, JobError, JobErrorCode, JobKind, JobResult, JobState, Step, StepState,
-};
+use slipway::domain::job::{Job, JobError, JobErrorCode, JobResult, JobState, Step, StepState};
+use slipway::domain::job_kind::JobKind;
 use slipway::domain::names::{AccountName, AppName, BucketName, Region};
+use slipway::domain::removal::Removal;
+use slipway::domain::resource_id::ResourceId;
+use slipway::domain::retained::RepairRequest;
 use slipway::domain::role::{Caller, Role};
 use slipway::domain::rotation::{Rotation, RotationEvent, Stage};
 use slipway::domain::spec::{AppSpec, BucketSpec, Defaults, Place};
-use slipway::domain::task::{KeyStatus, Removal, Task};
+use slipway::domain::task::{KeyStatus, Task};
 use slipway::shutdown::Tasks;
 use slipway::store::{
     Accepted, AppChange, AppFilter, AttemptResult, AuditCursor, AuditFilter, ClaimAnswer, Claimed,
@@ -470,9 +472,13 @@ fn done(resource: &str) -> StepRecord {
     }
 }
 
+fn resource(id: &str) -> ResourceId {
+    ResourceId::parse(id).unwrap()
+}
+
 fn warning() -> EventPayload {
     EventPayload::Warning {
-        resource: "iam:user/acme".into(),
+        resource: resource("iam:user/acme"),
         message: "look".into(),
     }
 }
@@ -557,7 +563,7 @@ fn applied(resource: &str, operations: &[&str]) -> EventPayload {
         request_id: Some(format!("r-{operation}")),
     };
     EventPayload::ChangeApplied {
-        resource: resource.into(),
+        resource: ResourceId::parse(resource).unwrap(),
         change: format!("make {resource}"),
         calls: operations.iter().map(call).collect(),
     }
@@ -663,7 +669,7 @@ fn report(app: &str, drifted: bool, at: Timestamp) -> DriftReport {
         changes: Vec::new(),
         retained: Vec::new(),
         unexpected: vec![Unexpected {
-            resource: format!("iam:login-profile/{app}"),
+            resource: ResourceId::new("iam:login-profile", app),
             detail: "a password".into(),
             since: Some(Timestamp::from_millis(1)),
             adopted: false,

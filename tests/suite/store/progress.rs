@@ -42,7 +42,7 @@ async fn what_a_worker_has_told_is_on_disk_with_what_it_writes_later() {
         );
         assert_eq!(
             t.store.recorded(claimed.app.id).await.unwrap().made,
-            BTreeSet::from(["iam:user/acme".to_owned()])
+            BTreeSet::from([resource("iam:user/acme")])
         );
     })
     .await;
@@ -68,7 +68,7 @@ async fn what_is_told_can_have_any_character() {
             ..done("iam:user/acme")
         };
         let payload = EventPayload::StepFailed {
-            resource: "iam:user/acme".into(),
+            resource: resource("iam:user/acme"),
             error: error.clone(),
         };
         t.store.record(claimed.lease, Some(record), payload.clone());
@@ -146,7 +146,7 @@ async fn of_what_is_told_together_every_event_stays_and_of_a_step_the_last_state
                 ("iam:user/acme", StepState::Failed)
             ]
         );
-        let made = ["iam:group/Apps", "iam:user/acme"].map(str::to_owned);
+        let made = ["iam:group/Apps", "iam:user/acme"].map(resource);
         assert_eq!(
             t.store.recorded(claimed.app.id).await.unwrap().made,
             BTreeSet::from(made),

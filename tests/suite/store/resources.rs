@@ -30,7 +30,7 @@ async fn what_a_job_has_made_stays_the_apps() {
         t.store.check().await.unwrap();
         assert_eq!(
             t.store.recorded(first.app.id).await.unwrap().made,
-            BTreeSet::from(["iam:user/acme".to_owned()])
+            BTreeSet::from([resource("iam:user/acme")])
         );
     })
     .await;
@@ -80,23 +80,23 @@ async fn what_a_job_has_adopted_and_when_something_was_made_stays_known() {
         }
         t.store.check().await.unwrap();
         let recorded = t.store.recorded(first.app.id).await.unwrap();
-        assert_eq!(recorded.made, BTreeSet::from(["iam:user/acme".to_owned()]));
+        assert_eq!(recorded.made, BTreeSet::from([resource("iam:user/acme")]));
         assert_eq!(
             recorded.adopted,
-            BTreeSet::from(["s3:bucket/adopted".to_owned()])
+            BTreeSet::from([resource("s3:bucket/adopted")])
         );
         assert_eq!(
             recorded.made_at,
-            [("iam:user/acme".to_owned(), made_at)].into()
+            [(resource("iam:user/acme"), made_at)].into()
         );
-        assert!(!recorded.owns("s3:bucket/foreign"));
+        assert!(!recorded.owns(&resource("s3:bucket/foreign")));
         t.end(second.lease, succeeded()).await;
         let left: Vec<String> = t
             .app("acme")
             .await
             .resources
             .into_iter()
-            .map(|it| it.resource)
+            .map(|it| it.resource.to_string())
             .collect();
         assert_eq!(
             left,
@@ -129,7 +129,7 @@ async fn what_is_gone_is_not_shown_as_the_apps() {
             .await
             .resources
             .into_iter()
-            .map(|it| it.resource)
+            .map(|it| it.resource.to_string())
             .collect();
         assert_eq!(shown, ["iam:group/Apps"]);
     })

@@ -13,7 +13,7 @@ pub mod wire;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use slipway::provision::context::Timing;
+use slipway::provision::timing::Timing;
 
 /// Tests that keep the whole machine busy take turns: at once they would meet each other's time-outs.
 pub async fn alone() -> tokio::sync::MutexGuard<'static, ()> {

@@ -9,7 +9,7 @@ use slipway::app::service::{Overrides, Service, StartError};
 use slipway::aws::rate_limiter::Rates;
 use slipway::clock::Clock;
 use slipway::config::Settings;
-use slipway::provision::context::Timing;
+use slipway::provision::timing::Timing;
 use slipway::shutdown::Tasks;
 use slipway::store::StoreError;
 use slipway::vault::Vault;

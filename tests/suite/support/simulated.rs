@@ -17,7 +17,7 @@ use slipway::app::service::{Overrides, Service, StartError};
 use slipway::aws::rate_limiter::Rates;
 use slipway::clock::{Clock, Timestamp};
 use slipway::config::Settings;
-use slipway::provision::context::Timing;
+use slipway::provision::timing::Timing;
 use slipway::shutdown::{SimulatedProcess, Tasks};
 use slipway::store::{Store, StoreError};
 use slipway::vault::Vault;

@@ -1,0 +1,88 @@
+//! The app's IAM user as AWS shows it, for all kinds whose resources belong to the user.
+
+use crate::aws::Service;
+use crate::domain::names::AppName;
+use crate::domain::resource_id::ResourceId;
+use crate::provision::change::Observation;
+use crate::provision::context::ReconcileContext;
+use crate::provision::fault::{Fault, found};
+use crate::provision::ids;
+use crate::provision::ownership;
+use crate::provision::tags::Tags;
+use crate::provision::user_dependencies::UserDependency;
+
+/// A user as it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeenUser {
+    /// Its name, with the case that it was made with.
+    pub name: String,
+    /// Its path.
+    pub path: String,
+    /// Its tags.
+    pub tags: Tags,
+    /// Whether a job of this app has made it.
+    pub made_by_us: bool,
+    /// Tags that the spec does not name any more.
+    pub dropped: Vec<String>,
+    /// What hangs on it, where it is to be deleted.
+    pub belongings: Vec<UserDependency>,
+}
+
+/// The app's user as it is, whosever it is.
+///
+/// # Errors
+/// What AWS refused.
+pub async fn look(cx: &ReconcileContext, name: &AppName) -> Result<Observation<SeenUser>, Fault> {
+    let answer = found(
+        cx.call(
+            Service::Iam,
+            "GetUser",
+            cx.account.iam().get_user().user_name(name.as_str()).send(),
+        )
+        .await,
+    )?;
+    let Some(user) = answer.map(|answer| answer.user.filter(|user| !user.user_name().is_empty()))
+    else {
+        return Ok(Observation::Absent);
+    };
+    let user = user.ok_or_else(|| Fault::unreadable(Service::Iam, "GetUser"))?;
+    let tags: Tags = user
+        .tags()
+        .iter()
+        .map(|tag| (tag.key().to_owned(), tag.value().to_owned()))
+        .collect();
+    cx.note_arn(ids::user(name), user.arn());
+    let made_by_us = ownership::is_created_by_app(cx, &ids::user(name), &tags);
+    if made_by_us {
+        cx.note_created_at(ids::user(name), Some(user.create_date()));
+    }
+    let dropped = ownership::dropped(cx, &tags);
+    let (name_there, path) = (user.user_name().to_owned(), user.path().to_owned());
+    let seen = SeenUser {
+        name: name_there,
+        path,
+        tags: tags.clone(),
+        made_by_us,
+        dropped,
+        belongings: Vec::new(),
+    };
+    Ok(ownership::sort(cx, &ids::user(name), &tags, seen))
+}
+
+/// Whether something that hangs on the app's user may be taken from it: not from somebody else's user, and from an adopted
+/// one only what a job of ours has put there, unless that is to go too.
+///
+/// # Errors
+/// What AWS refused.
+pub async fn may_take_from(
+    cx: &ReconcileContext,
+    name: &AppName,
+    what: &ResourceId,
+) -> Result<bool, Fault> {
+    Ok(match look(cx, name).await? {
+        Observation::Ours(user) => {
+            !ownership::is_left(cx, user.made_by_us) || cx.is_created_by_app(what)
+        }
+        Observation::Absent | Observation::Foreign { .. } => false,
+    })
+}

@@ -1,0 +1,40 @@
+//! The ids of resources that more than their own kind refers to.
+
+use crate::domain::names::{AppName, BucketName, GroupName, Region, RepositoryName};
+use crate::domain::resource_id::ResourceId;
+
+pub const ACCESS_KEY: &str = "iam:access-key";
+pub const BUCKET: &str = "s3:bucket";
+pub const GROUP: &str = "iam:group";
+pub const REPOSITORY: &str = "ecr:repository";
+pub const USER: &str = "iam:user";
+
+/// An app's IAM user.
+pub fn user(name: &AppName) -> ResourceId {
+    ResourceId::new(USER, name)
+}
+
+/// The access key of an app, whichever key that is.
+pub fn access_key(user: &AppName) -> ResourceId {
+    ResourceId::new(ACCESS_KEY, user)
+}
+
+/// One particular access key of an app.
+pub fn one_access_key(user: &AppName, access_key_id: &str) -> ResourceId {
+    ResourceId::new(ACCESS_KEY, format_args!("{user}/{access_key_id}"))
+}
+
+/// The group that marks app users.
+pub fn group(name: &GroupName) -> ResourceId {
+    ResourceId::new(GROUP, name)
+}
+
+/// A bucket.
+pub fn bucket(name: &BucketName) -> ResourceId {
+    ResourceId::new(BUCKET, name)
+}
+
+/// An image repository.
+pub fn repository(region: &Region, name: &RepositoryName) -> ResourceId {
+    ResourceId::new(REPOSITORY, format_args!("{region}/{name}"))
+}

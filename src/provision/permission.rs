@@ -1,0 +1,134 @@
+//! What the service's role needs for one AWS operation.
+
+use serde_json::{Value, json};
+
+use crate::aws::Service;
+use crate::provision::conventions::Conventions;
+
+/// The resources that an action is allowed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// AWS offers no narrower one.
+    Everything,
+    /// The group that marks app users.
+    Group,
+    /// Any group: an app's user may have been put into one by hand.
+    AnyGroup,
+    /// Users under the configured path.
+    Users,
+    /// Users under any path, to look at: IAM names a user that is not there without its path.
+    AnyUser,
+    /// The shared media policy and the scoped ones.
+    Policies,
+    /// Buckets.
+    Buckets,
+    /// What is in buckets.
+    Objects,
+    /// Repositories of this account.
+    Repositories,
+}
+
+/// A condition on an allowed action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Condition {
+    /// None.
+    Always,
+    /// What is made carries our tag.
+    TaggedOnCreation,
+    /// What is touched carries our tag.
+    OnOurs,
+    /// Only the media policies are attached.
+    MediaPoliciesOnly,
+}
+
+/// An AWS operation and what it takes.
+#[derive(Debug, Clone, Copy)]
+pub struct Permission {
+    /// The service.
+    pub service: Service,
+    /// The API operation.
+    pub operation: &'static str,
+    /// The IAM actions it takes (Service Authorization Reference).
+    pub actions: &'static [&'static str],
+    /// On what.
+    pub scope: Scope,
+    /// When.
+    pub condition: Condition,
+}
+
+impl Permission {
+    /// An operation whose actions are allowed on `scope`.
+    pub const fn new(
+        service: Service,
+        operation: &'static str,
+        actions: &'static [&'static str],
+        scope: Scope,
+    ) -> Self {
+        Self {
+            service,
+            operation,
+            actions,
+            scope,
+            condition: Condition::Always,
+        }
+    }
+
+    /// The same, under a condition.
+    pub const fn only(self, condition: Condition) -> Self {
+        Self { condition, ..self }
+    }
+}
+
+/// Operations that change what AWS authorizes calls on a thing by, which it knows everywhere only after a while.
+pub const CHANGES_OF_AUTHORIZATION: &[&str] = &[
+    "CreateUser",
+    "TagUser",
+    "CreatePolicy",
+    "TagPolicy",
+    "CreateRepository",
+    "TagResource",
+];
+
+impl Scope {
+    /// The `Resource` element of a policy statement.
+    pub fn resources(self, c: &Conventions) -> Value {
+        let iam = format!("arn:{}:iam::{}", c.partition, c.account_id);
+        match self {
+            Self::Everything => json!("*"),
+            Self::Group => json!(format!("{iam}:group/{}", c.group)),
+            Self::AnyGroup => json!(format!("{iam}:group/*")),
+            Self::Users => json!(format!("{iam}:user{}*", c.iam_path)),
+            Self::AnyUser => json!(format!("{iam}:user/*")),
+            // The shared one may sit under a path.
+            Self::Policies => json!(
+                ["policy/", "policy/*/"]
+                    .map(|path| format!("{iam}:{path}{}", c.policy))
+                    .into_iter()
+                    .chain([format!("{iam}:policy/{}-*", c.policy)])
+                    .collect::<Vec<_>>()
+            ),
+            Self::Buckets => json!(format!("arn:{}:s3:::*", c.partition)),
+            Self::Objects => json!(format!("arn:{}:s3:::*/*", c.partition)),
+            Self::Repositories => json!(format!(
+                "arn:{}:ecr:*:{}:repository/*",
+                c.partition, c.account_id
+            )),
+        }
+    }
+}
+
+impl Condition {
+    /// The `Condition` element of a policy statement.
+    pub fn document(self, c: &Conventions) -> Option<Value> {
+        match self {
+            Self::Always => None,
+            Self::TaggedOnCreation => {
+                Some(json!({"Null": {"aws:RequestTag/slipway:app": "false"}}))
+            }
+            Self::OnOurs => Some(json!({"Null": {"aws:ResourceTag/slipway:app": "false"}})),
+            Self::MediaPoliciesOnly => {
+                Some(json!({"ArnLike": {"iam:PolicyARN": Scope::Policies.resources(c)}}))
+            }
+        }
+    }
+}

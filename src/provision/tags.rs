@@ -1,0 +1,134 @@
+//! The tags of an app's resources.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_iam::types::Tag;
+
+use crate::domain::spec::{AppSpec, TAG_PREFIX};
+use crate::provision::conventions::Conventions;
+use crate::provision::fault::Fault;
+use crate::provision::render::shell_words;
+
+/// Tags by key.
+pub type Tags = BTreeMap<String, String>;
+
+/// The app that a thing belongs to.
+pub fn app_key() -> String {
+    format!("{TAG_PREFIX}app")
+}
+
+/// The installation of Slipway that a thing belongs to: two in one account, or one whose database was lost, can have
+/// apps of the same name.
+pub fn installation_key() -> String {
+    format!("{TAG_PREFIX}installation")
+}
+
+/// The job that made a thing.
+pub fn job_key() -> String {
+    format!("{TAG_PREFIX}job")
+}
+
+/// Marks a thing that was there before its app: removal leaves it.
+pub fn adopted_key() -> String {
+    format!("{TAG_PREFIX}adopted")
+}
+
+/// The tags that a thing of an app keeps: the caller's and ours.
+pub fn wanted(spec: &AppSpec, conventions: &Conventions) -> Tags {
+    let mut all = spec.tags.clone();
+    all.insert(app_key(), spec.name.to_string());
+    all.insert(installation_key(), conventions.installation.clone());
+    all
+}
+
+/// The tags that say whose a thing is.
+pub fn marks(wanted: &Tags) -> Tags {
+    [app_key(), installation_key()]
+        .iter()
+        .filter_map(|key| wanted.get_key_value(key))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect()
+}
+
+/// The tags to set on what is there: what is missing or different, and the adoption mark on what we have not made.
+pub fn missing(wanted: &Tags, seen: &Tags, made_by_us: bool) -> Tags {
+    let mut missing: Tags = wanted
+        .iter()
+        .filter(|(key, value)| seen.get(*key) != Some(value))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
+    if missing.contains_key(&app_key()) && !made_by_us {
+        missing.insert(adopted_key(), "true".into());
+    }
+    missing
+}
+
+/// The tags that are there once `tags` are set over them.
+pub fn over(before: &Tags, tags: &Tags) -> Tags {
+    let mut all = before.clone();
+    all.extend(tags.clone());
+    all
+}
+
+/// Our own tags on a thing, to be taken off when it is given back.
+pub fn ours(seen: &Tags) -> Vec<String> {
+    seen.keys()
+        .filter(|key| key.starts_with(TAG_PREFIX))
+        .cloned()
+        .collect()
+}
+
+/// Whether a change of tags gives a thing back.
+pub fn gives_back(before: &Tags, after: &Tags) -> bool {
+    before.contains_key(&app_key()) && !after.contains_key(&app_key())
+}
+
+/// Whether a thing with these tags was there before its app, or is about to be adopted.
+pub fn is_adopted(seen: &Tags) -> bool {
+    seen.contains_key(&adopted_key()) || !seen.contains_key(&app_key())
+}
+
+/// Tags as `key=value` words of a command line in the CLI's shorthand form.
+pub fn shorthand(tags: &Tags) -> String {
+    let words: Vec<String> = tags
+        .iter()
+        .map(|(key, value)| shell_words::word(&format!("Key={key},Value={value}")))
+        .collect();
+    words.join(" ")
+}
+
+/// Tags in the form of IAM's SDK.
+///
+/// # Errors
+/// When a tag is not valid, which is a defect.
+pub fn iam_tags(tags: &Tags) -> Result<Vec<Tag>, Fault> {
+    let build = |(key, value): (&String, &String)| Tag::builder().key(key).value(value).build();
+    tags.iter()
+        .map(build)
+        .collect::<Result<_, _>>()
+        .map_err(Fault::of_sdk)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn setting_what_is_missing_leaves_nothing_missing(
+            tags in proptest::collection::btree_map("[a-z]{1,4}", "[a-z]{0,4}", 0..6),
+            seen in proptest::collection::btree_map("[a-z]{1,4}", "[a-z]{0,4}", 0..6),
+        ) {
+            let mut wanted = tags.clone();
+            wanted.extend([(app_key(), "acme".to_owned()), (installation_key(), "one".to_owned())]);
+            for made_by_us in [false, true] {
+                let mut after = seen.clone();
+                after.extend(missing(&wanted, &seen, made_by_us));
+                prop_assert!(missing(&wanted, &after, made_by_us).is_empty());
+                prop_assert!(seen.keys().all(|key| after.contains_key(key)), "tags that are there are kept");
+                prop_assert_eq!(is_adopted(&after), !made_by_us, "what we have not made is marked as adopted");
+            }
+        }
+    }
+}
