@@ -1,4 +1,4 @@
-//! The way to AWS: clients per account and region, the caller's identity, what refusals mean, and limiter.
+//! The way to AWS: clients per account and region, the caller's identity, what errors mean, and the rate limiter.
 //!
 //! Invariants:
 //! - Every call goes through [`Account::call`], which keeps the account's pace, counts, logs and
