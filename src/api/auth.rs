@@ -31,44 +31,25 @@ impl Viewer {
     }
 }
 
-impl FromRequestParts<Arc<Service>> for Viewer {
-    type Rejection = ApiError;
-    async fn from_request_parts(
-        parts: &mut Parts,
-        service: &Arc<Service>,
-    ) -> Result<Self, ApiError> {
-        caller(parts, service)
-            .await
-            .and_then(|caller| with_role(caller, Role::Viewer))
-            .map(Self)
-    }
+/// Each role's extractor accepts the callers that have that role or a higher one.
+macro_rules! extract_callers {
+    ($($role:ident),+) => {
+        $(impl FromRequestParts<Arc<Service>> for $role {
+            type Rejection = ApiError;
+            async fn from_request_parts(
+                parts: &mut Parts,
+                service: &Arc<Service>,
+            ) -> Result<Self, ApiError> {
+                caller(parts, service)
+                    .await
+                    .and_then(|caller| with_role(caller, Role::$role))
+                    .map(Self)
+            }
+        })+
+    };
 }
 
-impl FromRequestParts<Arc<Service>> for Operator {
-    type Rejection = ApiError;
-    async fn from_request_parts(
-        parts: &mut Parts,
-        service: &Arc<Service>,
-    ) -> Result<Self, ApiError> {
-        caller(parts, service)
-            .await
-            .and_then(|caller| with_role(caller, Role::Operator))
-            .map(Self)
-    }
-}
-
-impl FromRequestParts<Arc<Service>> for Admin {
-    type Rejection = ApiError;
-    async fn from_request_parts(
-        parts: &mut Parts,
-        service: &Arc<Service>,
-    ) -> Result<Self, ApiError> {
-        caller(parts, service)
-            .await
-            .and_then(|caller| with_role(caller, Role::Admin))
-            .map(Self)
-    }
-}
+extract_callers!(Viewer, Operator, Admin);
 
 /// The token of a request, to check later whether it is still valid.
 pub struct Token {

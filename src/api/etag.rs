@@ -67,6 +67,14 @@ impl Condition {
     /// # Errors
     /// When it is malformed.
     pub fn if_none_match(headers: &HeaderMap) -> Result<Option<Self>, ApiError> {
+        // An empty list names no tag, so the app is returned.
+        if headers
+            .get_all(IF_NONE_MATCH)
+            .iter()
+            .all(HeaderValue::is_empty)
+        {
+            return Ok(None);
+        }
         Self::in_header(headers, &IF_NONE_MATCH)
     }
 

@@ -67,7 +67,7 @@ impl KnownTokens {
         if self.contains(hash) || !is_due(*read_at) {
             return;
         }
-        // Also a read that is given up, or fails, counts, and from its end on: a database in job_error is not asked by each that
+        // Also a read that is given up, or fails, counts, and from its end on: a database in trouble is not asked by each that
         // has waited for it.
         *read_at = Some(Instant::now());
         match timeout(READ_TIMEOUT, read).await {

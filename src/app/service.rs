@@ -154,9 +154,10 @@ impl Service {
             .as_ref()
             .map(|token| token_hash(token.expose_secret()));
         Ok(Arc::new(Self {
+            clock: store.clock().clone(),
+            aws_seen_at: AtomicI64::new(store.clock().now().millis()),
             store,
             vault,
-            clock: overrides.clock.clone(),
             timing: Timing {
                 idle_period: settings.rotation_idle_period,
                 ..overrides.timing
@@ -165,7 +166,6 @@ impl Service {
             account: Arc::new(account),
             admin_token_hash,
             dispatched_at: AtomicI64::new(0),
-            aws_seen_at: AtomicI64::new(overrides.clock.now().millis()),
             intents: Mutex::default(),
             resumable_attempts: ResumableAttempts::default(),
             settings,

@@ -3,7 +3,8 @@
 //! Invariants:
 //! - The moment is on the monotonic clock, which also counts while the process is stopped.
 //! - A call is looked at each time that it goes on, not only when it begins: what the SDK tries again after the
-//!   moment is not sent either.
+//!   moment is not sent either. What its connection has taken before cannot be called back: a process that is stopped
+//!   between that and the write sends it when it goes on.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;

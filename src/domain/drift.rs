@@ -92,7 +92,7 @@ pub fn is_difference(change: &PlannedChange) -> bool {
     }
 }
 
-/// Whether a job_error says nothing of what is there.
+/// Whether an error says nothing of what is there.
 pub fn keeps_from_looking(job_error: &JobError) -> bool {
     matches!(
         job_error.code,

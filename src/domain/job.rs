@@ -165,7 +165,7 @@ pub struct AwsRefusal {
     pub request_id: Option<String>,
 }
 
-/// What kind of job_error ended a job or a step.
+/// What kind of error ended a job or a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
@@ -197,7 +197,7 @@ pub enum JobErrorCode {
 /// Why a job or a step ended without success, and what a person can do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct JobError {
-    /// What kind of job_error.
+    /// What kind of error.
     pub code: JobErrorCode,
     /// What happened.
     pub detail: String,

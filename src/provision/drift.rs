@@ -125,7 +125,7 @@ fn trouble_of(fault: &Fault) -> JobError {
     of_a_look(fault.job_error().cloned().unwrap_or_else(waiting))
 }
 
-/// A job_error that was met in a look, which is no job that could be retried.
+/// An error that was met in a look, which is no job that could be retried.
 fn of_a_look(job_error: JobError) -> JobError {
     let remedy = match &job_error.remedy {
         Some(remedy) => remedy.replace("retry the job", "look again"),

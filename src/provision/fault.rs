@@ -180,7 +180,7 @@ impl From<AwsError> for Fault {
                 ))
             }
             ErrorKind::Quota => {
-                let remedy = "JobRequest AWS for a higher quota (Service Quotas console) or remove what is no longer used, then retry the job.";
+                let remedy = "Request a higher quota from AWS (Service Quotas console) or remove what is no longer used, then retry the job.";
                 Self::Blocked(job_error(
                     JobErrorCode::QuotaExceeded,
                     Some(remedy.into()),

@@ -203,7 +203,7 @@ impl Store {
         let is_due = |app: &App| {
             app.removal
                 .as_ref()
-                .is_some_and(|removal| !removal.restoring)
+                .is_none_or(|removal| !removal.restoring)
         };
         let apps = rows
             .iter()

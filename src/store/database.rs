@@ -91,6 +91,11 @@ impl Store {
         })
     }
 
+    /// The clock of everything that is recorded. With PostgreSQL it follows the database's, so replicas agree on the time.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     /// The id of this installation of Slipway, created with the database. It tags what the installation owns in AWS.
     pub fn installation(&self) -> &Arc<str> {
         &self.installation

@@ -26,6 +26,8 @@ async fn task(process: &Process, name: &str) -> Value {
 }
 
 async fn execute(host: &Host, sql: &'static str) {
+    // A connection of the test's own is a thread that simulated time does not wait for.
+    let _hold = host.clock.hold();
     let mut db = sqlx::AnyConnection::connect(&host.settings.database_url)
         .await
         .unwrap();

@@ -483,7 +483,7 @@ async fn only_what_is_on_the_apps_own_user_and_not_asked_for_can_be_removed() {
             error["message"]
                 .as_str()
                 .unwrap()
-                .contains("the spec asks for"),
+                .contains("is in the app's spec"),
             i < 3,
             "{error}"
         );

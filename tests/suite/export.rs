@@ -485,7 +485,7 @@ async fn a_template_a_region_has_everything_with_what_imports_it() {
     assert!(
         nowhere.problem(400, "invalid_parameters")["errors"]
             .to_string()
-            .contains("its regions are us-east-1, us-west-2")
+            .contains("must be a region of the app: us-east-1, us-west-2")
     );
     server.stop().await;
 }
@@ -674,7 +674,7 @@ async fn the_environment_is_the_claims_without_the_secret() {
     assert_eq!(called, ".env");
     assert!(
         unclaimed.contains(&format!(
-            "# Shown once, by POST {claim}\n# AWS_SECRET_ACCESS_KEY=\n"
+            "# Claim the secret once with POST {claim}\n# AWS_SECRET_ACCESS_KEY=\n"
         )),
         "{unclaimed}"
     );
@@ -742,7 +742,7 @@ async fn what_is_no_format_is_told_which_there_are() {
     let (file, _) = exported(&server, &name, "dotenv").await;
     assert_eq!(
         file,
-        "# The app has no access key of Slipway's.\n# AWS_SECRET_ACCESS_KEY=\nAWS_REGION=us-west-2\n"
+        "# The app has no access key that Slipway created.\n# AWS_SECRET_ACCESS_KEY=\nAWS_REGION=us-west-2\n"
     );
 }
 

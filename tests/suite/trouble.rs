@@ -1,4 +1,4 @@
-//! The database in job_error: requests get a 503 that says so, nothing that was accepted is lost, and the
+//! The database in trouble: requests get a 503 that says so, nothing that was accepted is lost, and the
 //! service goes on by itself when the database does.
 
 use std::time::{Duration, Instant};
@@ -46,7 +46,7 @@ async fn ask_until_refused(server: &Running, accepted: &mut Vec<String>) -> Valu
         }
         assert!(
             Instant::now() < until,
-            "the service accepts although its database is in job_error"
+            "the service accepts although its database is in trouble"
         );
     }
 }

@@ -238,7 +238,7 @@ async fn removed(server: &Server, name: &str) -> Vec<Value> {
     troubles
 }
 
-/// The troubles of a job that an earlier job_error may keep from being taken.
+/// The errors of a job that an earlier error may keep from being taken.
 async fn asked(server: &Server, method: Method, path: &str, body: Option<&Value>) -> Vec<Value> {
     let request = server.request(method, path);
     let response = body

@@ -111,6 +111,7 @@ impl Fixture {
     async fn copy(&mut self) -> PathBuf {
         self.kill().await;
         let folder = tempfile::tempdir().expect("a folder");
+        self.closed().await;
         for file in database_files(&self.database()) {
             if file.exists() {
                 std::fs::copy(&file, folder.path().join(file.file_name().expect("a name")))
@@ -123,9 +124,23 @@ impl Fixture {
         path
     }
 
+    /// Waits until SQLite's threads of a lost process have closed the database: the last to close it deletes its log.
+    async fn closed(&self) {
+        let database = self.database().display().to_string();
+        let is_open = || {
+            let files = std::fs::read_dir("/proc/self/fd").expect("the open files");
+            let mut open = files.filter_map(|file| std::fs::read_link(file.ok()?.path()).ok());
+            open.any(|path| path.display().to_string().starts_with(&database))
+        };
+        while is_open() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     /// Puts a copy in the place of the database.
     async fn restore_copy(&mut self, copy: &Path) {
         self.kill().await;
+        self.closed().await;
         for file in database_files(&self.database()) {
             let _ = std::fs::remove_file(&file);
             let copied = copy.join(file.file_name().expect("a name"));

@@ -198,7 +198,7 @@ async fn canceled(kind: &str, calls: usize, then: &str) {
     let (status, answer) = fixture
         .ask("POST", &format!("/v1/jobs/{id}/cancel"), None)
         .await;
-    if calls % 2 == 0 {
+    if calls.is_multiple_of(2) {
         fixture.again().await;
     }
     let job = fixture.process().wait(&id).await;

@@ -51,6 +51,18 @@ impl Rotated {
     }
 }
 
+/// Repairs the app. A rotation that was due in a restored database may have begun its job first.
+async fn repaired(fixture: &Fixture) {
+    let repair = async || fixture.ask("POST", "/v1/apps/acme/repair", None).await;
+    let (mut status, mut answer) = repair().await;
+    while status == 409 && answer["code"] == "job_active" {
+        fixture.settled("acme").await;
+        (status, answer) = repair().await;
+    }
+    assert_eq!(status, 202, "{answer:#}");
+    fixture.process().wait(&id_of(&answer)).await;
+}
+
 /// The database of any stage is restored while AWS is at any later one. No key that somebody has is deleted, and none is
 /// live that nobody knows.
 #[test]
@@ -93,7 +105,7 @@ fn a_database_restored_at_any_stage_deletes_no_key_in_use() {
                     .await
                     .expect("it works");
                 fixture.restore_copy(&copy.unwrap()).await;
-                fixture.ended("POST", "/v1/apps/acme/repair", None).await;
+                repaired(&fixture).await;
                 pause(1200).await;
                 assert_eq!(
                     fixture.keys("acme").get(&in_use),
@@ -119,7 +131,7 @@ fn a_database_restored_at_any_stage_deletes_no_key_in_use() {
                     .into_iter()
                     .filter(|(key, active)| *active && !app.secrets.contains_key(key))
                     .collect();
-                assert!(ours.len() + 1 <= 2, "{ours:?}");
+                assert!(ours.len() < 2, "{ours:?}");
                 fixture.end().await;
             });
         }

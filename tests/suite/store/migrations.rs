@@ -44,12 +44,6 @@ async fn the_audit_begins_with_what_the_database_knows_already() {
         json!({"event": "job_succeeded"}),
     ];
     for backend in BACKENDS {
-        let folder = tempfile::tempdir().unwrap();
-        let url = match backend {
-            Backend::Sqlite => format!("sqlite://{}", folder.path().join("slipway.db").display()),
-            Backend::Postgres => empty_database().await,
-        };
-        let mut db = migrated_to(3, backend, &url).await;
         let (app, job, key) = (
             Ulid::from_parts(1, 1),
             Ulid::from_parts(2, 1),
@@ -68,33 +62,26 @@ async fn the_audit_begins_with_what_the_database_knows_already() {
              VALUES ('{key}', '{app}', '{job}', 'AKIAA', 'k', 'claimed', 'ready', 20, 40, 'dan', 'the-claim-key'); \
              INSERT INTO tokens (id, name, role, hash, created_by, created_at) VALUES ('{key}', 'bot', 'viewer', 'the-hash', 'admin', 5)"
         );
-        sqlx::raw_sql(sqlx::AssertSqlSafe(rows))
-            .execute(&mut db)
-            .await
-            .unwrap();
-        for (at, event) in (10_i64..).zip(&events) {
-            let insert = sqlx::query("INSERT INTO events (job_id, at, data) VALUES ($1, $2, $3)");
-            insert
-                .bind(job.to_string())
-                .bind(at)
-                .bind(event.to_string())
+        let t = Fixture::migrated(backend, async |url| {
+            let mut db = migrated_to(3, backend, url).await;
+            sqlx::raw_sql(sqlx::AssertSqlSafe(rows))
                 .execute(&mut db)
                 .await
                 .unwrap();
-        }
-        db.close().await.unwrap();
-
-        let clock = Clock::default();
-        let store = Store::open(&url, clock.clone(), &Tasks::default())
-            .await
-            .unwrap();
-        let t = Fixture {
-            store,
-            clock,
-            url,
-            backend,
-            folder,
-        };
+            for (at, event) in (10_i64..).zip(&events) {
+                let insert =
+                    sqlx::query("INSERT INTO events (job_id, at, data) VALUES ($1, $2, $3)");
+                insert
+                    .bind(job.to_string())
+                    .bind(at)
+                    .bind(event.to_string())
+                    .execute(&mut db)
+                    .await
+                    .unwrap();
+            }
+            db.close().await.unwrap();
+        })
+        .await;
         let entries: Vec<AuditEntry> = audit(&t, AuditFilter::default())
             .await
             .into_iter()
@@ -218,23 +205,7 @@ async fn of_release_0_1_0(backend: Backend, url: &str) {
 #[tokio::test]
 async fn a_database_of_the_release_before_goes_on_with_its_jobs_in_flight() {
     for backend in BACKENDS {
-        let folder = tempfile::tempdir().unwrap();
-        let url = match backend {
-            Backend::Sqlite => format!("sqlite://{}", folder.path().join("slipway.db").display()),
-            Backend::Postgres => empty_database().await,
-        };
-        of_release_0_1_0(backend, &url).await;
-        let clock = Clock::default();
-        let store = Store::open(&url, clock.clone(), &Tasks::default())
-            .await
-            .unwrap();
-        let t = Fixture {
-            store,
-            clock,
-            url,
-            backend,
-            folder,
-        };
+        let t = Fixture::migrated(backend, async |url| of_release_0_1_0(backend, url).await).await;
         for table in ["apps", "jobs", "steps", "events"] {
             assert_eq!(
                 t.number(&format!("SELECT COUNT(*) FROM {table}")).await,
@@ -390,23 +361,7 @@ const OLD_STAGES: [(&str, Stage); 10] = [
 #[tokio::test]
 async fn a_database_with_the_names_of_0011_is_read_with_the_present_ones() {
     for backend in BACKENDS {
-        let folder = tempfile::tempdir().unwrap();
-        let url = match backend {
-            Backend::Sqlite => format!("sqlite://{}", folder.path().join("slipway.db").display()),
-            Backend::Postgres => empty_database().await,
-        };
-        of_migration_0011(backend, &url).await;
-        let clock = Clock::default();
-        let store = Store::open(&url, clock.clone(), &Tasks::default())
-            .await
-            .unwrap();
-        let t = Fixture {
-            store,
-            clock,
-            url,
-            backend,
-            folder,
-        };
+        let t = Fixture::migrated(backend, async |url| of_migration_0011(backend, url).await).await;
         reads_the_rows_of_0011(&t).await;
         let claimed = t.claim().await.unwrap();
         assert_eq!(

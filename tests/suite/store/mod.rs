@@ -89,13 +89,32 @@ async fn each(test: impl AsyncFn(Fixture)) {
     }
 }
 
+fn sqlite_url(folder: &tempfile::TempDir) -> String {
+    format!("sqlite://{}", folder.path().join("slipway.db").display())
+}
+
 impl Fixture {
     async fn new(backend: Backend) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = match backend {
-            Backend::Sqlite => format!("sqlite://{}", folder.path().join("slipway.db").display()),
+            Backend::Sqlite => sqlite_url(&folder),
             Backend::Postgres => new_database().await,
         };
+        Self::open(backend, folder, url).await
+    }
+
+    /// A database that an earlier version has left, as `prepare` makes it; migrated when it is opened.
+    async fn migrated(backend: Backend, prepare: impl AsyncFnOnce(&str)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = match backend {
+            Backend::Sqlite => sqlite_url(&folder),
+            Backend::Postgres => empty_database().await,
+        };
+        prepare(&url).await;
+        Self::open(backend, folder, url).await
+    }
+
+    async fn open(backend: Backend, folder: tempfile::TempDir, url: String) -> Self {
         let clock = Clock::default();
         let store = Store::open(&url, clock.clone(), &Tasks::default())
             .await

@@ -230,14 +230,28 @@ async fn replicas_hear_of_one_anothers_commits() {
 #[tokio::test]
 async fn replicas_go_by_the_databases_time() {
     let url = new_database().await;
-    let slow = Clock::default();
-    let here = slow.now();
-    slow.follow(here.before(MINUTE * 60), here);
-    Store::open(&url, slow.clone(), &Tasks::default())
-        .await
-        .unwrap();
-    assert!(
-        slow.now().since(here) < MINUTE && here.since(slow.now()) < MINUTE,
-        "the same machine, so the same time"
-    );
+    let open = async |clock: &Clock| {
+        Store::open(&url, clock.clone(), &Tasks::default())
+            .await
+            .unwrap()
+    };
+    let (right, wrong) = (Clock::default(), Clock::default());
+    let here = right.now();
+    let there = open(&right).await;
+    for own in [here.before(MINUTE * 60), here.after(MINUTE * 60)] {
+        wrong.follow(own, here);
+        let beside = open(&wrong).await;
+        assert!(
+            wrong.now().since(here) < MINUTE && here.since(wrong.now()) < MINUTE,
+            "the same machine, so the same time"
+        );
+        for (one, another) in [(&there, &beside), (&beside, &there)] {
+            let app = format!("app-{}", Ulid::generate().to_string().to_lowercase());
+            fresh(one.onboard(new_app(&app), None).await.unwrap());
+            let claimed = one.claim("a worker", LEASE, DEADLINE).await.unwrap();
+            assert!(claimed.is_some());
+            let twice = another.claim("another", LEASE, DEADLINE).await.unwrap();
+            assert_eq!(twice, None, "its lease has not run out");
+        }
+    }
 }
