@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::app::error::UseCaseError;
 use crate::app::service::Service;
 use crate::aws::Account;
+use crate::domain::resource_id::ResourceId;
 use crate::domain::app::{App, AppState};
 use crate::domain::names::{AccountName, AppName};
 use crate::domain::spec::AppSpec;
@@ -49,7 +50,7 @@ pub fn steps_of(
     task: &Task,
     app: Option<&App>,
     spec: &AppSpec,
-) -> Result<Vec<String>, UseCaseError> {
+) -> Result<Vec<ResourceId>, UseCaseError> {
     let conventions = service.conventions(&*account(service, &spec.account)?);
     Ok(nodes(task, app, spec, &conventions)
         .iter()

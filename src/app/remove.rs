@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::app::error::UseCaseError;
-use crate::app::find::{live_app, steps_of};
+use crate::app::find::{account, live_app, steps_of};
 use crate::app::preview::{preview, preview_removals};
 use crate::app::service::Service;
 use crate::app::update::MAX_TRIES;
@@ -98,7 +98,11 @@ pub async fn plan_removal(
         )
     };
     plan.warnings.insert(0, first);
-    plan.warnings.extend(given_back_or_left(&app, &removal));
+    plan.warnings.extend(given_back_or_left(
+        &app,
+        &removal,
+        &service.conventions(&*account(service, &app.spec.account)?),
+    ));
     if app.spec.protected {
         plan.warnings.push(
             "The app is protected. To remove it, first set \"protected\": false in its spec."

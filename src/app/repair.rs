@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::app::error::UseCaseError;
 use crate::app::find::{account, live_app, steps_of};
 use crate::app::service::Service;
+use crate::domain::resource_id::ResourceId;
 use crate::domain::app::App;
 use crate::domain::names::AppName;
 use crate::domain::role::Caller;
@@ -62,15 +63,18 @@ fn parse_removals(
     body: &Value,
     app: &App,
     conventions: &Conventions,
-) -> Result<BTreeSet<String>, UseCaseError> {
+) -> Result<BTreeSet<ResourceId>, UseCaseError> {
     let mut fields = Fields::of(body, "");
     let remove = fields.list("remove", MAX_REMOVED, |item, at, errors| {
-        let id = validation::text(item, &at, errors)?;
+        let text = validation::text(item, &at, errors)?;
+        let id = ResourceId::parse(text)
+            .map_err(|error| errors.push(FieldError::new(at.clone(), error)))
+            .ok()?;
         let spec = &app.spec;
-        if is_retained(id, app, conventions) || unmanaged::node(id, spec, conventions).is_some() {
-            return Some(id.to_owned());
+        if is_retained(&id, app, conventions) || unmanaged::node(&id, spec, conventions).is_some() {
+            return Some(id);
         }
-        let why = if unmanaged::is_asked_for(id, spec, conventions) {
+        let why = if unmanaged::is_asked_for(&id, spec, conventions) {
             "is in the app's spec. Update the spec or remove the app."
         } else {
             "cannot be removed by a repair of this app. See removal_request in the app's drift report and retained in the app."

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::app::error::UseCaseError;
 use crate::app::service::Service;
-use crate::aws::account::PATIENCE;
+use crate::aws::MAX_THROTTLE_WAIT;
 use crate::domain::ecr_lifecycle::simulation::{MAX_IMAGES, Simulation, SimulationRequest};
 use crate::domain::ecr_lifecycle::{Image, LifecyclePolicy};
 use crate::domain::names::{AccountName, Region, RepositoryName};
@@ -48,7 +48,7 @@ async fn repository(
     };
     let account = service.account(account).ok_or_else(no_account)?;
     let timing = Timing {
-        turn: PATIENCE,
+        turn: MAX_THROTTLE_WAIT,
         ..service.timing
     };
     let seen = look(&account, region, name, MAX_IMAGES, timing)

@@ -208,9 +208,7 @@ fn with_unrecorded(
             .steps
             .iter()
             .filter(|step| step.state == StepState::Pending);
-        interrupted.extend(
-            pending.filter_map(|step| Some((ResourceId::parse(&step.resource).ok()?, began))),
-        );
+        interrupted.extend(pending.map(|step| (step.resource.clone(), began)));
     }
     interrupted
 }

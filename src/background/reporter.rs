@@ -89,9 +89,9 @@ fn follow(steps: &mut Vec<Step>, payload: &EventPayload) -> Option<usize> {
     let mut change = |resource: &ResourceId, change: &dyn Fn(&mut Step)| {
         let position = steps
             .iter()
-            .position(|step| *resource == *step.resource)
+            .position(|step| *resource == step.resource)
             .unwrap_or_else(|| {
-                steps.push(Step::pending(resource.as_str()));
+                steps.push(Step::pending(resource.clone()));
                 steps.len() - 1
             });
         change(&mut steps[position]);

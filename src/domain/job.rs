@@ -11,6 +11,7 @@ use ulid::Ulid;
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
+use crate::domain::resource_id::ResourceId;
 use crate::domain::job_kind::JobKind;
 use crate::domain::names::{AccountName, AppName};
 use crate::domain::task::Task;
@@ -226,8 +227,8 @@ impl JobError {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Step {
     /// The resource's id.
-    #[schema(example = "iam:user/acme-shop")]
-    pub resource: String,
+    #[schema(value_type = String, example = "iam:user/acme-shop")]
+    pub resource: ResourceId,
     /// Where it stands.
     pub state: StepState,
     /// What was changed in AWS, in order.
@@ -243,9 +244,9 @@ pub struct Step {
 
 impl Step {
     /// A step that nobody has begun.
-    pub fn pending(resource: impl Into<String>) -> Self {
+    pub fn pending(resource: ResourceId) -> Self {
         Self {
-            resource: resource.into(),
+            resource,
             state: StepState::Pending,
             changes: Vec::new(),
             attempts: 0,

@@ -52,6 +52,11 @@ impl ResourceId {
         (own == kind).then_some(name)
     }
 
+    /// Whether both name the same thing of IAM, which takes names that differ by case alone for the same.
+    pub fn is_same_in_iam(&self, other: &Self) -> bool {
+        self.0.eq_ignore_ascii_case(&other.0)
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

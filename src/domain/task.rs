@@ -11,6 +11,7 @@ use strum::{Display, EnumString};
 use ulid::Ulid;
 use utoipa::ToSchema;
 
+use crate::domain::resource_id::ResourceId;
 use crate::domain::job_kind::JobKind;
 
 /// What a job was asked to do.
@@ -45,7 +46,8 @@ pub enum Task {
     Repair {
         /// Things that the spec does not ask for, to be removed: resource ids, as a drift report or `retained` names them.
         #[serde(default)]
-        remove: BTreeSet<String>,
+        #[schema(value_type = Vec<String>)]
+        remove: BTreeSet<ResourceId>,
         /// Whether images with protected tags may expire by it.
         #[serde(default)]
         accept_expiry: bool,

@@ -104,7 +104,7 @@ fn told(extra: Extra, app: &App, cx: &ReconcileContext) -> Unexpected {
         ),
         false => format!("{}; it was not made by Slipway", extra.detail),
     };
-    let remove = BTreeSet::from([extra.resource.to_string()]);
+    let remove = BTreeSet::from([extra.resource.clone()]);
     Unexpected {
         resource: extra.resource,
         detail,

@@ -89,17 +89,17 @@ fn of_onboarding(app: Option<&App>, spec: &AppSpec, c: &Conventions) -> Vec<Box<
 
 /// What the spec asks for; then what was asked to be removed goes.
 fn of_repair(
-    remove: &BTreeSet<String>,
+    remove: &BTreeSet<ResourceId>,
     app: Option<&App>,
     spec: &AppSpec,
     c: &Conventions,
 ) -> Vec<Box<dyn Node>> {
     let mut nodes = of_spec(spec, c);
-    for id in remove.iter().filter_map(|id| ResourceId::parse(id).ok()) {
+    for id in remove {
         let left = app
-            .and_then(|app| leftover(&id, app, spec, c))
-            .or_else(|| unmanaged::node(&id, spec, c));
-        nodes.extend(left.filter(|_| !nodes.iter().any(|node| node.id() == id)));
+            .and_then(|app| leftover(id, app, spec, c))
+            .or_else(|| unmanaged::node(id, spec, c));
+        nodes.extend(left.filter(|_| !nodes.iter().any(|node| node.id() == *id)));
     }
     nodes
 }

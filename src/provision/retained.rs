@@ -84,7 +84,7 @@ pub fn is_retained(id: &ResourceId, app: &App, c: &Conventions) -> bool {
 
 fn entry(id: &ResourceId, detail: String, owned: Owned) -> RetainedResource {
     let remove = Some(RepairRequest {
-        remove: BTreeSet::from([id.to_string()]),
+        remove: BTreeSet::from([id.clone()]),
     });
     RetainedResource {
         resource: id.clone(),

@@ -156,11 +156,11 @@ pub fn node(id: &ResourceId, spec: &AppSpec, conventions: &Conventions) -> Optio
     }))
 }
 
-/// Whether a spec asks for what an id names. IAM takes names that differ by case alone for the same.
+/// Whether a spec asks for what an id names.
 pub fn is_asked_for(id: &ResourceId, spec: &AppSpec, conventions: &Conventions) -> bool {
     graph(spec, conventions, Want::Present)
         .iter()
-        .any(|node| node.id().as_str().eq_ignore_ascii_case(id.as_str()))
+        .any(|node| node.id().is_same_in_iam(id))
 }
 
 /// Every stray on the app's user.

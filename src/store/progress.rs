@@ -130,9 +130,9 @@ impl Latest<'_> {
             let (state, arn, gone) = (step.state, arn.as_deref(), *gone);
             let error = step.error.as_ref().map(to_json).transpose()?;
             latest.insert(
-                &step.resource,
+                step.resource.as_str(),
                 Latest {
-                    resource: &step.resource,
+                    resource: step.resource.as_str(),
                     arn,
                     made,
                     made_at,

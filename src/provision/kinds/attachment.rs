@@ -189,7 +189,7 @@ impl Resource for Attachment {
             return Ok(Observation::Absent);
         }
         // The app has changed from one media access to the other, and back.
-        let between_both = !cx.owns(&self.id()) && cx.owns(&self.successor);
+        let between_both = !cx.owns(&self.id()) && self.successor.as_ref().is_some_and(|it| cx.owns(it));
         // A user has ten managed policies by default and twenty at most (IAM quotas), so there is one page.
         let call = cx
             .account
@@ -363,8 +363,9 @@ impl Attachment {
     fn is_successor(&self, policy: &aws_sdk_iam::types::AttachedPolicy) -> bool {
         let named = policy
             .policy_name()
-            .is_some_and(|name| id(name, &self.user).eq_ignore_ascii_case(&self.successor));
-        named && !policy.policy_arn().is_some_and(policy::is_of_aws)
+            .zip(self.successor.as_ref())
+            .is_some_and(|(name, successor)| id(name, &self.user).is_same_in_iam(successor));
+        named && !policy.policy_arn().is_some_and(is_aws_managed)
     }
 
     /// IAM is eventually consistent: one that is to go and was made just now may be there though it is not listed,

@@ -6,6 +6,7 @@ use sqlx::AnyConnection;
 use ulid::Ulid;
 
 use crate::clock::Timestamp;
+use crate::domain::resource_id::ResourceId;
 use crate::domain::app::{App, AppState};
 use crate::domain::audit::AuditEvent;
 use crate::domain::event::EventPayload;
@@ -46,7 +47,7 @@ pub struct NewApp {
     /// What it should have.
     pub spec: AppSpec,
     /// The ids of its resources, in display order.
-    pub resources: Vec<String>,
+    pub resources: Vec<ResourceId>,
     /// Whether images with protected tags may expire.
     pub accept_expiry: bool,
     /// The requester.
@@ -61,7 +62,7 @@ pub struct JobRequest {
     /// What to do.
     pub task: Task,
     /// The ids of its steps' resources, in display order.
-    pub resources: Vec<String>,
+    pub resources: Vec<ResourceId>,
     /// Who asked.
     pub requested_by: String,
     /// The only version of the app's record that the request applies to.
@@ -75,7 +76,7 @@ impl JobRequest {
     pub fn new(
         app: AppName,
         task: Task,
-        resources: Vec<String>,
+        resources: Vec<ResourceId>,
         requested_by: impl Into<String>,
     ) -> Self {
         Self {
@@ -401,7 +402,7 @@ fn new_job(
     id: Ulid,
     spec: &AppSpec,
     task: Task,
-    resources: &[String],
+    resources: &[ResourceId],
     requested_by: String,
     now: Timestamp,
 ) -> Job {
@@ -415,7 +416,7 @@ fn new_job(
         attempt: 0,
         reason: None,
         next_attempt_at: None,
-        steps: resources.iter().map(Step::pending).collect(),
+        steps: resources.iter().cloned().map(Step::pending).collect(),
         result: None,
         error: None,
         requested_by,
