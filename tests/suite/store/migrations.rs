@@ -246,7 +246,7 @@ async fn a_database_of_the_release_before_goes_on_with_its_jobs_in_flight() {
                 changes,
                 attempts: 2,
                 error: Some(job_error()),
-                ..Step::pending("iam:group/Apps")
+                ..Step::pending(id("iam:group/Apps"))
             };
             let failed = Step {
                 duration_ms: Some(7),
@@ -256,7 +256,7 @@ async fn a_database_of_the_release_before_goes_on_with_its_jobs_in_flight() {
                 (claimed.job.kind, claimed.job.steps),
                 (
                     JobKind::Onboard,
-                    vec![Step::pending("iam:user/acme"), failed]
+                    vec![Step::pending(id("iam:user/acme")), failed]
                 )
             );
             t.store
@@ -501,7 +501,7 @@ async fn of_migration_0011(backend: Backend, url: &str) {
         Ulid::from_parts(2, 2),
         Clock::default().now().millis(),
     );
-    let steps = old_document(&[Step::pending("iam:access-key/acme-watching")]);
+    let steps = old_document(&[Step::pending(id("iam:access-key/acme-watching"))]);
     let queued = old_document(&EventPayload::JobQueued {
         kind: JobKind::SetKeyStatus,
         requested_by: "rotation".into(),

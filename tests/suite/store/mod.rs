@@ -372,8 +372,14 @@ fn name(app: &str) -> AppName {
     AppName::parse(app).unwrap()
 }
 
-fn resources(app: &str) -> Vec<String> {
-    vec![format!("iam:user/{app}"), format!("iam:access-key/{app}")]
+fn id(resource: &str) -> ResourceId {
+    resource.parse().unwrap()
+}
+
+fn resources(app: &str) -> Vec<ResourceId> {
+    ["iam:user", "iam:access-key"]
+        .map(|kind| ResourceId::new(kind, app))
+        .into()
 }
 
 fn new_app(app: &str) -> NewApp {
@@ -477,7 +483,7 @@ fn done(resource: &str) -> StepRecord {
         state: StepState::Done,
         attempts: 1,
         changes: vec!["create it".into()],
-        ..Step::pending(resource)
+        ..Step::pending(id(resource))
     };
     let steps = vec![step.clone()];
     StepRecord {
@@ -693,7 +699,7 @@ fn report(app: &str, drifted: bool, at: Timestamp) -> DriftReport {
             since: Some(Timestamp::from_millis(1)),
             adopted: false,
             removal_request: RepairRequest {
-                remove: BTreeSet::from([format!("iam:login-profile/{app}")]),
+                remove: BTreeSet::from([ResourceId::new("iam:login-profile", app)]),
             },
         }],
         warnings: vec!["look".into()],

@@ -23,7 +23,7 @@ async fn an_accepted_onboarding_is_there_as_a_whole() {
         assert_eq!(
             job.steps,
             resources("acme")
-                .iter()
+                .into_iter()
                 .map(Step::pending)
                 .collect::<Vec<_>>()
         );

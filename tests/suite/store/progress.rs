@@ -60,7 +60,7 @@ async fn what_is_told_can_have_any_character() {
         let failed = Step {
             state: StepState::Failed,
             error: Some(error.clone()),
-            ..Step::pending("iam:user/acme")
+            ..Step::pending(id("iam:user/acme"))
         };
         let record = StepRecord {
             steps: vec![failed.clone()],

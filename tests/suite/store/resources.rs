@@ -71,7 +71,7 @@ async fn what_a_job_has_adopted_and_when_something_was_made_stays_known() {
         let second = t.claim().await.unwrap();
         for resource in ["iam:user/acme", "s3:bucket/adopted"] {
             let pending = StepRecord {
-                step: Step::pending(resource),
+                step: Step::pending(id(resource)),
                 made: false,
                 owned: false,
                 ..done(resource)
