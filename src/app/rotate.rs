@@ -138,7 +138,7 @@ pub fn key_job(app: &App, task: Task, by: impl Into<String>) -> JobRequest {
     JobRequest::new(
         app.spec.name.clone(),
         task,
-        vec![ids::access_key(&app.spec.name).into()],
+        vec![ids::access_key(&app.spec.name)],
         by,
     )
 }

@@ -11,9 +11,9 @@ use ulid::Ulid;
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
-use crate::domain::resource_id::ResourceId;
 use crate::domain::job_kind::JobKind;
 use crate::domain::names::{AccountName, AppName};
+use crate::domain::resource_id::ResourceId;
 use crate::domain::task::Task;
 
 /// Where a job stands.

@@ -27,7 +27,7 @@ pub struct RepairRequest {
     /// What is removed: what is on the app's user and the spec does not ask for, by the ids of a drift report, and what is
     /// retained, by its id. A bucket or repository goes only if it is empty.
     #[serde(default)]
-    #[schema(value_type = Vec<String>, max_items = 50, example = json!(["iam:attachment/aws/AdministratorAccess/acme-shop"]), required = false)]
+    #[schema(value_type = BTreeSet<String>, max_items = 50, example = json!(["iam:attachment/aws/AdministratorAccess/acme-shop"]), required = false)]
     pub remove: BTreeSet<ResourceId>,
 }
 

@@ -11,8 +11,8 @@ use strum::{Display, EnumString};
 use ulid::Ulid;
 use utoipa::ToSchema;
 
-use crate::domain::resource_id::ResourceId;
 use crate::domain::job_kind::JobKind;
+use crate::domain::resource_id::ResourceId;
 
 /// What a job was asked to do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -46,7 +46,7 @@ pub enum Task {
     Repair {
         /// Things that the spec does not ask for, to be removed: resource ids, as a drift report or `retained` names them.
         #[serde(default)]
-        #[schema(value_type = Vec<String>)]
+        #[schema(value_type = BTreeSet<String>)]
         remove: BTreeSet<ResourceId>,
         /// Whether images with protected tags may expire by it.
         #[serde(default)]

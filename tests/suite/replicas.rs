@@ -19,7 +19,7 @@ use crate::support::wire::Call;
 use crate::support::{alone, aws_inspector, unique};
 
 const REPLICAS: usize = 3;
-const BACKLOG: usize = 300;
+const BACKLOG: usize = 100;
 /// Between two kills.
 const PEACE: Duration = Duration::from_millis(2500);
 /// Longer than anything here takes that goes well.
@@ -35,7 +35,7 @@ fn replica(of: &Launch, database: &str) -> Launch {
     // A look for drift at an app whose job has ended is no second worker, and calls as one.
     launch = launch.with("SLIPWAY_DRIFT_INTERVAL", "0s");
     launch.folder = place_of_its_own.folder;
-    launch
+    launch.with_short_waits()
 }
 
 /// What one process, from its start to its end, has called, by the app that the call was about.
@@ -43,12 +43,14 @@ struct Life {
     calls: Vec<Call>,
 }
 
-/// Starts the replica again and again, with a proxy of its own each time, and kills it when asked to.
+/// Starts the replica again and again, with a proxy of its own each time, and kills it when asked to. `started` counts
+/// the starts of all replicas.
 async fn live_and_die(
     launch: Launch,
     address: SocketAddr,
     endpoint: String,
     mut kills: watch::Receiver<usize>,
+    started: watch::Sender<usize>,
     me: usize,
     done: CancellationToken,
 ) -> Vec<Life> {
@@ -60,6 +62,7 @@ async fn live_and_die(
             .with("AWS_ENDPOINT_URL", &proxy.endpoint)
             .serve_at(address)
             .await;
+        started.send_modify(|starts| *starts += 1);
         let killed = async {
             while kills.changed().await.is_ok() {
                 if *kills.borrow() % REPLICAS == me {
@@ -80,7 +83,7 @@ async fn live_and_die(
     lives
 }
 
-/// Asks a process that may be killed any moment, until it answers.
+/// Asks processes that may be killed any moment, until one answers.
 async fn ask(
     servers: &[String],
     token: &str,
@@ -91,6 +94,7 @@ async fn ask(
 ) -> Value {
     let client = reqwest::Client::new();
     let until = Instant::now() + PATIENCE;
+    let mut last = String::new();
     for turn in 0.. {
         let mut request = client
             .request(
@@ -104,16 +108,44 @@ async fn ask(
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }
-        if let Ok(response) = request.send().await
-            && response.status().is_success()
-            && let Ok(answer) = response.json().await
-        {
-            return answer;
+        match request.send().await {
+            Ok(response) if response.status().is_success() => {
+                if let Ok(answer) = response.json().await {
+                    return answer;
+                }
+            }
+            Ok(response) => last = format!("{response:?}"),
+            Err(error) => last = format!("{error:?}"),
         }
-        assert!(Instant::now() < until, "{method} {path} is not answered");
+        assert!(
+            Instant::now() < until,
+            "{method} {path} is not answered: {last}"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     unreachable!()
+}
+
+/// All events of a job, page by page, from a process that may be killed any moment.
+async fn events(server: &str, token: &str, job: &str) -> Vec<Value> {
+    let (client, mut events, mut cursor) = (reqwest::Client::new(), Vec::new(), "0".to_owned());
+    loop {
+        let asked = client
+            .get(format!("{server}/v1/jobs/{job}/events?cursor={cursor}"))
+            .bearer_auth(token)
+            .header("accept", "application/json");
+        if let Ok(response) = asked.send().await
+            && response.status() == StatusCode::OK
+            && let Ok(page) = response.json::<Value>().await
+        {
+            events.extend(page["items"].as_array().unwrap().iter().cloned());
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = next.to_owned(),
+                None => return events,
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// A place on the loopback for each replica, that it keeps when it is started again.
@@ -137,6 +169,7 @@ async fn three_replicas_of_which_one_is_killed_every_few_seconds_end_every_job_o
     let addresses = addresses();
     let done = CancellationToken::new();
     let (kill, kills) = watch::channel(0);
+    let (started, mut starts) = watch::channel(0);
     let mut lives = JoinSet::new();
     for (me, address) in addresses.iter().enumerate() {
         let launch = replica(&first, &database);
@@ -145,17 +178,24 @@ async fn three_replicas_of_which_one_is_killed_every_few_seconds_end_every_job_o
             *address,
             place.endpoint.clone(),
             kills.clone(),
+            started.clone(),
             me,
             done.clone(),
         ));
     }
+    drop(started);
     let mut killing = JoinSet::new();
     let until = done.clone();
     killing.spawn(async move {
         let mut killed = 0;
-        while tokio::time::timeout(PEACE, until.cancelled())
+        // On a slow machine, too, all of them live for a while before one is killed.
+        while starts
+            .wait_for(|starts| *starts >= REPLICAS + killed)
             .await
-            .is_err()
+            .is_ok()
+            && tokio::time::timeout(PEACE, until.cancelled())
+                .await
+                .is_err()
         {
             killed += 1;
             kill.send(killed).unwrap();
@@ -189,7 +229,7 @@ async fn three_replicas_of_which_one_is_killed_every_few_seconds_end_every_job_o
                 &servers,
                 &first.admin_token,
                 Method::GET,
-                &format!("/v1/jobs/{id}?wait=5s"),
+                &format!("/v1/jobs/{id}?wait=1s"),
                 None,
                 None,
             )
@@ -224,23 +264,8 @@ async fn three_replicas_of_which_one_is_killed_every_few_seconds_end_every_job_o
         }
     }
     for (app, id) in &jobs {
-        let path = format!("/v1/jobs/{id}/events");
-        let client = reqwest::Client::new();
-        let page = loop {
-            let asked = client
-                .get(format!("{}{path}", servers[0]))
-                .bearer_auth(&first.admin_token)
-                .header("accept", "application/json");
-            if let Ok(response) = asked.send().await
-                && response.status() == StatusCode::OK
-            {
-                break response.json::<Value>().await.unwrap();
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        };
-        let ends = page["items"]
-            .as_array()
-            .unwrap()
+        let events = events(&servers[0], &first.admin_token, id).await;
+        let ends = events
             .iter()
             .filter(|event| event["event"] == "job_succeeded")
             .count();

@@ -189,7 +189,8 @@ impl Resource for Attachment {
             return Ok(Observation::Absent);
         }
         // The app has changed from one media access to the other, and back.
-        let between_both = !cx.owns(&self.id()) && self.successor.as_ref().is_some_and(|it| cx.owns(it));
+        let between_both =
+            !cx.owns(&self.id()) && self.successor.as_ref().is_some_and(|it| cx.owns(it));
         // A user has ten managed policies by default and twenty at most (IAM quotas), so there is one page.
         let call = cx
             .account

@@ -6,7 +6,6 @@ use sqlx::AnyConnection;
 use ulid::Ulid;
 
 use crate::clock::Timestamp;
-use crate::domain::resource_id::ResourceId;
 use crate::domain::app::{App, AppState};
 use crate::domain::audit::AuditEvent;
 use crate::domain::event::EventPayload;
@@ -14,6 +13,7 @@ use crate::domain::job::{Job, JobState, Step};
 use crate::domain::job_kind::JobKind;
 use crate::domain::names::AppName;
 use crate::domain::removal::Removal;
+use crate::domain::resource_id::ResourceId;
 use crate::domain::retained::Dropped;
 use crate::domain::spec::AppSpec;
 use crate::domain::task::Task;
