@@ -104,7 +104,7 @@ impl Service {
             service.store.release_all_leases().await?
         };
         if released > 0 {
-            tracing::info!(released, "jobs of an earlier process continue");
+            tracing::info!(released, "released jobs of an earlier process");
         }
         Ok(service)
     }

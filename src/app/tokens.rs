@@ -21,7 +21,7 @@ pub struct NewToken {
 /// Creates a token and stores its hash.
 ///
 /// # Errors
-/// When the database is not available, or the system has no randomness.
+/// When the database is not available, or the system's random number generator fails.
 pub async fn create_token(
     store: &Store,
     name: &str,
@@ -29,8 +29,9 @@ pub async fn create_token(
     by: &str,
 ) -> Result<NewToken, StoreError> {
     let mut random = [0_u8; 32];
-    aws_lc_rs::rand::fill(&mut random)
-        .map_err(|_| StoreError::Unavailable("the system has no randomness".into()))?;
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| {
+        StoreError::Unavailable("the system's random number generator failed".into())
+    })?;
     let token = format!("slipway_{}", hex::encode(random));
     let row = store
         .create_token(name, role, token_hash(&token), by)

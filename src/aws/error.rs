@@ -311,9 +311,9 @@ impl fmt::Display for AwsError {
             .status
             .is_some_and(|status| status >= 300 || self.code != UNREADABLE);
         let verb = if is_answered {
-            "was refused with"
+            "failed with"
         } else {
-            "got no answer:"
+            "received no response:"
         };
         write!(
             f,
@@ -396,8 +396,7 @@ impl AwsError {
 
     /// A call that was not made: AWS throttles the account, and too many others wait for their turn.
     pub fn crowded(service: Service, operation: &'static str, waiting: u32) -> Self {
-        let message =
-            format!("AWS throttles this account, and {waiting} calls wait for their turn");
+        let message = format!("AWS throttles this account, and {waiting} calls are already queued");
         Self {
             service,
             operation,
@@ -413,7 +412,7 @@ impl AwsError {
 
     /// A call that was not made, or not waited for: another worker may have the job.
     pub fn fenced(service: Service, operation: &'static str) -> Self {
-        let message = "the job's lease is over".into();
+        let message = "the lease of the job has expired".into();
         Self {
             service,
             operation,

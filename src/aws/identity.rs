@@ -74,21 +74,20 @@ pub enum IdentityError {
     NoCredentials(String),
     /// STS refused the credentials or was out of reach.
     #[error(
-        "AWS does not tell who the service is: {0}. Check the role, the region and the way to STS"
+        "cannot determine the AWS identity of the service: {0}. Check the role, the region and the network route to STS"
     )]
     Refused(#[from] AwsError),
     /// The answer was not an identity.
-    #[error("AWS answered an identity that cannot be read: {0}")]
+    #[error("cannot parse the AWS identity of the service: {0}")]
     Unreadable(String),
     /// Root credentials.
     #[error(
-        "{0} is the account's root user, which Slipway never works as. Delete the root user's access keys and give the machine a role"
+        "{0} is the root user of the account. Slipway does not run as the root user. Delete the root user's access keys and run Slipway with a role"
     )]
     Root(String),
     /// Not a role.
     #[error(
-        "{0} is not an assumed role. Run Slipway with an instance role or a task role, or, for trying it out, \
-         set SLIPWAY_ALLOW_USER_CREDENTIALS=true"
+        "{0} is not an assumed role. Run Slipway with an instance role or a task role, or, for a trial, set SLIPWAY_ALLOW_USER_CREDENTIALS=true"
     )]
     NotARole(String),
 }

@@ -60,7 +60,7 @@ impl Intercept for ThrottleInterceptor {
     ) -> Result<(), BoxError> {
         let operation = bag.load::<Metadata>().map_or("", Metadata::name);
         if context.response().status().is_success() && !is_whole(operation, context.response()) {
-            return Err("the answer's body is cut short".into());
+            return Err("the response body is truncated".into());
         }
         Ok(())
     }

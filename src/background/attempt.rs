@@ -245,7 +245,7 @@ async fn conclude(
         AttemptOutcome::Parked(job_error) => AttemptResult::NeedsAttention(job_error),
         AttemptOutcome::Canceled => AttemptResult::Canceled,
         AttemptOutcome::Stopped => AttemptResult::Released {
-            reason: "the service stops".into(),
+            reason: "The service is shutting down.".into(),
         },
     })
 }
@@ -356,7 +356,7 @@ fn defect() -> JobError {
         code: JobErrorCode::Internal,
         detail: "Internal error: the attempt panicked.".into(),
         remedy: Some(
-            "Report it with the job's id and the log. A retry continues from the present state."
+            "This is a bug in Slipway. Report it with the job ID and the log. A retry continues from the current state."
                 .into(),
         ),
         retryable: false,
@@ -367,7 +367,7 @@ fn defect() -> JobError {
 fn no_account(claimed: &Claimed) -> JobError {
     JobError {
         code: JobErrorCode::Rejected,
-        detail: format!("no account is registered as {}", claimed.app.spec.account),
+        detail: format!("No account is registered as {}.", claimed.app.spec.account),
         remedy: Some("Register the account, then retry the job.".into()),
         retryable: false,
         aws: None,

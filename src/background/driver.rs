@@ -21,7 +21,7 @@ use crate::store::{Signal, StoreError};
 /// The longest wait after a run that failed.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(30);
 /// The outcome of a run that panicked, as operators see it.
-const PANICKED: &str = "the task panicked; see the log";
+const PANICKED: &str = "The task panicked. See the log.";
 
 /// A duty of the service that no request asks for.
 pub trait BackgroundTask: Send + Sync + 'static {

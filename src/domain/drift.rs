@@ -48,7 +48,7 @@ pub struct Unexpected {
     pub resource: ResourceId,
     /// What it is.
     #[schema(
-        example = "policy arn:aws:iam::aws:policy/AdministratorAccess is attached to user acme-shop"
+        example = "Policy arn:aws:iam::aws:policy/AdministratorAccess is attached to user acme-shop. Slipway did not create it."
     )]
     pub detail: String,
     /// Since when it is there, where AWS tells.

@@ -60,10 +60,10 @@ const MULTIPART_ACTIONS: [&str; 3] = [
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
     /// The text is percent-encoded, but not UTF-8 inside.
-    #[error("the policy document is not UTF-8 under its percent-encoding")]
+    #[error("the percent-decoded policy document is not valid UTF-8")]
     Encoding(#[from] Utf8Error),
     /// It is not JSON, has an element that IAM does not know here, or lacks one that it needs.
-    #[error("the policy document does not follow IAM's grammar: {0}")]
+    #[error("the policy document does not follow the IAM policy grammar: {0}")]
     Grammar(#[from] serde_json::Error),
 }
 
@@ -171,7 +171,7 @@ impl PolicyDocument {
         let mut lines = Vec::new();
         if self.version != other.version {
             lines.push(format!(
-                "the policy language's version is {}, not {}",
+                "the policy language version is {}, not {}",
                 other.version, self.version
             ));
         }
@@ -294,9 +294,9 @@ impl<'de> Deserialize<'de> for Texts {
 
 #[derive(Debug, thiserror::Error)]
 enum StatementError {
-    #[error("statement {0} must have either Action or NotAction, and not empty")]
+    #[error("statement {0} must have either Action or NotAction, with at least one value")]
     Action(usize),
-    #[error("statement {0} must have either Resource or NotResource, and not empty")]
+    #[error("statement {0} must have either Resource or NotResource, with at least one value")]
     Resource(usize),
 }
 
@@ -400,14 +400,14 @@ impl ErrorKind<'_> {
         }
         compare("action", &self.actions, &other.actions, &mut lines);
         compare(
-            "excepted action",
+            "excluded action",
             &self.not_actions,
             &other.not_actions,
             &mut lines,
         );
         compare("resource", &self.resources, &other.resources, &mut lines);
         compare(
-            "excepted resource",
+            "excluded resource",
             &self.not_resources,
             &other.not_resources,
             &mut lines,
@@ -445,7 +445,7 @@ impl fmt::Display for ErrorKind<'_> {
             if but.is_empty() {
                 only
             } else {
-                format!("everything but {but}")
+                format!("everything except {but}")
             }
         };
         let actions = things(listed(&self.actions), listed(&self.not_actions));

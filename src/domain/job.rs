@@ -57,7 +57,7 @@ pub enum JobEvent {
     /// A worker took its lease.
     Claimed,
     /// It cannot go on now, and tries again later.
-    #[strum(to_string = "made to wait")]
+    #[strum(to_string = "delayed")]
     MustWait,
     /// Nothing is left to do.
     #[strum(to_string = "finished")]
@@ -79,7 +79,7 @@ pub enum JobEvent {
 /// An event that the state does not allow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a job that is {state} cannot be {event}: only one that is not over can be canceled, and only one that ended without success retried"
+    "A job in state {state} cannot be {event}. You can cancel a job that has not ended, and retry a job that ended without success."
 )]
 pub struct IllegalTransition {
     /// Where the job stands.
@@ -215,8 +215,8 @@ impl JobError {
     pub fn key_in_doubt(ended: &str) -> Self {
         Self {
             code: JobErrorCode::CredentialInDoubt,
-            detail: format!("{ended}; but AWS's answer with a new access key was lost before, and the key may be live"),
-            remedy: Some("Retry the job: Slipway then finds the key and deletes it, or names it if that is not safe.".into()),
+            detail: format!("{}. The response to an earlier CreateAccessKey call was lost, so an access key without a record may be active."),
+            remedy: Some("Retry the job. Slipway then finds the access key and deletes it, or reports its ID if the deletion is not safe.".into()),
             retryable: false,
             aws: None,
         }

@@ -140,7 +140,7 @@ name!(
         let letters = |p: &&str| !p.is_empty() && p.chars().all(|c| c.is_ascii_lowercase());
         let number = parts.last().is_some_and(|p| !p.is_empty() && p.len() <= 2 && p.chars().all(|c| c.is_ascii_digit()));
         let fits = parts.len() >= 3 && parts.len() <= 5 && number && parts[..parts.len() - 1].iter().all(letters) && text.len() <= 32;
-        ensure(fits, "must be an AWS region's code, such as us-west-2")
+        ensure(fits, "must be an AWS region code, such as us-west-2")
     }
 );
 
@@ -166,7 +166,7 @@ name!(
     |text| {
         let first = text.chars().next().is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
         let fits = first && text.len() <= 64 && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-        ensure(fits, "must be 1 to 64 lower-case letters, digits or hyphens")
+        ensure(fits, "must be 1 to 64 lowercase letters, digits or hyphens")
     }
 );
 
@@ -226,7 +226,7 @@ fn check_bucket(text: &str) -> Result<(), NameError> {
     )?;
     ensure(
         !text.contains('.'),
-        "must not contain dots: TLS does not work with them",
+        "must not contain dots, because the TLS certificate of S3 does not cover them",
     )?;
     let fits = (3..=63).contains(&text.len())
         && edge(text.chars().next())
@@ -236,7 +236,7 @@ fn check_bucket(text: &str) -> Result<(), NameError> {
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
     ensure(
         fits,
-        "must be 3 to 63 lower-case letters, digits or hyphens, and begin and end with a letter or digit",
+        "must be 3 to 63 lowercase letters, digits or hyphens, and begin and end with a letter or digit",
     )
 }
 
@@ -249,7 +249,7 @@ fn check_repository(text: &str) -> Result<(), NameError> {
     let component = |part: &str| part.split(['.', '_', '-']).all(word);
     ensure(
         (2..=256).contains(&text.len()) && text.split('/').all(component),
-        "must be 2 to 256 lower-case letters and digits, in words joined by one of . _ - and parts joined by /",
+        "must be 2 to 256 lowercase letters and digits, separated by single . _ - or / characters",
     )
 }
 

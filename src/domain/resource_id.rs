@@ -16,7 +16,7 @@ pub struct ResourceId(String);
 /// A text that is not the id of a resource.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not a resource id: an id is a kind and a name, such as s3:bucket/acme-shop-media"
+    "`{0}` is not a resource ID. A resource ID consists of a kind and a name, such as s3:bucket/acme-shop-media"
 )]
 pub struct InvalidResourceId(String);
 

@@ -110,7 +110,7 @@ pub struct RetainedResource {
     pub resource: ResourceId,
     /// What it is, and that it stays.
     #[schema(
-        example = "iam:policy/MediaManagement-acme-shop stays in AWS; the spec does not name it."
+        example = "iam:policy/MediaManagement-acme-shop is retained in AWS. The spec does not include it."
     )]
     pub detail: String,
     /// Its ARN, where AWS gives it one.

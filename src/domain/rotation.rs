@@ -87,7 +87,7 @@ pub enum RotationEvent {
 /// An event that the stage does not allow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a rotation that is {stage} does not take {event}: one can be rolled back until its old key is deleted"
+    "A rotation in stage {stage} does not accept the event {event}. You can roll back a rotation until its old key is deleted."
 )]
 pub struct IllegalStep {
     /// Where the rotation stands.

@@ -348,7 +348,7 @@ impl Defaults {
                 .replace("{region}", "");
             if filled.contains(['{', '}']) {
                 return Err(format!(
-                    "defaults.{name} is {template}: it can name {{app}}, {{account_id}} and {{region}} alone"
+                    "defaults.{name} is {template}. The only allowed placeholders are {{app}}, {{account_id}} and {{region}}"
                 ));
             }
         }
@@ -375,7 +375,7 @@ impl AppSpec {
         if region.is_none() && body.get("region").is_none() {
             f.error(
                 "region",
-                "is required: the service has no region of its own (AWS_REGION)",
+                "is required, because the service has no default region (AWS_REGION)",
             );
         }
         let media_access = f.parsed("media_access", one_of::<MediaAccess>("shared or scoped"));
@@ -520,7 +520,7 @@ impl Fill<'_> {
         let why = |error| {
             f.error(
                 "name",
-                format!("the default name {name} will not do: it {error}. Give a name"),
+                format!("The default name {name} is invalid: it {error}. Specify a name"),
             )
         };
         parse(&name).map_err(why).ok()
@@ -534,7 +534,7 @@ impl Fill<'_> {
         let why = |error| {
             f.error(
                 "upload_origins",
-                format!("the default origin {origin} will not do: it {error}. Give the origins"),
+                format!("The default origin {origin} is invalid: it {error}. Specify the origins"),
             )
         };
         Origin::parse(&origin)
@@ -599,7 +599,7 @@ pub fn parse_age(text: &str) -> Result<Duration, &'static str> {
         .find_map(|(unit, hours)| number(text.strip_suffix(unit)?)?.checked_mul(*hours));
     let hours = hours
         .filter(|hours| *hours <= MAX_AGE)
-        .ok_or("must be an age such as 90d, from 1h to 3650d")?;
+        .ok_or("must be a duration from 1h to 3650d, such as 90d")?;
     Ok(Duration::from_secs(hours * 3600))
 }
 
@@ -630,7 +630,9 @@ fn parse_tags(value: &Value, f: &mut Fields<'_>) -> BTreeMap<String, String> {
         let at = format!("tags/{}", key.replace('~', "~0").replace('/', "~1"));
         let problem = tag_problem(key, value).or_else(|| {
             let double = !keys.insert(key.to_lowercase());
-            double.then_some("differs from another tag only by case, which IAM takes for the same")
+            double.then_some(
+                "differs from another tag only in case, but IAM tag keys are not case-sensitive",
+            )
         });
         match (problem, value.as_str()) {
             (Some(problem), _) => f.error_at(&at, problem),
@@ -659,7 +661,7 @@ fn tag_problem(key: &str, value: &Value) -> Option<&'static str> {
         return Some("must have a key of 1 to 128 characters and a value of at most 256");
     }
     if !legal(key) || !legal(value) {
-        return Some("must be of letters, digits, spaces and _.:/=+-@");
+        return Some("must contain only letters, digits, spaces and _.:/=+-@");
     }
     None
 }
@@ -669,7 +671,7 @@ fn refuse_doubles<T>(f: &mut Fields<'_>, field: &str, items: &[T], name: impl Fn
     for item in items {
         let name = name(item);
         if !seen.insert(name.clone()) {
-            f.error(field, format!("names {name} twice"));
+            f.error(field, format!("contains {name} more than once"));
         }
     }
 }
@@ -690,7 +692,7 @@ fn refuse_a_long_policy(
         f.error(
             "buckets",
             format!(
-                "make a scoped policy of {length} characters; IAM takes {}",
+                "result in a scoped policy of {length} characters; IAM accepts {}",
                 iam_policy::MAX_CHARACTERS
             ),
         );

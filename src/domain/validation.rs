@@ -64,10 +64,7 @@ impl<'a> Fields<'a> {
         self.known.insert(name);
         let value = self.object?.get(name)?;
         if value.is_null() {
-            self.error(
-                name,
-                "must not be null; leave the field out for its default",
-            );
+            self.error(name, "must not be null; omit the field to use its default");
             return None;
         }
         Some(value)
@@ -119,7 +116,7 @@ impl<'a> Fields<'a> {
     ) -> Option<Vec<T>> {
         let value = self.get(name)?;
         let Some(items) = value.as_array() else {
-            self.error(name, format!("must be a list, not {}", kind(value)));
+            self.error(name, format!("must be an array, not {}", kind(value)));
             return None;
         };
         if items.len() > most {
@@ -171,14 +168,29 @@ impl<'a> Fields<'a> {
             .flat_map(Map::keys)
             .filter(|key| !self.known.contains(key.as_str()))
             .collect();
-        let known: Vec<&str> = self.known.iter().copied().collect();
-        let message = format!("is not a field here; known are {}", known.join(", "));
         for key in unknown {
+            let message = unknown_field(key, &self.known);
             let pointer = self.at(key);
-            self.errors.push(FieldError::new(pointer, &message));
+            self.errors.push(FieldError::new(pointer, message));
         }
         self.errors
     }
+}
+
+/// The message for an unknown field, with the known field that it resembles most.
+fn unknown_field(field: &str, known: &BTreeSet<&str>) -> String {
+    const MIN_SIMILARITY: f64 = 0.8;
+    let similarity = |name: &str| strsim::jaro_winkler(field, name);
+    let nearest = known
+        .iter()
+        .copied()
+        .max_by(|one, other| similarity(one).total_cmp(&similarity(other)))
+        .filter(|name| similarity(name) >= MIN_SIMILARITY);
+    let hint = nearest
+        .map(|name| format!(" Did you mean `{name}`?"))
+        .unwrap_or_default();
+    let known: Vec<&str> = known.iter().copied().collect();
+    format!("Unknown field. Known fields: {}.{hint}", known.join(", "))
 }
 
 /// The text itself, when it is a string; otherwise an error at `pointer`.
@@ -198,7 +210,7 @@ fn kind(value: &Value) -> &'static str {
         Value::Bool(_) => "a boolean",
         Value::Number(_) => "a number",
         Value::String(_) => "a string",
-        Value::Array(_) => "a list",
+        Value::Array(_) => "an array",
         Value::Object(_) => "an object",
     }
 }

@@ -69,8 +69,8 @@ impl AccessKeys {
             Self::Writable(store) => Ok(store.as_ref()),
             Self::ReadOnly(_) => Err(Fault::Rejected(JobError {
                 code: JobErrorCode::Internal,
-                detail: "a plan tried to change the records of access keys".into(),
-                remedy: Some("This is a defect in Slipway. Report it.".into()),
+                detail: "A plan attempted to modify access key records.".into(),
+                remedy: Some("This is a bug in Slipway. Report it with the job ID.".into()),
                 retryable: false,
                 aws: None,
             })),

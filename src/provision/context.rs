@@ -358,7 +358,7 @@ impl ReconcileContext {
         }
         if self.is_unsettled(id) {
             return Fault::Wait {
-                why: format!("AWS does not show {id} everywhere yet"),
+                why: format!("Waiting for AWS to propagate {id}."),
                 after: self.timing.poll_delay,
             };
         }

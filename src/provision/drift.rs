@@ -99,10 +99,10 @@ fn told(extra: Extra, app: &App, cx: &ReconcileContext) -> Unexpected {
             .is_none_or(|since| since <= app.summary.created_at);
     let detail = match adopted {
         true => format!(
-            "{}; it was not made by Slipway, and may be older than the app: its user was adopted",
+            "{}. Slipway did not create it. It may predate the app, because the app's user was adopted.",
             extra.detail
         ),
-        false => format!("{}; it was not made by Slipway", extra.detail),
+        false => format!("{}. Slipway did not create it.", extra.detail),
     };
     let remove = BTreeSet::from([extra.resource.clone()]);
     Unexpected {
@@ -117,7 +117,7 @@ fn told(extra: Extra, app: &App, cx: &ReconcileContext) -> Unexpected {
 fn trouble_of(fault: &Fault) -> JobError {
     let waiting = || JobError {
         code: crate::domain::job::JobErrorCode::Unavailable,
-        detail: "AWS could not be looked at now".into(),
+        detail: "AWS could not be queried.".into(),
         remedy: None,
         retryable: true,
         aws: None,
@@ -128,9 +128,9 @@ fn trouble_of(fault: &Fault) -> JobError {
 /// An error that was met in a look, which is no job that could be retried.
 fn of_a_look(job_error: JobError) -> JobError {
     let remedy = match &job_error.remedy {
-        Some(remedy) => remedy.replace("retry the job", "look again"),
+        Some(remedy) => remedy.replace("retry the job", "run the drift check again"),
         None => {
-            "Look again in a while (POST /v1/apps/{app}/drift); a scheduled look does so by itself."
+            "Run the drift check again later (POST /v1/apps/{app}/drift), or wait for the next scheduled check."
                 .into()
         }
     };

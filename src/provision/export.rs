@@ -89,7 +89,7 @@ impl Format {
 
 /// A thing of the app's could not be looked at, so there is no export that would be whole.
 #[derive(Debug, thiserror::Error)]
-#[error("{resource} cannot be looked at: {}", told(.fault))]
+#[error("Cannot read {resource} from AWS: {}", told(.fault))]
 pub struct Unseen {
     /// The thing.
     pub resource: ResourceId,
@@ -102,7 +102,7 @@ fn told(fault: &Fault) -> &str {
         Fault::Wait { why, .. } => why,
         fault => fault
             .job_error()
-            .map_or("the look was interrupted", |job_error| &job_error.detail),
+            .map_or("the request was interrupted", |job_error| &job_error.detail),
     }
 }
 
@@ -193,9 +193,9 @@ fn left_out(id: &ResourceId, inspect: &Inspection) -> Option<String> {
     match inspect {
         Inspection::Seen(_) => None,
         Inspection::Absent => Some(format!(
-            "{id} is left out: it is not there. A repair of the app makes it."
+            "{id} is not exported because it does not exist. To create it, repair the app."
         )),
-        Inspection::NotOurs(why) => Some(format!("{id} is left out: {why}.")),
+        Inspection::NotOurs(why) => Some(format!("{id} is not exported. {why}")),
     }
 }
 

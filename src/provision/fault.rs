@@ -66,13 +66,12 @@ impl Fault {
     pub fn conflict(id: &ResourceId, owner: Option<&str>) -> Self {
         let (detail, remedy) = match owner {
             Some(owner) => {
-                let remedy = "Choose another name: Slipway does not take over what has an owner. If nobody manages it any more, take its \
-                              slipway: tags off first.";
-                (format!("{id} belongs to {owner}"), remedy.to_owned())
+                let remedy = "Choose another name. Slipway does not adopt a resource that has an owner. If the owner no longer manages it, remove its `slipway:` tags first.";
+                (format!("{id} already exists and belongs to {owner}."), remedy.to_owned())
             }
             None => (
-                format!("{id} is there already and was not made for this app"),
-                "Repeat the request with \"on_existing\": \"adopt\" to take it over, choose another name, or remove it.".to_owned(),
+                format!("{id} already exists and was not created for this app."),
+                "To adopt it, repeat the request with \"on_existing\": \"adopt\". Otherwise, choose another name or delete it.".to_owned(),
             ),
         };
         Self::Rejected(JobError {
@@ -99,8 +98,8 @@ impl Fault {
     pub fn would_delete_data(what: &str, holds: &str) -> Self {
         Self::Blocked(JobError {
             code: JobErrorCode::WouldDeleteData,
-            detail: format!("the {what} holds {holds}"),
-            remedy: Some("Empty it, or ask for the change again with confirm and the app's name: its data is deleted then.".into()),
+            detail: format!("The {what} contains {holds}."),
+            remedy: Some("To delete its data, repeat the request with `confirm=<app name>`. Otherwise, empty it, then retry the job.".into()),
             retryable: false,
             aws: None,
         })
@@ -110,8 +109,8 @@ impl Fault {
     pub fn of_sdk(error: aws_smithy_types::error::operation::BuildError) -> Self {
         Self::Rejected(JobError {
             code: JobErrorCode::Internal,
-            detail: format!("a request to AWS could not be built: {error}"),
-            remedy: Some("This is a defect in Slipway: report it with the job's id.".into()),
+            detail: format!("An AWS request could not be built: {error}"),
+            remedy: Some("This is a bug in Slipway. Report it with the job ID.".into()),
             retryable: false,
             aws: None,
         })
@@ -121,7 +120,7 @@ impl Fault {
     pub fn unreadable(service: Service, operation: &str) -> Self {
         Self::Retry(JobError {
             code: JobErrorCode::Unavailable,
-            detail: format!("{service}:{operation} got an answer without what was asked for"),
+            detail: format!("{service}:{operation} returned an incomplete response."),
             remedy: None,
             retryable: true,
             aws: None,
@@ -132,9 +131,9 @@ impl Fault {
     pub fn of_store(error: &dyn std::error::Error) -> Self {
         Self::Retry(JobError {
             code: JobErrorCode::Unavailable,
-            detail: format!("Slipway's database did not answer: {error}"),
+            detail: format!("The database of Slipway is not available: {error}"),
             remedy: Some(
-                "Look at /readyz; the job goes on by itself when the database is back.".into(),
+                "Check /readyz. The job continues when the database is available again.".into(),
             ),
             retryable: true,
             aws: None,
@@ -156,7 +155,7 @@ impl From<AwsError> for Fault {
                 why: error.to_string(),
                 after: Duration::from_secs(1),
             },
-            ErrorKind::InUse => Self::in_use(&error, "Take away what hangs on it"),
+            ErrorKind::InUse => Self::in_use(&error, "Remove the resources that depend on it"),
             ErrorKind::Throttled => {
                 Self::Throttled(job_error(JobErrorCode::Unavailable, None, true))
             }
@@ -172,7 +171,7 @@ impl From<AwsError> for Fault {
                 }
             }
             ErrorKind::BadCredentials => {
-                let remedy = "AWS does not take the service's credentials: look at its role and at the machine's clock, then retry the job.";
+                let remedy = "AWS rejects the service's credentials. Check the service's role and the clock of its machine, then retry the job.";
                 Self::Blocked(job_error(
                     JobErrorCode::AccessDenied,
                     Some(remedy.into()),
@@ -180,7 +179,7 @@ impl From<AwsError> for Fault {
                 ))
             }
             ErrorKind::Quota => {
-                let remedy = "Request a higher quota from AWS (Service Quotas console) or remove what is no longer used, then retry the job.";
+                let remedy = "Request a quota increase from AWS (Service Quotas console) or remove unused resources, then retry the job.";
                 Self::Blocked(job_error(
                     JobErrorCode::QuotaExceeded,
                     Some(remedy.into()),
@@ -188,7 +187,7 @@ impl From<AwsError> for Fault {
                 ))
             }
             ErrorKind::Taken => {
-                let remedy = "Somebody else has a bucket by this name; bucket names are unique in the world. Choose another.";
+                let remedy = "Another AWS account owns a bucket with this name. Bucket names are globally unique. Choose another name.";
                 Self::Rejected(job_error(
                     JobErrorCode::Conflict,
                     Some(remedy.into()),
@@ -218,9 +217,7 @@ fn allow(error: &AwsError) -> String {
         actions.join(" and ")
     };
     format!(
-        "Allow the service's role {actions} (`slipway role-policy` prints the whole policy; with `--any-path` also \
-         for users made by hand that are to be adopted), and look for a permissions \
-         boundary or an organisation's policy that denies it; then retry the job."
+        "Allow {actions} in the policy of the service's role. `slipway role-policy` prints the complete policy; add `--any-path` if the app adopts a manually created user. Also check for a permissions boundary or an AWS Organizations policy that denies the call, then retry the job."
     )
 }
 

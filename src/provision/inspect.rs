@@ -49,9 +49,9 @@ pub async fn inspect<R: Resource>(
         Ok(Observation::Ours(seen)) => Ok(Inspection::Seen(Box::new(Seen(resource.clone(), seen)))),
         Ok(Observation::Foreign {
             owner: Some(owner), ..
-        }) => Ok(Inspection::NotOurs(format!("it belongs to {owner}"))),
+        }) => Ok(Inspection::NotOurs(format!("It belongs to {owner}."))),
         Ok(Observation::Foreign { owner: None, .. }) => Ok(Inspection::NotOurs(
-            "it is there and was not made for this app".into(),
+            "It exists, but was not created for this app.".into(),
         )),
         Err(Fault::Rejected(job_error)) if job_error.code == JobErrorCode::Conflict => {
             Ok(Inspection::NotOurs(job_error.detail))

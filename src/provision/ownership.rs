@@ -35,7 +35,7 @@ pub fn is_left(cx: &ReconcileContext, made_by_us: bool) -> bool {
 /// What people are told of data that was adopted and is given back.
 pub fn told_given_back(what: &str) -> String {
     format!(
-        "The {what} was there before the app: it is given back, and stays in AWS with all that is in it."
+        "The {what} existed before the app. It is retained in AWS with its contents, and Slipway no longer manages it."
     )
 }
 
@@ -73,17 +73,13 @@ pub fn sort<T>(cx: &ReconcileContext, id: &ResourceId, tags: &Tags, seen: T) -> 
 fn foreign_owner(cx: &ReconcileContext, id: &ResourceId, tags: &Tags) -> Option<Option<String>> {
     match (tags.get(&app_key()), tags.get(&installation_key())) {
         (app, Some(other)) if **other != *cx.request.installation => {
-            let app = app
-                .map(|app| format!("the app {app} of "))
-                .unwrap_or_default();
+            let app = app.map(|app| format!("app {app} of ")).unwrap_or_default();
             Some(Some(format!("{app}another Slipway installation ({other})")))
         }
-        (Some(owner), _) if *owner != cx.request.app.as_str() => {
-            Some(Some(format!("the app {owner}")))
-        }
+        (Some(owner), _) if *owner != cx.request.app.as_str() => Some(Some(format!("app {owner}"))),
         (Some(_), Some(_)) => None,
         (Some(owner), None) => {
-            (!cx.owns(id)).then(|| Some(format!("the app {owner} of another Slipway installation")))
+            (!cx.owns(id)).then(|| Some(format!("app {owner} of another Slipway installation")))
         }
         (None, _) => (!cx.is_created_by_app(id)).then_some(None),
     }

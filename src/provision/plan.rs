@@ -55,7 +55,7 @@ pub async fn plan(spec: &AppSpec, nodes: &[Box<dyn Node>], cx: &ReconcileContext
 
 /// The preview of a resource that the job would skip. What nodes need comes before them in the graph.
 fn not_reached(id: &ResourceId, need: &ResourceId) -> Preview {
-    let detail = format!("needs {need}");
+    let detail = format!("depends on {need}");
     let change = PlannedChange {
         resource: id.to_owned(),
         action: Action::Blocked,

@@ -50,9 +50,9 @@ async fn changes<R: Resource>(resource: &R, cx: &ReconcileContext) -> Result<Pre
         .collect();
     if changes.is_empty() {
         let detail = match cx.want {
-            Want::Present => "is as the spec says",
-            Want::Absent => "is not there, or stays",
-            Want::Released => "stays as it is",
+            Want::Present => "No change: matches the spec.",
+            Want::Absent => "No change: absent or retained.",
+            Want::Released => "No change: retained.",
         };
         let (resource, detail) = (id.clone(), detail.to_owned());
         changes.push(PlannedChange {
@@ -89,7 +89,7 @@ fn stands_in_the_way(id: &ResourceId, fault: &Fault) -> PlannedChange {
     let detail = match (&error, fault) {
         (Some(job_error), _) => job_error.detail.clone(),
         (None, Fault::Wait { why, .. }) => why.clone(),
-        (None, _) => "cannot be looked at now".to_owned(),
+        (None, _) => "AWS could not be queried.".to_owned(),
     };
     let action = if conflict {
         Action::Conflict

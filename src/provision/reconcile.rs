@@ -136,7 +136,7 @@ fn denied_for_now<R: Resource>(resource: &R, cx: &ReconcileContext, fault: Fault
         .find(|id| depends_on_resource && cx.is_unsettled(id));
     match unsettled {
         Some(id) => Fault::Wait {
-            why: format!("AWS does not authorize calls on {id} yet"),
+            why: format!("AWS does not authorize calls to {id} yet."),
             after: cx.timing.poll_delay,
         },
         None => Fault::Blocked(job_error),
@@ -176,7 +176,7 @@ async fn try_once<R: Resource>(
     }
     Err(Fault::Wait {
         why: format!(
-            "AWS says that {} exists and does not show it",
+            "AWS reports that {} exists, but does not return it.",
             resource.id()
         ),
         after: cx.timing.poll_delay,
@@ -316,8 +316,11 @@ pub async fn look<R: Resource>(
 pub fn deadline_passed(reason: &str, job_error: Option<&JobError>) -> JobError {
     JobError {
         code: JobErrorCode::DeadlineExceeded,
-        detail: format!("the deadline passed while waiting: {reason}"),
-        remedy: Some("Retry the job when the cause is gone; it goes on from what is there.".into()),
+        detail: format!("The deadline passed while waiting: {reason}"),
+        remedy: Some(
+            "Resolve the cause, then retry the job. The job continues from the current state."
+                .into(),
+        ),
         retryable: true,
         aws: job_error.and_then(|job_error| job_error.aws.clone()),
     }

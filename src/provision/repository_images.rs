@@ -43,13 +43,13 @@ pub enum NoPreview {
     #[error("{0}")]
     Refused(#[from] AwsError),
     /// It takes too long.
-    #[error("AWS's preview was not complete in time")]
+    #[error("the AWS preview did not complete in time")]
     TooSlow,
     /// It ended without a result.
-    #[error("AWS's preview ended as {0}")]
+    #[error("the AWS preview ended with status {0}")]
     AttemptResult(String),
     /// What is there is another's.
-    #[error("another preview took the place of AWS's preview")]
+    #[error("another preview replaced the AWS preview")]
     OfAnother,
 }
 

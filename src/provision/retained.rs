@@ -48,7 +48,7 @@ pub fn retained(app: &App, c: &Conventions) -> Retained {
     let keys = app.keys.iter().map(|key| {
         let (user, id) = (&app.spec.name, &key.access_key_id);
         let detail = format!(
-            "The access key {id} of user {user} stays and goes on working; the spec asks for none."
+            "Access key {id} of user {user} is retained and keeps working. The spec sets access_key to false."
         );
         RetainedResource {
             made_at: Some(key.created_at),
@@ -98,8 +98,8 @@ fn entry(id: &ResourceId, detail: String, owned: Owned) -> RetainedResource {
 
 fn told(app: &App, id: &ResourceId, c: &Conventions) -> String {
     match data_of(app, id, c) {
-        Some(what) => format!("The {what} stays in AWS with all that is in it."),
-        None => format!("{id} stays in AWS; the spec does not name it."),
+        Some(what) => format!("The {what} is retained in AWS with its contents."),
+        None => format!("{id} is retained in AWS. The spec does not include it."),
     }
 }
 

@@ -108,7 +108,7 @@ pub fn watched(
     }
     if new.state != KeyState::Active {
         let reason = format!(
-            "The new key {} is switched off, so the old one stays on.",
+            "The new key {} is inactive, so the old key stays active.",
             new.access_key_id
         );
         return Watched::Kept(now.after(LOOK), reason);
@@ -125,7 +125,7 @@ pub fn watched(
     Watched::Kept(
         again,
         format!(
-            "The old key is in use: {}. It is switched off once it has not been used for {rule}.",
+            "The old key is in use: {}. It is deactivated once it has not been used for {rule}.",
             told(old, now)
         ),
     )
@@ -153,19 +153,19 @@ pub fn held(rotation: &Rotation, keys: &[SeenKey], now: Timestamp) -> Held {
     };
     if old.state == KeyState::Active {
         return Held::Stopped(format!(
-            "The old key {} was switched on again, so it stays.",
+            "The old key {} was activated again, so it is retained.",
             old.access_key_id
         ));
     }
     let Some(new) = on_user(&rotation.new_key) else {
         return Held::Stopped(format!(
-            "The new key is gone, so the old one {} stays; it is switched off.",
+            "The new key no longer exists, so the old key {} is retained. It is inactive.",
             old.access_key_id
         ));
     };
     if new.state != KeyState::Active {
         let reason = format!(
-            "The new key {} is switched off, so the old one is not deleted.",
+            "The new key {} is inactive, so the old key is not deleted.",
             new.access_key_id
         );
         return Held::Kept(now.after(LOOK), reason);
@@ -190,7 +190,7 @@ pub fn told(key: &SeenKey, now: Timestamp) -> String {
     };
     let made = key
         .created_at
-        .map(|at| format!(", made {}", days(at)))
+        .map(|at| format!(", created {}", days(at)))
         .unwrap_or_default();
     let used = match &key.last_used {
         Some((at, service, region)) => {

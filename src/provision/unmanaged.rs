@@ -61,7 +61,7 @@ pub struct Take {
 
 impl fmt::Display for Take {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of user {}", self.belonging, self.user)
+        f.write_str(&self.belonging.removal(&self.user))
     }
 }
 
@@ -184,7 +184,7 @@ pub async fn extras(
         let (mut detail, mut since) = (told(&spec.name, &it), None);
         if let UserDependency::AccessKey(key) = &it {
             since = made_at(cx, &spec.name, key).await?;
-            detail = format!("{detail}; {}", use_of(cx, key).await?);
+            detail = format!("{detail} ({})", use_of(cx, key).await?);
         }
         extras.push(Extra {
             resource,
@@ -267,12 +267,19 @@ fn is_of_ours(it: &UserDependency, records: &KeyRecords) -> bool {
 
 fn told(user: &AppName, it: &UserDependency) -> String {
     match it {
-        UserDependency::Group(name) => format!("user {user} is in group {name}"),
-        UserDependency::Attachment(arn) => format!("policy {arn} is attached to user {user}"),
-        UserDependency::InlinePolicy(name) => format!("user {user} has the inline policy {name}"),
-        UserDependency::AccessKey(id) => format!("user {user} has the access key {id}"),
-        UserDependency::LoginProfile => format!("user {user} has a password for the console"),
-        other => format!("user {user}: {other}"),
+        UserDependency::Group(name) => format!("User {user} is in group {name}"),
+        UserDependency::Attachment(arn) => format!("Policy {arn} is attached to user {user}"),
+        UserDependency::InlinePolicy(name) => format!("User {user} has inline policy {name}"),
+        UserDependency::AccessKey(id) => format!("User {user} has access key {id}"),
+        UserDependency::LoginProfile => format!("User {user} has a console password"),
+        UserDependency::MfaDevice(serial) => format!("User {user} has MFA device {serial}"),
+        UserDependency::SigningCertificate(id) => {
+            format!("User {user} has signing certificate {id}")
+        }
+        UserDependency::SshPublicKey(id) => format!("User {user} has SSH public key {id}"),
+        UserDependency::ServiceCredential(id) => {
+            format!("User {user} has service-specific credential {id}")
+        }
     }
 }
 
@@ -310,7 +317,7 @@ async fn use_of(cx: &ReconcileContext, key: &str) -> Result<String, Fault> {
         .send();
     let answer = cx.call(Service::Iam, "GetAccessKeyLastUsed", call).await?;
     let Some(used) = answer.access_key_last_used else {
-        return Ok("AWS has not seen it used".into());
+        return Ok("never used".into());
     };
     let at = used
         .last_used_date
@@ -318,11 +325,11 @@ async fn use_of(cx: &ReconcileContext, key: &str) -> Result<String, Fault> {
         .map(Timestamp::from_millis);
     Ok(match at {
         Some(at) => format!(
-            "last used {at} for {} in {}",
+            "last used {at} with {} in {}",
             shell_words::word(&used.service_name),
             used.region
         ),
-        None => "AWS has not seen it used".into(),
+        None => "never used".into(),
     })
 }
 

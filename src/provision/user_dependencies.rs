@@ -5,8 +5,6 @@
 //! - What the role needs for them is said by the kind `iam:user`, whose changes they are.
 //! - Those that hardly any app's user has are looked for only once AWS has refused to delete the user.
 
-use std::fmt;
-
 use futures::future::try_join;
 
 use crate::aws::Service;
@@ -41,23 +39,26 @@ pub enum UserDependency {
     ServiceCredential(String),
 }
 
-impl fmt::Display for UserDependency {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl UserDependency {
+    /// The text of the change that removes it from `user`.
+    pub fn removal(&self, user: &AppName) -> String {
         match self {
-            Self::LoginProfile => f.write_str("delete the console password"),
-            Self::AccessKey(id) => write!(f, "delete access key {id}"),
-            Self::MfaDevice(serial) => write!(f, "deactivate MFA device {serial}"),
-            Self::InlinePolicy(name) => write!(f, "delete inline policy {name}"),
-            Self::Attachment(arn) => write!(f, "detach policy {arn}"),
-            Self::Group(name) => write!(f, "end the membership of group {name}"),
-            Self::SigningCertificate(id) => write!(f, "delete signing certificate {id}"),
-            Self::SshPublicKey(id) => write!(f, "delete SSH public key {id}"),
-            Self::ServiceCredential(id) => write!(f, "delete service-specific credential {id}"),
+            Self::LoginProfile => format!("delete the console password of user {user}"),
+            Self::AccessKey(id) => format!("delete access key {id} of user {user}"),
+            Self::MfaDevice(serial) => format!("deactivate MFA device {serial} of user {user}"),
+            Self::InlinePolicy(name) => format!("delete inline policy {name} of user {user}"),
+            Self::Attachment(arn) => format!("detach policy {arn} from user {user}"),
+            Self::Group(name) => format!("remove user {user} from group {name}"),
+            Self::SigningCertificate(id) => {
+                format!("delete signing certificate {id} of user {user}")
+            }
+            Self::SshPublicKey(id) => format!("delete SSH public key {id} of user {user}"),
+            Self::ServiceCredential(id) => {
+                format!("delete service-specific credential {id} of user {user}")
+            }
         }
     }
-}
 
-impl UserDependency {
     /// The command that a person would type to take it from `user`.
     pub fn aws_cli(&self, user: &AppName) -> String {
         let (command, option) = match self {

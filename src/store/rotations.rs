@@ -444,22 +444,21 @@ async fn is_claimed(db: &mut AnyConnection, app: Ulid, key: &str) -> Result<bool
 /// A cancellation can come after the new key was created; then a person has to choose between the two keys.
 fn canceled_first_job(new_key: Option<&str>, old_key: Option<&str>) -> String {
     match (new_key, old_key) {
-        (None, _) => "its first job was canceled".to_owned(),
+        (None, _) => "The job that creates the new key was canceled.".to_owned(),
         (Some(new), None) => format!(
-            "its first job was canceled after it had made the access key {new}, which works: claim its secret to use it, or delete it"
+            "The rotation was canceled after it created access key {new}, which is active. To use the key, claim its secret. Otherwise, delete it."
         ),
         (Some(new), Some(old)) => format!(
-            "its first job was canceled after it had made the access key {new}, and both {new} and {old} work: to use {new}, claim its \
-             secret and delete {old}; to go on with {old}, delete {new}"
+            "The rotation was canceled after it created access key {new}. Both {new} and {old} are active. To use {new}, claim its secret and delete {old}. To keep {old}, delete {new}."
         ),
     }
 }
 
 fn canceled_job(to: KeyStatus) -> &'static str {
     match to {
-        KeyStatus::Active => "its rollback was canceled",
-        KeyStatus::Inactive => "the job that switches the old key off was canceled",
-        KeyStatus::Deleted => "the job that deletes the old key was canceled",
+        KeyStatus::Active => "The rollback was canceled.",
+        KeyStatus::Inactive => "The job that deactivates the old key was canceled.",
+        KeyStatus::Deleted => "The job that deletes the old key was canceled.",
     }
 }
 

@@ -19,7 +19,7 @@ use crate::provision::rotation_rules::{Held, Watched, held, watched};
 use crate::provision::user_keys::{SeenKey, look, unlisted_yet};
 use crate::store::{AppChange, DueRotation, JobRequest, Refusal, RotationChange, StoreError};
 
-/// After AWS did not answer, or while another job is at work on the app.
+/// After AWS did not answer, or while another job is running for the app.
 const RETRY_DELAY: Duration = Duration::from_secs(10);
 
 pub struct AdvanceRotations {
@@ -74,7 +74,7 @@ async fn advance(service: &Service, due: &DueRotation) -> Result<(), StoreError>
             request_key_status(service, due, RotationEvent::AskedAgain, KeyStatus::Active).await?
         }
         Stage::Done | Stage::RolledBack | Stage::Stopped => {
-            tracing::error!(%id, "a rotation that has ended is due")
+            tracing::error!(%id, "an ended rotation is still scheduled")
         }
     }
     Ok(())
@@ -87,7 +87,7 @@ async fn stop_unclaimed(service: &Service, due: &DueRotation) -> Result<(), Stor
     } else {
         RotationEvent::Stopped
     };
-    let reason = Some("nobody claimed the new key's secret in time".into());
+    let reason = Some("The new key's secret was not claimed in time.".into());
     service
         .store
         .move_rotation(&due.rotation, event, reason)
@@ -111,7 +111,7 @@ async fn drain(service: &Service, due: &DueRotation) -> Result<(), StoreError> {
             .await
             .map(drop),
         Watched::NewGone => {
-            let reason = Some("the new key is gone, so the old one stays".into());
+            let reason = Some("The new key no longer exists, so the old key is retained.".into());
             store
                 .move_rotation(rotation, RotationEvent::Stopped, reason)
                 .await
@@ -157,7 +157,7 @@ async fn listed_keys(
     due: &DueRotation,
 ) -> Result<Option<Vec<SeenKey>>, StoreError> {
     let why_not = match service.account(&due.app.spec.account) {
-        None => format!("no account is registered as {}", due.app.spec.account),
+        None => format!("No account is registered as {}.", due.app.spec.account),
         Some(account) => match look(&account, &due.app.spec.name).await {
             Ok(keys) => {
                 let recorded = service.store.key_records(due.app.id).await?.keys;
@@ -170,7 +170,7 @@ async fn listed_keys(
                 .first()
                 {
                     None => return Ok(Some(keys)),
-                    Some((id, _)) => format!("AWS does not list the access key {id} yet"),
+                    Some((id, _)) => format!("Waiting for AWS to list access key {id}."),
                 }
             }
             Err(error) => error.to_string(),
@@ -221,7 +221,7 @@ async fn request_job(
         .await?
     {
         Ok(_) => {
-            tracing::info!(app = %app.spec.name, rotation = %rotation.id, %event, "the rotation goes on")
+            tracing::info!(app = %app.spec.name, rotation = %rotation.id, %event, "rotation continues")
         }
         Err(Refusal::Active(_)) => {
             let until = service.clock.now().after(RETRY_DELAY);
@@ -230,13 +230,13 @@ async fn request_job(
                 .postpone_rotation(
                     rotation,
                     until,
-                    Some("another job is at work on the app".into()),
+                    Some("Another job is running for the app.".into()),
                 )
                 .await?;
         }
         // Another replica was first, or it was rolled back or stopped meanwhile.
         Err(refusal) => {
-            tracing::debug!(app = %app.spec.name, rotation = %rotation.id, ?refusal, "the rotation has moved on")
+            tracing::debug!(app = %app.spec.name, rotation = %rotation.id, ?refusal, "rotation already continued")
         }
     }
     Ok(())

@@ -95,7 +95,7 @@ async fn check_next(
         }
         Ok(_) => {}
         Err(refusal) => {
-            tracing::debug!(app = %app.spec.name, ?refusal, "a job has overtaken the drift check")
+            tracing::debug!(app = %app.spec.name, ?refusal, "drift check superseded by a job")
         }
     }
     Ok(Checked::OneApp)
@@ -132,7 +132,7 @@ async fn repair(
     };
     match service.store.enqueue(request, None).await? {
         Ok(Accepted::Fresh(job)) => {
-            tracing::info!(app = %app.spec.name, app_id = %app.id, job = %job.id, "drift is repaired");
+            tracing::info!(app = %app.spec.name, app_id = %app.id, job = %job.id, "drift repair started");
             let report = DriftReport {
                 repair: Some(job.id),
                 ..report
@@ -148,7 +148,7 @@ async fn repair(
         }
         Ok(Accepted::Replay(_)) => Ok(()),
         Err(refusal) => {
-            tracing::debug!(app = %app.spec.name, ?refusal, "drift is not repaired now");
+            tracing::debug!(app = %app.spec.name, ?refusal, "drift repair not started");
             Ok(())
         }
     }

@@ -47,7 +47,7 @@ impl BackgroundTask for Reencrypt {
                 tracing::info!(
                     secrets = done.moved,
                     encryption_key = service.vault.id(),
-                    "secrets moved to the present encryption key"
+                    "secrets re-encrypted with the current encryption key"
                 );
             }
             let unopened = done.unopened.values().map(Vec::len).sum::<usize>();
@@ -72,7 +72,7 @@ fn log_unopened(vault: &Vault, unopened: &BTreeMap<String, Vec<String>>) {
             .collect::<Vec<_>>()
             .join(",");
         let remedy = if vault.has(encryption_key) {
-            "their rows were changed; rotate these access keys"
+            "the database rows were modified; rotate these access keys"
         } else {
             "add the encryption key to SLIPWAY_PREVIOUS_ENCRYPTION_KEYS"
         };
@@ -81,7 +81,7 @@ fn log_unopened(vault: &Vault, unopened: &BTreeMap<String, Vec<String>>) {
             secrets = access_key_ids.len(),
             access_key_ids = some,
             remedy,
-            "sealed secrets cannot be opened"
+            "secrets cannot be decrypted"
         );
     }
 }

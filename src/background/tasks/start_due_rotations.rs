@@ -73,7 +73,7 @@ impl StartDueRotations {
             }
             Err(reason) => {
                 if self.reported.insert(app.id) {
-                    let remedy = "rotate it with replace= and one of them";
+                    let remedy = "rotate the app's credentials with replace=<access key ID>";
                     tracing::warn!(app = %app.spec.name, ?reason, remedy, "the app's access key is older than rotate_after");
                 }
             }

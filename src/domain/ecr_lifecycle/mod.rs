@@ -410,17 +410,20 @@ impl fmt::Display for Finding {
         write!(f, "rule {} ", self.rule_priority)?;
         match self.reason {
             Reason::Applies => write!(f, "applies"),
-            Reason::TagsDiffer => write!(f, "does not match its tags"),
-            Reason::StorageDiffers => write!(f, "is for the other storage class"),
+            Reason::TagsDiffer => write!(f, "does not match the image's tags"),
+            Reason::StorageDiffers => write!(f, "applies to the other storage class"),
             Reason::TooYoung { age_ms, days } => write!(
                 f,
-                "waits until it is older than {days} days; it is {}",
+                "applies to images older than {days} days; this image is {} days old",
                 age_ms / DAY_MS
             ),
             Reason::WithinCount { position, count } => {
-                write!(f, "keeps the newest {count}; it is number {position}")
+                write!(
+                    f,
+                    "keeps the newest {count} images; this image is number {position}"
+                )
             }
-            Reason::Claimed { by } => write!(f, "would apply, but rule {by} comes first"),
+            Reason::Claimed { by } => write!(f, "would apply, but rule {by} takes precedence"),
         }
     }
 }
@@ -693,7 +696,7 @@ impl Draft {
         let rule_priority = number(&mut f, value, "rulePriority");
         let description = f.parsed("description", |text| {
             if text.contains('\0') {
-                Err("must not contain NUL")
+                Err("must not contain a null character")
             } else {
                 Ok(text.to_owned())
             }
@@ -759,7 +762,7 @@ fn check_size(document: &Value, errors: &mut Vec<FieldError>) {
         let (least, most) = CHARACTERS.into_inner();
         errors.push(FieldError::new(
             "",
-            format!("has {size} characters; ECR takes {least} to {most}"),
+            format!("has {size} characters; ECR accepts {least} to {most}"),
         ));
     }
 }
@@ -774,8 +777,7 @@ fn check_together(drafts: &[Draft], errors: &mut Vec<FieldError>) {
             draft.shares_storage(other) && draft.rule_priority < other.rule_priority
         };
         if draft.is_any() && draft.rule_priority.is_some() && drafts.iter().any(is_before) {
-            let message =
-                "must be the highest of its storage class, because the rule is for any image";
+            let message = "must be the highest of its storage class, because tagStatus is \"any\"";
             errors.push(FieldError::new(
                 format!("{}/rulePriority", draft.at),
                 message,
@@ -788,11 +790,11 @@ fn check_pair(earlier: &Draft, draft: &Draft, errors: &mut Vec<FieldError>) {
     let mut error = |field: &str, what: &str| {
         errors.push(FieldError::new(
             format!("{}/{field}", draft.at),
-            format!("{what} as in {}", earlier.at),
+            format!("{what} {}", earlier.at),
         ));
     };
     if draft.rule_priority.is_some() && draft.rule_priority == earlier.rule_priority {
-        error("rulePriority", "must be unique, and is the same");
+        error("rulePriority", "must be unique, but is the same as in");
     }
     if !draft.shares_storage(earlier) || draft.tags != earlier.tags {
         return;
@@ -800,11 +802,11 @@ fn check_pair(earlier: &Draft, draft: &Draft, errors: &mut Vec<FieldError>) {
     match draft.tags {
         Some(Tags::Untagged | Tags::Any) => error(
             "selection/tagStatus",
-            "may be in one rule of a storage class only, and is the same",
+            "is allowed in only one rule of a storage class, but is the same as in",
         ),
         Some(Tags::Prefixes { .. }) => error(
             "selection/tagPrefixList",
-            "must be unique in its storage class, and has the same prefixes",
+            "must be unique in its storage class, but has the same prefixes as in",
         ),
         Some(Tags::Patterns { .. }) | None => {}
     }
@@ -847,19 +849,17 @@ fn read_tags(f: &mut Fields<'_>, selection: &Value) -> Option<Tags> {
         (TagStatus::Tagged, false, false) => refuse(
             f,
             "tagStatus",
-            "needs a tagPrefixList or a tagPatternList when it is \"tagged\"",
+            "requires tagPrefixList or tagPatternList when it is \"tagged\"",
         ),
-        (TagStatus::Tagged, true, true) => refuse(
-            f,
-            "tagPatternList",
-            "must not be beside a tagPrefixList: give one of them",
-        ),
+        (TagStatus::Tagged, true, true) => {
+            refuse(f, "tagPatternList", "cannot be combined with tagPrefixList")
+        }
         (TagStatus::Any | TagStatus::Untagged, ..) => {
             for name in ["tagPrefixList", "tagPatternList"]
                 .into_iter()
                 .filter(|name| has(name))
             {
-                f.error(name, "is only for tagStatus \"tagged\"");
+                f.error(name, "is allowed only with tagStatus \"tagged\"");
             }
             None
         }
@@ -876,7 +876,7 @@ fn read_count(f: &mut Fields<'_>, selection: &Value) -> Option<Count> {
     if (count_type == CountType::ImageCountMoreThan) == has("countUnit") {
         f.error(
             "countUnit",
-            "must be \"days\" with a countType since…, and left out with imageCountMoreThan",
+            "must be \"days\" with countType sinceImagePushed, sinceImagePulled or sinceImageTransitioned, and omitted with imageCountMoreThan",
         );
     }
     let storage = if count_type == CountType::SinceImageTransitioned {
@@ -888,7 +888,7 @@ fn read_count(f: &mut Fields<'_>, selection: &Value) -> Option<Count> {
         .or((!has("storageClass")).then_some(Storage::Standard))
         .is_some_and(|given| given != storage)
     {
-        f.error("storageClass", "must be \"archive\" with countType sinceImageTransitioned, and \"standard\" or left out otherwise");
+        f.error("storageClass", "must be \"archive\" with countType sinceImageTransitioned, and otherwise \"standard\" or omitted");
     }
     if count_type == CountType::SinceImageTransitioned
         && count_number.is_some_and(|days| days < SHORTEST_ARCHIVE_DAYS)
@@ -896,7 +896,7 @@ fn read_count(f: &mut Fields<'_>, selection: &Value) -> Option<Count> {
         f.error(
             "countNumber",
             format!(
-                "must be at least {SHORTEST_ARCHIVE_DAYS}: archived images stay that many days"
+                "must be at least {SHORTEST_ARCHIVE_DAYS}, the minimum storage duration of archived images in days"
             ),
         );
     }
@@ -932,7 +932,7 @@ fn read_action(f: &mut Fields<'_>, action: &Value) -> Option<Action> {
         _ => refuse(
             f,
             "targetStorageClass",
-            "must be \"archive\" with type transition, and left out with expire",
+            "must be \"archive\" with type transition, and omitted with expire",
         ),
     }
 }
@@ -963,7 +963,7 @@ fn number(f: &mut Fields<'_>, object: &Value, name: &'static str) -> Option<u32>
     if number.is_none() {
         f.error(
             name,
-            format!("must be a whole number from 1 to {LARGEST_NUMBER}"),
+            format!("must be an integer from 1 to {LARGEST_NUMBER}"),
         );
     }
     number
@@ -1011,11 +1011,11 @@ fn tag_filters(
 
 #[derive(Debug, thiserror::Error)]
 enum FilterError {
-    #[error("must not be empty: every tag begins with nothing")]
+    #[error("must not be empty")]
     Empty,
-    #[error("has {0:?}, which no tag has: tags are letters, digits, `.`, `_` and `-`")]
+    #[error("contains {0:?}. Tags consist of letters, digits, `.`, `_` and `-`")]
     Character(char),
-    #[error("has {0} wildcards; at most {1} are allowed here")]
+    #[error("has {0} wildcards; the maximum is {1}")]
     Wildcards(usize, usize),
 }
 

@@ -70,8 +70,10 @@ impl SimulationRequest {
             .and_then(|value| repository(value, f.at("repository"), place, &mut errors));
         let has = |name| body.get(name).is_some();
         match (has("images"), has("repository")) {
-            (true, true) => f.error("repository", "must not be beside images: give one of them"),
-            (false, false) if body.is_object() => f.error("images", "is required, or a repository"),
+            (true, true) => f.error("repository", "cannot be combined with images"),
+            (false, false) if body.is_object() => {
+                f.error("images", "is required unless repository is set")
+            }
             (true, false) if !has("policy") => f.error("policy", "is required with images"),
             _ => {}
         }
@@ -119,7 +121,7 @@ fn repository(
     if region.is_none() && value.get("region").is_none() {
         f.error(
             "region",
-            "is required: the service has no region of its own",
+            "is required, because the service has no default region",
         );
     }
     errors.extend(f.finish());
@@ -150,8 +152,10 @@ fn image(value: &Value, at: String, now: Timestamp, errors: &mut Vec<FieldError>
         value.get("pushed_at").is_some(),
         value.get("age_days").is_some(),
     ) {
-        (true, true) => f.error("age_days", "must not be beside pushed_at: give one of them"),
-        (false, false) if value.is_object() => f.error("pushed_at", "is required, or age_days"),
+        (true, true) => f.error("age_days", "cannot be combined with pushed_at"),
+        (false, false) if value.is_object() => {
+            f.error("pushed_at", "is required unless age_days is set")
+        }
         _ => {}
     }
     errors.extend(f.finish());
@@ -189,7 +193,9 @@ fn tag(text: &str) -> Result<String, &'static str> {
     if fits {
         Ok(text.to_owned())
     } else {
-        Err("must be 1 to 128 letters, digits or any of _.- and not begin with . or -")
+        Err(
+            "must be 1 to 128 characters from letters, digits, _, . and -, and must not begin with . or -",
+        )
     }
 }
 
@@ -206,7 +212,7 @@ fn digest(text: &str) -> Result<String, &'static str> {
 fn moment(text: &str, now: Timestamp) -> Result<Timestamp, &'static str> {
     let moment: jiff::Timestamp = text
         .parse()
-        .map_err(|_| "must be a time by RFC 3339, such as 2025-01-31T12:00:00Z")?;
+        .map_err(|_| "must be an RFC 3339 timestamp, such as 2025-01-31T12:00:00Z")?;
     let moment = Timestamp::from_millis(moment.as_millisecond());
     if moment > now {
         Err("must not be in the future")
@@ -357,7 +363,7 @@ pub struct SimulatedFinding {
     #[serde(flatten)]
     pub finding: Finding,
     /// The same in words.
-    #[schema(example = "rule 12 would apply, but rule 1 comes first")]
+    #[schema(example = "rule 12 would apply, but rule 1 takes precedence")]
     pub text: String,
 }
 
@@ -578,7 +584,7 @@ mod tests {
                 json!(null)
             ]
         );
-        let finding = json!({"rule_priority": 12, "reason": "claimed", "by": 1, "text": "rule 12 would apply, but rule 1 comes first"});
+        let finding = json!({"rule_priority": 12, "reason": "claimed", "by": 1, "text": "rule 12 would apply, but rule 1 takes precedence"});
         assert_eq!(answer["images"][1]["findings"][11], finding);
     }
 

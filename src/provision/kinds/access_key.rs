@@ -218,7 +218,7 @@ impl fmt::Display for AccessKeyChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Close { .. } => {
-                f.write_str("note that the interrupted attempt made no access key")
+                f.write_str("record that the interrupted attempt created no access key")
             }
             Self::DeleteLost {
                 access_key_id,
@@ -227,7 +227,7 @@ impl fmt::Display for AccessKeyChange {
             } => {
                 write!(
                     f,
-                    "delete access key {access_key_id} of user {user}, whose secret was lost with AWS's answer"
+                    "delete access key {access_key_id} of user {user}, whose secret was lost with the response from AWS"
                 )
             }
             Self::Create { user, .. } => write!(f, "create access key for user {user}"),
@@ -239,12 +239,16 @@ impl fmt::Display for AccessKeyChange {
             } => {
                 write!(
                     f,
-                    "switch {} access key {access_key_id} of user {user}",
-                    if *on { "on" } else { "off" }
+                    "{} access key {access_key_id} of user {user}",
+                    if *on { "activate" } else { "deactivate" }
                 )
             }
             Self::Delete { user, key } => write!(f, "delete access key {} of user {user}", key.id),
-            Self::Forget { gone } => write!(f, "note that access key {} is gone", gone.join(", ")),
+            Self::Forget { gone } => write!(
+                f,
+                "record that access key {} no longer exists",
+                gone.join(", ")
+            ),
         }
     }
 }
@@ -663,7 +667,7 @@ impl AccessKey {
         let mut warnings: Vec<String> = unknown
             .map(|key| {
                 format!(
-                    "The access key {} of user {} was not made by Slipway: find out who uses it.",
+                    "Slipway did not create access key {} of user {}. Find out who uses it.",
                     key.id, self.user
                 )
             })
@@ -684,7 +688,7 @@ impl AccessKey {
         }
         if let Some(key) = ours.find(|key| !key.active && !on.contains(&key.id)) {
             warnings.push(format!(
-                "The access key {} of user {} is inactive.",
+                "Access key {} of user {} is inactive.",
                 key.id, self.user
             ));
         }
@@ -811,7 +815,7 @@ impl AccessKey {
         Ok(Changes {
             changes,
             warnings: vec![format!(
-                "The access key {id} of user {} is not there any more.",
+                "Access key {id} of user {} no longer exists.",
                 self.user
             )],
         })
@@ -830,7 +834,7 @@ impl AccessKey {
         let changes = goes.into_iter().map(off).collect();
         let stays = stays.into_iter().filter(|key| key.active).map(|key| {
             format!(
-                "The access key {} of user {} goes on working: it was not made by Slipway, and neither was the user.",
+                "Access key {} of user {} remains active, because Slipway created neither the key nor the user.",
                 key.id, self.user
             )
         });
@@ -927,7 +931,7 @@ impl AccessKey {
             // Later the call could outlast the time that a lost answer is waited for.
             cx.keys.store()?.close(intent.id).await?;
             return Err(Fault::Wait {
-                why: "the database is slow".into(),
+                why: "The database responds slowly.".into(),
                 after: cx.timing.poll_delay,
             });
         }
@@ -1001,7 +1005,7 @@ impl AccessKey {
         match missing(&listed).iter().find(|(_, at)| is_young(*at)) {
             Some((id, _)) => {
                 let why = format!(
-                    "AWS does not list the access key {id}: it is gone, or too new to be listed everywhere"
+                    "AWS does not list access key {id}. It was deleted, or it is too new to be listed."
                 );
                 Err(Fault::Wait {
                     why,
@@ -1146,7 +1150,7 @@ impl Lost {
         let key = match self.candidates.as_slice() {
             [] => return Ok(None),
             [key] => key,
-            several => return Err(in_doubt(user, several, "there are several")),
+            several => return Err(in_doubt(user, several, "there is more than one candidate")),
         };
         // AWS tells whole seconds, so a key of the intent's own second may seem older.
         let second = Timestamp::from_millis(
@@ -1157,11 +1161,11 @@ impl Lost {
                 .saturating_mul(1000),
         );
         let reason = match key.created_at {
-            None => "AWS does not say when it was made",
-            Some(at) if at < second => "it is older than the interrupted attempt",
-            Some(at) if at > self.latest => "it was made after the interrupted attempt",
+            None => "AWS does not report when it was created",
+            Some(at) if at < second => "it was created before the interrupted attempt",
+            Some(at) if at > self.latest => "it was created after the interrupted attempt",
             Some(_) if self.used => "it has been used",
-            Some(_) if !self.made_user => "its user was not made by Slipway",
+            Some(_) if !self.made_user => "Slipway did not create its user",
             Some(_) => return Ok(Some(key)),
         };
         Err(in_doubt(user, &self.candidates, reason))
@@ -1191,7 +1195,7 @@ fn wait_for_the_list(cx: &ReconcileContext, intent: &Intent) -> Result<(), Fault
         return Ok(());
     }
     Err(Fault::Wait {
-        why: "an answer with a new access key was lost; AWS's list of keys needs time to show it"
+        why: "The response to CreateAccessKey was lost. Waiting until AWS lists any access key that the call created."
             .into(),
         after,
     })
@@ -1206,10 +1210,10 @@ fn in_doubt(user: &AppName, keys: &[ListedKey], reason: &str) -> Fault {
     Fault::Blocked(JobError {
         code: JobErrorCode::CredentialInDoubt,
         detail: format!(
-            "AWS's answer with a new access key of user {user} was lost, and {ids} may be that key, but {reason}"
+            "The response to CreateAccessKey for user {user} was lost. Access key {ids} may be the new key, but {reason}."
         ),
         remedy: Some(format!(
-            "Find out whether anybody uses {ids}; delete it if nobody does (aws iam delete-access-key), then retry the job."
+            "Find out whether {ids} is in use. If it is not, delete it (aws iam delete-access-key), then retry the job."
         )),
         retryable: false,
         aws: None,
@@ -1220,12 +1224,10 @@ fn not_recorded(user: &AppName, ids: &str) -> Fault {
     Fault::Blocked(JobError {
         code: JobErrorCode::CredentialInDoubt,
         detail: format!(
-            "user {user} has the live access key {ids}, of which Slipway has no record: it was made by hand, or by Slipway after the \
-             copy of the database that was restored"
+            "User {user} has active access key {ids}, of which Slipway has no record. It was created outside Slipway, or by Slipway after the database backup that was restored."
         ),
         remedy: Some(format!(
-            "Find out whether anybody uses {ids}. If nobody does, delete it (aws iam delete-access-key), then retry the job. Otherwise \
-             rotate the app's credentials with force=true, which makes a key beside it, and delete {ids} when nobody uses it any more."
+            "Find out whether {ids} is in use. If it is not, delete it (aws iam delete-access-key), then retry the job. If it is, rotate the app's credentials with force=true to create a second key, and delete {ids} when it is no longer used."
         )),
         retryable: false,
         aws: None,
@@ -1236,11 +1238,11 @@ fn no_slot(user: &AppName, keys: &[String]) -> Fault {
     Fault::Blocked(JobError {
         code: JobErrorCode::QuotaExceeded,
         detail: format!(
-            "user {user} has two access keys that Slipway does not know the secret of: {}",
+            "User {user} has two access keys whose secrets Slipway does not have: {}.",
             keys.join(", ")
         ),
         remedy: Some(
-            "Delete one that nobody uses (inactive ones count too), then retry the job.".into(),
+            "Delete an unused access key (inactive keys count towards the limit), then retry the job.".into(),
         ),
         retryable: false,
         aws: None,
@@ -1252,9 +1254,9 @@ fn spare_one_in_use(key: &ListedKey, force: bool) -> Result<(), Fault> {
     match &key.used {
         Some(used) if used.recent && key.active && !force => Err(Fault::Blocked(JobError {
             code: JobErrorCode::KeyInUse,
-            detail: format!("{key} is in use"),
+            detail: format!("Access key {key} is in use."),
             remedy: Some(
-                "Give whoever uses it another key first, and ask again when it has been quiet for a while; or with force=true.".into(),
+                "Switch its users to another access key, then retry the job when the key has been unused for a while. To skip this check, repeat the request with force=true.".into(),
             ),
             retryable: false,
             aws: None,
@@ -1266,8 +1268,11 @@ fn spare_one_in_use(key: &ListedKey, force: bool) -> Result<(), Fault> {
 fn on_again(key: &ListedKey) -> Fault {
     Fault::Blocked(JobError {
         code: JobErrorCode::KeyInUse,
-        detail: format!("{key} was switched on again, so it stays"),
-        remedy: Some("Rotate again; or delete the key, if nobody needs it.".into()),
+        detail: format!("Access key {key} was activated again, so it is retained."),
+        remedy: Some(
+            "Rotate the credentials again, or delete the access key if it is no longer needed."
+                .into(),
+        ),
         retryable: false,
         aws: None,
     })
@@ -1278,10 +1283,10 @@ fn both_taken(user: &AppName, keys: &[&ListedKey]) -> Fault {
     Fault::Blocked(JobError {
         code: JobErrorCode::QuotaExceeded,
         detail: format!(
-            "user {user} has two access keys, the most that AWS allows: {}",
+            "User {user} has two access keys, the maximum that AWS allows: {}.",
             keys.join("; ")
         ),
-        remedy: Some("Delete the one that nobody uses, or rotate with replace= and its id.".into()),
+        remedy: Some("Delete an unused access key, or rotate with replace=<access key ID>.".into()),
         retryable: false,
         aws: None,
     })
@@ -1291,9 +1296,9 @@ fn gone_for_good(user: &AppName, id: &str) -> Fault {
     Fault::Rejected(JobError {
         code: JobErrorCode::Rejected,
         detail: format!(
-            "the access key {id} of user {user} is not there any more, and AWS brings none back"
+            "Access key {id} of user {user} no longer exists. AWS cannot restore a deleted access key."
         ),
-        remedy: Some("Rotate the app's credentials: that makes a new key.".into()),
+        remedy: Some("To create a new access key, rotate the app's credentials.".into()),
         retryable: false,
         aws: None,
     })
@@ -1302,8 +1307,8 @@ fn gone_for_good(user: &AppName, id: &str) -> Fault {
 fn no_user(user: &AppName) -> Fault {
     Fault::Blocked(JobError {
         code: JobErrorCode::Rejected,
-        detail: format!("the user {user} is not there"),
-        remedy: Some("Repair the app, which makes its user and a key.".into()),
+        detail: format!("User {user} does not exist."),
+        remedy: Some("To create the user and an access key, repair the app.".into()),
         retryable: false,
         aws: None,
     })
@@ -1324,12 +1329,12 @@ impl fmt::Display for ListedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "access key {} ({}",
+            "{} ({}",
             self.id,
             if self.active { "active" } else { "inactive" }
         )?;
         if let Some(at) = self.created_at {
-            write!(f, ", made {at}")?;
+            write!(f, ", created {at}")?;
         }
         match &self.used {
             Some(LastUse {
@@ -1338,7 +1343,7 @@ impl fmt::Display for ListedKey {
                 region,
                 ..
             }) => write!(f, ", last used {at} with {service} in {region})"),
-            None => f.write_str(", not seen used)"),
+            None => f.write_str(", never used)"),
         }
     }
 }
@@ -1353,7 +1358,7 @@ impl AccessKey {
             ids.join(", ")
         };
         format!(
-            "Access keys are left out, since no secret is exported. The user {} has: {ids}.",
+            "Access keys are not exported, because an export contains no secrets. Access keys of user {}: {ids}.",
             self.user
         )
     }
@@ -1490,7 +1495,7 @@ mod tests {
             ..SeenKeys::default()
         };
         let create = "create access key for user acme";
-        let lost_then_create = "delete access key NEW, whose secret was lost with AWS's answer; create access key for user acme";
+        let lost_then_create = "delete access key NEW, whose secret was lost with the response from AWS; create access key for user acme";
         let unknown = |ours: &[&str], ids: &[&str]| SeenKeys {
             unknown: ids.iter().map(|id| (*id).to_owned()).collect(),
             made_user: true,

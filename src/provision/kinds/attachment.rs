@@ -353,9 +353,7 @@ impl Attachment {
             .filter(|left| !left.is_zero());
         let Some(after) = young else { return Ok(()) };
         Err(Fault::Wait {
-            why: format!(
-                "{successor} was attached just now and takes effect everywhere in a moment"
-            ),
+            why: format!("Waiting for AWS to propagate {successor}."),
             after,
         })
     }

@@ -156,7 +156,10 @@ impl fmt::Display for BucketChange {
                 before,
                 after,
             } if tags::gives_back(before, after) => {
-                write!(f, "take Slipway's tags off bucket {bucket}, which stays")
+                write!(
+                    f,
+                    "remove Slipway's tags from bucket {bucket}, which is retained"
+                )
             }
             Self::Tag { bucket, .. } => write!(f, "tag bucket {bucket}"),
             Self::SetCors { bucket, .. } => write!(f, "set CORS of bucket {bucket}"),
@@ -165,7 +168,7 @@ impl fmt::Display for BucketChange {
                 versions,
                 more,
             } => {
-                let more = if *more { ", and there is more" } else { "" };
+                let more = if *more { " (more remain)" } else { "" };
                 write!(
                     f,
                     "delete {} object versions from bucket {bucket}{more}",
@@ -173,7 +176,7 @@ impl fmt::Display for BucketChange {
                 )
             }
             Self::AbortUpload { bucket, key, .. } => {
-                write!(f, "abort an upload of {key} to bucket {bucket}")
+                write!(f, "abort a multipart upload of {key} to bucket {bucket}")
             }
             Self::Delete(name) => write!(f, "delete bucket {name}"),
         }
@@ -542,7 +545,7 @@ impl Resource for Bucket {
         if cx.request.data == Data::Kept && *contents != Contents::default() {
             let more = if contents.more { "more than " } else { "" };
             let holds = format!(
-                "{more}{} object versions and {} unfinished uploads",
+                "{more}{} object versions and {} incomplete multipart uploads",
                 contents.versions.len(),
                 contents.uploads.len()
             );
@@ -619,7 +622,7 @@ impl Resource for Bucket {
         let (versions, bytes, all) = self.count(cx).await?;
         let at_least = if all { "" } else { "at least " };
         Ok(vec![format!(
-            "The bucket {} goes with {at_least}{versions} object versions in it, {bytes} bytes.",
+            "Bucket {} and its {at_least}{versions} object versions ({bytes} bytes) will be deleted.",
             self.name()
         )])
     }
@@ -1022,7 +1025,7 @@ impl Bucket {
             // The list of buckets is eventually consistent (Amazon S3 User Guide, "Amazon S3 data consistency model").
             if cx.clock.now() < listed_by {
                 return Err(Fault::Wait {
-                    why: format!("AWS does not list {} yet", self.id()),
+                    why: format!("Waiting for AWS to list {}.", self.id()),
                     after: cx.timing.poll_delay,
                 });
             }
@@ -1167,7 +1170,7 @@ impl Bucket {
         }
         if let Some(error) = refused.first() {
             return Err(Fault::Wait {
-                why: format!("S3 is busy: {}", error.code),
+                why: format!("S3 returned {}. Slipway tries again.", error.code),
                 after: cx.timing.poll_delay,
             });
         }
@@ -1218,11 +1221,7 @@ impl Bucket {
                 call.expected_bucket_owner(&self.account_id).send(),
             )
             .await;
-        cx.deleted(
-            &self.id(),
-            answer,
-            "Find out who writes to the bucket, and end that",
-        )
+        cx.deleted(&self.id(), answer, "Stop all writes to the bucket")
     }
 
     /// The fault of a HEAD that answered 403: a call whose refusals have a body tells whether it is the
@@ -1247,10 +1246,9 @@ impl Bucket {
     fn not_ours(&self, error: &AwsError) -> Fault {
         Fault::Rejected(JobError {
             code: JobErrorCode::Conflict,
-            detail: format!("the bucket {} is there and S3 does not let the service look at it", self.name()),
+            detail: format!("Bucket {} exists, but S3 denies the service access to it.", self.name()),
             remedy: Some(
-                "It probably belongs to another account: bucket names are unique in the world, choose another. If it is this \
-                 account's, allow the service's role s3:ListBucket."
+                "The bucket probably belongs to another AWS account. Bucket names are globally unique, so choose another name. If the bucket belongs to this account, allow s3:ListBucket in the policy of the service's role."
                     .into(),
             ),
             retryable: false,
@@ -1262,12 +1260,12 @@ impl Bucket {
         Fault::Rejected(JobError {
             code: JobErrorCode::Conflict,
             detail: format!(
-                "the bucket {} is there already, in {region}, not in {}",
+                "Bucket {} already exists in {region}, not in {}.",
                 self.name(),
                 self.spec.region
             ),
             remedy: Some(
-                "Name the region where it is, or choose another name: a bucket cannot be moved."
+                "Specify the region of the bucket, or choose another name. A bucket cannot be moved to another region."
                     .into(),
             ),
             retryable: false,
@@ -1279,7 +1277,7 @@ impl Bucket {
 /// The fault of an object that S3 keeps. S3 denies also the deletion of an object that is locked.
 fn not_deleted(error: AwsError) -> Fault {
     const LOCKED: &str =
-        "Remove the lock or the bucket policy that protects the object, and retry the job.";
+        "Remove the object lock or the bucket policy that protects the object, then retry the job.";
     match Fault::from(error) {
         Fault::Blocked(job_error) => {
             let remedy = job_error
@@ -1385,12 +1383,10 @@ impl Bucket {
     fn told_openings(&self, seen: &SeenBucket) -> impl Iterator<Item = String> {
         let name = self.name();
         let open = (!seen.blocked).then(|| {
-            format!(
-                "Public access to the bucket {name} is not blocked: a repair of the app blocks it."
-            )
+            format!("Public access to bucket {name} is not blocked. To block it, repair the app.")
         });
         let acls = (!seen.owner_enforced).then(|| {
-            format!("ACLs count on the bucket {name}: a repair of the app disables them.")
+            format!("ACLs are enabled on bucket {name}. To disable them, repair the app.")
         });
         open.into_iter().chain(acls)
     }

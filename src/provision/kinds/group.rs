@@ -171,7 +171,7 @@ impl Resource for Group {
 impl Group {
     fn told_whose(&self) -> String {
         format!(
-            "The group {} is the account's, for all apps: it is named here and not owned.",
+            "Group {} is shared by all apps in the account. This export refers to it, but does not manage it.",
             self.name
         )
     }

@@ -288,22 +288,24 @@ impl Resource for RepositoryLifecycle {
             .preview(&self.repository, &self.policy)
             .await;
         let (by, expiring) = match preview {
-            Ok(expiring) => ("by AWS's own preview".to_owned(), expiring),
-            Err(why) => (format!("by Slipway's evaluation ({why})"), expiring.clone()),
+            Ok(expiring) => ("according to the AWS preview".to_owned(), expiring),
+            Err(why) => (
+                format!("according to Slipway's evaluation ({why})"),
+                expiring.clone(),
+            ),
         };
         if expiring.is_empty() {
             return Ok(Vec::new());
         }
         let protected = expiring.iter().filter(|image| image.is_protected()).count();
         let protected = if protected > 0 {
-            format!(" {protected} of these carry protected tags.")
+            format!(" {protected} of these images have protected tags.")
         } else {
             String::new()
         };
         let (repository, region) = (&self.repository, &self.region);
         Ok(vec![format!(
-            "Within 24 hours this policy expires {} of the {images} images in {repository} in {region}, {by}: {}.{protected} \
-             The profile \"protected\" keeps release tags.",
+            "This policy expires {} of the {images} images in {repository} in {region} within 24 hours, {by}: {}.{protected} The lifecycle profile \"protected\" keeps images with release tags.",
             expiring.len(),
             names(&expiring.iter().collect::<Vec<_>>()),
         )])
@@ -359,12 +361,11 @@ impl RepositoryLifecycle {
             return Ok(());
         }
         let (repository, region, count) = (&self.repository, &self.region, protected.len());
-        let remedy = "If they may go, ask again with accept_expiry=true. If not, use the lifecycle profile \"protected\", which keeps them, \
-                      or a policy of your own; POST /v1/ecr/lifecycle/simulate says what a policy does.";
+        let remedy = "To expire these images, repeat the request with accept_expiry=true. To keep them, use the lifecycle profile \"protected\" or your own policy. To test a policy, use POST /v1/ecr/lifecycle/simulate.";
         Err(Fault::Blocked(JobError {
             code: JobErrorCode::WouldExpire,
             detail: format!(
-                "the lifecycle policy would expire {count} of the images in {repository} in {region} that carry protected tags: {}",
+                "The lifecycle policy would expire {count} images with protected tags in {repository} in {region}: {}.",
                 names(&protected)
             ),
             remedy: Some(remedy.into()),

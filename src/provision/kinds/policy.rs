@@ -459,7 +459,7 @@ impl Resource for Policy {
                 return cx.deleted(
                     &self.id(),
                     cx.call(Service::Iam, "DeletePolicy", call).await,
-                    "Detach it from what else it is attached to",
+                    "Detach the policy from all other users, groups and roles",
                 );
             }
             PolicyChange::Untag { arn, keys } => {
@@ -673,7 +673,9 @@ impl Policy {
         match get(cx, &arn).await? {
             Some(policy) => Ok(Some(policy)),
             None => Err(Fault::Wait {
-                why: format!("AWS lists {arn} and does not show it everywhere"),
+                why: format!(
+                    "AWS lists {arn}, but does not return it. Waiting for AWS to propagate it."
+                ),
                 after: cx.timing.poll_delay,
             }),
         }
@@ -730,7 +732,7 @@ impl Policy {
         let Some(_) = self.tags else {
             let name = &self.name;
             return vec![format!(
-                "The shared policy {name} opens every bucket in the account to the app; \"media_access\": \"scoped\" opens its own alone."
+                "The shared policy {name} grants access to every bucket in the account. Set `media_access: scoped` to restrict the app to its own buckets."
             )];
         };
         Vec::new()
@@ -739,10 +741,10 @@ impl Policy {
     fn told_difference(&self, seen: &SeenPolicy) -> String {
         let difference = match &seen.document {
             Some(document) => self.document.difference(document).join("; "),
-            None => "its document cannot be read".to_owned(),
+            None => "its document cannot be parsed".to_owned(),
         };
         format!(
-            "The policy {} in this account differs from the guide's and is kept as it is: {difference}.",
+            "Policy {} in this account differs from the guide's policy and is left unchanged: {difference}.",
             seen.arn
         )
     }
@@ -757,9 +759,9 @@ impl SeenPolicy {
         let Some(version) = self.old_versions.first() else {
             return Err(Fault::Blocked(JobError {
                 code: JobErrorCode::QuotaExceeded,
-                detail: format!("{} has no version that can be pruned", self.arn),
+                detail: format!("Policy {} has no version that can be deleted.", self.arn),
                 remedy: Some(
-                    "Delete a version that is not the default one, then retry the job.".into(),
+                    "Delete a version that is not the default version, then retry the job.".into(),
                 ),
                 retryable: false,
                 aws: None,
@@ -817,7 +819,7 @@ async fn old_versions(cx: &ReconcileContext, arn: &str) -> Result<Vec<String>, F
 impl Policy {
     fn told_whose(&self, seen: &SeenPolicy) -> String {
         format!(
-            "The policy {} is the account's, for all apps: it is named here and not owned.",
+            "Policy {} is shared by all apps in the account. This export refers to it, but does not manage it.",
             seen.arn
         )
     }

@@ -106,7 +106,7 @@ impl fmt::Display for RepositoryChange {
                 ..
             } => write!(
                 f,
-                "delete repository {name} in {region} with {images} images"
+                "delete repository {name} in {region} and its {images} images"
             ),
         }
     }
@@ -505,7 +505,7 @@ impl Resource for Repository {
         }
         let plural = if seen.images == 1 { "" } else { "s" };
         Ok(vec![format!(
-            "The repository {} in {} goes with {} image{plural} in it.",
+            "Repository {} in {} and its {} image{plural} will be deleted.",
             self.name, self.region, seen.images
         )])
     }

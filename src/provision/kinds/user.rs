@@ -95,7 +95,7 @@ impl fmt::Display for UserChange {
                 tags.keys().cloned().collect::<Vec<_>>().join(", ")
             ),
             Self::Untag { name, keys } => write!(f, "untag user {name}: {}", keys.join(", ")),
-            Self::Take { name, belonging } => write!(f, "{belonging} of user {name}"),
+            Self::Take { name, belonging } => f.write_str(&belonging.removal(name)),
             Self::Delete { name } => write!(f, "delete user {name}"),
         }
     }
@@ -417,7 +417,7 @@ impl Resource for User {
                 cx.deleted(
                     &self.id(),
                     cx.call(Service::Iam, "DeleteUser", call).await,
-                    "Take away what still hangs on the user",
+                    "Remove the resources that are attached to the user",
                 )
             }
         }
@@ -469,8 +469,10 @@ impl User {
 fn collides_by_case(wanted: &AppName, seen: &str) -> Fault {
     Fault::Rejected(JobError {
         code: JobErrorCode::Conflict,
-        detail: format!("a user {seen} is there, and IAM takes {wanted} for the same name"),
-        remedy: Some("Choose a name that differs by more than case.".into()),
+        detail: format!(
+            "User {seen} already exists. IAM user names are not case-sensitive, so {wanted} is the same name."
+        ),
+        remedy: Some("Choose a name that differs in more than case.".into()),
         retryable: false,
         aws: None,
     })

@@ -22,11 +22,11 @@ pub struct Command {
 
 /// Runs commands for what may be there already.
 const SHARED: &str = r#"
-# What all apps share may be there already, and is kept as it is.
+# Resources that all apps share may already exist. They are left unchanged.
 shared() {
-  local said
-  if ! said=$("$@" 2>&1) && [[ $said != *EntityAlreadyExists* ]]; then
-    printf '%s\n' "$said" >&2
+  local output
+  if ! output=$("$@" 2>&1) && [[ $output != *EntityAlreadyExists* ]]; then
+    printf '%s\n' "$output" >&2
     return 1
   fi
 }
@@ -41,9 +41,9 @@ pub fn render(head: &Head, commands: &[Command]) -> String {
     } = head;
     let mut script = String::from("#!/usr/bin/env bash\n");
     script += &comment(&format!(
-        "Sets up {app} in the AWS account {account} from nothing, as its spec in Slipway says.\n\
-         It takes the AWS CLI and credentials that may do this. It stops at the first command that fails;\n\
-         what it has made until then stays. Where the app is there already it stops at its user."
+        "Creates the resources of {app} in AWS account {account}, as its spec in Slipway describes.\n\
+         Requires the AWS CLI and credentials with the necessary permissions. Stops at the first command that fails;\n\
+         resources created by then remain. If the app already exists, the script stops at its user."
     ));
     script += &format!(
         "set -euo pipefail\n\
@@ -51,9 +51,7 @@ pub fn render(head: &Head, commands: &[Command]) -> String {
          export AWS_DEFAULT_REGION={region}\n\n\
          if [[ $(aws sts get-caller-identity --query Account --output text) != {account} ]]; then\n  \
          echo {} >&2\n  exit 1\nfi\n",
-        shell_words::word(&format!(
-            "these are not credentials of the account {account}"
-        ))
+        shell_words::word(&format!("These are not credentials of account {account}."))
     );
     script += SHARED;
     for command in commands {
@@ -65,7 +63,7 @@ pub fn render(head: &Head, commands: &[Command]) -> String {
                 line,
                 ..
             } => comment(&format!(
-                "by hand, since the answer shows the secret, once:\n{line}"
+                "Run this command manually. Its output shows the secret, once:\n{line}"
             )),
             Command {
                 shared: true, line, ..

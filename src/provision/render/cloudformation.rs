@@ -173,7 +173,7 @@ pub fn render(
         .collect();
     Some(json!({
         "AWSTemplateFormatVersion": "2010-09-09",
-        "Description": format!("{} in the AWS account {}, {region}, as it was there when Slipway wrote this", head.app, head.account),
+        "Description": format!("{} in AWS account {}, {region}, as it was in AWS at the time of this export", head.app, head.account),
         "Metadata": {"Slipway": {
             "App": head.app, "Account": head.account, "Region": region, "OtherRegions": elsewhere,
             "HowToImport": how_to_import(head, region), "ResourcesToImport": import, "Notes": notes,

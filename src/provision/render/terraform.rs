@@ -236,11 +236,12 @@ fn written(blocks: Vec<Block>) -> Result<String, hcl::Error> {
 
 fn preface(head: &Head) -> String {
     format!(
-        "{app} in the AWS account {account}, as it was there when Slipway wrote this.\n\n\
+        "{app} in AWS account {account}, as it was in AWS at the time of this export.\n\n\
          terraform init\n\
-         terraform plan    says what is imported, and no changes\n\
-         terraform apply   makes it Terraform's; nothing changes in AWS\n\n\
-         From then on change the app here, and ask Slipway for no more jobs on it: each would undo what the other does.",
+         terraform plan    shows the imports and no changes\n\
+         terraform apply   imports the resources into Terraform and changes nothing in AWS\n\n\
+         After the import, change the app only with Terraform. Do not start Slipway jobs for it: Terraform and Slipway would\n\
+         revert each other's changes.",
         app = head.app,
         account = head.account,
     )

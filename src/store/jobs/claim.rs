@@ -118,7 +118,8 @@ impl Store {
                         let job = Ulid::from_string(id)
                             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
                         let ended = AttemptResult::Released {
-                            reason: "the process that worked on it has ended".into(),
+                            reason: "The previous process stopped while the job was running."
+                                .into(),
                         };
                         finish_attempt(db, Lease { job, token: *token }, &ended, now).await?;
                     }

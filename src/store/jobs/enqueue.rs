@@ -318,7 +318,7 @@ async fn enqueue(
         }
         Some(AppChange::Removal(removal)) => {
             apps::set_removal(db, app_id, Some(removal)).await?;
-            rotations::stop(db, app_id, "the app is being removed", now).await?;
+            rotations::stop(db, app_id, "The app is being removed.", now).await?;
             &app.spec
         }
         Some(AppChange::Rotation(_)) | None => &app.spec,

@@ -264,7 +264,7 @@ pub(super) async fn park_if_key_in_doubt(
         | AttemptResult::Waiting { .. }
         | AttemptResult::Released { .. }
         | AttemptResult::NeedsAttention(_) => return Ok(ended),
-        AttemptResult::Canceled => "the job was canceled".to_owned(),
+        AttemptResult::Canceled => "The job was canceled".to_owned(),
         AttemptResult::Failed(job_error) => job_error.detail.clone(),
     };
     Ok(if has_open_intent(db, app).await? {
