@@ -655,7 +655,7 @@ mod tests {
         let new = parse(&json!({"Version": "2012-10-17", "Statement": statement}));
         assert_eq!(
             new.difference(&absent),
-            ["the policy language's version is 2008-10-17, not 2012-10-17"]
+            ["the policy language version is 2008-10-17, not 2012-10-17"]
         );
         assert!(!new.same_meaning(&absent));
     }
@@ -679,7 +679,7 @@ mod tests {
             "resource arn:aws:s3:::*/* is missing",
             "resource arn:aws:s3:::b/* is added",
             "condition Bool aws:SecureTransport = true is added",
-            "a statement with Deny of everything but iam:Get* on * is added",
+            "a statement with Deny of everything except iam:Get* on * is added",
         ];
         assert_eq!(wanted.difference(&parse(&found)), expected);
         let mut denied = json!(wanted);
@@ -698,7 +698,7 @@ mod tests {
         let lines = document("Action").difference(&document("NotAction"));
         assert_eq!(
             lines,
-            ["action s3:* is missing", "excepted action s3:* is added"]
+            ["action s3:* is missing", "excluded action s3:* is added"]
         );
     }
 

@@ -320,10 +320,10 @@ mod tests {
                 "that is what was wanted"
             );
             assert!(
-                matches!(look(&[new, key("OLD", None)]), Held::Stopped(why) if why.contains("switched on again"))
+                matches!(look(&[new, key("OLD", None)]), Held::Stopped(why) if why.contains("activated again"))
             );
             assert!(
-                matches!(look(&[off("OLD")]), Held::Stopped(why) if why.contains("new key is gone"))
+                matches!(look(&[off("OLD")]), Held::Stopped(why) if why.contains("new key no longer exists"))
             );
             assert!(
                 matches!(look(&[off("NEW"), off("OLD")]), Held::Kept(until, _) if until == NOW.after(LOOK))

@@ -94,7 +94,7 @@ async fn a_user_that_is_too_young_to_be_authorized_is_waited_for() {
         .unwrap();
     assert!(
         events.contains(&format!(
-            "AWS does not authorize calls on iam:user/{name} yet"
+            "AWS does not authorize calls to iam:user/{name} yet"
         )),
         "{events}"
     );

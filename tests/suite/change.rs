@@ -72,7 +72,7 @@ async fn what_is_dropped_stays_and_is_said_and_goes_when_that_is_asked_for() {
             .unwrap();
         let told = plan["warnings"].to_string();
         assert!(
-            told.contains(&old) && told.contains("stays in AWS"),
+            told.contains(&old) && told.contains("is retained in AWS"),
             "{told}"
         );
         assert!(
@@ -206,19 +206,19 @@ async fn what_was_adopted_is_given_back_when_it_is_dropped() {
     for thing in [format!("bucket {bucket}"), format!("repository {name}")] {
         assert!(
             told.contains(&format!(
-                "The {thing} in us-west-2 was there before the app: it is given back, and stays"
+                "The {thing} in us-west-2 existed before the app. It is retained"
             )),
             "{told}"
         );
     }
-    assert!(!told.contains("goes with"), "{told}");
+    assert!(!told.contains("will be deleted"), "{told}");
     // Nothing of it goes, so nothing has to be confirmed.
     let job = put(&server, &name, "?remove=true", &without).await;
     assert_eq!(job["state"], "succeeded", "{job:#}");
     assert!(
         job["result"]["warnings"]
             .to_string()
-            .contains("is given back"),
+            .contains("Slipway no longer manages it"),
         "{job:#}"
     );
     assert!(exists(&setup, &bucket));
@@ -512,7 +512,7 @@ async fn what_is_retained_is_told_by_job_app_and_drift_and_goes_when_it_is_asked
         for told in [&plan["warnings"], &job["result"]["warnings"]] {
             assert!(
                 told.to_string().contains(&policy)
-                    && told.to_string().contains(&format!("The access key {key}")),
+                    && told.to_string().contains(&format!("Access key {key}")),
                 "{told:#}"
             );
         }
@@ -582,7 +582,7 @@ async fn what_is_retained_is_told_by_job_app_and_drift_and_goes_when_it_is_asked
             let job = put(&server, &name, "?remove=true", &without).await;
             assert_eq!(job["state"], "succeeded", "{job:#}");
             assert!(
-                !job["result"]["warnings"].to_string().contains("stays"),
+                !job["result"]["warnings"].to_string().contains("retained"),
                 "{job:#}"
             );
         }

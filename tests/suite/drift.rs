@@ -356,7 +356,7 @@ async fn what_nobody_asked_for_is_reported_and_goes_only_when_it_is_named() {
                 it["detail"]
                     .as_str()
                     .unwrap()
-                    .contains("not made by Slipway"),
+                    .contains("Slipway did not create it"),
                 "{it}"
             );
             let is_key = it["resource"]
@@ -563,7 +563,7 @@ async fn what_an_adopted_user_had_before_is_found_and_is_no_drift() {
                 it["detail"]
                     .as_str()
                     .unwrap()
-                    .contains("was not made by Slipway"),
+                    .contains("Slipway did not create it"),
                 "{it}"
             );
         }
@@ -600,7 +600,7 @@ async fn a_look_that_aws_refuses_says_so_and_what_to_do() {
             .unwrap_or_else(|| panic!("{call}: {report:#}"));
         assert!(
             remedy.contains(action)
-                && remedy.contains("look again")
+                && remedy.contains("run the drift check again")
                 && !remedy.contains("retry the job"),
             "{remedy}"
         );

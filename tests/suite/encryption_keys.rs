@@ -116,7 +116,7 @@ async fn secrets_outlive_a_change_of_the_encryption_key() {
     server.stop().await;
     let warned = launch.log();
     assert!(
-        warned.contains("sealed secrets cannot be opened") && warned.contains(&old_id),
+        warned.contains("secrets cannot be decrypted") && warned.contains(&old_id),
         "{warned}"
     );
 
@@ -165,7 +165,7 @@ async fn a_running_service_opens_with_the_old_key_and_moves_what_is_under_it() {
     let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while !launch
         .log()
-        .contains("secrets moved to the present encryption key")
+        .contains("secrets re-encrypted with the current encryption key")
     {
         assert!(std::time::Instant::now() < until, "{}", launch.log());
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;

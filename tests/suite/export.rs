@@ -352,13 +352,13 @@ async fn what_is_not_there_or_not_the_apps_is_left_out_and_said() {
     let (file, _) = exported(&server, &name, "terraform").await;
     assert!(
         file.contains(&format!(
-            "# s3:bucket/{bucket} is left out: it is there and was not made for this app.\n"
+            "# s3:bucket/{bucket} is not exported. It exists, but was not created for this app.\n"
         )),
         "{file}"
     );
     assert!(
         file.contains(&format!(
-            "# ecr:repository/us-west-2/{name} is left out: it is not there."
+            "# ecr:repository/us-west-2/{name} is not exported because it does not exist."
         )),
         "{file}"
     );
@@ -766,7 +766,7 @@ async fn what_aws_does_not_show_is_not_left_out_silently() {
             problem["detail"]
                 .as_str()
                 .unwrap()
-                .starts_with(&format!("iam:membership/Apps/{name} cannot be looked at")),
+                .starts_with(&format!("Cannot read iam:membership/Apps/{name} from AWS")),
             "{problem}"
         );
         assert!(

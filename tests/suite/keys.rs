@@ -302,7 +302,7 @@ async fn an_old_key_that_is_switched_on_again_is_never_deleted() {
         rotation["reason"]
             .as_str()
             .unwrap()
-            .contains("switched on again"),
+            .contains("activated again"),
         "{rotation:#}"
     );
     assert_eq!(fixture.keys(), sorted([(&fixture.old, true), (&new, true)]));
@@ -330,7 +330,7 @@ async fn an_old_key_is_not_deleted_while_the_new_one_is_off() {
         rotation["reason"]
             .as_str()
             .unwrap()
-            .contains("new key is gone"),
+            .contains("new key no longer exists"),
         "{rotation:#}"
     );
     assert_eq!(fixture.keys(), sorted([(&fixture.old, false)]));
@@ -457,7 +457,7 @@ async fn a_new_key_that_nobody_claims_takes_over_only_if_that_is_forced() {
         rotation["reason"]
             .as_str()
             .unwrap()
-            .contains("nobody claimed"),
+            .contains("was not claimed"),
         "{rotation:#}"
     );
     assert_eq!(fixture.keys(), sorted([(&fixture.old, true), (&new, true)]));

@@ -107,7 +107,7 @@ async fn listed_images_are_told_what_becomes_of_them_and_why() {
     );
     assert_eq!(
         guide["images"][1]["findings"][4]["text"],
-        "rule 5 waits until it is older than 3 days; it is 2"
+        "rule 5 applies to images older than 3 days; this image is 2 days old"
     );
     assert_eq!(guide["images"][5]["findings"][0]["text"], "rule 1 applies");
     assert_eq!(guide["policy"]["rules"].as_array().unwrap().len(), 19);
@@ -122,7 +122,7 @@ async fn listed_images_are_told_what_becomes_of_them_and_why() {
     );
     assert_eq!(
         latest["findings"][11]["text"],
-        "rule 12 would apply, but rule 1 comes first"
+        "rule 12 would apply, but rule 1 takes precedence"
     );
 
     let any = json!({"countType": "imageCountMoreThan", "countNumber": 2, "tagStatus": "any"});
@@ -434,11 +434,11 @@ async fn a_release_blocks_a_plan(emulator: Emulator) {
         );
         assert!(
             warning
-                .contains("by Slipway's evaluation (ecr:StartLifecyclePolicyPreview was refused"),
+                .contains("according to Slipway's evaluation (ecr:StartLifecyclePolicyPreview failed"),
             "{warning}"
         );
         assert!(
-            warning.contains("1 of these carry protected tags"),
+            warning.contains("1 of these images have protected tags"),
             "{warning}"
         );
     };
@@ -615,16 +615,16 @@ async fn where_aws_does_not_preview_the_policy_our_evaluation_stands_in() {
     for (look, why) in [
         (
             json!({"status": "IN_PROGRESS"}),
-            "AWS's preview was not complete in time",
+            "the AWS preview did not complete in time",
         ),
-        (json!({"status": "FAILED"}), "AWS's preview ended as FAILED"),
+        (json!({"status": "FAILED"}), "the AWS preview ended with status FAILED"),
         (
             json!({"status": "EXPIRED"}),
-            "AWS's preview ended as EXPIRED",
+            "the AWS preview ended with status EXPIRED",
         ),
         (
             json!({"status": "COMPLETE", "lifecyclePolicyText": other.to_string()}),
-            "another preview took the place of AWS's preview",
+            "another preview replaced the AWS preview",
         ),
     ] {
         script_preview(&setup, vec![look]);
@@ -633,7 +633,7 @@ async fn where_aws_does_not_preview_the_policy_our_evaluation_stands_in() {
             panic!("{warnings:?}")
         };
         assert!(
-            warning.contains(&format!("by Slipway's evaluation ({why}): develop.")),
+            warning.contains(&format!("according to Slipway's evaluation ({why}): develop.")),
             "{warning}"
         );
     }

@@ -605,9 +605,10 @@ async fn request_schemas_name_the_fields_that_are_read() {
         let known = error["message"]
             .as_str()
             .unwrap()
-            .split_once("known are ")
+            .split_once("Known fields: ")
+            .and_then(|(_, known)| known.split_once('.'))
             .unwrap()
-            .1;
+            .0;
         let documented = members(&document()["components"]["schemas"][schema]["properties"])
             .keys()
             .map(String::as_str);

@@ -974,13 +974,13 @@ async fn what_stays_can_be_adopted_by_another_app() {
         let told = plan["warnings"].to_string();
         assert!(
             told.contains(&format!(
-                "The bucket {adopted} in us-west-2 was there before the app: it is given back"
+                "The bucket {adopted} in us-west-2 existed before the app"
             )),
             "{told}"
         );
         assert!(
             told.contains(&format!(
-                "The bucket {made} in us-west-2 stays in AWS with all that is in it"
+                "The bucket {made} in us-west-2 is retained in AWS with its contents"
             )),
             "{told}"
         );
@@ -990,7 +990,7 @@ async fn what_stays_can_be_adopted_by_another_app() {
         assert!(
             job["result"]["warnings"]
                 .to_string()
-                .contains("is given back"),
+                .contains("Slipway no longer manages it"),
             "{job:#}"
         );
         for bucket in [&adopted, &dropped, &made] {

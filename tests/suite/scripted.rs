@@ -494,7 +494,7 @@ async fn a_shared_policy_that_differs_is_kept_and_told() {
         .await;
     let warnings = job["result"]["warnings"].to_string();
     assert!(
-        warnings.contains("kept as it is") && warnings.contains("s3:DeleteObject"),
+        warnings.contains("left unchanged") && warnings.contains("s3:DeleteObject"),
         "{warnings}"
     );
     let seen = aws_inspector::look(
@@ -513,7 +513,7 @@ async fn a_shared_policy_that_differs_is_kept_and_told() {
         .json()
         .await
         .unwrap();
-    assert!(plan["warnings"].to_string().contains("kept as it is"));
+    assert!(plan["warnings"].to_string().contains("left unchanged"));
     assert_eq!(plan["calls"], 0);
     server.stop().await;
 }

@@ -323,7 +323,7 @@ fn a_rotation_on_a_user_of_somebody_else_names_the_user() {
         assert_eq!(job["error"]["code"], "conflict", "{job:#}");
         assert_eq!(
             job["error"]["detail"],
-            format!("iam:user/{APP} belongs to the app blog")
+            format!("iam:user/{APP} already exists and belongs to app blog.")
         );
         process.stop().await;
     });
@@ -419,7 +419,7 @@ fn why_a_bucket_cannot_be_looked_at_is_found_out() {
                 "{told}"
             );
             assert_eq!(
-                told.contains("does not take the service's credentials"),
+                told.contains("rejects the service's credentials"),
                 told.contains("InvalidAccessKeyId"),
                 "{told}"
             );

@@ -1241,7 +1241,7 @@ mod tests {
         assert!(outcome.findings.contains(&claimed));
         assert_eq!(
             claimed.to_string(),
-            "rule 12 would apply, but rule 1 comes first"
+            "rule 12 would apply, but rule 1 takes precedence"
         );
         assert_eq!(outcome.findings.len(), 27);
     }

@@ -1578,12 +1578,12 @@ mod tests {
             (
                 switched(Active, false),
                 keys(&[], vec![inactive("A")]),
-                "switch on access key A",
+                "activate access key A",
             ),
             (
                 switched(Active, false),
                 keys(&[], vec![key("A", 0)]),
-                "switch on access key A",
+                "activate access key A",
             ),
             (switched(Active, true), gone(&["A"]), "rejected"),
             (
@@ -1594,22 +1594,22 @@ mod tests {
             (
                 switched(Inactive, true),
                 keys(&["A"], vec![in_use("A", true)]),
-                "switch off access key A",
+                "deactivate access key A",
             ),
             (
                 switched(Inactive, false),
                 keys(&["A"], vec![in_use("A", false)]),
-                "switch off access key A",
+                "deactivate access key A",
             ),
             (
                 switched(Inactive, false),
                 keys(&["A"], vec![inactive("A")]),
-                "switch off access key A",
+                "deactivate access key A",
             ),
             (
                 switched(Inactive, false),
                 gone(&["A", "B"]),
-                "note that access key A is gone",
+                "record that access key A no longer exists",
             ),
             (
                 switched(Deleted, false),
@@ -1642,27 +1642,27 @@ mod tests {
             (
                 rotated_out(),
                 gone(&["A"]),
-                "note that access key A is gone",
+                "record that access key A no longer exists",
             ),
             (
                 OFF,
                 keys(&["A"], vec![key("A", 0), key("HAND", 0)]),
-                "switch off access key A",
+                "deactivate access key A",
             ),
             (
                 OFF,
                 made(keys(&["A"], vec![key("A", 0), key("HAND", 0)])),
-                "switch off access key A; switch off access key HAND",
+                "deactivate access key A; deactivate access key HAND",
             ),
             (
                 OFF,
                 made(keys(&["A"], vec![inactive("A")])),
-                "switch off access key A",
+                "deactivate access key A",
             ),
             (
                 KeyGoal::Off { adopted: true },
                 keys(&["A"], vec![key("A", 0), key("HAND", 0)]),
-                "switch off access key A; switch off access key HAND",
+                "deactivate access key A; deactivate access key HAND",
             ),
             (
                 OFF,
@@ -1675,19 +1675,19 @@ mod tests {
             (
                 restored(true),
                 keys(&["A"], vec![inactive("A"), inactive("HAND")]),
-                "switch on access key A",
+                "activate access key A",
             ),
             (
                 restored(true),
                 keys(&["A"], vec![key("A", 0)]),
-                "switch on access key A",
+                "activate access key A",
             ),
             (restored(true), gone(&["A"]), create),
             (restored(false), gone(&["A"]), ""),
             (
                 restored(true),
                 keys(&[], vec![inactive("A")]),
-                "switch on access key A; create access key for user acme",
+                "activate access key A; create access key for user acme",
             ),
         ];
         for (goal, seen, expected) in cases {

@@ -77,7 +77,7 @@ fn untrue_reason(world: &World, asked: &str, job: &Value) -> Option<String> {
         "would_delete_data" | "key_in_use" | "would_expire" => true,
         "deadline_exceeded" | "unavailable" => world.plan.faults > 0 || world.plan.clock_steps > 0,
         "quota_exceeded" => !world.known.hand_keys.is_empty() || asked.contains("rotate"),
-        "rejected" => says("is not there"),
+        "rejected" => says("does not exist") || says("no longer exists"),
         _ => false,
     };
     let tells = error["detail"]

@@ -186,7 +186,7 @@ async fn a_cancel_that_was_accepted_outlives_the_attempt() {
         let ends = [
             waiting_until(t.clock.now().after(MINUTE)),
             AttemptResult::Released {
-                reason: "the service stops".into(),
+                reason: "The service is shutting down.".into(),
             },
             succeeded(),
             AttemptResult::Failed(job_error()),

@@ -180,7 +180,7 @@ async fn nothing_is_written_under_a_lost_lease() {
         t.end(
             holder,
             AttemptResult::Released {
-                reason: "the service stops".into(),
+                reason: "The service is shutting down.".into(),
             },
         )
         .await;

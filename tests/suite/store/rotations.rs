@@ -239,7 +239,7 @@ async fn a_rotation_that_is_canceled_while_its_key_is_in_doubt_stops() {
         );
         assert_eq!(
             rotation.reason.as_deref(),
-            Some("its first job was canceled")
+            Some("The job that creates the new key was canceled.")
         );
     })
     .await;
@@ -439,7 +439,7 @@ async fn a_rollback_that_cannot_be_ends_the_rotation() {
             (
                 "canceled",
                 AttemptResult::Canceled,
-                "its rollback was canceled",
+                "The rollback was canceled.",
             ),
         ] {
             let id = fixture.rotating(app).await;
