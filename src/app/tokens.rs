@@ -7,10 +7,10 @@ use crate::app::service::token_hash;
 use crate::domain::role::Role;
 use crate::store::{Store, StoreError, TokenRow};
 
-/// A new token. This is the only time that it is shown.
+/// A new token. It is shown only once.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct NewToken {
-    /// The token's record.
+    /// The record of the token.
     #[serde(flatten)]
     pub row: TokenRow,
     /// The token, for `Authorization: Bearer`.

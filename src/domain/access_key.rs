@@ -19,48 +19,49 @@ pub const CLAIM_REPLAY_WINDOW: Duration = Duration::from_secs(600);
 /// How long a secret waits to be claimed.
 pub const CLAIM_DEADLINE: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Where a secret is.
+/// The state of a secret.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum SecretState {
-    /// Sealed, to be claimed once.
+    /// The secret is encrypted and can be claimed once.
     Unclaimed,
-    /// Shown once; the same caller can repeat the same claim for ten minutes.
+    /// The secret was claimed. The same caller can repeat the same claim for ten minutes.
     Claimed,
-    /// Nobody claimed it for seven days, or its key was deleted before: it is destroyed. Rotate the credential.
+    /// The secret was not claimed within seven days, or its key was deleted first. It is destroyed. To get a new key,
+    /// rotate the credentials.
     Expired,
 }
 
-/// Whether AWS has been seen to accept the key (IAM is eventually consistent).
+/// Whether AWS is known to accept the key. IAM is eventually consistent.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Readiness {
-    /// AWS accepted it several times in a row.
+    /// AWS accepted the key several times in a row.
     Ready,
-    /// Not seen to be accepted yet: it may take some seconds to work.
+    /// AWS has not accepted the key yet. It can take some seconds until the key works.
     Unverified,
 }
 
-/// An access key's state in AWS.
+/// The state of an access key in AWS.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum KeyState {
-    /// It works.
+    /// The key works.
     Active,
-    /// It is switched off.
+    /// The key is deactivated.
     Inactive,
-    /// It is no longer there.
+    /// The key no longer exists.
     Deleted,
-    /// AWS could not be asked.
+    /// AWS could not be queried.
     Unknown,
 }
 
@@ -121,35 +122,35 @@ impl KeyRecords {
 /// An access key of an app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Credential {
-    /// AWS's id of the key.
+    /// The access key ID.
     #[schema(example = "AKIAIOSFODNN7EXAMPLE")]
     pub access_key_id: String,
-    /// The IAM user that has it.
+    /// The IAM user that the key belongs to.
     pub user: String,
-    /// Whether a job of ours made it; `false` for a key made by hand on our user.
+    /// Whether a job of Slipway created the key. `false` for a key that was created outside Slipway.
     pub managed: bool,
-    /// Its state in AWS.
+    /// The state of the key in AWS.
     pub state: KeyState,
-    /// Where its secret is; absent for a key made by hand.
+    /// The state of the secret. Absent for a key that was created outside Slipway.
     pub secret: Option<SecretState>,
-    /// Whether AWS has been seen to accept it.
+    /// Whether AWS is known to accept the key.
     pub readiness: Option<Readiness>,
-    /// What to do, where something is to be done.
+    /// What to do next, if an action is needed.
     pub remedy: Option<String>,
-    /// Where to claim the secret, while it can be.
+    /// The path to claim the secret at. Absent if the secret cannot be claimed.
     pub claim: Option<String>,
-    /// When it was made.
+    /// When the key was created.
     pub created_at: Option<Timestamp>,
-    /// Its age in seconds.
+    /// The age of the key in seconds.
     pub age_seconds: Option<i64>,
-    /// When AWS last saw it used.
+    /// When the key was last used, as AWS reports it.
     pub last_used_at: Option<Timestamp>,
-    /// The service it was last used with.
+    /// The service that the key was last used with.
     pub last_used_service: Option<String>,
-    /// The region it was last used in.
+    /// The region that the key was last used in.
     pub last_used_region: Option<String>,
-    /// When it was claimed.
+    /// When the secret was claimed.
     pub claimed_at: Option<Timestamp>,
-    /// Who claimed it.
+    /// The token that claimed the secret.
     pub claimed_by: Option<String>,
 }

@@ -18,26 +18,27 @@ use crate::domain::resource_id::ResourceId;
 use crate::domain::retained::{Dropped, Owned, Retained};
 use crate::domain::spec::AppSpec;
 
-/// What an app's last job left.
+/// The state of an app after its last job.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum AppState {
-    /// Its first job is not over.
+    /// The first job of the app has not ended.
     Pending,
-    /// Everything is as the spec says.
+    /// All resources match the spec.
     Ready,
     /// The last job failed.
     Failed,
-    /// The last job waits for a person.
+    /// The last job needs a person to act.
     NeedsAttention,
     /// The last job was canceled.
     Canceled,
-    /// Its keys are switched off; it is taken apart at `removal.remove_at`, unless it is restored.
+    /// The access keys of the app are deactivated. Its resources are deleted at `removal.remove_at`, unless it is
+    /// restored.
     Quarantined,
-    /// It was taken apart. Its record is kept, and its name can be used again.
+    /// The app was removed. Its record is kept, and its name can be used again.
     Removed,
 }
 
@@ -132,76 +133,77 @@ pub struct RecordedKey {
     pub created_at: Timestamp,
 }
 
-/// A resource of an app, as the last job that looked at it left it.
+/// A resource of an app, as of the last job that handled it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AppResource {
-    /// Its id.
+    /// The resource ID.
     #[schema(value_type = String, example = "iam:user/acme-shop")]
     pub resource: ResourceId,
-    /// Its ARN, where AWS gives it one.
+    /// The ARN, if the resource has one.
     pub arn: Option<String>,
-    /// How the last job left it.
+    /// The state in which the last job left the resource.
     pub state: StepState,
-    /// Why it is not as the spec says.
+    /// Why the resource does not match the spec.
     pub error: Option<JobError>,
-    /// How it came to be the app's; absent where it did not, or not yet.
+    /// How the app came to own the resource. Absent if it does not own it.
     pub owned: Option<Owned>,
-    /// When a job of the app made it, where that is recorded.
+    /// When a job of the app created the resource, if recorded.
     pub made_at: Option<Timestamp>,
-    /// The job that looked at it last.
+    /// The last job that handled the resource.
     #[schema(value_type = String)]
     pub job: Ulid,
-    /// When that was.
+    /// When that job last updated this entry.
     pub updated_at: Timestamp,
 }
 
 /// An app in a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AppSummary {
-    /// Its name.
+    /// The name of the app.
     #[schema(example = "acme-shop")]
     pub name: String,
-    /// The account it lives in.
+    /// The account of the app.
     #[schema(example = "default")]
     pub account: String,
-    /// What its last job left.
+    /// The state after the last job.
     pub state: AppState,
-    /// What the last look for drift found, if there was one.
+    /// The result of the last drift check, if any.
     pub drift: Option<DriftSummary>,
-    /// The job that works on it now.
+    /// The job that is active for the app.
     #[schema(value_type = Option<String>)]
     pub active_job: Option<Ulid>,
-    /// When it was asked for.
+    /// When the app was onboarded.
     pub created_at: Timestamp,
-    /// When its record last changed.
+    /// When the record of the app last changed.
     pub updated_at: Timestamp,
 }
 
 /// An app with its spec and resources.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct App {
-    /// What a list shows of it.
+    /// The fields that a list of apps shows.
     #[serde(flatten)]
     pub summary: AppSummary,
-    /// Its row's ULID.
+    /// The ULID of the app.
     #[schema(value_type = String)]
     pub id: Ulid,
-    /// Rises with every change of the record.
+    /// The version of the record. It increases with every change.
     pub version: i64,
-    /// What it should have, with every default filled in.
+    /// The spec, with all defaults filled in.
     #[schema(value_type = serde_json::Value)]
     pub spec: AppSpec,
-    /// What it has, by its jobs' last look.
+    /// The resources of the app, as of its last jobs.
     pub resources: Vec<AppResource>,
-    /// What jobs of the app have made or adopted, and its spec does not name: it stays in AWS until it is removed.
+    /// Resources that jobs of the app created or adopted and that its spec does not include. They are kept in AWS
+    /// until you remove them.
     pub retained: Retained,
-    /// What earlier specs have named and this one does not, whether it was made or not.
+    /// Resources that earlier specs included and this one does not, whether or not they were created.
     #[serde(skip)]
     pub dropped: Dropped,
-    /// Its access keys that are not known to be gone, where its spec asks for none.
+    /// Access keys that are not known to be deleted, if the spec sets `access_key` to `false`.
     #[serde(skip)]
     pub keys: Vec<RecordedKey>,
-    /// Its removal, once it is asked for.
+    /// The removal of the app, if it was requested.
     pub removal: Option<Removal>,
     /// The job that made the last change.
     #[schema(value_type = Option<String>)]

@@ -16,73 +16,73 @@ use crate::domain::job::{AwsRefusal, JobError, JobState};
 use crate::domain::role::Role;
 use crate::domain::task::Task;
 
-/// What was done.
+/// What happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "action", rename_all = "snake_case")]
 pub enum AuditEvent {
-    /// A job was asked for.
+    /// A job was requested.
     JobRequested {
-        /// What it is to do.
+        /// The task of the job.
         task: Task,
     },
-    /// Somebody asked to end a job.
+    /// The cancellation of a job was requested.
     CancelRequested,
-    /// Somebody asked that a job goes on.
+    /// The retry of a job was requested.
     RetryRequested,
     /// A job changed something in AWS.
     ChangeApplied {
-        /// The resource's id.
+        /// The resource ID.
         #[schema(example = "iam:user/acme-shop")]
         resource: String,
-        /// What was changed, such as `create user acme-shop`.
+        /// The change, such as `create user acme-shop`.
         change: String,
-        /// The AWS calls that did it, all of one operation.
+        /// The AWS calls that made the change, all of one operation.
         calls: Vec<AwsCall>,
     },
-    /// A resource of a job could not be made so.
+    /// A step of a job failed.
     StepFailed {
-        /// The resource's id.
+        /// The resource ID.
         resource: String,
-        /// Why.
+        /// Why the step failed.
         reason: String,
-        /// The AWS call that was refused, if one was.
+        /// The AWS call that failed, if any.
         refused: Option<AwsRefusal>,
     },
     /// A job ended.
     JobEnded {
-        /// How.
+        /// The final state of the job.
         state: JobState,
-        /// Why, if not with success.
+        /// Why the job did not succeed.
         reason: Option<String>,
-        /// The AWS call that was refused, if one was.
+        /// The AWS call that failed, if any.
         refused: Option<AwsRefusal>,
     },
-    /// The secret of an access key was handed out.
+    /// The secret of an access key was claimed.
     SecretClaimed {
-        /// The key.
+        /// The access key ID.
         #[schema(example = "AKIAIOSFODNN7EXAMPLE")]
         access_key_id: String,
-        /// Whether it was handed out before: the same claim came again within its ten minutes.
+        /// Whether the same claim was repeated within ten minutes.
         again: bool,
     },
-    /// An API token was made.
+    /// An API token was created.
     TokenCreated {
-        /// The token's id.
+        /// The ID of the token.
         #[schema(value_type = String)]
         token_id: Ulid,
-        /// Who or what carries it.
+        /// The name of the token.
         name: String,
-        /// What it allows.
+        /// The role of the token.
         role: Role,
     },
     /// An API token was revoked.
     TokenRevoked {
-        /// The token's id.
+        /// The ID of the token.
         #[schema(value_type = String)]
         token_id: Ulid,
-        /// Who or what carried it.
+        /// The name of the token.
         name: String,
-        /// What it allowed.
+        /// The role of the token.
         role: Role,
     },
 }
@@ -105,21 +105,21 @@ pub enum AuditEvent {
 #[strum(serialize_all = "snake_case")]
 #[schema(as = AuditAction)]
 pub enum Action {
-    /// A job was asked for.
+    /// A job was requested.
     JobRequested,
-    /// Somebody asked to end a job.
+    /// The cancellation of a job was requested.
     CancelRequested,
-    /// Somebody asked that a job goes on.
+    /// The retry of a job was requested.
     RetryRequested,
     /// A job changed something in AWS.
     ChangeApplied,
-    /// A resource of a job could not be made so.
+    /// A step of a job failed.
     StepFailed,
     /// A job ended.
     JobEnded,
-    /// The secret of an access key was handed out.
+    /// The secret of an access key was claimed.
     SecretClaimed,
-    /// An API token was made.
+    /// An API token was created.
     TokenCreated,
     /// An API token was revoked.
     TokenRevoked,
@@ -245,26 +245,27 @@ fn by_operation(calls: &[AwsCall]) -> Vec<Vec<AwsCall>> {
     }
 }
 
-/// An entry of the audit.
+/// An entry of the audit log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AuditEntry {
-    /// Its number. No two entries have the same.
+    /// The sequence number of the entry. It is unique.
     pub seq: i64,
-    /// When it was done.
+    /// When the event happened.
     pub at: Timestamp,
-    /// The name of the token that it was done by; of what a job did, the one that asked for the job.
+    /// The name of the token that made the request. For the work of a job, the token that requested the job.
     #[schema(example = "deploy-bot")]
     pub actor: String,
-    /// The app's name, as it was then.
+    /// The name of the app at that time.
     #[schema(example = "acme-shop")]
     pub app: Option<String>,
-    /// The account that the app lived in.
+    /// The account of the app.
     #[schema(example = "default")]
     pub account: Option<String>,
-    /// The job. It may be gone already: jobs are kept as long as the audit, from their end on.
+    /// The job. The job itself may have been deleted: jobs are retained as long as audit entries, counted from their
+    /// end.
     #[schema(value_type = Option<String>)]
     pub job: Option<Ulid>,
-    /// What was done.
+    /// What happened.
     #[serde(flatten)]
     pub event: AuditEvent,
 }

@@ -13,56 +13,58 @@ use crate::domain::plan::{Action, PlannedChange};
 use crate::domain::resource_id::ResourceId;
 use crate::domain::retained::{RepairRequest, RetainedResource};
 
-/// What a look found.
+/// The result of a drift check.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct DriftReport {
-    /// The app's name.
+    /// The name of the app.
     #[schema(value_type = String, example = "acme-shop")]
     pub app: AppName,
-    /// When AWS was looked at.
+    /// When AWS was queried.
     pub checked_at: Timestamp,
-    /// Whether AWS differs from the spec, or holds something on the user that nobody asked for.
+    /// Whether AWS differs from the spec, or the user has resources that the spec does not include.
     pub drifted: bool,
-    /// What a repair would change, with what is there and what would be.
+    /// The changes that a repair would make, with the values before and after.
     pub changes: Vec<PlannedChange>,
-    /// What is on the app's user and the spec does not ask for. A repair leaves it unless it is told to remove it.
+    /// Resources on the app's user that the spec does not include. A repair keeps them unless you request their
+    /// removal.
     pub unexpected: Vec<Unexpected>,
-    /// What jobs of the app have made or adopted and the spec does not name. That alone is no drift.
+    /// Resources that jobs of the app created or adopted and that the spec does not include. They do not count as
+    /// drift.
     #[serde(default)]
     #[schema(required = true)]
     pub retained: Vec<RetainedResource>,
-    /// What a person should know.
+    /// Conditions to be aware of.
     pub warnings: Vec<String>,
-    /// Why the look is not whole.
+    /// Why the check is incomplete.
     pub error: Option<JobError>,
-    /// The job that was asked for by itself because of this report (`drift: repair` in the spec).
+    /// The repair job that this report started automatically (`drift: repair` in the spec).
     #[schema(value_type = Option<String>)]
     pub repair: Option<Ulid>,
 }
 
-/// Something on an app's user that the spec does not ask for.
+/// A resource on an app's user that the spec does not include.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Unexpected {
-    /// Its id.
+    /// The resource ID.
     #[schema(value_type = String, example = "iam:attachment/aws/AdministratorAccess/acme-shop")]
     pub resource: ResourceId,
-    /// What it is.
+    /// What the resource is.
     #[schema(
         example = "Policy arn:aws:iam::aws:policy/AdministratorAccess is attached to user acme-shop. Slipway did not create it."
     )]
     pub detail: String,
-    /// Since when it is there, where AWS tells.
+    /// Since when the resource exists, if AWS reports it.
     pub since: Option<Timestamp>,
-    /// Whether the user may have had it before it was adopted. That alone is no drift.
+    /// Whether the user may have had the resource before it was adopted. Such a resource does not count as drift.
     pub adopted: bool,
-    /// The body with which `POST /v1/apps/{app}/repair` removes it.
+    /// The request body for `POST /v1/apps/{app}/repair` that removes the resource.
     pub removal_request: RepairRequest,
 }
 
-/// When an app was last looked at, and whether it had drifted.
+/// When an app was last checked for drift, and the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DriftSummary {
-    /// When AWS was looked at.
+    /// When AWS was queried.
     pub checked_at: Timestamp,
     /// Whether AWS differed from the spec.
     pub drifted: bool,

@@ -14,139 +14,139 @@ use crate::domain::job::JobError;
 use crate::domain::job_kind::JobKind;
 use crate::domain::resource_id::ResourceId;
 
-/// Something that happened to a job.
+/// An event of a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema, strum::IntoStaticStr)]
 #[serde(tag = "event", rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum EventPayload {
-    /// Accepted.
+    /// The job was accepted.
     JobQueued {
-        /// What it is to do.
+        /// The kind of the job.
         kind: JobKind,
-        /// Who asked.
+        /// The token that requested the job.
         requested_by: String,
     },
-    /// A worker took it up.
+    /// A worker started an attempt.
     JobStarted {
-        /// The how-manieth time.
+        /// Attempt number, starting at 1.
         attempt: u32,
     },
-    /// A resource is being looked at.
+    /// The check of a resource started.
     StepStarted {
-        /// The resource's id.
+        /// The resource ID.
         #[schema(value_type = String)]
         resource: ResourceId,
     },
     /// A resource was changed in AWS.
     ChangeApplied {
-        /// The resource's id.
+        /// The resource ID.
         #[schema(value_type = String)]
         resource: ResourceId,
-        /// What was done, such as `create user acme-shop`.
+        /// The change, such as `create user acme-shop`.
         change: String,
-        /// The AWS calls that did it.
+        /// The AWS calls that made the change.
         #[serde(default)]
         calls: Vec<AwsCall>,
     },
-    /// A long change of a resource goes on.
+    /// A long change of a resource is in progress.
     StepProgress {
-        /// The resource's id.
+        /// The resource ID.
         #[schema(value_type = String)]
         resource: ResourceId,
-        /// What was done, such as `delete 1000 object versions from bucket acme-shop-media, and there is more`.
+        /// The progress, such as `delete 1000 object versions from bucket acme-shop-media (more remain)`.
         message: String,
-        /// The AWS calls that did it.
+        /// The AWS calls of this part of the change.
         calls: Vec<AwsCall>,
     },
-    /// A resource is not there any more, or was left to whoever had it before.
+    /// A resource no longer exists, or was returned to its previous owner.
     StepGone {
-        /// The resource's id.
+        /// The resource ID.
         #[schema(value_type = String)]
         resource: ResourceId,
-        /// What was changed for it, in order.
+        /// The changes to the resource, in order.
         changes: Vec<String>,
-        /// How long it took, in milliseconds.
+        /// The duration of the step in milliseconds.
         duration_ms: i64,
     },
-    /// A resource waits, for AWS or for its next attempt.
+    /// A step waits for AWS or for its next attempt.
     StepWaiting {
-        /// The resource's id.
+        /// The resource ID.
         #[schema(value_type = String)]
         resource: ResourceId,
-        /// What for.
+        /// Why the step waits.
         reason: String,
-        /// How long, in milliseconds.
+        /// How long the step waits, in milliseconds.
         after_ms: i64,
     },
-    /// A resource is as the spec says.
+    /// A resource matches the spec.
     StepDone {
-        /// The resource's id.
+        /// The resource ID.
         #[schema(value_type = String)]
         resource: ResourceId,
-        /// What was changed for it, in order; empty when it was so already.
+        /// The changes to the resource, in order. Empty if it already matched the spec.
         changes: Vec<String>,
-        /// How long it took, in milliseconds.
+        /// The duration of the step in milliseconds.
         duration_ms: i64,
     },
-    /// A resource could not be made so.
+    /// A step failed.
     StepFailed {
-        /// The resource's id.
+        /// The resource ID.
         #[schema(value_type = String)]
         resource: ResourceId,
-        /// Why, and what to do.
+        /// Why the step failed, and what to do next.
         error: JobError,
     },
-    /// A resource was not tried.
+    /// A step was skipped.
     StepSkipped {
-        /// The resource's id.
+        /// The resource ID.
         #[schema(value_type = String)]
         resource: ResourceId,
-        /// The resource that it needs and that failed.
+        /// The resource that the step depends on and that failed.
         #[schema(value_type = String)]
         because: ResourceId,
     },
-    /// Something a person should know.
+    /// A condition to be aware of.
     Warning {
-        /// The resource's id.
+        /// The resource ID.
         #[schema(value_type = String)]
         resource: ResourceId,
-        /// What.
+        /// The warning.
         message: String,
     },
-    /// Tries again later.
+    /// The job waits for its next attempt.
     JobWaiting {
-        /// Why.
+        /// Why the job waits.
         reason: String,
-        /// When.
+        /// When the next attempt starts.
         next_attempt_at: Timestamp,
     },
-    /// Everything is as the spec says.
+    /// The job succeeded.
     JobSucceeded,
-    /// Ended with an error.
+    /// The job failed.
     JobFailed {
-        /// Why, and what to do.
+        /// Why the job failed, and what to do next.
         error: JobError,
     },
-    /// Parked for a person.
+    /// The job needs a person to act.
     JobNeedsAttention {
-        /// Why, and what to do.
+        /// Why the job stopped, and what to do next.
         error: JobError,
     },
-    /// Somebody asked to end it.
+    /// The cancellation of the job was requested.
     CancelRequested {
-        /// Who.
+        /// The token that requested the cancellation.
         by: String,
     },
-    /// Ended on request.
+    /// The job was canceled.
     JobCanceled,
-    /// Somebody asked to go on.
+    /// The retry of the job was requested.
     RetryRequested {
-        /// Who.
+        /// The token that requested the retry.
         by: String,
     },
-    /// Its worker stopped or was lost, and another goes on.
+    /// The worker of the job stopped, and another worker continues.
     JobReleased {
-        /// Why.
+        /// Why the worker stopped.
         reason: String,
     },
 }
@@ -160,7 +160,7 @@ pub struct AwsCall {
     /// The API operation.
     #[schema(example = "CreateUser")]
     pub operation: String,
-    /// AWS's request id, by which CloudTrail knows the call.
+    /// The AWS request ID. CloudTrail records the call under this ID.
     pub request_id: Option<String>,
 }
 
@@ -190,11 +190,11 @@ impl EventPayload {
 /// A numbered event of a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
-    /// Its number, which is its id in an event stream.
+    /// The sequence number of the event. It is the event ID in an event stream.
     pub seq: i64,
-    /// When it was written.
+    /// When the event was recorded.
     pub at: Timestamp,
-    /// The job's ULID.
+    /// The ID of the job.
     #[schema(value_type = String)]
     pub job_id: Ulid,
     /// What happened.

@@ -34,19 +34,19 @@ use crate::domain::task::Task;
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum JobState {
-    /// Recorded; a worker will take it.
+    /// The job is recorded and waits for a worker.
     Queued,
-    /// A worker holds its lease.
+    /// A worker holds the lease of the job.
     Running,
-    /// Waits for its next attempt; see `reason` and `next_attempt_at`.
+    /// The job waits for its next attempt. See `reason` and `next_attempt_at`.
     Waiting,
-    /// Everything is as the spec says.
+    /// All resources of the job match its target.
     Succeeded,
-    /// Ended with an error; can be retried from where it stands.
+    /// The job ended with an error. You can retry it from its current state.
     Failed,
-    /// Parked until a person has done what its error's `remedy` says; can be retried.
+    /// The job stopped until a person does what the `remedy` of its error says. You can then retry it.
     NeedsAttention,
-    /// Ended on request; what was made stays.
+    /// The job was canceled. The resources that it created are kept.
     Canceled,
 }
 
@@ -136,21 +136,21 @@ impl JobState {
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum StepState {
-    /// Not begun.
+    /// The step has not started.
     Pending,
-    /// Being worked on.
+    /// The step is in progress.
     Running,
-    /// Waits, for AWS or for its next attempt.
+    /// The step waits for AWS or for its next attempt.
     Waiting,
-    /// As the spec says.
+    /// The resource matches its target.
     Done,
-    /// Ended with an error.
+    /// The step ended with an error.
     Failed,
-    /// Not tried, because something it needs failed.
+    /// The step was skipped, because a resource that it depends on failed.
     Skipped,
 }
 
-/// The refusal of an AWS call.
+/// A failed AWS call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AwsRefusal {
     /// `iam`, `s3`, `ecr` or `sts`.
@@ -159,54 +159,54 @@ pub struct AwsRefusal {
     /// The API operation.
     #[schema(example = "CreateUser")]
     pub operation: String,
-    /// AWS's error code, or the kind of transport error.
+    /// The AWS error code, or the kind of transport error.
     #[schema(example = "AccessDenied")]
     pub code: String,
-    /// AWS's request id, when there was an answer.
+    /// The AWS request ID, if there was a response.
     pub request_id: Option<String>,
 }
 
-/// What kind of error ended a job or a step.
+/// The kind of error that ended a job or a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum JobErrorCode {
-    /// Something by that name is there and is not this app's.
+    /// A resource with this name exists and does not belong to the app.
     Conflict,
-    /// The service's role may not do it.
+    /// The service's role does not have the permission.
     AccessDenied,
-    /// A quota of AWS is reached.
+    /// An AWS quota is exceeded.
     QuotaExceeded,
-    /// AWS refuses it as it was asked.
+    /// AWS rejects the request.
     Rejected,
-    /// A key may be live whose secret nobody knows.
+    /// An access key may be active whose secret is lost.
     CredentialInDoubt,
-    /// What is to go holds data, and nobody has confirmed that.
+    /// The change would delete data and was not confirmed.
     WouldDeleteData,
-    /// A key is in use, and is not switched off unless that is forced.
+    /// An access key is in use. It is deactivated only if the request sets `force`.
     KeyInUse,
-    /// An image that carries a protected tag would expire, and nobody has accepted that.
+    /// An image with a protected tag would expire, and the request does not accept that.
     WouldExpire,
-    /// AWS was throttling, failing or out of reach until the deadline.
+    /// AWS throttled, failed or was not reachable until the deadline.
     Unavailable,
-    /// The deadline passed.
+    /// The deadline of the job passed.
     DeadlineExceeded,
-    /// A defect in Slipway.
+    /// A bug in Slipway.
     Internal,
 }
 
-/// Why a job or a step ended without success, and what a person can do.
+/// Why a job or a step did not succeed, and what to do next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct JobError {
-    /// What kind of error.
+    /// The kind of error.
     pub code: JobErrorCode,
     /// What happened.
     pub detail: String,
     /// What to do next.
     pub remedy: Option<String>,
-    /// Whether the same call can work later without anybody doing anything.
+    /// Whether a later attempt can succeed without intervention.
     pub retryable: bool,
-    /// The AWS call that was refused.
+    /// The AWS call that failed.
     pub aws: Option<AwsRefusal>,
 }
 
@@ -223,22 +223,22 @@ impl JobError {
     }
 }
 
-/// One resource of a job.
+/// The work of a job on one resource.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Step {
-    /// The resource's id.
+    /// The resource ID.
     #[schema(value_type = String, example = "iam:user/acme-shop")]
     pub resource: ResourceId,
-    /// Where it stands.
+    /// The state of the step.
     pub state: StepState,
-    /// What was changed in AWS, in order.
+    /// The changes in AWS, in order.
     #[schema(example = json!(["create user acme-shop"]))]
     pub changes: Vec<String>,
-    /// How often it was tried.
+    /// The number of attempts.
     pub attempts: u32,
-    /// The last error, if it is not over.
+    /// The last error, unless the step is done.
     pub error: Option<JobError>,
-    /// How long the last try took, in milliseconds.
+    /// The duration of the last attempt in milliseconds.
     pub duration_ms: Option<i64>,
 }
 
@@ -256,71 +256,71 @@ impl Step {
     }
 }
 
-/// A repository that a job made.
+/// A repository of the app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RepositoryResult {
-    /// Its name.
+    /// The name of the repository.
     pub name: String,
-    /// What to push images to.
+    /// The URI to push images to.
     #[schema(example = "123456789012.dkr.ecr.us-west-2.amazonaws.com/acme-shop")]
     pub uri: String,
 }
 
-/// What a job that succeeded hands over. Never a secret.
+/// The result of a job that succeeded. It never contains a secret.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct JobResult {
-    /// The app's IAM user.
+    /// The ARN of the app's IAM user.
     pub user_arn: Option<String>,
-    /// The app's access key.
+    /// The ID of the app's access key.
     pub access_key_id: Option<String>,
-    /// Where to claim its secret, once.
+    /// The path to claim the secret at, once.
     #[schema(example = "/v1/apps/acme-shop/credentials/AKIAIOSFODNN7EXAMPLE/claim")]
     pub claim: Option<String>,
-    /// The app's buckets.
+    /// The names of the app's buckets.
     pub buckets: Vec<String>,
     /// The app's repositories.
     pub repositories: Vec<RepositoryResult>,
-    /// What a person should know although the job succeeded.
+    /// Conditions to be aware of, although the job succeeded.
     pub warnings: Vec<String>,
 }
 
-/// A job, as the API shows it.
+/// A job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Job {
-    /// Its ULID.
+    /// The ID of the job.
     #[schema(value_type = String, example = "01JD2Y0QZJ5Z3X8V6N7W4T9RKM")]
     pub id: Ulid,
-    /// What it is to do.
+    /// The kind of the job.
     pub kind: JobKind,
-    /// The same, with what belongs to it.
+    /// The task of the job with its parameters.
     pub task: Task,
-    /// The app's name.
+    /// The name of the app.
     #[schema(value_type = String, example = "acme-shop")]
     pub app: AppName,
-    /// The account the app lives in.
+    /// The account of the app.
     #[schema(value_type = String, example = "default")]
     pub account: AccountName,
-    /// Where it stands.
+    /// The state of the job.
     pub state: JobState,
-    /// How often a worker took it up.
+    /// The number of attempts so far.
     pub attempt: u32,
-    /// Why it waits, or why it ended without success.
+    /// Why the job waits, or why it did not succeed.
     pub reason: Option<String>,
-    /// When it is tried again.
+    /// When the next attempt starts.
     pub next_attempt_at: Option<Timestamp>,
-    /// Its resources.
+    /// The steps of the job, one for each resource.
     pub steps: Vec<Step>,
-    /// What it hands over, when it succeeded.
+    /// The result, if the job succeeded.
     pub result: Option<JobResult>,
-    /// Why it failed or is parked.
+    /// Why the job failed or stopped.
     pub error: Option<JobError>,
-    /// The token that asked for it.
+    /// The token that requested the job.
     pub requested_by: String,
-    /// When it was accepted.
+    /// When the job was accepted.
     pub created_at: Timestamp,
-    /// When a worker first took it up.
+    /// When the first attempt started.
     pub started_at: Option<Timestamp>,
-    /// When it ended.
+    /// When the job ended.
     pub finished_at: Option<Timestamp>,
 }
 

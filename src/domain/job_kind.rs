@@ -22,20 +22,20 @@ use utoipa::ToSchema;
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum JobKind {
-    /// Make everything in a new app's spec.
+    /// Create all resources of a new app.
     Onboard,
-    /// Bring AWS to a changed spec.
+    /// Apply a changed spec.
     Update,
-    /// Bring AWS back to the spec.
+    /// Restore the state that the spec describes.
     Repair,
-    /// Make another access key, to take the place of one that is there.
+    /// Create another access key to replace the current one.
     Rotate,
-    /// Switch an access key on or off, or delete it.
+    /// Activate, deactivate or delete an access key.
     SetKeyStatus,
-    /// Switch the app's keys off, and begin its quarantine.
+    /// Deactivate the app's access keys and start its quarantine.
     Offboard,
-    /// End the quarantine.
+    /// End the quarantine of the app.
     Restore,
-    /// Take apart what the app has in AWS.
+    /// Delete the app's resources in AWS.
     Remove,
 }

@@ -11,61 +11,61 @@ use crate::domain::job::JobError;
 use crate::domain::names::AppName;
 use crate::domain::resource_id::ResourceId;
 
-/// What would happen to a resource.
+/// The action on a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Action {
-    /// It is not there and would be made.
+    /// The resource does not exist and would be created.
     Create,
-    /// It is there and differs.
+    /// The resource exists and would be changed.
     Update,
-    /// It would be removed.
+    /// The resource would be deleted.
     Delete,
-    /// It is as the spec says.
+    /// No change.
     None,
-    /// It is there and is not this app's; `on_existing: adopt` would take it over if no other app has it.
+    /// The resource exists and does not belong to the app. `on_existing: adopt` adopts it if no other app owns it.
     Conflict,
-    /// Something stands in the way; `error` says what.
+    /// The change is blocked. `error` has the reason.
     Blocked,
 }
 
-/// One change, which is one AWS call.
+/// One change. It is one AWS call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct PlannedChange {
-    /// The resource's id.
+    /// The resource ID.
     #[schema(value_type = String, example = "s3:bucket/acme-shop-media")]
     pub resource: ResourceId,
-    /// What would happen.
+    /// The action on the resource.
     pub action: Action,
-    /// The same in words.
+    /// The change as text.
     #[schema(example = "create bucket acme-shop-media in us-west-2")]
     pub detail: String,
-    /// What is there now.
+    /// The current value.
     pub before: Option<Value>,
-    /// What would be there.
+    /// The value after the change.
     pub after: Option<Value>,
-    /// The command that a person would type for it.
+    /// The equivalent AWS CLI command.
     #[schema(example = "aws s3api create-bucket --bucket acme-shop-media")]
     pub aws_cli: Option<String>,
-    /// What stands in the way of a blocked change, or of a conflict.
+    /// Why the change is blocked or in conflict.
     pub error: Option<JobError>,
 }
 
-/// What a job would do now.
+/// The changes that a job would make now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Plan {
-    /// The app's name.
+    /// The name of the app.
     #[schema(value_type = String, example = "acme-shop")]
     pub app: AppName,
-    /// The spec, with every default filled in.
+    /// The spec, with all defaults filled in.
     #[schema(value_type = Value)]
     pub spec: crate::domain::spec::AppSpec,
-    /// The changes, in an order that works; a resource that is as the spec says has one entry of action `none`.
+    /// The changes, in a valid order. A resource without changes has one entry with the action `none`.
     pub changes: Vec<PlannedChange>,
-    /// What a person should know before going on.
+    /// Conditions to be aware of before you proceed.
     pub warnings: Vec<String>,
-    /// AWS calls that would change something.
+    /// The number of AWS calls that would change something.
     #[schema(example = 9)]
     pub calls: usize,
 }

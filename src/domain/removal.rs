@@ -9,25 +9,26 @@ use crate::clock::Timestamp;
 use crate::domain::retained::Dropped;
 use crate::domain::spec::AppSpec;
 
-/// An app's removal, from the request on until it is gone or restored.
+/// The removal of an app, from the request until the app is removed or restored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Removal {
-    /// Buckets that go, with all that is in them.
+    /// Buckets to delete with all their objects.
     pub buckets: BTreeSet<String>,
-    /// Repositories that go, with their images: `region/name`.
+    /// Repositories to delete with their images, as `region/name`.
     pub repositories: BTreeSet<String>,
-    /// Whether also what was adopted goes, where it is not data.
+    /// Whether adopted resources are deleted too, except for buckets and repositories.
     pub adopted: bool,
-    /// Who asked.
+    /// The token that requested the removal.
     pub requested_by: String,
-    /// When.
+    /// When the removal was requested.
     pub requested_at: Timestamp,
-    /// When the app is taken apart; until then it can be restored.
+    /// When the resources are deleted. Until then you can restore the app.
     pub remove_at: Timestamp,
-    /// The keys that were switched off for it.
+    /// The access keys that were deactivated for the removal.
     #[serde(default)]
     pub switched_off: BTreeSet<String>,
-    /// Whether a restore was asked for: from then on the app is not taken apart, whether or not the restore succeeds.
+    /// Whether a restore was requested. From then on the resources are not deleted, whether or not the restore
+    /// succeeds.
     #[serde(default)]
     pub restoring: bool,
 }

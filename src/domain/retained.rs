@@ -11,21 +11,21 @@ use crate::clock::Timestamp;
 use crate::domain::resource_id::ResourceId;
 use crate::domain::spec::{AppSpec, BucketSpec, RepositorySpec};
 
-/// How a thing came to be an app's.
+/// How an app came to own a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Owned {
-    /// A job of the app made it.
+    /// A job of the app created the resource.
     Made,
-    /// It was there before; a job of the app took it over.
+    /// The resource existed before, and a job of the app adopted it.
     Adopted,
 }
 
-/// What a repair does besides bringing AWS back to the spec.
+/// The options of a repair.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RepairRequest {
-    /// What is removed: what is on the app's user and the spec does not ask for, by the ids of a drift report, and what is
-    /// retained, by its id. A bucket or repository goes only if it is empty.
+    /// The IDs of the resources to remove: unexpected resources from a drift report, and retained resources. A bucket
+    /// or repository is removed only if it is empty.
     #[serde(default)]
     #[schema(value_type = BTreeSet<String>, max_items = 50, example = json!(["iam:attachment/aws/AdministratorAccess/acme-shop"]), required = false)]
     pub remove: BTreeSet<ResourceId>,
@@ -76,17 +76,17 @@ impl Dropped {
     }
 }
 
-/// What jobs of an app have made or adopted, and its spec does not name.
+/// Resources that jobs of an app created or adopted and that its spec does not include.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Retained {
-    /// Buckets, as an earlier spec named them.
+    /// Buckets, as an earlier spec included them.
     #[schema(value_type = Vec<serde_json::Value>)]
     pub buckets: Vec<BucketSpec>,
-    /// Repositories, as an earlier spec named them.
+    /// Repositories, as an earlier spec included them.
     #[schema(value_type = Vec<serde_json::Value>)]
     pub repositories: Vec<RepositorySpec>,
-    /// Everything by its id, these included.
+    /// All retained resources, including these buckets and repositories.
     #[schema(required = true)]
     pub resources: Vec<RetainedResource>,
 }
@@ -102,24 +102,25 @@ impl Retained {
     }
 }
 
-/// A thing that a job of an app has made or adopted, and the spec does not name.
+/// A resource that a job of an app created or adopted and that the spec does not include.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RetainedResource {
-    /// Its id.
+    /// The resource ID.
     #[schema(value_type = String, example = "iam:policy/MediaManagement-acme-shop")]
     pub resource: ResourceId,
-    /// What it is, and that it stays.
+    /// What the resource is.
     #[schema(
         example = "iam:policy/MediaManagement-acme-shop is retained in AWS. The spec does not include it."
     )]
     pub detail: String,
-    /// Its ARN, where AWS gives it one.
+    /// The ARN, if the resource has one.
     pub arn: Option<String>,
-    /// Whether it was made or adopted.
+    /// Whether the resource was created or adopted.
     pub owned: Owned,
-    /// When it was made, where that is recorded.
+    /// When the resource was created, if recorded.
     pub made_at: Option<Timestamp>,
-    /// The body with which `POST /v1/apps/{app}/repair` removes it. `PUT /v1/apps/{app}?remove=true` removes everything
-    /// that is retained. Absent where the app is removed.
+    /// The request body for `POST /v1/apps/{app}/repair` that removes the resource. `PUT /v1/apps/{app}?remove=true`
+    /// removes all
+    /// retained resources. Absent if the app is removed.
     pub remove: Option<RepairRequest>,
 }

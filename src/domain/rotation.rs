@@ -31,26 +31,27 @@ use crate::domain::job::JobError;
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Stage {
-    /// A job makes the new key.
+    /// A job creates the new key.
     Creating,
-    /// The new key waits to be claimed, as long as its secret is kept.
+    /// The new key waits until its secret is claimed.
     AwaitingClaim,
-    /// The old key is watched until it is seen unused; while it is in use it is kept.
+    /// The rotation waits until the old key is no longer used.
     Draining,
-    /// A job switches the old key off.
+    /// A job deactivates the old key.
     Deactivating,
-    /// The old key is off and kept for a while, in case somebody misses it.
+    /// The old key is inactive and is kept for a while, so that you can roll back.
     PendingDeletion,
     /// A job deletes the old key.
     Deleting,
-    /// A job switches the old key on again.
+    /// A job activates the old key again.
     RollingBack,
-    /// The old key is gone.
+    /// The old key no longer exists.
     Done,
-    /// The old key works again, beside the new one.
+    /// The old key is active again, next to the new key.
     RolledBack,
-    /// It ended before that, as its `reason` says: its app is removed, one of its jobs was canceled, the new key is
-    /// gone, nobody claimed the new key's secret, or somebody switched the old key on again.
+    /// The rotation ended early, for the reason in `reason`: its app is removed, one of its jobs was canceled, the
+    /// new key
+    /// no longer exists, the secret of the new key was not claimed, or the old key was activated again.
     Stopped,
 }
 
@@ -143,35 +144,35 @@ impl Stage {
 /// A rotation of an app's access key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Rotation {
-    /// Its ULID.
+    /// The ID of the rotation.
     #[schema(value_type = String)]
     pub id: Ulid,
-    /// Where it stands.
+    /// The stage of the rotation.
     pub stage: Stage,
-    /// The key that takes over, once it is made.
+    /// The ID of the new key, once it exists.
     #[schema(example = "AKIAIOSFODNN7EXAMPLE")]
     pub new_key: Option<String>,
-    /// The key that it takes over from; absent where the app had none.
+    /// The ID of the key that is replaced. Absent if the app had none.
     #[schema(example = "AKIAI44QH8DHBEXAMPLE")]
     pub old_key: Option<String>,
-    /// Whether the old key is switched off even if it is in use.
+    /// Whether the old key is deactivated even if it is in use.
     pub forced: bool,
-    /// Who asked; `schedule` where the app's `rotate_after` did.
+    /// The token that requested the rotation, or `schedule` if the app's `rotate_after` started it.
     pub requested_by: String,
-    /// When it was asked for.
+    /// When the rotation was requested.
     pub created_at: Timestamp,
-    /// When its stage began.
+    /// When the current stage began.
     pub since: Timestamp,
-    /// When it goes on, or looks again; absent while a job is at work, and at its end.
+    /// When the rotation continues or checks again. Absent while a job is active, and after the end.
     pub due_at: Option<Timestamp>,
-    /// What it waits for, where that is not plain from its stage; or why it stopped.
+    /// Why the rotation waits, or why it stopped.
     pub reason: Option<String>,
-    /// Why the job of its stage did not succeed; it is asked for again at `due_at`.
+    /// Why the job of the current stage did not succeed. The job is started again at `due_at`.
     pub error: Option<JobError>,
-    /// The job of its stage, or of the last one that had a job.
+    /// The job of the current stage, or of the last stage that had one.
     #[schema(value_type = Option<String>)]
     pub job: Option<Ulid>,
-    /// When it ended.
+    /// When the rotation ended.
     pub ended_at: Option<Timestamp>,
 }
 

@@ -31,16 +31,16 @@ const MAX_ORIGINS: usize = 100;
 /// Prefix of the tags by which Slipway knows its own things again.
 pub const TAG_PREFIX: &str = "slipway:";
 
-/// How wide the app's access to media is.
+/// The buckets that the app can access.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum MediaAccess {
-    /// The account's one `MediaManagement` policy, which opens every bucket in the account.
+    /// The shared `MediaManagement` policy of the account, which grants access to every bucket in the account.
     Shared,
-    /// A policy of the app's own for its own buckets.
+    /// A policy for the app, which grants access to its own buckets only.
     Scoped,
 }
 
@@ -55,16 +55,16 @@ impl MediaAccess {
     }
 }
 
-/// What to do about a thing that is there already and is not this app's.
+/// What to do if a resource already exists and does not belong to the app.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum OnExisting {
-    /// Leave it alone and say so.
+    /// Fail with a conflict.
     Fail,
-    /// Take it over, unless another app of ours has it.
+    /// Adopt the resource, unless another app owns it.
     Adopt,
 }
 
@@ -85,10 +85,10 @@ pub enum OnExisting {
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum DriftMode {
-    /// It is reported.
+    /// Drift is reported.
     #[default]
     Report,
-    /// It is repaired by a job; what the spec does not ask for is reported alone.
+    /// A job repairs drift. Resources that the spec does not include are only reported.
     Repair,
 }
 
@@ -215,44 +215,44 @@ impl Place<'_> {
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes the body for the API's document")]
 pub struct AppRequest {
-    /// The app's name, which its IAM user takes: letters, digits and `_+=,.@-`, unique without regard to case.
+    /// The name of the app and of its IAM user: letters, digits and `_+=,.@-`, unique without regard to case.
     name: AppName,
-    /// A registered account.
+    /// The name of a registered account.
     #[schema(default = "default", nullable = false)]
     account: Option<AccountName>,
-    /// The app's region; the service's own when absent.
+    /// The region of the app. Default: the region of the service.
     #[schema(nullable = false)]
     region: Option<Region>,
-    /// How wide the app's access to media is.
+    /// The buckets that the app can access.
     #[schema(nullable = false)]
     media_access: Option<MediaAccess>,
-    /// Absent: one bucket by the default name. Empty: none.
+    /// The buckets of the app. Default: one bucket with the default name. An empty array means none.
     #[schema(max_items = 25, nullable = false)]
     buckets: Option<Vec<BucketRequest>>,
-    /// Absent: one repository by the default name. Empty: none.
+    /// The repositories of the app. Default: one repository with the default name. An empty array means none.
     #[schema(max_items = 25, nullable = false)]
     repositories: Option<Vec<RepositoryRequest>>,
-    /// Whether the app gets an access key.
+    /// Whether the app has an access key.
     #[schema(default = true, nullable = false)]
     access_key: Option<bool>,
-    /// What to do about things that are there already and are not this app's.
+    /// What to do if a resource already exists and does not belong to the app.
     #[schema(nullable = false)]
     on_existing: Option<OnExisting>,
-    /// Tags for everything that can be tagged.
+    /// Tags for all resources that support tags.
     #[schema(nullable = false)]
     tags: Option<BTreeMap<String, String>>,
-    /// Whether removal of the app is refused.
+    /// Whether requests to remove the app are rejected.
     #[schema(default = false, nullable = false)]
     protected: Option<bool>,
-    /// What is done about drift that a scheduled look finds.
+    /// What to do about drift that a scheduled check finds.
     #[schema(nullable = false)]
     drift: Option<DriftMode>,
-    /// The age at which the access key is rotated by itself. Absent: never.
+    /// The age at which the access key is rotated automatically. Absent if it is not.
     #[schema(nullable = false)]
     rotate_after: Option<RotateAfter>,
 }
 
-/// An age in hours, days or weeks, such as `90d`: from `1h` to `3650d`.
+/// A duration in hours, days or weeks, such as `90d`: from `1h` to `3650d`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(
     value_type = String,
@@ -262,55 +262,56 @@ pub struct AppRequest {
 #[expect(dead_code, reason = "describes the text for the API's document")]
 pub struct RotateAfter(String);
 
-/// `guide`, `protected`, or a whole ECR lifecycle policy.
+/// `guide`, `protected`, or an ECR lifecycle policy document.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
 pub enum LifecycleRequest {
-    /// A policy by its name.
+    /// The name of a lifecycle profile.
     Named(LifecycleName),
     /// An ECR lifecycle policy document.
     #[schema(value_type = Object)]
     Document(serde_json::Map<String, Value>),
 }
 
-/// A lifecycle policy that has a name.
+/// The name of a lifecycle profile.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LifecycleName {
-    /// The guide's rules.
+    /// The rules of the guide.
     Guide,
-    /// Release tags kept, then the guide's rules.
+    /// Keeps release tags, then applies the rules of the guide.
     Protected,
 }
 
-/// A bucket in a request; what is absent has a default.
+/// A bucket. Absent fields have defaults.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes the body for the API's document")]
 pub struct BucketRequest {
-    /// Its name: 3 to 63 lower-case letters, digits and hyphens.
+    /// The name of the bucket: 3 to 63 lowercase letters, digits and hyphens.
     #[schema(nullable = false)]
     name: Option<BucketName>,
-    /// The app's region when absent.
+    /// The region of the bucket. Default: the region of the app.
     #[schema(nullable = false)]
     region: Option<Region>,
-    /// Origins whose pages may upload from a browser. Empty: none.
+    /// Origins whose pages may upload from a browser. An empty array means none.
     #[schema(max_items = 100, nullable = false)]
     upload_origins: Option<Vec<Origin>>,
 }
 
-/// A repository in a request; what is absent has a default.
+/// A repository. Absent fields have defaults.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes the body for the API's document")]
 pub struct RepositoryRequest {
-    /// Its name: 2 to 256 lower-case letters, digits and `._-/` between them.
+    /// The name of the repository: 2 to 256 lowercase letters and digits, separated by single `.`, `_`, `-` or `/`
+    /// characters.
     #[schema(nullable = false)]
     name: Option<RepositoryName>,
-    /// The app's region when absent.
+    /// The region of the repository. Default: the region of the app.
     #[schema(nullable = false)]
     region: Option<Region>,
-    /// `guide`, `protected`, or a whole ECR lifecycle policy.
+    /// `guide`, `protected`, or an ECR lifecycle policy document.
     #[schema(example = "guide", nullable = false)]
     lifecycle: Option<LifecycleRequest>,
 }

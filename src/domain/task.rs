@@ -14,80 +14,80 @@ use utoipa::ToSchema;
 use crate::domain::job_kind::JobKind;
 use crate::domain::resource_id::ResourceId;
 
-/// What a job was asked to do.
+/// The task of a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Task {
-    /// Make everything in a new app's spec.
+    /// Create all resources of a new app.
     Onboard {
-        /// Whether images with protected tags may expire by it.
+        /// Whether images with protected tags may expire.
         #[serde(default)]
         accept_expiry: bool,
     },
-    /// Bring AWS to a changed spec.
+    /// Apply a changed spec.
     Update {
-        /// Whether what the spec does not name any more is removed; otherwise it stays.
+        /// Whether to remove resources that the spec no longer includes. Otherwise they are retained.
         remove: bool,
-        /// Keys of tags that the spec does not name any more.
+        /// Keys of tags that the spec no longer includes.
         dropped_tags: BTreeSet<String>,
-        /// Whether the access key goes: there is one, the spec asks for none, and it is to be removed.
+        /// Whether to delete the access key, because the spec no longer includes it and `remove` is set.
         #[serde(default)]
         drop_key: bool,
-        /// Whether that is done even if the key is in use.
+        /// Whether to delete the access key even if it is in use.
         #[serde(default)]
         force: bool,
-        /// Whether what is in buckets and repositories may be deleted with them.
+        /// Whether the contents of buckets and repositories may be deleted with them.
         #[serde(default)]
         confirmed: bool,
-        /// Whether images with protected tags may expire by it.
+        /// Whether images with protected tags may expire.
         accept_expiry: bool,
     },
-    /// Bring AWS back to the spec.
+    /// Restore the state that the spec describes.
     Repair {
-        /// Things that the spec does not ask for, to be removed: resource ids, as a drift report or `retained` names them.
+        /// Resources to remove that the spec does not include: resource IDs from a drift report or from `retained`.
         #[serde(default)]
         #[schema(value_type = BTreeSet<String>)]
         remove: BTreeSet<ResourceId>,
-        /// Whether images with protected tags may expire by it.
+        /// Whether images with protected tags may expire.
         #[serde(default)]
         accept_expiry: bool,
     },
-    /// Make another access key, to take the place of one that is there.
+    /// Create another access key to replace the current one.
     Rotate {
-        /// The rotation that it begins.
+        /// The rotation that the job starts.
         #[schema(value_type = String)]
         rotation: Ulid,
-        /// The keys that were known when it was asked for: the new one is none of these.
+        /// The keys that existed when the rotation was requested. The new key is none of these.
         known_keys: Vec<String>,
-        /// The key that makes room, where both of the user's are taken.
+        /// The key to delete first, if the user already has two.
         replace: Option<String>,
-        /// Whether that one goes even if it is in use.
+        /// Whether to delete that key even if it is in use.
         force: bool,
     },
-    /// Switch a key on or off, or delete it.
+    /// Activate, deactivate or delete an access key.
     SetKeyStatus {
-        /// The key.
+        /// The access key ID.
         access_key_id: String,
-        /// What it is to be.
+        /// The new status.
         to: KeyStatus,
-        /// Whether that is done even if the key is in use.
+        /// Whether to change the status even if the key is in use.
         force: bool,
-        /// The rotation that it belongs to.
+        /// The rotation that the job belongs to.
         #[schema(value_type = Option<String>)]
         rotation: Option<Ulid>,
     },
-    /// Switch the app's keys off, and begin its quarantine.
+    /// Deactivate the app's access keys and start its quarantine.
     Offboard,
-    /// End the quarantine: switch the keys on again, and bring AWS back to the spec.
+    /// End the quarantine: activate the access keys again and restore the state that the spec describes.
     Restore {
-        /// Whether images with protected tags may expire by it.
+        /// Whether images with protected tags may expire.
         #[serde(default)]
         accept_expiry: bool,
-        /// The access keys that it switches on: those that were switched off for the removal.
+        /// The access keys to activate: those that were deactivated for the removal.
         #[serde(default)]
         switched_off: BTreeSet<String>,
     },
-    /// Take apart what the app has in AWS, but for what is retained.
+    /// Delete the app's resources in AWS, except for those that are retained.
     Remove,
 }
 
@@ -103,18 +103,18 @@ pub enum Data {
     Named,
 }
 
-/// What a key is to be.
+/// The status of an access key.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum KeyStatus {
-    /// Switched on.
+    /// The key is active.
     Active,
-    /// Switched off.
+    /// The key is inactive.
     Inactive,
-    /// Not there any more.
+    /// The key is deleted.
     Deleted,
 }
 

@@ -11,13 +11,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-/// One thing wrong with a request, and where.
+/// An error in a field of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FieldError {
-    /// JSON pointer into the body (RFC 6901), or the name of a query parameter or header.
+    /// A JSON pointer into the body (RFC 6901), or the name of a query parameter or header.
     #[schema(example = "/buckets/0/name")]
     pub pointer: String,
-    /// What is wrong, and what would be right.
+    /// What is wrong, and what is valid.
     pub message: String,
 }
 

@@ -266,7 +266,11 @@ async fn credentials_that_aws_does_not_take_are_told_from_none() {
         .with_credentials(&Credentials::new("AKIANOBODY", "x", None, None, "test"));
     assert_refused(&launch, &["GetCallerIdentity", "Check the role"]).await;
     let unreachable = Launch::at("http://127.0.0.1:9").with_credentials(&test_keys());
-    assert_refused(&unreachable, &["GetCallerIdentity", "the network route to STS"]).await;
+    assert_refused(
+        &unreachable,
+        &["GetCallerIdentity", "the network route to STS"],
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

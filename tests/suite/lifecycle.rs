@@ -433,8 +433,9 @@ async fn a_release_blocks_a_plan(emulator: Emulator) {
             "{warning}"
         );
         assert!(
-            warning
-                .contains("according to Slipway's evaluation (ecr:StartLifecyclePolicyPreview failed"),
+            warning.contains(
+                "according to Slipway's evaluation (ecr:StartLifecyclePolicyPreview failed"
+            ),
             "{warning}"
         );
         assert!(
@@ -617,7 +618,10 @@ async fn where_aws_does_not_preview_the_policy_our_evaluation_stands_in() {
             json!({"status": "IN_PROGRESS"}),
             "the AWS preview did not complete in time",
         ),
-        (json!({"status": "FAILED"}), "the AWS preview ended with status FAILED"),
+        (
+            json!({"status": "FAILED"}),
+            "the AWS preview ended with status FAILED",
+        ),
         (
             json!({"status": "EXPIRED"}),
             "the AWS preview ended with status EXPIRED",
@@ -633,7 +637,9 @@ async fn where_aws_does_not_preview_the_policy_our_evaluation_stands_in() {
             panic!("{warnings:?}")
         };
         assert!(
-            warning.contains(&format!("according to Slipway's evaluation ({why}): develop.")),
+            warning.contains(&format!(
+                "according to Slipway's evaluation ({why}): develop."
+            )),
             "{warning}"
         );
     }

@@ -364,43 +364,43 @@ impl Outcome {
     }
 }
 
-/// What one rule has to do with one image. Its text is a sentence for people.
+/// How one rule applies to one image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Finding {
-    /// The rule's priority.
+    /// The priority of the rule.
     pub rule_priority: u32,
-    /// Why it acts or does not.
+    /// Why the rule applies or does not apply.
     #[serde(flatten)]
     pub reason: Reason,
 }
 
-/// Why a rule acts on an image or does not.
+/// Why a rule applies to an image or does not apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub enum Reason {
-    /// The rule acts on it.
+    /// The rule applies to the image.
     Applies,
-    /// The image does not have the rule's tag status, prefixes or patterns.
+    /// The image does not match the tag status, prefixes or patterns of the rule.
     TagsDiffer,
-    /// The rule looks at the other storage class.
+    /// The rule applies to the other storage class.
     StorageDiffers,
-    /// Not yet older than the rule's days.
+    /// The image is not older than the rule requires.
     TooYoung {
-        /// Its age as the rule counts it, in milliseconds.
+        /// The age of the image as the rule counts it, in milliseconds.
         age_ms: i64,
-        /// Days it has to be older than.
+        /// The age in days that the image must exceed.
         days: u32,
     },
-    /// Among the newest images, which the rule keeps.
+    /// The image is among the newest images, which the rule keeps.
     WithinCount {
-        /// 1 for the newest image that the rule selects.
+        /// The position of the image among those that the rule selects. 1 is the newest.
         position: usize,
-        /// How many the rule keeps.
+        /// The number of images that the rule keeps.
         count: u32,
     },
-    /// The rule would act, but a rule before it selected the image.
+    /// The rule would apply, but a rule with a higher precedence selected the image.
     Claimed {
-        /// That rule's priority.
+        /// The priority of that rule.
         by: u32,
     },
 }

@@ -221,31 +221,32 @@ fn moment(text: &str, now: Timestamp) -> Result<Timestamp, &'static str> {
     }
 }
 
-/// A policy and what it is to be tried on: `images`, or a `repository`.
+/// A policy to simulate, with either `images` or a `repository`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes the body for the API's document")]
 pub struct SimulateRequest {
-    /// `guide`, `protected`, or a whole ECR lifecycle policy. Absent with a repository: its present policy.
+    /// `guide`, `protected`, or an ECR lifecycle policy document. Default with `repository`: the current policy of
+    /// the repository.
     #[schema(example = "protected", nullable = false)]
     policy: Option<LifecycleRequest>,
-    /// The images, or else a repository.
+    /// The images to evaluate. Cannot be combined with `repository`.
     #[schema(max_items = 1000, nullable = false)]
     images: Option<Vec<ImageRequest>>,
-    /// A repository whose images are looked at, or else images.
+    /// The repository whose images to evaluate. Cannot be combined with `images`.
     #[schema(nullable = false)]
     repository: Option<RepositoryToSimulate>,
 }
 
-/// An image, with `pushed_at` or `age_days`.
+/// An image, with either `pushed_at` or `age_days`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes the body for the API's document")]
 pub struct ImageRequest {
-    /// Its tags. Absent or empty: it is untagged.
+    /// The tags of the image. Absent or empty for an untagged image.
     #[schema(max_items = 1000, nullable = false, example = json!(["1.2.3", "latest"]))]
     tags: Option<Vec<ImageTag>>,
-    /// The digest of its manifest; tells images pushed at the same time apart.
+    /// The digest of the image manifest. It distinguishes images that were pushed at the same time.
     #[schema(
         min_length = 1,
         max_length = 255,
@@ -253,19 +254,19 @@ pub struct ImageRequest {
         nullable = false
     )]
     digest: Option<String>,
-    /// When it was pushed, not in the future.
+    /// When the image was pushed. Must not be in the future.
     #[schema(nullable = false)]
     pushed_at: Option<Timestamp>,
-    /// How long ago it was pushed, instead of `pushed_at`.
+    /// The time since the image was pushed, in days. Replaces `pushed_at`.
     #[schema(minimum = 0, maximum = 36500, nullable = false)]
     age_days: Option<f64>,
-    /// When it was last pulled. Absent: never.
+    /// When the image was last pulled. Absent if it was never pulled.
     #[schema(nullable = false)]
     last_pulled_at: Option<Timestamp>,
-    /// When it was last restored from the archive. Absent: never.
+    /// When the image was last restored from archive storage. Absent if it was never restored.
     #[schema(nullable = false)]
     last_activated_at: Option<Timestamp>,
-    /// When it went to the archive. Absent: it is not there.
+    /// When the image was archived. Absent if it is not in archive storage.
     #[schema(nullable = false)]
     archived_at: Option<Timestamp>,
 }
@@ -276,72 +277,73 @@ pub struct ImageRequest {
 #[expect(dead_code, reason = "describes the text for the API's document")]
 pub struct ImageTag(String);
 
-/// A repository that exists.
+/// An existing repository.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "describes the body for the API's document")]
 pub struct RepositoryToSimulate {
-    /// Its name.
+    /// The name of the repository.
     name: RepositoryName,
-    /// Where it is; the service's own region when absent.
+    /// The region of the repository. Default: the region of the service.
     #[schema(nullable = false)]
     region: Option<Region>,
-    /// A registered account.
+    /// The name of a registered account.
     #[schema(default = "default", nullable = false)]
     account: Option<AccountName>,
 }
 
-/// What a policy does with images.
+/// The effect of a policy on images.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Simulation {
-    /// The policy as ECR would be given it, its rules by priority.
+    /// The policy document as ECR receives it, with its rules ordered by priority.
     #[schema(value_type = Value)]
     pub policy: LifecyclePolicy,
-    /// The moment for which it was evaluated.
+    /// The time for which the policy was evaluated.
     pub evaluated_at: Timestamp,
-    /// What becomes of each image, in the order given.
+    /// The result for each image, in the order of the request.
     pub images: Vec<SimulatedImage>,
-    /// How many images expire.
+    /// The number of images that expire.
     pub expiring: usize,
-    /// How many stay, in the archive or where they are.
+    /// The number of images that are kept, in standard or archive storage.
     pub kept: usize,
 }
 
-/// What becomes of an image, and why.
+/// The result for an image, with its reasons.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SimulatedImage {
-    /// The digest of its manifest, if it was given.
+    /// The digest of the image manifest, if given.
     pub digest: Option<String>,
-    /// Its tags.
+    /// The tags of the image.
     pub tags: Vec<String>,
-    /// When it was pushed.
+    /// When the image was pushed.
     pub pushed_at: Timestamp,
-    /// How long ago that is.
+    /// The time since the image was pushed, in days.
     #[schema(example = 4.5)]
     pub age_days: f64,
-    /// What becomes of it.
+    /// The outcome for the image.
     pub outcome: SimulatedOutcome,
-    /// Whether ECR deletes it, which it does within 24 hours.
+    /// Whether ECR deletes the image. ECR does so within 24 hours.
     pub expires: bool,
-    /// The rule that decides about it; none if no rule selects it.
+    /// The priority of the rule that decides the outcome. Absent if no rule selects the image.
     pub rule_priority: Option<u32>,
-    /// Whether one of its tags is protected: `latest`, `main`, `master`, `release…`, `prod…`, `stable…` or a version.
+    /// Whether the image has a protected tag: `latest`, `main`, `master`, `release…`, `prod…`, `stable…` or a
+    /// version.
     pub protected: bool,
-    /// What each rule has to do with it, by priority.
+    /// How each rule applies to the image, by priority.
     pub findings: Vec<SimulatedFinding>,
 }
 
-/// What becomes of an image.
+/// The outcome for an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SimulatedOutcome {
-    /// The rule deletes it.
+    /// The rule expires the image.
     Expires,
-    /// The rule moves it to archive storage.
+    /// The rule moves the image to archive storage.
     Transitions,
-    /// The rule selects it and leaves it, and no rule after it may touch it.
+    /// The rule selects the image and keeps it. No later rule applies to it.
     Kept,
-    /// No rule selects it: it stays.
+    /// No rule selects the image, so it is kept.
     Unmatched,
 }
 
@@ -356,13 +358,13 @@ impl From<Outcome> for SimulatedOutcome {
     }
 }
 
-/// What a rule has to do with an image.
+/// How a rule applies to an image.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SimulatedFinding {
-    /// The rule and its reason.
+    /// The rule and the reason.
     #[serde(flatten)]
     pub finding: Finding,
-    /// The same in words.
+    /// The finding as text.
     #[schema(example = "rule 12 would apply, but rule 1 takes precedence")]
     pub text: String,
 }
