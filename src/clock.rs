@@ -15,6 +15,15 @@ use tokio::time::Instant;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use ulid::{Generator, Ulid};
 
+/// A duration as text, such as `7 days 12h`.
+pub fn duration_text(duration: Duration) -> String {
+    let mut text = humantime::format_duration(duration).to_string();
+    for unit in ["year", "month", "day"] {
+        text = text.replace(unit, &format!(" {unit}"));
+    }
+    text
+}
+
 /// A moment: milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
@@ -222,6 +231,13 @@ mod tests {
         let text = serde_json::to_string(&moment).unwrap();
         assert_eq!(text, "\"2023-11-14T22:13:20.123Z\"");
         assert_eq!(serde_json::from_str::<Timestamp>(&text).unwrap(), moment);
+    }
+
+    #[test]
+    fn a_duration_is_written_with_a_space_before_a_unit_that_is_a_word() {
+        let hours = |hours: u64| duration_text(Duration::from_secs(hours * 3600));
+        assert_eq!(hours(24), "1 day");
+        assert_eq!(hours(7 * 24 + 12), "7 days 12h");
     }
 
     #[test]

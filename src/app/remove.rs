@@ -12,7 +12,7 @@ use crate::app::find::{account, live_app, steps_of};
 use crate::app::preview::{preview, preview_removals};
 use crate::app::service::Service;
 use crate::app::update::MAX_TRIES;
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, duration_text};
 use crate::domain::app::{App, AppState};
 use crate::domain::job::{Job, JobState};
 use crate::domain::job_kind::JobKind;
@@ -94,7 +94,7 @@ pub async fn plan_removal(
     } else {
         format!(
             "The app's access keys are deactivated first. The changes below are made after a quarantine of {}. Until then you can restore the app.",
-            humantime::format_duration(removal.remove_at.since(removal.requested_at))
+            duration_text(removal.remove_at.since(removal.requested_at))
         )
     };
     plan.warnings.insert(0, first);

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, duration_text};
 use crate::domain::access_key::{KeyState, is_recent_use};
 use crate::domain::rotation::Rotation;
 use crate::provision::user_keys::SeenKey;
@@ -121,7 +121,7 @@ pub fn watched(
         .as_ref()
         .map_or(now, |(at, ..)| at.after(idle_period))
         .min(now.after(LOOK));
-    let rule = humantime::format_duration(idle_period);
+    let rule = duration_text(idle_period);
     Watched::Kept(
         again,
         format!(
