@@ -215,7 +215,10 @@ impl JobError {
     pub fn key_in_doubt(ended: &str) -> Self {
         Self {
             code: JobErrorCode::CredentialInDoubt,
-            detail: format!("{}. The response to an earlier CreateAccessKey call was lost, so an access key without a record may be active."),
+            detail: format!(
+                "{}. The response to an earlier CreateAccessKey call was lost, so an access key without a record may be active.",
+                ended.trim_end_matches('.')
+            ),
             remedy: Some("Retry the job. Slipway then finds the access key and deletes it, or reports its ID if the deletion is not safe.".into()),
             retryable: false,
             aws: None,
