@@ -607,7 +607,7 @@ mod tests {
         }
         assert_eq!(
             part("AccessDenied").to_string(),
-            "s3:DeleteObjects was refused with AccessDenied: a.txt"
+            "s3:DeleteObjects failed with AccessDenied: a.txt"
         );
     }
 }

@@ -692,7 +692,7 @@ async fn a_refused_head_is_told_in_words_with_its_request() {
     refuse(&setup, "s3:HeadBucket", 100, 400, "BadRequest");
     let job = server.run(&format!("/v1/apps/{name}/repair"), None).await;
     assert_eq!(
-        job["error"]["detail"], "s3:HeadBucket was refused with 400",
+        job["error"]["detail"], "s3:HeadBucket failed with 400",
         "{job:#}"
     );
     assert_eq!(
