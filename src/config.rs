@@ -513,7 +513,7 @@ mod tests {
             regions("xx-lab-1,nowhere")
                 .unwrap_err()
                 .to_string()
-                .contains("SLIPWAY_REGIONS: nowhere must be an AWS region's code")
+                .contains("SLIPWAY_REGIONS: nowhere must be an AWS region code")
         );
     }
 }

@@ -343,7 +343,7 @@ mod tests {
         queued parked needs_attention
         queued canceled canceled
         running claimed running
-        running made to wait waiting
+        running delayed waiting
         running finished succeeded
         running failed failed
         running parked needs_attention

@@ -282,10 +282,10 @@ mod tests {
         };
         assert_eq!(
             told[0],
-            "A (active, made 100 days ago, last used less than a day ago (1970-04-11T00:00:00.000Z) with s3 in us-west-2)"
+            "A (active, created 100 days ago, last used less than a day ago (1970-04-11T00:00:00.000Z) with s3 in us-west-2)"
         );
         assert!(
-            told[1].starts_with("B (active, made 100 days ago, last used 2 days ago"),
+            told[1].starts_with("B (active, created 100 days ago, last used 2 days ago"),
             "{told:?}"
         );
     }

@@ -1703,9 +1703,9 @@ mod tests {
         )
         .unwrap_err();
         let job_error = fault.job_error().unwrap();
-        let told = "access key OLD (active, made 1970-01-01T00:00:00.000Z, last used 1970-01-02T00:00:00.000Z with s3 in us-west-2)";
+        let told = "OLD (active, created 1970-01-01T00:00:00.000Z, last used 1970-01-02T00:00:00.000Z with s3 in us-west-2)";
         assert!(
-            job_error.detail.contains(told) && job_error.detail.contains("HAND (inactive, made"),
+            job_error.detail.contains(told) && job_error.detail.contains("HAND (inactive, created"),
             "{}",
             job_error.detail
         );

@@ -480,7 +480,7 @@ mod tests {
         };
         assert_eq!(job_error.code, JobErrorCode::WouldExpire);
         assert!(
-            job_error.detail.contains("would expire 25 of")
+            job_error.detail.contains("would expire 25 images")
                 && job_error.detail.contains("1.2.0+0a1b2c3, "),
             "{}",
             job_error.detail
