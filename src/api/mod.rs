@@ -15,6 +15,7 @@ pub mod etag;
 pub mod examples;
 pub mod health;
 pub mod idempotency;
+pub mod job;
 pub mod job_watch;
 pub mod known_tokens;
 pub mod limits;

@@ -282,15 +282,9 @@ async fn result(
     } else {
         None
     };
-    let claimable = key
+    result.claimable = key
         .as_ref()
-        .filter(|key| key.secret == SecretState::Unclaimed);
-    result.claim = claimable.map(|key| {
-        format!(
-            "/v1/apps/{}/credentials/{}/claim",
-            spec.name, key.access_key_id
-        )
-    });
+        .is_some_and(|key| key.secret == SecretState::Unclaimed);
     result.access_key_id = key.map(|key| key.access_key_id);
     Ok(result)
 }

@@ -5,7 +5,7 @@
 //!   know is an error, never ignored.
 //! - An app has at most one active job (queued, running or waiting).
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use strum::{Display, EnumIter, EnumString};
 use ulid::Ulid;
 use utoipa::ToSchema;
@@ -269,61 +269,57 @@ pub struct RepositoryResult {
     pub uri: String,
 }
 
-/// The result of a job that succeeded. It never contains a secret.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+/// What a job that succeeded hands over. Never a secret.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobResult {
-    /// The ARN of the app's IAM user.
     pub user_arn: Option<String>,
-    /// The ID of the app's access key.
     pub access_key_id: Option<String>,
-    /// The path to claim the secret at, once.
-    #[schema(example = "/v1/apps/acme-shop/credentials/AKIAIOSFODNN7EXAMPLE/claim")]
-    pub claim: Option<String>,
-    /// The names of the app's buckets.
+    /// Whether the key's secret was unclaimed when the job ended. Earlier versions stored the URL of its claim.
+    #[serde(default, alias = "claim", deserialize_with = "flag_or_url")]
+    pub claimable: bool,
     pub buckets: Vec<String>,
-    /// The app's repositories.
     pub repositories: Vec<RepositoryResult>,
     /// Conditions to be aware of, although the job succeeded.
     pub warnings: Vec<String>,
 }
 
-/// A job.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+fn flag_or_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Stored {
+        Flag(bool),
+        Url(Option<String>),
+    }
+    Ok(match Stored::deserialize(deserializer)? {
+        Stored::Flag(claimable) => claimable,
+        Stored::Url(url) => url.is_some(),
+    })
+}
+
+/// A job, as the database keeps it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Job {
-    /// The ID of the job.
-    #[schema(value_type = String, example = "01JD2Y0QZJ5Z3X8V6N7W4T9RKM")]
     pub id: Ulid,
-    /// The kind of the job.
     pub kind: JobKind,
-    /// The task of the job with its parameters.
+    /// The kind with its parameters.
     pub task: Task,
-    /// The name of the app.
-    #[schema(value_type = String, example = "acme-shop")]
     pub app: AppName,
-    /// The account of the app.
-    #[schema(value_type = String, example = "default")]
     pub account: AccountName,
-    /// The state of the job.
     pub state: JobState,
     /// The number of attempts so far.
     pub attempt: u32,
     /// Why the job waits, or why it did not succeed.
     pub reason: Option<String>,
-    /// When the next attempt starts.
     pub next_attempt_at: Option<Timestamp>,
-    /// The steps of the job, one for each resource.
     pub steps: Vec<Step>,
-    /// The result, if the job succeeded.
     pub result: Option<JobResult>,
     /// Why the job failed or stopped.
     pub error: Option<JobError>,
     /// The token that requested the job.
     pub requested_by: String,
-    /// When the job was accepted.
     pub created_at: Timestamp,
     /// When the first attempt started.
     pub started_at: Option<Timestamp>,
-    /// When the job ended.
     pub finished_at: Option<Timestamp>,
 }
 
@@ -370,5 +366,20 @@ mod tests {
             }
         }
         assert!(JobState::Succeeded.on(JobEvent::RetryAsked).is_err());
+    }
+
+    #[test]
+    fn results_of_earlier_versions_are_readable() {
+        let read = |claim: &str| {
+            let stored = format!(
+                r#"{{"user_arn": null, "access_key_id": "AKIA1", {claim} "buckets": [], "repositories": [], "warnings": []}}"#
+            );
+            serde_json::from_str::<JobResult>(&stored).map(|result| result.claimable)
+        };
+        let url = r#""claim": "/v1/apps/acme/credentials/AKIA1/claim","#;
+        assert!(read(url).unwrap());
+        assert!(!read(r#""claim": null,"#).unwrap());
+        assert!(!read("").unwrap());
+        assert!(read(r#""claimable": true,"#).unwrap());
     }
 }

@@ -33,5 +33,5 @@ pub async fn cancel_job(
 ) -> Result<Response, ApiError> {
     params.finish()?;
     let job = service.store.cancel(id, caller.name).await??;
-    Ok(with_job(&job))
+    Ok(with_job(job))
 }

@@ -8,13 +8,13 @@ use axum::extract::State;
 use tokio::time::Instant;
 
 use crate::api::auth::Viewer;
+use crate::api::job::JobResponse;
 use crate::api::job_watch::poll_delay;
 use crate::api::limits::RequestPermit;
 use crate::api::params::Params;
 use crate::api::path::{Id, IdPath};
 use crate::api::problem::ApiError;
 use crate::app::service::Service;
-use crate::domain::job::Job;
 
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
@@ -28,7 +28,7 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
         ("wait" = Option<String>, Query, description = "Wait at most this long for the job to end: a duration up to 60s, such as `500ms` or `30s`.", example = "30s", pattern = "^([1-5]?[0-9]s|60s|[1-5]?[0-9]{1,4}ms|60000ms|[01]m)$"),
     ),
     responses(
-        (status = 200, description = "The job.", body = Job),
+        (status = 200, description = "The job.", body = JobResponse),
         (status = 404, description = "No such job."),
     )
 )]
@@ -38,7 +38,7 @@ pub async fn get_job(
     permit: RequestPermit,
     IdPath(id): IdPath,
     mut params: Params,
-) -> Result<Json<Job>, ApiError> {
+) -> Result<Json<JobResponse>, ApiError> {
     let wait = params.take("wait", parse_wait).unwrap_or_default();
     params.finish()?;
     let until = Instant::now() + wait;
@@ -46,7 +46,7 @@ pub async fn get_job(
     let read = async || service.store.job(id).await?.ok_or(ApiError::NoSuch("job"));
     let mut job = read().await?;
     if !job.state.is_active() || wait.is_zero() {
-        return Ok(Json(job));
+        return Ok(Json(job.into()));
     }
     let _waiting = permit.exchange_for_waiting(wait)?;
     while job.state.is_active() && Instant::now() < until {
@@ -54,12 +54,12 @@ pub async fn get_job(
             _ = progress.changed() => {}
             () = tokio::time::sleep(poll_delay()) => {}
             () = tokio::time::sleep_until(until) => {}
-            () = service.tasks.stopping() => return Ok(Json(job)),
+            () = service.tasks.stopping() => return Ok(Json(job.into())),
         }
         let _reading = permit.limits.reader_permit().await;
         job = read().await?;
     }
-    Ok(Json(job))
+    Ok(Json(job.into()))
 }
 
 fn parse_wait(text: &str) -> Result<Duration, &'static str> {

@@ -6,12 +6,13 @@ use axum::Json;
 use axum::extract::State;
 
 use crate::api::auth::Viewer;
+use crate::api::job::JobResponse;
 use crate::api::page::{Cursor, Page};
 use crate::api::params::Params;
 use crate::api::path::Id;
 use crate::api::problem::ApiError;
 use crate::app::service::Service;
-use crate::domain::job::{Job, JobState};
+use crate::domain::job::JobState;
 use crate::domain::job_kind::JobKind;
 use crate::domain::names::AppName;
 use crate::store::JobFilter;
@@ -28,13 +29,13 @@ use crate::store::JobFilter;
         ("limit" = Option<u32>, Query, description = "The maximum number of items.", minimum = 1, maximum = 200),
         ("cursor" = Option<Id>, Query, description = "The `next_cursor` of the previous page."),
     ),
-    responses((status = 200, description = "A page of jobs.", body = Page<Job>))
+    responses((status = 200, description = "A page of jobs.", body = Page<JobResponse>))
 )]
 pub async fn list_jobs(
     State(service): State<Arc<Service>>,
     _: Viewer,
     mut params: Params,
-) -> Result<Json<Page<Job>>, ApiError> {
+) -> Result<Json<Page<JobResponse>>, ApiError> {
     let cursor = Cursor::of(&mut params);
     let filter = JobFilter {
         app: params.take("app", AppName::parse),
@@ -49,5 +50,5 @@ pub async fn list_jobs(
     };
     params.finish()?;
     let found = service.store.jobs(&filter).await?;
-    Ok(Json(cursor.page(found, |job| job.id, |job| job)))
+    Ok(Json(cursor.page(found, |job| job.id, JobResponse::from)))
 }

@@ -40,5 +40,5 @@ pub async fn retry_job(
         .store
         .retry(id, caller.name, accept_expiry)
         .await??;
-    Ok(with_job(&job))
+    Ok(with_job(job))
 }
