@@ -20,7 +20,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 
-use crate::aws::error::{AwsError, ErrorKind, RequiredAccess, Service};
+use crate::aws::error::{AwsError, Effect, ErrorKind, RequiredAccess, Service};
 use crate::aws::fence::before_fence;
 use crate::aws::identity::{Identity, IdentityError};
 use crate::aws::rate_limiter::{QueueFull, RateLimiter, Rates};
@@ -317,6 +317,10 @@ impl Account {
         self.acquire(service, operation, MAX_THROTTLE_WAIT).await?;
         self.call_at_once(service, operation, MAX_THROTTLE_WAIT, call)
             .await
+    }
+
+    pub fn effect_of(&self, service: Service, operation: &str) -> Effect {
+        (self.required_access)(service, operation).effect
     }
 
     /// The error of one part of a call that succeeded otherwise.

@@ -303,6 +303,15 @@ pub struct RequiredAccess {
     pub actions: &'static [&'static str],
     /// Whether the role's policy limits them by the path or tags of the resource.
     pub depends_on_resource: bool,
+    pub effect: Effect,
+}
+
+/// What an operation does to AWS. One that nobody declared counts as a change.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Effect {
+    Read,
+    #[default]
+    Change,
 }
 
 impl fmt::Display for AwsError {

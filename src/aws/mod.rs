@@ -15,7 +15,7 @@ mod retries;
 mod throttle_interceptor;
 
 pub use account::{Account, CacheKey};
-pub use error::{AwsError, ErrorKind, RequiredAccess, Service, error_kind};
+pub use error::{AwsError, Effect, ErrorKind, RequiredAccess, Service, error_kind};
 pub use fence::Fence;
 pub use identity::{Identity, repository_uri};
 pub use retries::MAX_THROTTLE_WAIT;

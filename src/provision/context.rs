@@ -12,7 +12,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use tokio::time::Instant;
 use ulid::Ulid;
 
-use crate::aws::{Account, AwsError, ErrorKind, Service};
+use crate::aws::{Account, AwsError, Effect, ErrorKind, Service};
 use crate::clock::{Clock, Timestamp};
 use crate::domain::app::Recorded;
 use crate::domain::event::AwsCall;
@@ -28,9 +28,6 @@ use crate::provision::timing::Timing;
 
 /// How long a long change is tried after its last part.
 const AFTER_PROGRESS: Duration = Duration::from_secs(15 * 60);
-
-/// The names of operations that change nothing begin with one of these.
-const READ_PREFIXES: [&str; 4] = ["Get", "List", "Head", "Describe"];
 
 /// What the reconcile of one resource works with.
 #[derive(Clone)]
@@ -154,10 +151,7 @@ impl ReconcileContext {
             .account
             .call_at_once(service, operation, self.timing.turn, call)
             .await?;
-        if !READ_PREFIXES
-            .iter()
-            .any(|prefix| operation.starts_with(prefix))
-        {
+        if self.account.effect_of(service, operation) == Effect::Change {
             let call = AwsCall {
                 service: service.to_string(),
                 operation: operation.to_owned(),

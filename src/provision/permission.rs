@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::aws::Service;
+use crate::aws::{Effect, Service};
 use crate::provision::conventions::Conventions;
 
 /// The resources that an action is allowed on.
@@ -50,6 +50,8 @@ pub struct Permission {
     pub operation: &'static str,
     /// The IAM actions it takes (Service Authorization Reference).
     pub actions: &'static [&'static str],
+    /// Changes are audited, reads are not.
+    pub effect: Effect,
     /// On what.
     pub scope: Scope,
     /// When.
@@ -57,8 +59,8 @@ pub struct Permission {
 }
 
 impl Permission {
-    /// An operation whose actions are allowed on `scope`.
-    pub const fn new(
+    /// An operation that changes nothing, and whose actions are allowed on `scope`.
+    pub const fn read(
         service: Service,
         operation: &'static str,
         actions: &'static [&'static str],
@@ -68,8 +70,22 @@ impl Permission {
             service,
             operation,
             actions,
+            effect: Effect::Read,
             scope,
             condition: Condition::Always,
+        }
+    }
+
+    /// An operation that changes something, and whose actions are allowed on `scope`.
+    pub const fn change(
+        service: Service,
+        operation: &'static str,
+        actions: &'static [&'static str],
+        scope: Scope,
+    ) -> Self {
+        Self {
+            effect: Effect::Change,
+            ..Self::read(service, operation, actions, scope)
         }
     }
 

@@ -27,6 +27,7 @@ pub fn required_access(service: Service, operation: &str) -> RequiredAccess {
         if required.actions.is_empty() {
             required.actions = permission.actions;
         }
+        required.effect = permission.effect;
         required.depends_on_resource |= permission.condition == Condition::OnOurs;
     }
     required
@@ -61,4 +62,41 @@ pub fn role_policy(conventions: &Conventions) -> Value {
         Value::Object(statement)
     });
     json!({"Version": "2012-10-17", "Statement": statements.collect::<Vec<_>>()})
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::aws::Effect;
+
+    /// Operations whose actions have the access level List or Read in AWS's Service Authorization Reference.
+    const READS: &str = "
+        DescribeImages DescribeRepositories GetAccessKeyLastUsed GetBucketCors GetBucketOwnershipControls
+        GetBucketTagging GetGroup GetLifecyclePolicy GetLifecyclePolicyPreview GetLoginProfile GetPolicy
+        GetPolicyVersion GetPublicAccessBlock GetUser HeadBucket ListAccessKeys ListAttachedUserPolicies ListBuckets
+        ListGroupsForUser ListImages ListMFADevices ListMultipartUploads ListObjectVersions ListPolicies
+        ListPolicyVersions ListSSHPublicKeys ListServiceSpecificCredentials ListSigningCertificates
+        ListTagsForResource ListUserPolicies";
+
+    #[test]
+    fn exactly_the_reads_of_aws_are_declared_as_reads() {
+        let reads: BTreeSet<_> = READS.split_whitespace().collect();
+        let declared: BTreeSet<_> = all()
+            .filter(|permission| permission.effect == Effect::Read)
+            .map(|permission| permission.operation)
+            .collect();
+        assert_eq!(declared, reads);
+        for permission in all() {
+            let required = required_access(permission.service, permission.operation);
+            assert_eq!(required.effect, permission.effect, "{permission:?}");
+        }
+    }
+
+    #[test]
+    fn an_operation_that_nobody_declared_counts_as_a_change() {
+        let required = required_access(Service::Iam, "GetSomethingNew");
+        assert_eq!(required.effect, Effect::Change);
+    }
 }

@@ -338,33 +338,33 @@ impl Resource for AccessKey {
 
     const KIND: &'static str = ids::ACCESS_KEY;
     const PERMISSIONS: &'static [Permission] = &[
-        Permission::new(
+        Permission::read(
             Service::Iam,
             "ListAccessKeys",
             &["iam:ListAccessKeys"],
             Scope::AnyUser,
         ),
-        Permission::new(
+        Permission::change(
             Service::Iam,
             "CreateAccessKey",
             &["iam:CreateAccessKey"],
             Scope::Users,
         ),
-        Permission::new(
+        Permission::change(
             Service::Iam,
             "UpdateAccessKey",
             &["iam:UpdateAccessKey"],
             Scope::Users,
         )
         .only(Condition::OnOurs),
-        Permission::new(
+        Permission::change(
             Service::Iam,
             "DeleteAccessKey",
             &["iam:DeleteAccessKey"],
             Scope::Users,
         )
         .only(Condition::OnOurs),
-        Permission::new(
+        Permission::read(
             Service::Iam,
             "GetAccessKeyLastUsed",
             &["iam:GetAccessKeyLastUsed"],

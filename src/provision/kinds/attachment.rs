@@ -102,20 +102,20 @@ impl Resource for Attachment {
 
     const KIND: &'static str = "iam:attachment";
     const PERMISSIONS: &'static [Permission] = &[
-        Permission::new(
+        Permission::read(
             Service::Iam,
             "ListAttachedUserPolicies",
             &["iam:ListAttachedUserPolicies"],
             Scope::AnyUser,
         ),
-        Permission::new(
+        Permission::change(
             Service::Iam,
             "AttachUserPolicy",
             &["iam:AttachUserPolicy"],
             Scope::Users,
         )
         .only(Condition::MediaPoliciesOnly),
-        Permission::new(
+        Permission::change(
             Service::Iam,
             "DetachUserPolicy",
             &["iam:DetachUserPolicy"],

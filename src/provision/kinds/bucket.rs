@@ -281,13 +281,13 @@ impl Resource for Bucket {
 
     const KIND: &'static str = ids::BUCKET;
     const PERMISSIONS: &'static [Permission] = &[
-        Permission::new(
+        Permission::read(
             Service::S3,
             "HeadBucket",
             &["s3:ListBucket"],
             Scope::Buckets,
         ),
-        Permission::new(
+        Permission::change(
             Service::S3,
             "CreateBucket",
             &[
@@ -297,85 +297,85 @@ impl Resource for Bucket {
             ],
             Scope::Buckets,
         ),
-        Permission::new(
+        Permission::read(
             Service::S3,
             "GetBucketTagging",
             &["s3:GetBucketTagging"],
             Scope::Buckets,
         ),
-        Permission::new(
+        Permission::change(
             Service::S3,
             "PutBucketTagging",
             &["s3:PutBucketTagging"],
             Scope::Buckets,
         ),
-        Permission::new(
+        Permission::read(
             Service::S3,
             "GetPublicAccessBlock",
             &["s3:GetBucketPublicAccessBlock"],
             Scope::Buckets,
         ),
-        Permission::new(
+        Permission::change(
             Service::S3,
             "PutPublicAccessBlock",
             &["s3:PutBucketPublicAccessBlock"],
             Scope::Buckets,
         ),
-        Permission::new(
+        Permission::read(
             Service::S3,
             "GetBucketOwnershipControls",
             &["s3:GetBucketOwnershipControls"],
             Scope::Buckets,
         ),
-        Permission::new(
+        Permission::change(
             Service::S3,
             "PutBucketOwnershipControls",
             &["s3:PutBucketOwnershipControls"],
             Scope::Buckets,
         ),
-        Permission::new(
+        Permission::read(
             Service::S3,
             "GetBucketCors",
             &["s3:GetBucketCORS"],
             Scope::Buckets,
         ),
-        Permission::new(
+        Permission::change(
             Service::S3,
             "PutBucketCors",
             &["s3:PutBucketCORS"],
             Scope::Buckets,
         ),
-        Permission::new(
+        Permission::read(
             Service::S3,
             "ListObjectVersions",
             &["s3:ListBucketVersions"],
             Scope::Buckets,
         ),
-        Permission::new(
+        Permission::read(
             Service::S3,
             "ListMultipartUploads",
             &["s3:ListBucketMultipartUploads"],
             Scope::Buckets,
         ),
-        Permission::new(
+        Permission::change(
             Service::S3,
             "DeleteObjects",
             &["s3:DeleteObject", "s3:DeleteObjectVersion"],
             Scope::Objects,
         ),
-        Permission::new(
+        Permission::change(
             Service::S3,
             "AbortMultipartUpload",
             &["s3:AbortMultipartUpload"],
             Scope::Objects,
         ),
-        Permission::new(
+        Permission::change(
             Service::S3,
             "DeleteBucket",
             &["s3:DeleteBucket"],
             Scope::Buckets,
         ),
-        Permission::new(
+        Permission::read(
             Service::S3,
             "ListBuckets",
             &["s3:ListAllMyBuckets"],

@@ -68,8 +68,8 @@ impl Resource for Group {
 
     const KIND: &'static str = ids::GROUP;
     const PERMISSIONS: &'static [Permission] = &[
-        Permission::new(Service::Iam, "GetGroup", &["iam:GetGroup"], Scope::Group),
-        Permission::new(
+        Permission::read(Service::Iam, "GetGroup", &["iam:GetGroup"], Scope::Group),
+        Permission::change(
             Service::Iam,
             "CreateGroup",
             &["iam:CreateGroup"],

@@ -134,31 +134,31 @@ impl Resource for RepositoryLifecycle {
 
     const KIND: &'static str = "ecr:lifecycle";
     const PERMISSIONS: &'static [Permission] = &[
-        Permission::new(
+        Permission::read(
             Service::Ecr,
             "GetLifecyclePolicy",
             &["ecr:GetLifecyclePolicy"],
             Scope::Repositories,
         ),
-        Permission::new(
+        Permission::change(
             Service::Ecr,
             "PutLifecyclePolicy",
             &["ecr:PutLifecyclePolicy"],
             Scope::Repositories,
         ),
-        Permission::new(
+        Permission::read(
             Service::Ecr,
             "DescribeImages",
             &["ecr:DescribeImages"],
             Scope::Repositories,
         ),
-        Permission::new(
+        Permission::change(
             Service::Ecr,
             "StartLifecyclePolicyPreview",
             &["ecr:StartLifecyclePolicyPreview"],
             Scope::Repositories,
         ),
-        Permission::new(
+        Permission::read(
             Service::Ecr,
             "GetLifecyclePolicyPreview",
             &["ecr:GetLifecyclePolicyPreview"],

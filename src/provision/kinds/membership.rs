@@ -75,19 +75,19 @@ impl Resource for Membership {
 
     const KIND: &'static str = "iam:membership";
     const PERMISSIONS: &'static [Permission] = &[
-        Permission::new(
+        Permission::read(
             Service::Iam,
             "ListGroupsForUser",
             &["iam:ListGroupsForUser"],
             Scope::AnyUser,
         ),
-        Permission::new(
+        Permission::change(
             Service::Iam,
             "AddUserToGroup",
             &["iam:AddUserToGroup"],
             Scope::Group,
         ),
-        Permission::new(
+        Permission::change(
             Service::Iam,
             "RemoveUserFromGroup",
             &["iam:RemoveUserFromGroup"],

@@ -212,65 +212,65 @@ impl Resource for Policy {
 
     const KIND: &'static str = "iam:policy";
     const PERMISSIONS: &'static [Permission] = &[
-        Permission::new(
+        Permission::read(
             Service::Iam,
             "GetPolicy",
             &["iam:GetPolicy"],
             Scope::Policies,
         ),
-        Permission::new(
+        Permission::read(
             Service::Iam,
             "GetPolicyVersion",
             &["iam:GetPolicyVersion"],
             Scope::Policies,
         ),
-        Permission::new(
+        Permission::read(
             Service::Iam,
             "ListPolicyVersions",
             &["iam:ListPolicyVersions"],
             Scope::Policies,
         ),
-        Permission::new(
+        Permission::change(
             Service::Iam,
             "CreatePolicy",
             &["iam:CreatePolicy", "iam:TagPolicy"],
             Scope::Policies,
         ),
-        Permission::new(
+        Permission::change(
             Service::Iam,
             "CreatePolicyVersion",
             &["iam:CreatePolicyVersion"],
             Scope::Policies,
         )
         .only(Condition::OnOurs),
-        Permission::new(
+        Permission::change(
             Service::Iam,
             "DeletePolicyVersion",
             &["iam:DeletePolicyVersion"],
             Scope::Policies,
         )
         .only(Condition::OnOurs),
-        Permission::new(
+        Permission::change(
             Service::Iam,
             "TagPolicy",
             &["iam:TagPolicy"],
             Scope::Policies,
         ),
-        Permission::new(
+        Permission::change(
             Service::Iam,
             "UntagPolicy",
             &["iam:UntagPolicy"],
             Scope::Policies,
         )
         .only(Condition::OnOurs),
-        Permission::new(
+        Permission::change(
             Service::Iam,
             "DeletePolicy",
             &["iam:DeletePolicy"],
             Scope::Policies,
         )
         .only(Condition::OnOurs),
-        Permission::new(
+        Permission::read(
             Service::Iam,
             "ListPolicies",
             &["iam:ListPolicies"],

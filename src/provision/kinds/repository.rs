@@ -182,46 +182,46 @@ impl Resource for Repository {
 
     const KIND: &'static str = ids::REPOSITORY;
     const PERMISSIONS: &'static [Permission] = &[
-        Permission::new(
+        Permission::read(
             Service::Ecr,
             "DescribeRepositories",
             &["ecr:DescribeRepositories"],
             Scope::Repositories,
         ),
-        Permission::new(
+        Permission::read(
             Service::Ecr,
             "ListTagsForResource",
             &["ecr:ListTagsForResource"],
             Scope::Repositories,
         ),
-        Permission::new(
+        Permission::change(
             Service::Ecr,
             "CreateRepository",
             &["ecr:CreateRepository", "ecr:TagResource"],
             Scope::Repositories,
         )
         .only(Condition::TaggedOnCreation),
-        Permission::new(
+        Permission::change(
             Service::Ecr,
             "TagResource",
             &["ecr:TagResource"],
             Scope::Repositories,
         )
         .only(Condition::TaggedOnCreation),
-        Permission::new(
+        Permission::change(
             Service::Ecr,
             "UntagResource",
             &["ecr:UntagResource"],
             Scope::Repositories,
         )
         .only(Condition::OnOurs),
-        Permission::new(
+        Permission::read(
             Service::Ecr,
             "ListImages",
             &["ecr:ListImages"],
             Scope::Repositories,
         ),
-        Permission::new(
+        Permission::change(
             Service::Ecr,
             "DeleteRepository",
             &["ecr:DeleteRepository"],

@@ -164,95 +164,95 @@ impl Resource for User {
 
     const KIND: &'static str = ids::USER;
     const PERMISSIONS: &'static [Permission] = &[
-        Permission::new(Service::Iam, "GetUser", &["iam:GetUser"], Scope::AnyUser),
-        Permission::new(
+        Permission::read(Service::Iam, "GetUser", &["iam:GetUser"], Scope::AnyUser),
+        Permission::change(
             Service::Iam,
             "CreateUser",
             &["iam:CreateUser", "iam:TagUser"],
             Scope::Users,
         ),
-        Permission::new(Service::Iam, "TagUser", &["iam:TagUser"], Scope::Users),
-        Permission::new(Service::Iam, "UntagUser", &["iam:UntagUser"], Scope::Users)
+        Permission::change(Service::Iam, "TagUser", &["iam:TagUser"], Scope::Users),
+        Permission::change(Service::Iam, "UntagUser", &["iam:UntagUser"], Scope::Users)
             .only(Condition::OnOurs),
-        Permission::new(
+        Permission::change(
             Service::Iam,
             "DeleteUser",
             &["iam:DeleteUser"],
             Scope::Users,
         )
         .only(Condition::OnOurs),
-        Permission::new(
+        Permission::read(
             Service::Iam,
             "GetLoginProfile",
             &["iam:GetLoginProfile"],
             Scope::AnyUser,
         ),
-        Permission::new(
+        Permission::read(
             Service::Iam,
             "ListMFADevices",
             &["iam:ListMFADevices"],
             Scope::AnyUser,
         ),
-        Permission::new(
+        Permission::read(
             Service::Iam,
             "ListUserPolicies",
             &["iam:ListUserPolicies"],
             Scope::AnyUser,
         ),
-        Permission::new(
+        Permission::read(
             Service::Iam,
             "ListSigningCertificates",
             &["iam:ListSigningCertificates"],
             Scope::AnyUser,
         ),
-        Permission::new(
+        Permission::read(
             Service::Iam,
             "ListSSHPublicKeys",
             &["iam:ListSSHPublicKeys"],
             Scope::AnyUser,
         ),
-        Permission::new(
+        Permission::read(
             Service::Iam,
             "ListServiceSpecificCredentials",
             &["iam:ListServiceSpecificCredentials"],
             Scope::AnyUser,
         ),
-        Permission::new(
+        Permission::change(
             Service::Iam,
             "DeleteLoginProfile",
             &["iam:DeleteLoginProfile"],
             Scope::Users,
         )
         .only(Condition::OnOurs),
-        Permission::new(
+        Permission::change(
             Service::Iam,
             "DeactivateMFADevice",
             &["iam:DeactivateMFADevice"],
             Scope::Users,
         )
         .only(Condition::OnOurs),
-        Permission::new(
+        Permission::change(
             Service::Iam,
             "DeleteUserPolicy",
             &["iam:DeleteUserPolicy"],
             Scope::Users,
         )
         .only(Condition::OnOurs),
-        Permission::new(
+        Permission::change(
             Service::Iam,
             "DeleteSigningCertificate",
             &["iam:DeleteSigningCertificate"],
             Scope::Users,
         )
         .only(Condition::OnOurs),
-        Permission::new(
+        Permission::change(
             Service::Iam,
             "DeleteSSHPublicKey",
             &["iam:DeleteSSHPublicKey"],
             Scope::Users,
         )
         .only(Condition::OnOurs),
-        Permission::new(
+        Permission::change(
             Service::Iam,
             "DeleteServiceSpecificCredential",
             &["iam:DeleteServiceSpecificCredential"],
