@@ -10,7 +10,7 @@ use crate::domain::access_key::{CLAIM_DEADLINE, Credential, KeyState, SecretStat
 use crate::domain::app::App;
 use crate::domain::names::AppName;
 use crate::domain::rotation::Rotation;
-use crate::provision::user_keys::{SeenKey, look, with_young};
+use crate::provision::user_keys::{ListedKey, look, with_young};
 use crate::store::CredentialRow;
 
 /// The access keys of an app and its last rotation.
@@ -28,10 +28,10 @@ pub struct Credentials {
 pub async fn list(service: &Service, name: &AppName) -> Result<Credentials, UseCaseError> {
     let app = any_app(service, name).await?;
     let rows = service.store.credentials(app.id).await?;
-    let mut listed: BTreeMap<String, SeenKey> = listed_keys(service, &app)
+    let mut listed: BTreeMap<String, ListedKey> = listed_keys(service, &app)
         .await?
         .into_iter()
-        .map(|key| (key.access_key_id.clone(), key))
+        .map(|key| (key.id.clone(), key))
         .collect();
     let now = service.clock.now();
     let mut items: Vec<Credential> = Vec::new();
@@ -52,7 +52,7 @@ pub async fn list(service: &Service, name: &AppName) -> Result<Credentials, UseC
 ///
 /// # Errors
 /// When AWS does not list the user's keys.
-pub async fn listed_keys(service: &Service, app: &App) -> Result<Vec<SeenKey>, UseCaseError> {
+pub async fn listed_keys(service: &Service, app: &App) -> Result<Vec<ListedKey>, UseCaseError> {
     let account = account(service, &app.spec.account)?;
     let listed = look(&account, &app.spec.name).await?;
     let recorded = service.store.key_records(app.id).await?.keys;
@@ -76,17 +76,17 @@ pub async fn recorded_keys(service: &Service, app: &App) -> Result<Vec<String>, 
 fn credential(
     app: &App,
     row: Option<&CredentialRow>,
-    key: Option<&SeenKey>,
+    key: Option<&ListedKey>,
     now: Timestamp,
 ) -> Credential {
     let access_key_id = row
         .map(|row| row.access_key_id.clone())
-        .or_else(|| key.map(|key| key.access_key_id.clone()))
+        .or_else(|| key.map(|key| key.id.clone()))
         .unwrap_or_default();
     let created_at = key
         .and_then(|key| key.created_at)
         .or_else(|| row.map(|row| row.created_at));
-    let last_used = key.and_then(|key| key.last_used.clone());
+    let last_used = key.and_then(|key| key.used.clone());
     let secret = row.map(|row| row.secret).map(|secret| match secret {
         SecretState::Unclaimed
             if row.is_some_and(|row| now.since(row.created_at) >= CLAIM_DEADLINE) =>
@@ -95,7 +95,11 @@ fn credential(
         }
         secret => secret,
     });
-    let state = key.map_or(KeyState::Deleted, |key| key.state);
+    let state = match key {
+        None => KeyState::Deleted,
+        Some(key) if key.active => KeyState::Active,
+        Some(_) => KeyState::Inactive,
+    };
     let claimable = secret == Some(SecretState::Unclaimed) && state != KeyState::Deleted;
     Credential {
         user: app.spec.name.to_string(),
@@ -114,9 +118,9 @@ fn credential(
         created_at,
         age_seconds: created_at
             .map(|at| i64::try_from(now.since(at).as_secs()).unwrap_or(i64::MAX)),
-        last_used_at: last_used.as_ref().map(|(at, ..)| *at),
-        last_used_service: last_used.as_ref().map(|(_, service, _)| service.clone()),
-        last_used_region: last_used.map(|(.., region)| region),
+        last_used_at: last_used.as_ref().map(|used| used.at),
+        last_used_service: last_used.as_ref().map(|used| used.service.clone()),
+        last_used_region: last_used.map(|used| used.region),
         claimed_at: row.and_then(|row| row.claimed_at),
         claimed_by: row.and_then(|row| row.claimed_by.clone()),
     }

@@ -8,7 +8,7 @@ use crate::app::service::Service;
 use crate::domain::names::{AccessKeyId, AppName};
 use crate::domain::role::Caller;
 use crate::domain::task::{KeyStatus, Task};
-use crate::provision::rotation_rules::{is_in_use, told};
+use crate::provision::rotation_rules::told;
 use crate::store::{Accepted, IdempotencyKey};
 
 /// Whether a key that is in use may be changed.
@@ -40,9 +40,9 @@ pub async fn set_key_status(
     let now = service.clock.now();
     let listed = keys
         .iter()
-        .find(|listed| listed.access_key_id == access_key.as_str())
+        .find(|listed| listed.id == access_key.as_str())
         .ok_or(UseCaseError::NoSuch("access key on the app's user"))?;
-    if in_use == InUse::Refuse && is_in_use(listed, now, service.timing.idle_period) {
+    if in_use == InUse::Refuse && listed.is_in_use(now, service.timing.idle_period) {
         return Err(UseCaseError::KeyInUse(told(listed, now)));
     }
     let task = Task::SetKeyStatus {

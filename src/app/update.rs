@@ -20,7 +20,7 @@ use crate::domain::role::Caller;
 use crate::domain::spec::AppSpec;
 use crate::domain::task::Task;
 use crate::domain::validation::FieldError;
-use crate::provision::rotation_rules::{is_in_use, told};
+use crate::provision::rotation_rules::told;
 use crate::store::{Accepted, AppChange, IdempotencyKey, JobRequest, Refusal};
 
 /// How often a change is decided again because the app has changed in the meantime.
@@ -207,8 +207,8 @@ async fn require_unused_key(
     };
     let ours = recorded_keys(service, app).await?;
     let (now, keys) = (service.clock.now(), listed_keys(service, app).await?);
-    let in_use = keys.iter().find(|key| {
-        ours.contains(&key.access_key_id) && is_in_use(key, now, service.timing.idle_period)
-    });
+    let in_use = keys
+        .iter()
+        .find(|key| ours.contains(&key.id) && key.is_in_use(now, service.timing.idle_period));
     in_use.map_or(Ok(()), |key| Err(UseCaseError::KeyInUse(told(key, now))))
 }

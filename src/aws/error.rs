@@ -403,6 +403,14 @@ impl AwsError {
         }
     }
 
+    /// A success that lacks what it has to hold.
+    pub fn unreadable(service: Service, operation: &'static str) -> Self {
+        Self {
+            kind: ErrorKind::Transient,
+            ..Self::of_part(service, operation, UNREADABLE, String::new())
+        }
+    }
+
     /// A call that was not made: AWS throttles the account, and too many others wait for their turn.
     pub fn crowded(service: Service, operation: &'static str, waiting: u32) -> Self {
         let message = format!("AWS throttles this account, and {waiting} calls are already queued");

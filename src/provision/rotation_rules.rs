@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use crate::clock::{Timestamp, duration_text};
-use crate::domain::access_key::{KeyState, is_recent_use};
+use crate::domain::access_key::KeyState;
 use crate::domain::rotation::Rotation;
-use crate::provision::user_keys::SeenKey;
+use crate::provision::user_keys::{LastUse, ListedKey};
 
 /// Keys that a user can have (IAM quotas); inactive ones count.
 const SLOTS: usize = 2;
@@ -39,7 +39,7 @@ pub enum NoStart {
 /// # Errors
 /// When there is no room for another key, or the key that is to make it is in use.
 pub fn start(
-    keys: &[SeenKey],
+    keys: &[ListedKey],
     ours: &[String],
     replace: Option<&str>,
     force: bool,
@@ -49,24 +49,20 @@ pub fn start(
     let replaced = if keys.len() < SLOTS {
         None
     } else {
-        let named = keys
-            .iter()
-            .find(|key| replace == Some(key.access_key_id.as_str()));
+        let named = keys.iter().find(|key| replace == Some(key.id.as_str()));
         Some(
             named
                 .ok_or_else(|| NoStart::NoSlot(keys.iter().map(|key| told(key, now)).collect()))?,
         )
     };
-    if let Some(key) = replaced.filter(|key| !force && is_in_use(key, now, idle_period)) {
+    if let Some(key) = replaced.filter(|key| !force && key.is_in_use(now, idle_period)) {
         return Err(NoStart::InUse(told(key, now)));
     }
-    let replace = replaced.map(|key| key.access_key_id.clone());
-    let stays = |key: &&SeenKey| {
-        ours.contains(&key.access_key_id) && replace.as_ref() != Some(&key.access_key_id)
-    };
+    let replace = replaced.map(|key| key.id.clone());
+    let stays = |key: &&ListedKey| ours.contains(&key.id) && replace.as_ref() != Some(&key.id);
     Ok(Start {
-        known_keys: keys.iter().map(|key| key.access_key_id.clone()).collect(),
-        old_key: keys.iter().find(stays).map(|key| key.access_key_id.clone()),
+        known_keys: keys.iter().map(|key| key.id.clone()).collect(),
+        old_key: keys.iter().find(stays).map(|key| key.id.clone()),
         replace,
     })
 }
@@ -89,37 +85,34 @@ pub enum Watched {
 /// What the keys on the user mean for `rotation`: a key is unused if it was never used, or not for the time `quiet`.
 pub fn watched(
     rotation: &Rotation,
-    keys: &[SeenKey],
+    keys: &[ListedKey],
     now: Timestamp,
     idle_period: Duration,
 ) -> Watched {
-    let on_user = |id: &Option<String>| {
-        keys.iter()
-            .find(|key| Some(&key.access_key_id) == id.as_ref())
-    };
+    let on_user = |id: &Option<String>| keys.iter().find(|key| Some(&key.id) == id.as_ref());
     let Some(old) = on_user(&rotation.old_key) else {
         return Watched::Gone;
     };
     let Some(new) = on_user(&rotation.new_key) else {
         return Watched::NewGone;
     };
-    if old.state != KeyState::Active {
+    if !old.active {
         return Watched::Off;
     }
-    if new.state != KeyState::Active {
+    if !new.active {
         let reason = format!(
             "The new key {} is inactive, so the old key stays active.",
-            new.access_key_id
+            new.id
         );
         return Watched::Kept(now.after(LOOK), reason);
     }
-    if rotation.forced || !is_in_use(old, now, idle_period) {
+    if rotation.forced || !old.is_in_use(now, idle_period) {
         return Watched::Quiet;
     }
     let again = old
-        .last_used
+        .used
         .as_ref()
-        .map_or(now, |(at, ..)| at.after(idle_period))
+        .map_or(now, |used| used.at.after(idle_period))
         .min(now.after(LOOK));
     let rule = duration_text(idle_period);
     Watched::Kept(
@@ -143,46 +136,35 @@ pub enum Held {
 }
 
 /// What the keys on the user mean for `rotation` once the old key has been off for its time; forced or not.
-pub fn held(rotation: &Rotation, keys: &[SeenKey], now: Timestamp) -> Held {
-    let on_user = |id: &Option<String>| {
-        keys.iter()
-            .find(|key| Some(&key.access_key_id) == id.as_ref())
-    };
+pub fn held(rotation: &Rotation, keys: &[ListedKey], now: Timestamp) -> Held {
+    let on_user = |id: &Option<String>| keys.iter().find(|key| Some(&key.id) == id.as_ref());
     let Some(old) = on_user(&rotation.old_key) else {
         return Held::Over;
     };
-    if old.state == KeyState::Active {
+    if old.active {
         return Held::Stopped(format!(
             "The old key {} was activated again, so it is retained.",
-            old.access_key_id
+            old.id
         ));
     }
     let Some(new) = on_user(&rotation.new_key) else {
         return Held::Stopped(format!(
             "The new key no longer exists, so the old key {} is retained. It is inactive.",
-            old.access_key_id
+            old.id
         ));
     };
-    if new.state != KeyState::Active {
+    if !new.active {
         let reason = format!(
             "The new key {} is inactive, so the old key is not deleted.",
-            new.access_key_id
+            new.id
         );
         return Held::Kept(now.after(LOOK), reason);
     }
     Held::Over
 }
 
-/// Whether a key works and was used within the time `quiet`.
-pub fn is_in_use(key: &SeenKey, now: Timestamp, idle_period: Duration) -> bool {
-    let recent = |(at, service, _): &(Timestamp, String, String)| {
-        is_recent_use(*at, service, key.created_at, now, idle_period)
-    };
-    key.state == KeyState::Active && key.last_used.as_ref().is_some_and(recent)
-}
-
 /// A key with its age and last use, for people.
-pub fn told(key: &SeenKey, now: Timestamp) -> String {
+pub fn told(key: &ListedKey, now: Timestamp) -> String {
     let days = |at: Timestamp| match now.since(at).as_secs() / 86_400 {
         0 => "less than a day ago".to_owned(),
         1 => "1 day ago".to_owned(),
@@ -192,13 +174,22 @@ pub fn told(key: &SeenKey, now: Timestamp) -> String {
         .created_at
         .map(|at| format!(", created {}", days(at)))
         .unwrap_or_default();
-    let used = match &key.last_used {
-        Some((at, service, region)) => {
+    let used = match &key.used {
+        Some(LastUse {
+            at,
+            service,
+            region,
+        }) => {
             format!("last used {} ({at}) with {service} in {region}", days(*at))
         }
         None => "never used".to_owned(),
     };
-    format!("{} ({}{made}, {used})", key.access_key_id, key.state)
+    let state = if key.active {
+        KeyState::Active
+    } else {
+        KeyState::Inactive
+    };
+    format!("{} ({state}{made}, {used})", key.id)
 }
 
 #[cfg(test)]
@@ -209,32 +200,30 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(100 * 86_400_000);
     const QUIET: Duration = Duration::from_secs(3600);
 
-    fn key(id: &str, used_hours_ago: Option<u64>) -> SeenKey {
-        let used = used_hours_ago.map(|hours| {
-            (
-                NOW.before(Duration::from_secs(3600 * hours)),
-                "s3".into(),
-                "us-west-2".into(),
-            )
+    fn key(id: &str, used_hours_ago: Option<u64>) -> ListedKey {
+        let used = used_hours_ago.map(|hours| LastUse {
+            at: NOW.before(Duration::from_secs(3600 * hours)),
+            service: "s3".into(),
+            region: "us-west-2".into(),
         });
-        SeenKey {
-            access_key_id: id.into(),
-            state: KeyState::Active,
+        ListedKey {
+            id: id.into(),
+            active: true,
             created_at: Some(Timestamp::from_millis(0)),
-            last_used: used,
+            used,
         }
     }
 
-    fn off(id: &str) -> SeenKey {
-        SeenKey {
-            state: KeyState::Inactive,
+    fn off(id: &str) -> ListedKey {
+        ListedKey {
+            active: false,
             ..key(id, Some(0))
         }
     }
 
     #[test]
     fn what_a_rotation_begins_with() {
-        let begin = |keys: &[SeenKey], replace, force| {
+        let begin = |keys: &[ListedKey], replace, force| {
             start(keys, &["A".into(), "B".into()], replace, force, NOW, QUIET)
         };
         let started = |known: &[&str], old: Option<&str>, replace: Option<&str>| {
@@ -311,7 +300,7 @@ mod tests {
     #[test]
     fn what_a_look_before_the_deletion_means() {
         for forced in [false, true] {
-            let look = |keys: &[SeenKey]| held(&rotation(forced), keys, NOW);
+            let look = |keys: &[ListedKey]| held(&rotation(forced), keys, NOW);
             let new = key("NEW", Some(0));
             assert_eq!(look(&[new.clone(), off("OLD")]), Held::Over);
             assert_eq!(
@@ -334,7 +323,7 @@ mod tests {
     #[test]
     fn what_a_look_means() {
         let new = key("NEW", Some(0));
-        let look = |forced, keys: &[SeenKey]| watched(&rotation(forced), keys, NOW, QUIET);
+        let look = |forced, keys: &[ListedKey]| watched(&rotation(forced), keys, NOW, QUIET);
         assert_eq!(
             look(false, &[new.clone(), key("OLD", None)]),
             Watched::Quiet
@@ -349,9 +338,13 @@ mod tests {
             Watched::Quiet,
             "forced"
         );
-        let checked = (NOW, "sts".to_owned(), "us-west-2".to_owned());
-        let made = |before| SeenKey {
-            last_used: Some(checked.clone()),
+        let checked = LastUse {
+            at: NOW,
+            service: "sts".into(),
+            region: "us-west-2".into(),
+        };
+        let made = |before| ListedKey {
+            used: Some(checked.clone()),
             created_at: Some(NOW.before(before)),
             ..key("OLD", None)
         };

@@ -33,6 +33,7 @@ use crate::provision::render::{cloudformation, terraform};
 use crate::provision::resource::Resource;
 use crate::provision::user_dependencies;
 use crate::provision::user_dependencies::UserDependency;
+use crate::provision::user_keys;
 
 /// Something on an app's user, by the id that it has in reports.
 #[derive(Debug, Clone, PartialEq)]
@@ -299,13 +300,10 @@ async fn made_at(
         .user_name(user.as_str())
         .send();
     let answer = cx.call(Service::Iam, "ListAccessKeys", call).await?;
-    let listed = answer
-        .access_key_metadata()
-        .iter()
-        .find(|listed| listed.access_key_id() == Some(key));
-    Ok(listed
-        .and_then(|listed| listed.create_date()?.to_millis().ok())
-        .map(Timestamp::from_millis))
+    let keys = user_keys::listed(answer)
+        .ok_or_else(|| Fault::unreadable(Service::Iam, "ListAccessKeys"))?;
+    let listed = keys.into_iter().find(|listed| listed.id == key);
+    Ok(listed.and_then(|listed| listed.created_at))
 }
 
 async fn use_of(cx: &ReconcileContext, key: &str) -> Result<String, Fault> {
@@ -316,17 +314,11 @@ async fn use_of(cx: &ReconcileContext, key: &str) -> Result<String, Fault> {
         .access_key_id(key)
         .send();
     let answer = cx.call(Service::Iam, "GetAccessKeyLastUsed", call).await?;
-    let Some(used) = answer.access_key_last_used else {
-        return Ok("never used".into());
-    };
-    let at = used
-        .last_used_date
-        .and_then(|at| at.to_millis().ok())
-        .map(Timestamp::from_millis);
-    Ok(match at {
-        Some(at) => format!(
-            "last used {at} with {} in {}",
-            shell_words::word(&used.service_name),
+    Ok(match user_keys::last_use(answer) {
+        Some(used) => format!(
+            "last used {} with {} in {}",
+            used.at,
+            shell_words::word(&used.service),
             used.region
         ),
         None => "never used".into(),

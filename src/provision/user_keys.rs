@@ -1,54 +1,100 @@
-//! A look at the keys on an app's user, for the list of its credentials.
+//! The access keys on an app's user, as AWS lists them.
 
 use std::time::Duration;
 
+use aws_sdk_iam::operation::get_access_key_last_used::GetAccessKeyLastUsedOutput;
+use aws_sdk_iam::operation::list_access_keys::ListAccessKeysOutput;
+use aws_sdk_iam::types::StatusType;
 use futures::future::try_join_all;
 
 use crate::aws::{Account, AwsError, ErrorKind, Service};
 use crate::clock::Timestamp;
-use crate::domain::access_key::KeyState;
+use crate::domain::access_key::is_recent_use;
 use crate::domain::names::AppName;
 
-/// A key as AWS shows it.
+/// A key on the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SeenKey {
-    /// AWS's id of it.
-    pub access_key_id: String,
-    /// Whether it is switched on.
-    pub state: KeyState,
-    /// When it was made.
+pub struct ListedKey {
+    pub id: String,
+    pub active: bool,
+    /// To the second.
     pub created_at: Option<Timestamp>,
-    /// When it was last used, with what service, in what region.
-    pub last_used: Option<(Timestamp, String, String)>,
+    /// Where that was asked.
+    pub used: Option<LastUse>,
 }
 
-/// The keys on an app's user. A user that is not there has none.
+/// When and for what a key was last used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastUse {
+    pub at: Timestamp,
+    /// As AWS names it.
+    pub service: String,
+    pub region: String,
+}
+
+impl ListedKey {
+    /// Whether the key works and was used within the idle period.
+    pub fn is_in_use(&self, now: Timestamp, idle_period: Duration) -> bool {
+        let recent = |used: &LastUse| {
+            is_recent_use(used.at, &used.service, self.created_at, now, idle_period)
+        };
+        self.active && self.used.as_ref().is_some_and(recent)
+    }
+}
+
+/// The keys of a list; `None` if it does not say what each is.
+pub fn listed(list: ListAccessKeysOutput) -> Option<Vec<ListedKey>> {
+    // A user has two keys at most (IAM quotas), so there is one page.
+    let keys = list.access_key_metadata.into_iter().map(|key| {
+        Some(ListedKey {
+            id: key.access_key_id?,
+            active: key.status? == StatusType::Active,
+            created_at: moment(key.create_date),
+            used: None,
+        })
+    });
+    keys.collect()
+}
+
+/// The last use of a key, if AWS has seen one.
+pub fn last_use(answer: GetAccessKeyLastUsedOutput) -> Option<LastUse> {
+    let used = answer.access_key_last_used?;
+    Some(LastUse {
+        at: moment(used.last_used_date)?,
+        service: used.service_name,
+        region: used.region,
+    })
+}
+
+/// The keys on an app's user and their last use. A user that is not there has none.
 ///
 /// # Errors
 /// What AWS refused.
-pub async fn look(account: &Account, user: &AppName) -> Result<Vec<SeenKey>, AwsError> {
+pub async fn look(account: &Account, user: &AppName) -> Result<Vec<ListedKey>, AwsError> {
     let call = account
         .iam()
         .list_access_keys()
         .user_name(user.as_str())
         .send();
-    let listed = match account.call(Service::Iam, "ListAccessKeys", call).await {
-        Ok(answer) => answer.access_key_metadata,
+    let keys = match account.call(Service::Iam, "ListAccessKeys", call).await {
+        Ok(answer) => {
+            listed(answer).ok_or_else(|| AwsError::unreadable(Service::Iam, "ListAccessKeys"))?
+        }
         Err(error) if error.kind == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    let seen = try_join_all(listed.into_iter().map(|key| look_at(account, key))).await?;
+    let seen = try_join_all(keys.into_iter().map(|key| with_use(account, key))).await?;
     Ok(seen.into_iter().flatten().collect())
 }
 
 /// Recorded keys that AWS may not list everywhere yet (IAM is eventually consistent), and does not.
 pub fn unlisted_yet(
-    listed: &[SeenKey],
+    listed: &[ListedKey],
     recorded: Vec<(String, Timestamp)>,
     now: Timestamp,
     propagation: Duration,
 ) -> Vec<(String, Timestamp)> {
-    let is_listed = |id: &str| listed.iter().any(|key| key.access_key_id == id);
+    let is_listed = |id: &str| listed.iter().any(|key| key.id == id);
     recorded
         .into_iter()
         .filter(|(id, at)| now.since(*at) < propagation && !is_listed(id))
@@ -57,54 +103,39 @@ pub fn unlisted_yet(
 
 /// The listed keys and those that AWS does not list yet: these are on, as they were made.
 pub fn with_young(
-    mut listed: Vec<SeenKey>,
+    mut listed: Vec<ListedKey>,
     recorded: Vec<(String, Timestamp)>,
     now: Timestamp,
     propagation: Duration,
-) -> Vec<SeenKey> {
+) -> Vec<ListedKey> {
     let young = unlisted_yet(&listed, recorded, now, propagation).into_iter();
-    listed.extend(young.map(|(access_key_id, at)| SeenKey {
-        access_key_id,
-        state: KeyState::Active,
+    listed.extend(young.map(|(id, at)| ListedKey {
+        id,
+        active: true,
         created_at: Some(at),
-        last_used: None,
+        used: None,
     }));
     listed
 }
 
-/// A listed key, unless it is gone meanwhile.
-async fn look_at(
-    account: &Account,
-    key: aws_sdk_iam::types::AccessKeyMetadata,
-) -> Result<Option<SeenKey>, AwsError> {
-    let access_key_id = key.access_key_id.unwrap_or_default();
+/// The key with its last use, unless it is gone meanwhile.
+async fn with_use(account: &Account, key: ListedKey) -> Result<Option<ListedKey>, AwsError> {
     let call = account
         .iam()
         .get_access_key_last_used()
-        .access_key_id(&access_key_id)
+        .access_key_id(&key.id)
         .send();
-    let used = match account
+    match account
         .call(Service::Iam, "GetAccessKeyLastUsed", call)
         .await
     {
-        Ok(answer) => answer.access_key_last_used,
-        Err(error) if error.kind == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let last_used =
-        used.and_then(|used| Some((moment(used.last_used_date)?, used.service_name, used.region)));
-    let active = key.status == Some(aws_sdk_iam::types::StatusType::Active);
-    let state = if active {
-        KeyState::Active
-    } else {
-        KeyState::Inactive
-    };
-    Ok(Some(SeenKey {
-        access_key_id,
-        state,
-        created_at: moment(key.create_date),
-        last_used,
-    }))
+        Ok(answer) => Ok(Some(ListedKey {
+            used: last_use(answer),
+            ..key
+        })),
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn moment(at: Option<aws_smithy_types::DateTime>) -> Option<Timestamp> {
@@ -119,11 +150,11 @@ mod tests {
     #[test]
     fn a_key_that_was_made_just_now_is_not_gone_for_not_being_listed() {
         let (now, propagation) = (Timestamp::from_millis(1_000_000), Duration::from_secs(120));
-        let listed = SeenKey {
-            access_key_id: "LISTED".into(),
-            state: KeyState::Inactive,
+        let listed = ListedKey {
+            id: "LISTED".into(),
+            active: false,
             created_at: None,
-            last_used: None,
+            used: None,
         };
         let made = |id: &str, seconds| (id.to_owned(), now.before(Duration::from_secs(seconds)));
         let seen = with_young(
@@ -134,11 +165,8 @@ mod tests {
         );
         let seen: Vec<_> = seen
             .iter()
-            .map(|key| (key.access_key_id.as_str(), key.state))
+            .map(|key| (key.id.as_str(), key.active))
             .collect();
-        assert_eq!(
-            seen,
-            [("LISTED", KeyState::Inactive), ("YOUNG", KeyState::Active)]
-        );
+        assert_eq!(seen, [("LISTED", false), ("YOUNG", true)]);
     }
 }

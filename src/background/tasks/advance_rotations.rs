@@ -16,7 +16,7 @@ use crate::background::driver::{BackgroundTask, NextRun};
 use crate::domain::rotation::{RotationEvent, Stage};
 use crate::domain::task::{KeyStatus, Task};
 use crate::provision::rotation_rules::{Held, Watched, held, watched};
-use crate::provision::user_keys::{SeenKey, look, unlisted_yet};
+use crate::provision::user_keys::{ListedKey, look, unlisted_yet};
 use crate::store::{AppChange, DueRotation, JobRequest, Refusal, RotationChange, StoreError};
 
 /// After AWS did not answer, or while another job is running for the app.
@@ -155,7 +155,7 @@ async fn delete_old_key(
 async fn listed_keys(
     service: &Service,
     due: &DueRotation,
-) -> Result<Option<Vec<SeenKey>>, StoreError> {
+) -> Result<Option<Vec<ListedKey>>, StoreError> {
     let why_not = match service.account(&due.app.spec.account) {
         None => format!("No account is registered as {}.", due.app.spec.account),
         Some(account) => match look(&account, &due.app.spec.name).await {

@@ -29,7 +29,7 @@ use ulid::Ulid;
 
 use crate::aws::{AwsError, ErrorKind, Service};
 use crate::clock::Timestamp;
-use crate::domain::access_key::{Intent, KeyRecords, is_recent_use};
+use crate::domain::access_key::{Intent, KeyRecords};
 use crate::domain::job::{JobError, JobErrorCode};
 use crate::domain::names::AppName;
 use crate::domain::plan::Action;
@@ -48,6 +48,7 @@ use crate::provision::render::labels::Labels;
 use crate::provision::render::shell_words;
 use crate::provision::render::{cloudformation, terraform};
 use crate::provision::resource::Resource;
+use crate::provision::user_keys::{self, LastUse, ListedKey};
 
 /// Keys that a user can have (IAM quotas); inactive ones count.
 const SLOTS: usize = 2;
@@ -103,37 +104,13 @@ pub enum KeyGoal {
     },
 }
 
-/// A key on the user.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListedKey {
-    /// AWS's id of it.
-    pub id: String,
-    /// Whether it is switched on.
-    pub active: bool,
-    /// When it was made, to the second.
-    pub created_at: Option<Timestamp>,
-    /// When and for what it was last used, where that was asked.
-    pub used: Option<LastUse>,
-}
-
-/// When and for what a key was last used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LastUse {
-    /// When.
-    pub at: Timestamp,
-    /// The service that it was used with, as AWS names it.
-    pub service: String,
-    /// The region that it was used in.
-    pub region: String,
-    /// Whether that is so short a time ago that the key counts as in use.
-    pub recent: bool,
-}
-
 /// What is known of the app's keys, from AWS and from our records.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SeenKeys {
     /// Every key on the user.
     pub listed: Vec<ListedKey>,
+    /// Keys that work and were used within the idle period, of those whose last use was asked for.
+    pub in_use: Vec<String>,
     /// Keys that we know the secret of, and that are there.
     pub ours: Vec<String>,
     /// Recorded keys that are not there any more.
@@ -439,6 +416,12 @@ impl Resource for AccessKey {
             _ => None,
         };
         self.look_at_use(cx, &mut listed).await?;
+        let (now, idle_period) = (cx.clock.now(), cx.timing.idle_period);
+        let in_use = listed
+            .iter()
+            .filter(|key| key.is_in_use(now, idle_period))
+            .map(|key| key.id.clone())
+            .collect();
         let made_user = cx.is_created_by_app(&ids::user(&self.user));
         let unknown = if made_user && self.may_make_one(cx) {
             self.look_for_unknown(cx, &records, &listed).await?
@@ -452,6 +435,7 @@ impl Resource for AccessKey {
             .map(|(id, _)| id)
             .partition(is_listed);
         let seen = SeenKeys {
+            in_use,
             ours,
             gone,
             listed,
@@ -518,7 +502,7 @@ impl Resource for AccessKey {
             .filter(goes)
             .collect();
         for key in &ours {
-            spare_one_in_use(key, cx.request.force)?;
+            seen.spare_one_in_use(key, cx.request.force)?;
         }
         changes.extend(ours.into_iter().map(|key| AccessKeyChange::Delete {
             user: self.user.clone(),
@@ -725,7 +709,7 @@ impl AccessKey {
         if keys.len() >= SLOTS {
             let named = keys.iter().find(|key| replace == Some(key.id.as_str()));
             let key = named.ok_or_else(|| both_taken(&self.user, &keys))?;
-            spare_one_in_use(key, force)?;
+            seen.spare_one_in_use(key, force)?;
             changes.push(AccessKeyChange::Delete {
                 user: self.user.clone(),
                 key: (*key).clone(),
@@ -768,11 +752,11 @@ impl AccessKey {
         let change = match to {
             KeyStatus::Active => switch(true),
             KeyStatus::Inactive => {
-                spare_one_in_use(key, force)?;
+                seen.spare_one_in_use(key, force)?;
                 switch(false)
             }
             KeyStatus::Deleted => {
-                spare_one_in_use(key, force)?;
+                seen.spare_one_in_use(key, force)?;
                 AccessKeyChange::Delete {
                     user: self.user.clone(),
                     key: key.clone(),
@@ -902,7 +886,7 @@ impl AccessKey {
             Want::Absent | Want::Released => key.active && !cx.request.force,
         };
         for key in listed.iter_mut().filter(|key| is_asked(key)) {
-            key.used = self.last_use(cx, &key.id, key.created_at).await?;
+            key.used = self.last_use(cx, &key.id).await?;
         }
         Ok(())
     }
@@ -1017,7 +1001,6 @@ impl AccessKey {
     }
 
     async fn list(&self, cx: &ReconcileContext) -> Result<Vec<ListedKey>, Fault> {
-        // A user has two keys at most (IAM quotas), so there is one page.
         let call = cx
             .account
             .iam()
@@ -1034,20 +1017,7 @@ impl AccessKey {
             }
             Err(error) => return Err(cx.missing_after_create(&ids::user(&self.user), error)),
         };
-        let listed = answer.access_key_metadata.into_iter().map(|key| {
-            Some(ListedKey {
-                id: key.access_key_id?,
-                active: key.status? == StatusType::Active,
-                created_at: key
-                    .create_date
-                    .and_then(|at| at.to_millis().ok())
-                    .map(Timestamp::from_millis),
-                used: None,
-            })
-        });
-        listed
-            .collect::<Option<_>>()
-            .ok_or_else(|| Fault::unreadable(Service::Iam, "ListAccessKeys"))
+        user_keys::listed(answer).ok_or_else(|| Fault::unreadable(Service::Iam, "ListAccessKeys"))
     }
 
     /// Live keys that no record tells of. A key that is in doubt is looked for again: AWS may list for a while what is
@@ -1100,7 +1070,7 @@ impl AccessKey {
             .collect();
         let mut used = false;
         for key in &candidates {
-            used |= self.last_use(cx, &key.id, None).await?.is_some();
+            used |= self.last_use(cx, &key.id).await?.is_some();
         }
         let made_user = cx.is_created_by_app(&ids::user(&self.user));
         Ok(Lost {
@@ -1116,7 +1086,6 @@ impl AccessKey {
         &self,
         cx: &ReconcileContext,
         access_key_id: &str,
-        made: Option<Timestamp>,
     ) -> Result<Option<LastUse>, Fault> {
         let call = cx
             .account
@@ -1125,22 +1094,7 @@ impl AccessKey {
             .access_key_id(access_key_id)
             .send();
         let answer = cx.call(Service::Iam, "GetAccessKeyLastUsed", call).await?;
-        Ok(answer.access_key_last_used.and_then(|used| {
-            let at = Timestamp::from_millis(used.last_used_date?.to_millis().ok()?);
-            let recent = is_recent_use(
-                at,
-                &used.service_name,
-                made,
-                cx.clock.now(),
-                cx.timing.idle_period,
-            );
-            Some(LastUse {
-                at,
-                service: used.service_name,
-                region: used.region,
-                recent,
-            })
-        }))
+        Ok(user_keys::last_use(answer))
     }
 }
 
@@ -1249,10 +1203,13 @@ fn no_slot(user: &AppName, keys: &[String]) -> Fault {
     })
 }
 
-/// A key that is in use is not switched off, unless that is forced. One that is switched off already is not in use.
-fn spare_one_in_use(key: &ListedKey, force: bool) -> Result<(), Fault> {
-    match &key.used {
-        Some(used) if used.recent && key.active && !force => Err(Fault::Blocked(JobError {
+impl SeenKeys {
+    /// A key that is in use is not switched off, unless that is forced. One that is switched off already is not in use.
+    fn spare_one_in_use(&self, key: &ListedKey, force: bool) -> Result<(), Fault> {
+        if force || !self.in_use.contains(&key.id) {
+            return Ok(());
+        }
+        Err(Fault::Blocked(JobError {
             code: JobErrorCode::KeyInUse,
             detail: format!("Access key {key} is in use."),
             remedy: Some(
@@ -1260,8 +1217,7 @@ fn spare_one_in_use(key: &ListedKey, force: bool) -> Result<(), Fault> {
             ),
             retryable: false,
             aws: None,
-        })),
-        _ => Ok(()),
+        }))
     }
 }
 
@@ -1341,7 +1297,6 @@ impl fmt::Display for ListedKey {
                 at,
                 service,
                 region,
-                ..
             }) => write!(f, ", last used {at} with {service} in {region})"),
             None => f.write_str(", never used)"),
         }
@@ -1370,6 +1325,8 @@ mod tests {
     use tokio::time::Instant;
 
     const OFF: KeyGoal = KeyGoal::Off { adopted: false };
+    const DAY: Duration = Duration::from_secs(86_400);
+    const NOW: Timestamp = Timestamp::from_millis(86_400_000);
 
     fn key(id: &str, created_ms: i64) -> ListedKey {
         ListedKey {
@@ -1417,13 +1374,12 @@ mod tests {
     }
 
     fn in_use(id: &str, recent: bool) -> ListedKey {
-        let at = Timestamp::from_millis(86_400_000);
+        let at = Timestamp::from_millis(if recent { 86_400_000 } else { 0 });
         ListedKey {
             used: Some(LastUse {
                 at,
                 service: "s3".into(),
                 region: "us-west-2".into(),
-                recent,
             }),
             ..key(id, 0)
         }
@@ -1432,6 +1388,11 @@ mod tests {
     fn keys(ours: &[&str], listed: Vec<ListedKey>) -> SeenKeys {
         SeenKeys {
             ours: ours.iter().map(|id| (*id).to_owned()).collect(),
+            in_use: listed
+                .iter()
+                .filter(|key| key.is_in_use(NOW, DAY))
+                .map(|key| key.id.clone())
+                .collect(),
             listed,
             ..SeenKeys::default()
         }
