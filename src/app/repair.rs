@@ -14,7 +14,7 @@ use crate::domain::role::Caller;
 use crate::domain::task::Task;
 use crate::domain::validation::{self, FieldError, Fields};
 use crate::provision::conventions::Conventions;
-use crate::provision::retained::is_retained;
+use crate::provision::retained::retained;
 use crate::provision::unmanaged;
 use crate::store::{Accepted, IdempotencyKey, JobRequest};
 
@@ -65,13 +65,15 @@ fn parse_removals(
     conventions: &Conventions,
 ) -> Result<BTreeSet<ResourceId>, UseCaseError> {
     let mut fields = Fields::of(body, "");
+    let retained = retained(app, conventions).resources;
+    let is_retained = |id: &ResourceId| retained.iter().any(|it| it.resource == *id);
     let remove = fields.list("remove", MAX_REMOVED, |item, at, errors| {
         let text = validation::text(item, &at, errors)?;
         let id = ResourceId::parse(text)
             .map_err(|error| errors.push(FieldError::new(at.clone(), error)))
             .ok()?;
         let spec = &app.spec;
-        if is_retained(&id, app, conventions) || unmanaged::node(&id, spec, conventions).is_some() {
+        if is_retained(&id) || unmanaged::node(&id, spec, conventions).is_some() {
             return Some(id);
         }
         let why = if unmanaged::is_asked_for(&id, spec, conventions) {

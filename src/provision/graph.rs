@@ -12,7 +12,6 @@ use crate::domain::spec::{AppSpec, MediaAccess};
 use crate::domain::task::Task;
 use crate::provision::change::Want;
 use crate::provision::conventions::Conventions;
-use crate::provision::ids;
 use crate::provision::kinds::access_key::{AccessKey, KeyGoal};
 use crate::provision::kinds::{KINDS, graph, unwanted};
 use crate::provision::node::{Node, Typed};
@@ -95,9 +94,15 @@ fn of_repair(
     c: &Conventions,
 ) -> Vec<Box<dyn Node>> {
     let mut nodes = of_spec(spec, c);
+    let mut leftovers = match app {
+        Some(app) if !remove.is_empty() => leftovers(graph(spec, c, Want::Present), app, spec, c),
+        _ => Vec::new(),
+    };
     for id in remove {
-        let left = app
-            .and_then(|app| leftover(id, app, spec, c))
+        let left = leftovers
+            .iter()
+            .position(|node| node.id() == *id)
+            .map(|at| leftovers.swap_remove(at))
             .or_else(|| unmanaged::node(id, spec, c));
         nodes.extend(left.filter(|_| !nodes.iter().any(|node| node.id() == *id)));
     }
@@ -169,32 +174,28 @@ fn add_leftovers(
         .filter(|it| it.owned.is_some())
         .map(|it| &it.resource)
     {
-        let unknown = !nodes.iter().any(|node| node.id() == *id);
-        nodes.extend(unmanaged::node(id, spec, c).filter(|_| unknown));
+        if !nodes.iter().any(|node| node.id() == *id) {
+            nodes.extend(unmanaged::node(id, spec, c));
+        }
     }
 }
 
-/// The node that takes away something that the app has, or had by an earlier spec, and `spec` does not name.
-pub(crate) fn leftover(
-    id: &ResourceId,
+/// The nodes that take away what the app has, or had by an earlier spec, and `spec`, whose graph is `nodes`, does not
+/// name.
+pub(crate) fn leftovers(
+    mut nodes: Vec<Box<dyn Node>>,
     app: &App,
     spec: &AppSpec,
     c: &Conventions,
-) -> Option<Box<dyn Node>> {
-    if let Some(key) = app
-        .keys
-        .iter()
-        .find(|key| ids::one_access_key(&spec.name, &key.access_key_id) == *id)
-    {
-        return Some(absent(AccessKey::of(
-            spec,
-            KeyGoal::Single(key.access_key_id.clone()),
-        )));
-    }
-    let mut nodes = graph(spec, c, Want::Present);
+) -> Vec<Box<dyn Node>> {
     let named = nodes.len();
     add_leftovers(&mut nodes, false, app, spec, c);
-    nodes.into_iter().skip(named).find(|node| node.id() == *id)
+    let others = nodes.split_off(named);
+    let keys = app.keys.iter().map(|key| {
+        let goal = KeyGoal::Single(key.access_key_id.clone());
+        absent(AccessKey::of(spec, goal))
+    });
+    keys.chain(others).collect()
 }
 
 /// What an app with this spec has, by either media policy, is to go, but for what is in the graph already; in the

@@ -16,7 +16,7 @@ use crate::domain::retained::{Dropped, Retained, RetainedResource};
 use crate::provision::change::Want;
 use crate::provision::conventions::Conventions;
 use crate::provision::dropped::dropped;
-use crate::provision::graph::leftover;
+use crate::provision::graph::leftovers;
 use crate::provision::ids;
 use crate::provision::kinds::{self, graph};
 use crate::provision::node::Node;
@@ -30,15 +30,18 @@ pub fn retained(app: &App, c: &Conventions) -> Retained {
     } else {
         app.spec.clone()
     };
-    let named: BTreeSet<ResourceId> = graph(&spec, c, Want::Present)
-        .iter()
-        .map(|node| node.id())
-        .collect();
+    let nodes = graph(&spec, c, Want::Present);
+    let ids_of = |nodes: &[Box<dyn Node>]| -> BTreeSet<ResourceId> {
+        nodes.iter().map(|node| node.id()).collect()
+    };
+    let named = ids_of(&nodes);
+    let removable = ids_of(&leftovers(nodes, app, &spec, c));
+    let data_nodes = data_nodes(app, c);
     let is_left = |it: &&AppResource| {
         !named.contains(&it.resource) && kinds::is_retained(&it.resource, &app.spec, c)
     };
     let things = app.resources.iter().filter(is_left).filter_map(|it| {
-        let detail = told(app, &it.resource, c);
+        let detail = told(&data_nodes, &it.resource);
         Some(RetainedResource {
             arn: it.arn.clone(),
             made_at: it.made_at,
@@ -57,7 +60,7 @@ pub fn retained(app: &App, c: &Conventions) -> Retained {
     });
     let mut resources: Vec<RetainedResource> = things
         .chain(keys)
-        .filter(|it| leftover(&it.resource, app, &spec, c).is_some())
+        .filter(|it| removable.contains(&it.resource))
         .collect();
     if is_removed {
         resources.iter_mut().for_each(|it| it.remove = None);
@@ -74,14 +77,6 @@ pub fn retained(app: &App, c: &Conventions) -> Retained {
     }
 }
 
-/// Whether an id is of something that is retained.
-pub fn is_retained(id: &ResourceId, app: &App, c: &Conventions) -> bool {
-    retained(app, c)
-        .resources
-        .iter()
-        .any(|it| it.resource == *id)
-}
-
 fn entry(id: &ResourceId, detail: String, owned: Owned) -> RetainedResource {
     let remove = Some(RepairRequest {
         remove: BTreeSet::from([id.clone()]),
@@ -96,32 +91,35 @@ fn entry(id: &ResourceId, detail: String, owned: Owned) -> RetainedResource {
     }
 }
 
-fn told(app: &App, id: &ResourceId, c: &Conventions) -> String {
-    match data_of(app, id, c) {
-        Some(what) => format!("The {what} is retained in AWS with its contents."),
+fn told(data_nodes: &[Box<dyn Node>], id: &ResourceId) -> String {
+    match data_nodes.iter().find(|node| node.id() == *id) {
+        Some(node) => format!(
+            "The {} is retained in AWS with its contents.",
+            node.description()
+        ),
         None => format!("{id} is retained in AWS. The spec does not include it."),
     }
 }
 
-/// The description of a resource that holds data.
-fn data_of(app: &App, id: &ResourceId, c: &Conventions) -> Option<String> {
+/// What holds data, of what the app has or had by an earlier spec.
+fn data_nodes(app: &App, c: &Conventions) -> Vec<Box<dyn Node>> {
     let all = dropped(app).after(&app.spec, &Dropped::default().as_spec(&app.spec));
-    graph(&all.as_spec(&app.spec), c, Want::Present)
-        .iter()
-        .find(|node| node.holds_data() && node.id() == *id)
-        .map(|node| node.description())
+    let mut nodes = graph(&all.as_spec(&app.spec), c, Want::Present);
+    nodes.retain(|node| node.holds_data());
+    nodes
 }
 
 /// What people are told of data that a removal of the app leaves in AWS.
 pub fn given_back_or_left(app: &App, removal: &Removal, c: &Conventions) -> Vec<String> {
     let stays = removal.leaves(&app.spec, &dropped(app));
     let recorded = Recorded::of(&app.resources);
+    let data_nodes = data_nodes(app, c);
     graph(&stays.as_spec(&app.spec), c, Want::Present)
         .iter()
         .filter(|node| node.holds_data() && recorded.owns(&node.id()))
         .map(|node| match recorded.adopted.contains(&node.id()) {
             true => ownership::told_given_back(&node.description()),
-            false => told(app, &node.id(), c),
+            false => told(&data_nodes, &node.id()),
         })
         .collect()
 }

@@ -159,9 +159,11 @@ pub fn node(id: &ResourceId, spec: &AppSpec, conventions: &Conventions) -> Optio
 
 /// Whether a spec asks for what an id names.
 pub fn is_asked_for(id: &ResourceId, spec: &AppSpec, conventions: &Conventions) -> bool {
-    graph(spec, conventions, Want::Present)
-        .iter()
-        .any(|node| node.id().is_same_in_iam(id))
+    names(&graph(spec, conventions, Want::Present), id)
+}
+
+fn names(spec: &[Box<dyn Node>], id: &ResourceId) -> bool {
+    spec.iter().any(|node| node.id().is_same_in_iam(id))
 }
 
 /// Every stray on the app's user.
@@ -174,12 +176,13 @@ pub async fn extras(
     cx: &ReconcileContext,
 ) -> Result<Vec<Extra>, Fault> {
     let records = cx.keys.records().await?;
+    let of_spec = graph(spec, conventions, Want::Present);
     let mut extras = Vec::new();
     for it in user_dependencies::of(cx, &spec.name).await? {
         let Some(resource) = id_of(&spec.name, &it) else {
             continue;
         };
-        if is_of_ours(&it, &records) || is_asked_for(&resource, spec, conventions) {
+        if is_of_ours(&it, &records) || names(&of_spec, &resource) {
             continue;
         }
         let (mut detail, mut since) = (told(&spec.name, &it), None);
