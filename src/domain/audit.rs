@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use crate::clock::Timestamp;
 use crate::domain::event::{AwsCall, EventPayload};
 use crate::domain::job::{AwsRefusal, JobError, JobState};
+use crate::domain::resource_id::ResourceId;
 use crate::domain::role::Role;
 use crate::domain::task::Task;
 
@@ -32,8 +33,8 @@ pub enum AuditEvent {
     /// A job changed something in AWS.
     ChangeApplied {
         /// The resource ID.
-        #[schema(example = "iam:user/acme-shop")]
-        resource: String,
+        #[schema(value_type = String, example = "iam:user/acme-shop")]
+        resource: ResourceId,
         /// The change, such as `create user acme-shop`.
         change: String,
         /// The AWS calls that made the change, all of one operation.
@@ -42,7 +43,8 @@ pub enum AuditEvent {
     /// A step of a job failed.
     StepFailed {
         /// The resource ID.
-        resource: String,
+        #[schema(value_type = String)]
+        resource: ResourceId,
         /// Why the step failed.
         reason: String,
         /// The AWS call that failed, if any.
@@ -140,7 +142,7 @@ impl AuditEvent {
                 calls,
             } => {
                 let entry = |calls: Vec<AwsCall>| Self::ChangeApplied {
-                    resource: resource.to_string(),
+                    resource: resource.clone(),
                     change: text.clone(),
                     calls,
                 };
@@ -149,7 +151,7 @@ impl AuditEvent {
             EventPayload::StepFailed { resource, error } => {
                 let (reason, refused) = (error.detail.clone(), error.aws.clone());
                 vec![Self::StepFailed {
-                    resource: resource.to_string(),
+                    resource: resource.clone(),
                     reason,
                     refused,
                 }]
@@ -204,7 +206,7 @@ impl AuditEvent {
     pub fn resource(&self) -> Option<&str> {
         match self {
             Self::ChangeApplied { resource, .. } | Self::StepFailed { resource, .. } => {
-                Some(resource)
+                Some(resource.as_str())
             }
             _ => None,
         }
@@ -301,12 +303,12 @@ mod tests {
             AuditEvent::CancelRequested,
             AuditEvent::RetryRequested,
             AuditEvent::ChangeApplied {
-                resource: "iam:user/a".into(),
+                resource: ResourceId::new("iam:user", "a"),
                 change: "create user a".into(),
                 calls: vec![call("CreateUser", "r-1")],
             },
             AuditEvent::StepFailed {
-                resource: "iam:user/a".into(),
+                resource: ResourceId::new("iam:user", "a"),
                 reason: "denied".into(),
                 refused: refused.clone(),
             },
@@ -404,7 +406,7 @@ mod tests {
             call("CreatePolicyVersion", "r-2"),
             call("DeletePolicyVersion", "r-3"),
         ];
-        let resource = crate::domain::resource_id::ResourceId::new("iam:policy", "P");
+        let resource = ResourceId::new("iam:policy", "P");
         let change = "put a new version".to_owned();
         let told = EventPayload::ChangeApplied {
             resource: resource.clone(),
@@ -444,7 +446,7 @@ mod tests {
         assert_eq!(
             without,
             [AuditEvent::ChangeApplied {
-                resource: resource.to_string(),
+                resource: resource.clone(),
                 change,
                 calls: Vec::new()
             }],
