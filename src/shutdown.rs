@@ -65,10 +65,17 @@ impl SimulatedProcess {
         self.state().watcher = Some(Box::new(watcher));
     }
 
-    /// Stops it from running, as SIGSTOP does, or lets it run again.
-    pub fn freeze(&self, frozen: bool) {
+    /// Stops it from running, as SIGSTOP does.
+    pub fn freeze(&self) {
         let mut state = self.state();
-        state.frozen = frozen;
+        state.frozen = true;
+        state.wake_all();
+    }
+
+    /// Lets it run again, as SIGCONT does.
+    pub fn thaw(&self) {
+        let mut state = self.state();
+        state.frozen = false;
         state.wake_all();
     }
 
@@ -250,10 +257,10 @@ mod tests {
         });
         tokio::time::sleep(Duration::from_millis(2500)).await;
         assert_eq!(count.load(Ordering::Relaxed), 2);
-        process.freeze(true);
+        process.freeze();
         tokio::time::sleep(Duration::from_secs(10)).await;
         assert_eq!(count.load(Ordering::Relaxed), 2);
-        process.freeze(false);
+        process.thaw();
         tokio::time::sleep(Duration::from_millis(10)).await;
         assert_eq!(count.load(Ordering::Relaxed), 3);
         assert_eq!(Arc::strong_count(&count), 2);

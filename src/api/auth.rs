@@ -87,7 +87,10 @@ async fn caller(parts: &Parts, service: &Service) -> Result<Caller, ApiError> {
     }
     let caller = service.store.caller_by_token_hash(&hash).await?;
     if let Some(permit) = parts.extensions.get::<RequestPermit>() {
-        permit.limits.note_token(&hash, caller.is_some());
+        match caller {
+            Some(_) => permit.limits.note_valid_token(&hash),
+            None => permit.limits.note_invalid_token(&hash),
+        }
     }
     caller.ok_or(ApiError::Unauthorized)
 }

@@ -37,14 +37,17 @@ impl KnownTokens {
             .contains(hash)
     }
 
-    /// Notes whether a token is valid.
-    pub fn note(&self, hash: &str, valid: bool) {
+    pub fn add(&self, hash: &str) {
         let mut hashes = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
-        if !valid {
-            hashes.remove(hash);
-        } else if !hashes.contains(hash) {
+        if !hashes.contains(hash) {
             hashes.insert(hash.to_owned());
         }
+    }
+
+    /// Removes a token that turned out to be invalid.
+    pub fn remove(&self, hash: &str) {
+        let mut hashes = self.hashes.lock().unwrap_or_else(PoisonError::into_inner);
+        hashes.remove(hash);
     }
 
     /// Loads the tokens if this one is not known, unless they were loaded less than [`READ_INTERVAL`] ago.
@@ -127,7 +130,7 @@ mod tests {
         tokens.look_for("later", &store).await;
         assert!(tokens.contains("later"));
 
-        tokens.note("later", false);
+        tokens.remove("later");
         tokens.look_for("later", &store).await;
         assert!(
             !tokens.contains("later"),

@@ -90,9 +90,12 @@ impl Limits {
         self.service.settings.body_timeout
     }
 
-    /// Notes whether a token is valid.
-    pub fn note_token(&self, hash: &str, valid: bool) {
-        self.known.note(hash, valid);
+    pub fn note_valid_token(&self, hash: &str) {
+        self.known.add(hash);
+    }
+
+    pub fn note_invalid_token(&self, hash: &str) {
+        self.known.remove(hash);
     }
 
     fn is_known(&self, hash: &str) -> bool {

@@ -47,7 +47,7 @@ pub async fn check(
     let Some(account) = service.account(&app.spec.account) else {
         return Ok(Err(Refusal::NoApp));
     };
-    let task = repair_task(false);
+    let task = repair_task();
     let app = &service.store.with_record(app.clone()).await?;
     let conventions = service.conventions(&account);
     let nodes = nodes(&task, Some(app), &app.spec, &conventions);

@@ -42,7 +42,7 @@ pub async fn export(
 
 async fn inventory(service: &Service, app: &App) -> Result<Inventory, UseCaseError> {
     let account = account(service, &app.spec.account)?;
-    let cx = read_only_context(service, account, &repair_task(false), &app.spec, Some(app)).await?;
+    let cx = read_only_context(service, account, &repair_task(), &app.spec, Some(app)).await?;
     Ok(Inventory::look(&app.spec, &service.conventions(&cx.account), &cx).await?)
 }
 

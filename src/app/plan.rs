@@ -1,15 +1,17 @@
 //! Plans a change of an app without making it.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::app::error::UseCaseError;
 use crate::app::find::live_app;
 use crate::app::preview::preview;
-use crate::app::repair::repair_task;
 use crate::app::service::Service;
 use crate::app::update::{UpdateOptions, plan_update};
 use crate::domain::names::AppName;
 use crate::domain::plan::Plan;
+use crate::domain::task::Task;
 
 /// What an update to the spec in `body` would do now; without a body, what a repair would do.
 ///
@@ -25,7 +27,10 @@ pub async fn plan_app(
     match body {
         Some(body) => plan_update(service, &app, options, body).await,
         None => {
-            let task = repair_task(options.accept_expiry);
+            let task = Task::Repair {
+                remove: BTreeSet::new(),
+                accept_expiry: options.accept_expiry,
+            };
             preview(service, &task, &app.spec, Some(&app)).await
         }
     }

@@ -21,11 +21,11 @@ use crate::store::{Accepted, IdempotencyKey, JobRequest};
 /// How many resources one repair can remove.
 const MAX_REMOVED: usize = 50;
 
-/// A repair that removes nothing.
-pub fn repair_task(accept_expiry: bool) -> Task {
+/// A repair that removes nothing and lets no image expire.
+pub fn repair_task() -> Task {
     Task::Repair {
         remove: BTreeSet::new(),
-        accept_expiry,
+        accept_expiry: false,
     }
 }
 

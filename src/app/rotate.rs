@@ -6,6 +6,7 @@ use crate::app::credentials::{listed_keys, recorded_keys};
 use crate::app::error::UseCaseError;
 use crate::app::find::live_app;
 use crate::app::service::Service;
+use crate::domain::access_key::InUse;
 use crate::domain::app::App;
 use crate::domain::names::{AccessKeyId, AppName};
 use crate::domain::role::Caller;
@@ -42,11 +43,12 @@ pub async fn rotate(
     require_idle(service, &app).await?;
     let keys = listed_keys(service, &app).await?;
     let ours = recorded_keys(service, &app).await?;
+    let in_use = InUse::forced(options.force);
     let begun = start(
         &keys,
         &ours,
         options.replace.as_ref().map(AccessKeyId::as_str),
-        options.force,
+        in_use,
         service.clock.now(),
         service.timing.idle_period,
     )
@@ -54,7 +56,7 @@ pub async fn rotate(
         NoStart::NoSlot(keys) => UseCaseError::NoKeySlot(keys),
         NoStart::InUse(key) => UseCaseError::KeyInUse(key),
     })?;
-    let request = first_job(service, &app, begun, options.force, caller.name);
+    let request = first_job(service, &app, begun, in_use, caller.name);
     Ok(service.store.enqueue(request, key).await??)
 }
 
@@ -75,7 +77,7 @@ pub async fn roll_back(
         .await?
         .ok_or(Refusal::NoRotation)?;
     let old_key = rotation.old_key.as_ref();
-    let task = set_old_key_status(rotation.id, old_key, KeyStatus::Active, false)
+    let task = set_old_key_status(rotation.id, old_key, KeyStatus::Active, InUse::Refuse)
         .ok_or(Refusal::NoRotation)?;
     let change = RotationChange::Move(rotation.id, RotationEvent::RollbackAsked);
     let request = JobRequest {
@@ -109,7 +111,7 @@ pub fn first_job(
     service: &Service,
     app: &App,
     begun: Start,
-    force: bool,
+    in_use: InUse,
     by: impl Into<String>,
 ) -> JobRequest {
     let Start {
@@ -121,7 +123,7 @@ pub fn first_job(
         rotation: service.clock.new_id(),
         known_keys,
         replace,
-        force,
+        force: in_use == InUse::Allow,
     };
     let change = RotationChange::Begin {
         old_key,
@@ -148,12 +150,12 @@ pub fn set_old_key_status(
     rotation: Ulid,
     old_key: Option<&String>,
     to: KeyStatus,
-    force: bool,
+    in_use: InUse,
 ) -> Option<Task> {
     old_key.map(|key| Task::SetKeyStatus {
         access_key_id: key.clone(),
         to,
-        force,
+        force: in_use == InUse::Allow,
         rotation: Some(rotation),
     })
 }

@@ -5,20 +5,12 @@ use crate::app::error::UseCaseError;
 use crate::app::find::live_app;
 use crate::app::rotate::key_job;
 use crate::app::service::Service;
+use crate::domain::access_key::InUse;
 use crate::domain::names::{AccessKeyId, AppName};
 use crate::domain::role::Caller;
 use crate::domain::task::{KeyStatus, Task};
 use crate::provision::rotation_rules::told;
 use crate::store::{Accepted, IdempotencyKey};
-
-/// Whether a key that is in use may be changed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum InUse {
-    /// Change it.
-    Allow,
-    /// Refuse the request.
-    Refuse,
-}
 
 /// Enqueues the change of an access key's status.
 ///

@@ -81,6 +81,19 @@ pub fn is_recent_use(
     now.since(at) < idle_period && !own
 }
 
+/// Whether a key that is in use may be deactivated or deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InUse {
+    Allow,
+    Refuse,
+}
+
+impl InUse {
+    pub fn forced(force: bool) -> Self {
+        if force { Self::Allow } else { Self::Refuse }
+    }
+}
+
 /// An intent to create a key, whose outcome is not known yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Intent {

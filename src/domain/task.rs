@@ -118,6 +118,13 @@ pub enum KeyStatus {
     Deleted,
 }
 
+/// Whether the lifecycle policy may expire images with protected tags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageExpiry {
+    Accept,
+    Refuse,
+}
+
 impl Task {
     /// The kind of job that does it.
     pub fn kind(&self) -> JobKind {

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::clock::{Timestamp, duration_text};
-use crate::domain::access_key::KeyState;
+use crate::domain::access_key::{InUse, KeyState};
 use crate::domain::rotation::Rotation;
 use crate::provision::user_keys::{LastUse, ListedKey};
 
@@ -42,7 +42,7 @@ pub fn start(
     keys: &[ListedKey],
     ours: &[String],
     replace: Option<&str>,
-    force: bool,
+    in_use: InUse,
     now: Timestamp,
     idle_period: Duration,
 ) -> Result<Start, NoStart> {
@@ -55,7 +55,9 @@ pub fn start(
                 .ok_or_else(|| NoStart::NoSlot(keys.iter().map(|key| told(key, now)).collect()))?,
         )
     };
-    if let Some(key) = replaced.filter(|key| !force && key.is_in_use(now, idle_period)) {
+    if let Some(key) =
+        replaced.filter(|key| in_use == InUse::Refuse && key.is_in_use(now, idle_period))
+    {
         return Err(NoStart::InUse(told(key, now)));
     }
     let replace = replaced.map(|key| key.id.clone());
@@ -224,7 +226,14 @@ mod tests {
     #[test]
     fn what_a_rotation_begins_with() {
         let begin = |keys: &[ListedKey], replace, force| {
-            start(keys, &["A".into(), "B".into()], replace, force, NOW, QUIET)
+            start(
+                keys,
+                &["A".into(), "B".into()],
+                replace,
+                InUse::forced(force),
+                NOW,
+                QUIET,
+            )
         };
         let started = |known: &[&str], old: Option<&str>, replace: Option<&str>| {
             let own = |text: &str| text.to_owned();

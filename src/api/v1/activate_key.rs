@@ -12,7 +12,8 @@ use crate::api::path::KeyPath;
 use crate::api::problem::ApiError;
 use crate::api::response;
 use crate::app::service::Service;
-use crate::app::set_key_status::{InUse, set_key_status};
+use crate::app::set_key_status::set_key_status;
+use crate::domain::access_key::InUse;
 use crate::domain::names::{AccessKeyId, AppName};
 use crate::domain::task::KeyStatus;
 

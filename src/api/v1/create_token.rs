@@ -67,7 +67,7 @@ pub async fn create_token(
         return Err(ApiError::Fields(errors));
     };
     let new = tokens::create_token(&service.store, &name, role, &caller.name).await?;
-    permit.limits.note_token(&token_hash(&new.token), true);
+    permit.limits.note_valid_token(&token_hash(&new.token));
     let mut response = (StatusCode::CREATED, Json(new)).into_response();
     response
         .headers_mut()

@@ -12,7 +12,8 @@ use crate::api::path::KeyPath;
 use crate::api::problem::ApiError;
 use crate::api::response;
 use crate::app::service::Service;
-use crate::app::set_key_status::{InUse, set_key_status};
+use crate::app::set_key_status::set_key_status;
+use crate::domain::access_key::InUse;
 use crate::domain::names::{AccessKeyId, AppName};
 use crate::domain::task::KeyStatus;
 
@@ -44,11 +45,7 @@ pub async fn delete_key(
     mut params: Params,
     idempotency: Idempotency,
 ) -> Result<Response, ApiError> {
-    let in_use = if params.flag("force") {
-        InUse::Allow
-    } else {
-        InUse::Refuse
-    };
+    let in_use = InUse::forced(params.flag("force"));
     params.finish()?;
     let key = idempotency.key(&caller, &[]);
     let access_key = (&app, &access_key);

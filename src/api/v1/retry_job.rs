@@ -11,6 +11,7 @@ use crate::api::path::{Id, IdPath};
 use crate::api::problem::ApiError;
 use crate::api::response::with_job;
 use crate::app::service::Service;
+use crate::domain::task::ImageExpiry;
 
 /// Retry a job.
 ///
@@ -34,11 +35,11 @@ pub async fn retry_job(
     IdPath(id): IdPath,
     mut params: Params,
 ) -> Result<Response, ApiError> {
-    let accept_expiry = params.flag("accept_expiry");
+    let expiry = match params.flag("accept_expiry") {
+        true => ImageExpiry::Accept,
+        false => ImageExpiry::Refuse,
+    };
     params.finish()?;
-    let job = service
-        .store
-        .retry(id, caller.name, accept_expiry)
-        .await??;
+    let job = service.store.retry(id, caller.name, expiry).await??;
     Ok(with_job(job))
 }

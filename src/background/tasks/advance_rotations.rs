@@ -13,6 +13,7 @@ use futures::future::BoxFuture;
 use crate::app::rotate::{key_job, set_old_key_status};
 use crate::app::service::Service;
 use crate::background::driver::{BackgroundTask, NextRun};
+use crate::domain::access_key::InUse;
 use crate::domain::rotation::{RotationEvent, Stage};
 use crate::domain::task::{KeyStatus, Task};
 use crate::provision::rotation_rules::{Held, Watched, held, watched};
@@ -194,7 +195,7 @@ async fn request_key_status(
         due.rotation.id,
         due.rotation.old_key.as_ref(),
         to,
-        due.rotation.forced,
+        InUse::forced(due.rotation.forced),
     ) else {
         return Ok(());
     };

@@ -116,7 +116,7 @@ async fn repair(
     {
         return Ok(());
     }
-    let task = repair_task(false);
+    let task = repair_task();
     let steps = crate::provision::graph::nodes(
         &task,
         Some(&app),

@@ -11,6 +11,7 @@ use ulid::Ulid;
 use crate::app::rotate::first_job;
 use crate::app::service::Service;
 use crate::background::driver::{BackgroundTask, NextRun, Timer};
+use crate::domain::access_key::InUse;
 use crate::domain::app::App;
 use crate::provision::rotation_rules::start;
 use crate::provision::user_keys::look;
@@ -64,9 +65,9 @@ impl StartDueRotations {
         let records = service.store.key_records(app.id).await?;
         let ours: Vec<String> = records.keys.into_iter().map(|(id, _)| id).collect();
         let (now, idle_period) = (service.clock.now(), service.timing.idle_period);
-        match start(&keys, &ours, None, false, now, idle_period) {
+        match start(&keys, &ours, None, InUse::Refuse, now, idle_period) {
             Ok(begun) => {
-                let request = first_job(service, app, begun, false, "schedule");
+                let request = first_job(service, app, begun, InUse::Refuse, "schedule");
                 let started = service.store.enqueue(request, None).await?.is_ok();
                 self.reported.remove(&app.id);
                 tracing::info!(app = %app.spec.name, started, "the app's access key is older than rotate_after");

@@ -747,13 +747,12 @@ impl AccessKey {
         let Some(key) = seen.listed.iter().find(|key| key.id == id) else {
             return self.plan_gone(seen, id, to);
         };
-        let switch = |on| self.switch(id, on, false);
         // Also where the list shows it so already: a list can be older than the last switch, which may have been the other way.
         let change = match to {
-            KeyStatus::Active => switch(true),
+            KeyStatus::Active => self.switch_on(id),
             KeyStatus::Inactive => {
                 seen.spare_one_in_use(key, force)?;
-                switch(false)
+                self.switch_off(id)
             }
             KeyStatus::Deleted => {
                 seen.spare_one_in_use(key, force)?;
@@ -814,7 +813,12 @@ impl AccessKey {
             .iter()
             .partition(|key| user_goes || seen.ours.contains(&key.id));
         // A restore switches on what was on.
-        let off = |key: &ListedKey| self.switch(&key.id, false, key.active);
+        let off = |key: &ListedKey| AccessKeyChange::Switch {
+            user: self.user.clone(),
+            access_key_id: key.id.clone(),
+            on: false,
+            for_removal: key.active,
+        };
         let changes = goes.into_iter().map(off).collect();
         let stays = stays.into_iter().filter(|key| key.active).map(|key| {
             format!(
@@ -840,8 +844,7 @@ impl AccessKey {
             .iter()
             .filter(|key| switched_off.contains(&key.id));
         let on: Vec<String> = off.map(|key| key.id.clone()).collect();
-        let mut changes: Vec<AccessKeyChange> =
-            on.iter().map(|id| self.switch(id, true, false)).collect();
+        let mut changes: Vec<AccessKeyChange> = on.iter().map(|id| self.switch_on(id)).collect();
         if !one {
             return Ok(Changes::of(changes));
         }
@@ -853,12 +856,21 @@ impl AccessKey {
         })
     }
 
-    fn switch(&self, id: &str, on: bool, for_removal: bool) -> AccessKeyChange {
+    fn switch_on(&self, id: &str) -> AccessKeyChange {
         AccessKeyChange::Switch {
             user: self.user.clone(),
             access_key_id: id.to_owned(),
-            on,
-            for_removal,
+            on: true,
+            for_removal: false,
+        }
+    }
+
+    fn switch_off(&self, id: &str) -> AccessKeyChange {
+        AccessKeyChange::Switch {
+            user: self.user.clone(),
+            access_key_id: id.to_owned(),
+            on: false,
+            for_removal: false,
         }
     }
 

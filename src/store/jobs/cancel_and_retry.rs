@@ -7,6 +7,7 @@ use crate::clock::Timestamp;
 use crate::domain::audit::AuditEvent;
 use crate::domain::event::EventPayload;
 use crate::domain::job::{Job, JobEvent, JobState};
+use crate::domain::task::ImageExpiry;
 use crate::store::audit::Subject;
 use crate::store::database::Store;
 use crate::store::error::StoreError;
@@ -35,7 +36,7 @@ impl Store {
         Ok(job)
     }
 
-    /// Queues a job again that ended without success. With `accept_expiry`, images with protected tags may expire.
+    /// Queues a job again that ended without success. It may accept that images expire.
     ///
     /// # Errors
     /// When the database does not answer.
@@ -43,12 +44,12 @@ impl Store {
         &self,
         id: Ulid,
         by: String,
-        accept_expiry: bool,
+        expiry: ImageExpiry,
     ) -> Result<Result<Job, Refusal>, StoreError> {
         let now = self.clock.now();
         let job = self
             .writer
-            .write(move |db| Box::pin(async move { retry(db, id, by, accept_expiry, now).await }))
+            .write(move |db| Box::pin(async move { retry(db, id, by, expiry, now).await }))
             .await?;
         self.signal(Signal::Queued);
         self.signal(Signal::Progress(id));
@@ -183,7 +184,7 @@ async fn retry(
     db: &mut AnyConnection,
     id: Ulid,
     by: String,
-    accept_expiry: bool,
+    expiry: ImageExpiry,
     now: Timestamp,
 ) -> Result<Result<Job, Refusal>, StoreError> {
     let Some((job, app)) = lock(db, id).await? else {
@@ -197,10 +198,9 @@ async fn retry(
     if let Some(refusal) = later_job(db, id, app).await? {
         return Ok(Err(refusal));
     }
-    let task = if accept_expiry {
-        job.task.accepting_expiry()
-    } else {
-        job.task
+    let task = match expiry {
+        ImageExpiry::Accept => job.task.accepting_expiry(),
+        ImageExpiry::Refuse => job.task,
     };
     let mut sql = Sql::new(
         "UPDATE jobs SET error = NULL, reason = NULL, finished_at = NULL, next_attempt_at = NULL, deadline_at = NULL, cancel_requested = 0, state = ",

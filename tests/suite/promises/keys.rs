@@ -202,7 +202,7 @@ async fn frozen_at(kind: &str, calls: usize) -> bool {
     let frozen = others.remove(&worker).filter(|_| at_work);
     let met = frozen.is_some();
     if let Some(frozen) = frozen {
-        frozen.simulated.freeze(true);
+        frozen.simulated.freeze();
         let job = fixture.process().wait(&id).await;
         assert_eq!(
             job["state"], "succeeded",
@@ -210,7 +210,7 @@ async fn frozen_at(kind: &str, calls: usize) -> bool {
         );
         pause(40).await;
         fixture.host.aws.take_log();
-        frozen.simulated.freeze(false);
+        frozen.simulated.thaw();
         pause(5).await;
         let late: Vec<String> = own_calls(&fixture)
             .iter()

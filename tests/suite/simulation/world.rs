@@ -228,9 +228,9 @@ impl World {
         }
         if of_a_hundred(&mut self.rng, self.plan.freezes) && self.plan.replicas > 1 {
             self.tell(|| "a process is frozen for 45 s".into());
-            self.processes[1].simulated.freeze(true);
+            self.processes[1].simulated.freeze();
             tokio::time::sleep(Duration::from_secs(45)).await;
-            self.processes[1].simulated.freeze(false);
+            self.processes[1].simulated.thaw();
         }
         if of_a_hundred(&mut self.rng, self.plan.clock_steps) {
             let span = Duration::from_secs([5, 90, 3600][self.rng.usize(..3)]);

@@ -40,7 +40,7 @@ async fn what_is_done_is_in_the_audit() {
         let id = claimed.lease.job;
         t.store.cancel(id, "bob".into()).await.unwrap().unwrap();
         t.store
-            .retry(id, "cy".into(), false)
+            .retry(id, "cy".into(), ImageExpiry::Refuse)
             .await
             .unwrap()
             .unwrap();
@@ -102,7 +102,12 @@ async fn what_cannot_be_written_to_the_audit_is_not_done() {
             .unwrap();
         t.refuse_inserts("audit").await;
         assert!(t.store.onboard(new_app("other"), None).await.is_err());
-        assert!(t.store.retry(id, "ann".into(), false).await.is_err());
+        assert!(
+            t.store
+                .retry(id, "ann".into(), ImageExpiry::Refuse)
+                .await
+                .is_err()
+        );
         assert!(
             t.store
                 .create_token("copy", Role::Viewer, "hash-2".into(), "admin")

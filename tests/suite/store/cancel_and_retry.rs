@@ -54,7 +54,7 @@ async fn the_worker_of_a_canceled_job_hears_of_it_when_it_renews_its_lease() {
         t.end(lease, AttemptResult::Canceled).await;
         assert_eq!(t.job(lease.job).await.state, JobState::Canceled);
         t.store
-            .retry(lease.job, "ben".into(), false)
+            .retry(lease.job, "ben".into(), ImageExpiry::Refuse)
             .await
             .unwrap()
             .unwrap();
@@ -80,7 +80,11 @@ async fn a_job_that_ended_without_success_can_be_retried() {
             (JobState::Succeeded, false),
         ] {
             let id = t.job_in(state, &format!("acme-{state}")).await;
-            let answer = t.store.retry(id, "ben".into(), false).await.unwrap();
+            let answer = t
+                .store
+                .retry(id, "ben".into(), ImageExpiry::Refuse)
+                .await
+                .unwrap();
             if allowed {
                 let job = answer.unwrap();
                 assert_eq!(
@@ -102,7 +106,7 @@ async fn a_job_that_ended_without_success_can_be_retried() {
         }
         assert_eq!(
             t.store
-                .retry(Ulid::generate(), "ben".into(), false)
+                .retry(Ulid::generate(), "ben".into(), ImageExpiry::Refuse)
                 .await
                 .unwrap(),
             Err(Refusal::NoJob)
@@ -118,7 +122,7 @@ async fn a_retried_job_gets_a_new_deadline() {
         t.end(first.lease, AttemptResult::Failed(job_error())).await;
         t.clock.advance(DEADLINE * 2);
         t.store
-            .retry(first.lease.job, "ben".into(), false)
+            .retry(first.lease.job, "ben".into(), ImageExpiry::Refuse)
             .await
             .unwrap()
             .unwrap();
@@ -135,7 +139,10 @@ async fn a_retry_is_refused_while_another_job_of_the_app_is_active() {
         let failed = t.job_in(JobState::Failed, "acme").await;
         let active = fresh(t.repair("acme", None).await);
         assert_eq!(
-            t.store.retry(failed, "ben".into(), false).await.unwrap(),
+            t.store
+                .retry(failed, "ben".into(), ImageExpiry::Refuse)
+                .await
+                .unwrap(),
             Err(Refusal::Active(active.id))
         );
         assert_eq!(t.job(failed).await.state, JobState::Failed);
@@ -259,7 +266,7 @@ async fn a_cancel_that_was_accepted_outlives_the_worker() {
         );
         // A retry takes the cancel back.
         t.store
-            .retry(lost.lease.job, "ben".into(), false)
+            .retry(lost.lease.job, "ben".into(), ImageExpiry::Refuse)
             .await
             .unwrap()
             .unwrap();

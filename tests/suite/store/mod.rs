@@ -43,7 +43,7 @@ use slipway::domain::retained::RepairRequest;
 use slipway::domain::role::{Caller, Role};
 use slipway::domain::rotation::{Rotation, RotationEvent, Stage};
 use slipway::domain::spec::{AppSpec, BucketSpec, Defaults, Place};
-use slipway::domain::task::{KeyStatus, Task};
+use slipway::domain::task::{ImageExpiry, KeyStatus, Task};
 use slipway::shutdown::Tasks;
 use slipway::store::{
     Accepted, AppChange, AppFilter, AttemptResult, AuditCursor, AuditFilter, ClaimAnswer, Claimed,

@@ -22,7 +22,10 @@ async fn what_is_latest_is_what_came_last_whatever_the_clocks_say() {
         assert_eq!(t.app("acme").await.last_job, Some(latest));
         for earlier in &newest_first[1..] {
             assert_eq!(
-                t.store.retry(*earlier, "ben".into(), false).await.unwrap(),
+                t.store
+                    .retry(*earlier, "ben".into(), ImageExpiry::Refuse)
+                    .await
+                    .unwrap(),
                 Err(Refusal::Superseded(latest))
             );
         }
@@ -42,7 +45,7 @@ async fn what_is_latest_is_what_came_last_whatever_the_clocks_say() {
         }
         assert_eq!(paged, newest_first);
         t.store
-            .retry(latest, "ben".into(), false)
+            .retry(latest, "ben".into(), ImageExpiry::Refuse)
             .await
             .unwrap()
             .unwrap();

@@ -93,7 +93,8 @@ async fn of_many_requests_for_one_app_at_many_replicas_one_wins() {
             .await
             .unwrap();
         let ask = |i: usize| stores[i % 4].enqueue(a_repair(&app), None);
-        let retry = |i: usize| stores[i % 4].retry(claimed.lease.job, "ann".into(), false);
+        let retry =
+            |i: usize| stores[i % 4].retry(claimed.lease.job, "ann".into(), ImageExpiry::Refuse);
         let (asked, retried) = tokio::join!(join_all((0..4).map(ask)), join_all((0..4).map(retry)));
         let won = asked
             .into_iter()
