@@ -24,7 +24,9 @@ use crate::provision::context::ReconcileContext;
 use crate::provision::conventions::Conventions;
 use crate::provision::fault::Fault;
 use crate::provision::ids;
+use crate::provision::kinds::attachment::Attachment;
 use crate::provision::kinds::graph;
+use crate::provision::kinds::membership::Membership;
 use crate::provision::node::{Node, Typed};
 use crate::provision::permission::Permission;
 use crate::provision::render::labels::Labels;
@@ -34,6 +36,9 @@ use crate::provision::resource::Resource;
 use crate::provision::user_dependencies;
 use crate::provision::user_dependencies::UserDependency;
 use crate::provision::user_keys;
+
+const INLINE_POLICY: &str = "iam:inline-policy";
+const LOGIN_PROFILE: &str = "iam:login-profile";
 
 /// Something on an app's user, by the id that it has in reports.
 #[derive(Debug, Clone, PartialEq)]
@@ -203,20 +208,20 @@ pub async fn extras(
 fn id_of(user: &AppName, it: &UserDependency) -> Option<ResourceId> {
     Some(match it {
         UserDependency::Group(name) => {
-            ResourceId::new("iam:membership", format_args!("{name}/{user}"))
+            ResourceId::new(Membership::KIND, format_args!("{name}/{user}"))
         }
         UserDependency::Attachment(arn) if is_aws_managed(arn) => ResourceId::new(
-            "iam:attachment",
+            Attachment::KIND,
             format_args!("aws/{}/{user}", name_of(arn)),
         ),
         UserDependency::Attachment(arn) => {
-            ResourceId::new("iam:attachment", format_args!("{}/{user}", name_of(arn)))
+            ResourceId::new(Attachment::KIND, format_args!("{}/{user}", name_of(arn)))
         }
         UserDependency::InlinePolicy(name) => {
-            ResourceId::new("iam:inline-policy", format_args!("{name}/{user}"))
+            ResourceId::new(INLINE_POLICY, format_args!("{name}/{user}"))
         }
         UserDependency::AccessKey(id) => ids::one_access_key(user, id),
-        UserDependency::LoginProfile => ResourceId::new("iam:login-profile", user),
+        UserDependency::LoginProfile => ResourceId::new(LOGIN_PROFILE, user),
         UserDependency::MfaDevice(_)
         | UserDependency::SigningCertificate(_)
         | UserDependency::SshPublicKey(_)
@@ -238,17 +243,17 @@ fn parse(id: &ResourceId, user: &AppName) -> Option<UnmanagedResource> {
             .filter(|(_, whose)| *whose == user.as_str())
     };
     let valid = match kind {
-        "iam:attachment" if of_aws().is_some() => {
+        Attachment::KIND if of_aws().is_some() => {
             of_aws().is_some_and(|(name, _)| PolicyName::parse(name).is_ok())
         }
-        "iam:membership" => named().is_some_and(|name| GroupName::parse(name).is_ok()),
-        "iam:attachment" | "iam:inline-policy" => {
+        Membership::KIND => named().is_some_and(|name| GroupName::parse(name).is_ok()),
+        Attachment::KIND | INLINE_POLICY => {
             named().is_some_and(|name| PolicyName::parse(name).is_ok())
         }
-        "iam:access-key" => rest
+        ids::ACCESS_KEY => rest
             .split_once('/')
             .is_some_and(|(whose, key)| whose == user.as_str() && AccessKeyId::parse(key).is_ok()),
-        "iam:login-profile" => rest == user.as_str(),
+        LOGIN_PROFILE => rest == user.as_str(),
         _ => false,
     };
     valid.then(|| UnmanagedResource {
