@@ -179,7 +179,7 @@ async fn entries_are_found_by_each_filter_and_by_all_together_in_whole_pages() {
             t.store.record(
                 claimed.lease,
                 None,
-                applied(&format!("iam:user_{app}"), &["TagUser"]),
+                applied(&format!("iam:user_/{app}"), &["TagUser"]),
             );
             t.end(claimed.lease, succeeded()).await;
             next_millisecond().await;
