@@ -8,40 +8,40 @@ use crate::aws::{AwsError, ErrorKind};
 use crate::domain::plan::Action;
 use crate::provision::fault::Fault;
 
-/// What is there.
+/// The observed state of a resource.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Observation<T> {
-    /// Nothing.
+    /// The resource does not exist.
     Absent,
-    /// This app's, or something that all apps share.
+    /// The resource belongs to this app, or is shared by all apps.
     Ours(T),
-    /// Somebody else's.
+    /// The resource belongs to someone else.
     Foreign {
-        /// Whose, where that can be told; nobody takes over what has an owner.
+        /// The owner, if known. A resource with an owner cannot be adopted.
         owner: Option<String>,
-        /// What adopting it would start from.
+        /// The state from which an adoption starts.
         seen: T,
     },
 }
 
-/// What is wanted of a thing.
+/// The target of a resource.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Want {
-    /// That it is there, as the spec says.
+    /// The resource exists and matches the spec.
     #[default]
     Present,
-    /// That it is not there any more; what was adopted is given back.
+    /// The resource does not exist. An adopted resource is released instead.
     Absent,
-    /// That it stays in AWS and is nobody's: our tags come off.
+    /// The resource exists without an owner: the tags of Slipway are removed.
     Released,
 }
 
-/// The changes that would bring what is there to what is wanted, and what a person should know.
+/// The changes to the target, with warnings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Changes<C> {
-    /// In an order that works.
+    /// The changes, in a valid order.
     pub changes: Vec<C>,
-    /// In people's words.
+    /// Warnings for people.
     pub warnings: Vec<String>,
 }
 
@@ -55,22 +55,22 @@ impl<C> Changes<C> {
     }
 }
 
-/// What a change met.
+/// The result of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
-    /// It is made.
+    /// The change is applied.
     Done,
-    /// A create met a thing by that name: look again, it may be our own.
+    /// A create found an existing resource. It is observed again, because an earlier attempt may have created it.
     MetExisting,
-    /// One part of a long change is made: look again for what is left of it.
+    /// One part of a long change is applied. The resource is observed again to plan the rest.
     More,
 }
 
 impl Applied {
-    /// What an answer to a deletion means: not found is success.
+    /// Interprets the response to a delete. Not found counts as success.
     ///
     /// # Errors
-    /// Any other refusal.
+    /// Any other AWS error.
     pub fn gone<T>(answer: Result<T, AwsError>) -> Result<Self, Fault> {
         match answer {
             Err(error) if error.kind != ErrorKind::NotFound => Err(error.into()),
@@ -79,21 +79,27 @@ impl Applied {
     }
 }
 
-/// One AWS call that changes something. Its text says what it does, as plans and events show it.
+/// A count with its noun, such as `1 image` or `2 images`.
+pub fn counted<N: Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
+    let plural = if count == N::from(1) { "" } else { "s" };
+    format!("{count} {noun}{plural}")
+}
+
+/// One AWS call that changes something. Its `Display` text appears in plans and events.
 pub trait Change: Display + Clone + Send + Sync {
-    /// What kind of change.
+    /// The action of the change.
     fn action(&self) -> Action;
-    /// What is there before, in people's terms.
+    /// The value before the change, for people.
     fn before(&self) -> Option<Value> {
         None
     }
-    /// What is there after.
+    /// The value after the change.
     fn after(&self) -> Option<Value> {
         None
     }
-    /// The command a person would type for it, as the guide does it.
+    /// The equivalent AWS CLI command.
     fn aws_cli(&self) -> String;
-    /// Whether the command's answer shows a secret, so that no script should run it.
+    /// Whether the output of the command shows a secret, so that no script should run it.
     fn shows_secret(&self) -> bool {
         false
     }

@@ -17,7 +17,7 @@ use crate::provision::retained::retained;
 use crate::provision::unmanaged;
 use crate::provision::unmanaged::Extra;
 
-/// What a look at an app finds, given the nodes that a repair would walk. Changes nothing.
+/// Checks an app for drift, given the nodes that a repair would execute. Changes nothing.
 pub async fn look(
     app: &App,
     nodes: &[Box<dyn Node>],
@@ -75,7 +75,7 @@ pub async fn look(
     }
 }
 
-/// Whether the user is there and this app's: what hangs on another's is nobody's business here.
+/// Whether the user exists and belongs to this app. Resources on the user of another owner are not reported.
 fn has_its_user(app: &App, changes: &[PlannedChange]) -> bool {
     let id = ids::user(&app.spec.name);
     let stands = |change: &PlannedChange| {
@@ -90,7 +90,7 @@ fn has_its_user(app: &App, changes: &[PlannedChange]) -> bool {
         .all(stands)
 }
 
-/// An adopted user may have had it before. Of a key AWS tells when it was made.
+/// An adopted user may have had the resource before. AWS reports the creation time of access keys only.
 fn told(extra: Extra, app: &App, cx: &ReconcileContext) -> Unexpected {
     let made_user = cx.is_created_by_app(&ids::user(&app.spec.name));
     let adopted = !made_user
@@ -125,7 +125,7 @@ fn trouble_of(fault: &Fault) -> JobError {
     of_a_look(fault.job_error().cloned().unwrap_or_else(waiting))
 }
 
-/// An error that was met in a look, which is no job that could be retried.
+/// Turns an error of a drift check into one that does not tell the reader to retry a job.
 fn of_a_look(job_error: JobError) -> JobError {
     let remedy = match &job_error.remedy {
         Some(remedy) => remedy.replace("retry the job", "run the drift check again"),

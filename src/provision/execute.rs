@@ -19,34 +19,34 @@ use crate::provision::node::Node;
 use crate::provision::reconcile::deadline_passed;
 use crate::provision::report::{Outcome, Report};
 
-/// How an attempt ended.
+/// The outcome of an attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AttemptOutcome {
-    /// Everything is as wanted.
+    /// All resources match their targets.
     Converged {
-        /// What a person should know.
+        /// Warnings for people.
         warnings: Vec<String>,
     },
-    /// To be tried again after a while.
+    /// The job is tried again later.
     Later {
-        /// Why.
+        /// The reason.
         reason: String,
-        /// How long.
+        /// The delay.
         after: Duration,
     },
-    /// It cannot work as asked.
+    /// The job can never succeed as requested.
     Failed(JobError),
-    /// A person has to do something first.
+    /// A person has to act first.
     Parked(JobError),
-    /// Stopped on request.
+    /// The job was canceled.
     Canceled,
-    /// The process stops.
+    /// The process is shutting down.
     Stopped,
     /// Another worker has the job.
     LostLease,
 }
 
-/// Brings every node to what is wanted; ends when none can go on.
+/// Brings every node to its target. Ends when no node can continue.
 pub async fn execute(
     nodes: &[Box<dyn Node>],
     cx: &ReconcileContext,
@@ -99,7 +99,7 @@ pub async fn execute(
     outcome(outcomes.into_values().collect(), cx, deadline)
 }
 
-/// A node that the attempt before this one has brought to what is wanted is not looked at again.
+/// A node that the previous attempt brought to its target is not observed again.
 fn done_before(node: &dyn Node, cx: &ReconcileContext) -> Option<(ResourceId, Outcome)> {
     let warnings = cx.recently_reconciled(&node.id())?;
     Some((
@@ -136,7 +136,7 @@ pub(crate) fn before(node: &dyn Node, nodes: &[Box<dyn Node>]) -> Vec<ResourceId
     }
 }
 
-/// Whether all that a node needs is done. What the graph does not hold is taken to be there.
+/// Whether all dependencies of a node are done. A dependency outside the graph counts as done.
 fn readiness(
     node: &dyn Node,
     nodes: &[Box<dyn Node>],

@@ -24,7 +24,7 @@ use crate::provision::kinds::graph;
 use crate::provision::render::document::Head;
 use crate::provision::render::labels::Labels;
 
-/// A form that an app can be exported in.
+/// An export format.
 #[derive(
     Debug,
     Clone,
@@ -53,10 +53,10 @@ pub enum Format {
 }
 
 impl Format {
-    /// Parses a format's name.
+    /// Parses the name of a format.
     ///
     /// # Errors
-    /// When there is no such format; says which there are.
+    /// When the format is unknown. The message lists the known formats.
     pub fn parse(text: &str) -> Result<Self, String> {
         let known = || {
             Self::iter()
@@ -68,7 +68,7 @@ impl Format {
             .map_err(|_| format!("must be one of {}", known()))
     }
 
-    /// What the file is usually called.
+    /// The usual file name.
     pub fn file_name(self) -> &'static str {
         match self {
             Self::Terraform => "main.tf",
@@ -78,7 +78,7 @@ impl Format {
         }
     }
 
-    /// The file's media type.
+    /// The media type of the file.
     pub fn media_type(self) -> &'static str {
         match self {
             Self::Cloudformation => "application/json",
@@ -87,13 +87,13 @@ impl Format {
     }
 }
 
-/// A thing of the app's could not be looked at, so there is no export that would be whole.
+/// A resource of the app cannot be read, so the export would be incomplete.
 #[derive(Debug, thiserror::Error)]
 #[error("Cannot read {resource} from AWS: {}", told(.fault))]
 pub struct Unseen {
-    /// The thing.
+    /// The resource ID.
     pub resource: ResourceId,
-    /// Why.
+    /// The reason.
     pub fault: Fault,
 }
 
@@ -106,17 +106,17 @@ fn told(fault: &Fault) -> &str {
     }
 }
 
-/// What an app has in AWS.
+/// The resources of an app as observed in AWS.
 pub struct Inventory {
     head: Head,
     things: Vec<(ResourceId, Inspection)>,
 }
 
 impl Inventory {
-    /// Looks at everything that the spec names. Changes nothing.
+    /// Observes every resource in the spec. Changes nothing.
     ///
     /// # Errors
-    /// When AWS does not show something.
+    /// When a resource cannot be read.
     pub async fn look(
         spec: &AppSpec,
         conventions: &Conventions,
@@ -136,10 +136,10 @@ impl Inventory {
         })
     }
 
-    /// A Terraform configuration: what is there, with the blocks that import it.
+    /// A Terraform configuration of the existing resources, with import blocks.
     ///
     /// # Errors
-    /// When something has no form in HCL, which would be a defect.
+    /// When a value cannot be written in HCL, which would be a bug.
     pub fn terraform(&self) -> Result<String, hcl::Error> {
         let labels = self.labels(crate::provision::render::terraform::label);
         let parts = self.things.iter().map(|(id, inspect)| match inspect {
@@ -188,7 +188,7 @@ impl Inventory {
     }
 }
 
-/// Why a thing that the spec names is not in the file.
+/// Why a resource in the spec is not exported.
 fn left_out(id: &ResourceId, inspect: &Inspection) -> Option<String> {
     match inspect {
         Inspection::Seen(_) => None,
@@ -199,10 +199,10 @@ fn left_out(id: &ResourceId, inspect: &Inspection) -> Option<String> {
     }
 }
 
-/// A script of the commands that would set the app up where nothing is.
+/// A script of the commands that create the app's resources.
 ///
 /// # Errors
-/// When a thing could never be made as the spec says.
+/// When a resource can never match the spec.
 pub fn script(spec: &AppSpec, conventions: &Conventions) -> Result<String, Unseen> {
     let mut steps = Vec::new();
     for node in graph(spec, conventions, Want::Present) {

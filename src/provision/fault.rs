@@ -8,43 +8,44 @@ use crate::aws::{AwsError, ErrorKind, Service};
 use crate::domain::job::{JobError, JobErrorCode};
 use crate::domain::resource_id::ResourceId;
 
-/// Why a resource is not as wanted yet.
+/// Why a resource does not match its target yet.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
-    /// AWS is not ready yet: ask again after a while. Spends no attempt.
+    /// AWS is not ready yet. The resource is tried again later, which does not count as an attempt.
     Wait {
-        /// What for.
+        /// The reason.
         why: String,
-        /// How long.
+        /// The delay.
         after: Duration,
     },
-    /// Failing or out of reach: try again with back-off.
+    /// A transient failure. The resource is tried again with backoff.
     Retry(JobError),
-    /// Throttled, so that nothing was done: go on with the same call after a while.
+    /// AWS throttled the call, so it had no effect. The same call is repeated later.
     Throttled(JobError),
-    /// AWS does not allow it. It authorizes before it looks, so that may pass for what is too young, or is gone already.
+    /// AWS denies the call. AWS authorizes a call before it looks the resource up, so the denial can be temporary for
+    /// a resource that was just created or deleted.
     Denied {
-        /// What people are told where it does not pass.
+        /// The error that is reported if the denial is not temporary.
         job_error: JobError,
         /// Whether the permission depends on the resource's path or tags.
         depends_on_resource: bool,
         /// Whether the same call may have taken effect in an attempt whose response was lost.
         in_doubt: bool,
     },
-    /// A person has to do something first.
+    /// A person has to act first.
     Blocked(JobError),
-    /// It can never work as asked.
+    /// The resource can never reach its target as requested.
     Rejected(JobError),
-    /// Another worker has the job: stop, write nothing.
+    /// Another worker has the job. The attempt stops and writes nothing.
     LostLease,
-    /// Somebody asked to end the job.
+    /// The job was canceled.
     Canceled,
-    /// The process stops: hand the job back.
+    /// The process is shutting down and releases the job.
     Stopping,
 }
 
 impl Fault {
-    /// What people are told; `None` where there is nothing to tell.
+    /// The error to report. `None` if there is none.
     pub fn job_error(&self) -> Option<&JobError> {
         match self {
             Self::Retry(job_error)
@@ -56,13 +57,13 @@ impl Fault {
         }
     }
 
-    /// Whether something is there that is not this app's.
+    /// Whether a resource with this name exists and does not belong to the app.
     pub fn is_conflict(&self) -> bool {
         self.job_error()
             .is_some_and(|job_error| job_error.code == JobErrorCode::Conflict)
     }
 
-    /// Something by that name is there and is not this app's.
+    /// A resource with this name exists and does not belong to the app.
     pub fn conflict(id: &ResourceId, owner: Option<&str>) -> Self {
         let (detail, remedy) = match owner {
             Some(owner) => {
@@ -83,7 +84,7 @@ impl Fault {
         })
     }
 
-    /// AWS does not delete a thing that something hangs on.
+    /// AWS does not delete a resource that other resources depend on.
     pub fn in_use(error: &AwsError, remedy: &str) -> Self {
         Self::Blocked(JobError {
             code: JobErrorCode::Conflict,
@@ -94,7 +95,7 @@ impl Fault {
         })
     }
 
-    /// What goes is not empty, and nobody has confirmed that its data goes too.
+    /// The resource is not empty, and the deletion of its data was not confirmed.
     pub fn would_delete_data(what: &str, holds: &str) -> Self {
         Self::Blocked(JobError {
             code: JobErrorCode::WouldDeleteData,
@@ -105,7 +106,7 @@ impl Fault {
         })
     }
 
-    /// A request could not even be built, which is a defect here.
+    /// The SDK could not build a request, which is a bug in Slipway.
     pub fn of_sdk(error: aws_smithy_types::error::operation::BuildError) -> Self {
         Self::Rejected(JobError {
             code: JobErrorCode::Internal,
@@ -116,7 +117,7 @@ impl Fault {
         })
     }
 
-    /// An answer that lacks what it has to hold.
+    /// A response that lacks required data.
     pub fn unreadable(service: Service, operation: &str) -> Self {
         Self::Retry(JobError {
             code: JobErrorCode::Unavailable,
@@ -127,7 +128,7 @@ impl Fault {
         })
     }
 
-    /// Our own record could not be read or written.
+    /// The database could not be read or written.
     pub fn of_store(error: &dyn std::error::Error) -> Self {
         Self::Retry(JobError {
             code: JobErrorCode::Unavailable,
@@ -200,7 +201,7 @@ impl From<AwsError> for Fault {
     }
 }
 
-/// What a look found; that it is not there is no error.
+/// The result of a read. A resource that does not exist is not an error.
 pub(crate) fn found<T>(answer: Result<T, AwsError>) -> Result<Option<T>, Fault> {
     match answer {
         Ok(answer) => Ok(Some(answer)),

@@ -9,21 +9,21 @@ use crate::provision::render::labels::Labels;
 use crate::provision::render::{cloudformation, terraform};
 use crate::provision::resource::Resource;
 
-/// What a look has shown.
+/// The result of an inspection.
 pub enum Inspection {
-    /// Nothing.
+    /// The resource does not exist.
     Absent,
-    /// Something that is not this app's, and why not.
+    /// A resource that does not belong to this app, with the reason.
     NotOurs(String),
-    /// The thing as it is.
+    /// The resource as it exists.
     Seen(Box<dyn Exportable>),
 }
 
-/// A thing as it is, which says how other tools would have it.
+/// An existing resource that can be exported.
 pub trait Exportable: Send + Sync {
-    /// In Terraform's terms.
+    /// The Terraform configuration.
     fn terraform(&self, labels: &Labels) -> Vec<terraform::Piece>;
-    /// In CloudFormation's terms.
+    /// The CloudFormation template entries.
     fn cloudformation(&self, labels: &Labels) -> Vec<cloudformation::Entry>;
 }
 
@@ -39,7 +39,7 @@ impl<R: Resource> Exportable for Seen<R> {
     }
 }
 
-/// Looks at `resource`.
+/// Inspects `resource`.
 pub async fn inspect<R: Resource>(
     resource: &R,
     cx: &ReconcileContext,
@@ -60,7 +60,7 @@ pub async fn inspect<R: Resource>(
     }
 }
 
-/// The commands that would make `resource` where nothing is.
+/// The commands that create `resource`.
 pub fn commands<R: Resource>(resource: &R) -> Result<Vec<Command>, Fault> {
     let changes = resource.plan(None)?.changes;
     let command = |change: &R::Change| Command {

@@ -16,39 +16,39 @@ use crate::provision::render::aws_cli::Command;
 use crate::provision::report::{Outcome, Report};
 use crate::provision::resource::Resource;
 
-/// A resource of any kind, as the graph holds it.
+/// A resource of any kind, as a node of the graph.
 pub trait Node: Send + Sync {
-    /// Its id.
+    /// The resource ID.
     fn id(&self) -> ResourceId;
-    /// What is wanted of it.
+    /// The target.
     fn want(&self) -> Want;
-    /// What has to be there first, for it to be there.
+    /// The resources that must exist first.
     fn needs(&self) -> Vec<ResourceId>;
-    /// Its ARN, where AWS gives it one.
+    /// The ARN, if the resource has one.
     fn arn(&self, conventions: &Conventions) -> Option<String>;
-    /// Whether it is the account's, for all apps.
+    /// Whether the resource is shared by all apps in the account.
     fn is_shared(&self) -> bool;
-    /// Whether it holds the app's data.
+    /// Whether the resource holds data of the app.
     fn holds_data(&self) -> bool;
-    /// What it is, in words.
+    /// A description for people.
     fn description(&self) -> String;
-    /// Adds what it contributes to the result of a job.
+    /// Adds the resource to the result of a job.
     fn add_to_result(&self, arn: Option<&str>, conventions: &Conventions, result: &mut JobResult);
-    /// Brings it to what is wanted.
+    /// Brings the resource to its target.
     fn reconcile<'a>(
         &'a self,
         cx: &'a ReconcileContext,
         deadline: Timestamp,
         report: &'a dyn Report,
     ) -> BoxFuture<'a, Outcome>;
-    /// Says what would be changed.
+    /// Previews the changes to the target.
     fn preview<'a>(&'a self, cx: &'a ReconcileContext) -> BoxFuture<'a, Preview>;
-    /// Looks at it, for an export.
+    /// Inspects the resource for an export.
     fn inspect<'a>(&'a self, cx: &'a ReconcileContext) -> BoxFuture<'a, Result<Inspection, Fault>>;
-    /// The commands that would make it where nothing is.
+    /// The commands that create the resource.
     ///
     /// # Errors
-    /// When it could never be made.
+    /// When the resource can never be created.
     fn commands(&self) -> Result<Vec<Command>, Fault>;
 }
 

@@ -12,14 +12,14 @@ use crate::provision::change::Observation;
 use crate::provision::context::ReconcileContext;
 use crate::provision::tags::{Tags, app_key, installation_key, is_adopted, job_key};
 
-/// The tags that a new thing gets: also the job that makes it.
+/// The tags of a new resource, which include the job that creates it.
 pub fn on_creation(cx: &ReconcileContext, wanted: &Tags) -> Tags {
     let mut all = wanted.clone();
     all.insert(job_key(), cx.request.job.to_string());
     all
 }
 
-/// The tags to take off what is there: those that the spec does not name any more.
+/// The tags to remove: those that the spec no longer includes.
 pub fn dropped(cx: &ReconcileContext, seen: &Tags) -> Vec<String> {
     seen.keys()
         .filter(|key| cx.request.dropped_tags.contains(*key))
@@ -27,19 +27,19 @@ pub fn dropped(cx: &ReconcileContext, seen: &Tags) -> Vec<String> {
         .collect()
 }
 
-/// Whether a thing that is wanted absent is left to whoever had it before its app: it was adopted.
+/// Whether a resource to be removed is released instead, because it was adopted.
 pub fn is_left(cx: &ReconcileContext, made_by_us: bool) -> bool {
     !made_by_us && !cx.request.remove_adopted
 }
 
-/// What people are told of data that was adopted and is given back.
+/// The warning about an adopted resource with data that is released.
 pub fn told_given_back(what: &str) -> String {
     format!(
         "The {what} existed before the app. It is retained in AWS with its contents, and Slipway no longer manages it."
     )
 }
 
-/// Whether a job of this app has made a thing: by the tags that only a create sets, or by our record.
+/// Whether a job of this app created the resource, by the tags that only a create sets or by the database.
 pub fn is_created_by_app(cx: &ReconcileContext, id: &ResourceId, tags: &Tags) -> bool {
     if was_made_by(
         &cx.request.app,
@@ -52,7 +52,8 @@ pub fn is_created_by_app(cx: &ReconcileContext, id: &ResourceId, tags: &Tags) ->
     cx.is_created_by_app(id)
 }
 
-/// Whether a create of the app has set these tags. One before there were installations has not named its own, but its job.
+/// Whether a create of the app set these tags. Creates before the introduction of installations set no installation,
+/// but their job.
 fn was_made_by(app: &AppName, installation: &str, job: &str, tags: &Tags) -> bool {
     let has = |key: &str, value: &str| tags.get(key).is_some_and(|it| it == value);
     let is_of_job = || !tags.contains_key(&installation_key()) && has(&job_key(), job);
@@ -61,7 +62,7 @@ fn was_made_by(app: &AppName, installation: &str, job: &str, tags: &Tags) -> boo
         && !is_adopted(tags)
 }
 
-/// Sorts what was seen by whose it is.
+/// Classifies an observed resource by its owner.
 pub fn sort<T>(cx: &ReconcileContext, id: &ResourceId, tags: &Tags, seen: T) -> Observation<T> {
     match foreign_owner(cx, id, tags) {
         None => Observation::Ours(seen),
@@ -69,7 +70,7 @@ pub fn sort<T>(cx: &ReconcileContext, id: &ResourceId, tags: &Tags, seen: T) -> 
     }
 }
 
-/// Whose a thing is that is not this app's, where that can be told; `None` if it is this app's.
+/// The owner of a resource that does not belong to this app, if known. `None` if it belongs to this app.
 fn foreign_owner(cx: &ReconcileContext, id: &ResourceId, tags: &Tags) -> Option<Option<String>> {
     match (tags.get(&app_key()), tags.get(&installation_key())) {
         (app, Some(other)) if **other != *cx.request.installation => {

@@ -19,7 +19,7 @@ use crate::provision::fault::Fault;
 use crate::provision::report::{Outcome, Report};
 use crate::provision::resource::Resource;
 
-/// Looks at one thing before it is taken for something that AWS does not show everywhere yet.
+/// Observations before an existing resource that AWS does not return counts as not yet propagated.
 const LOOKS: u32 = 3;
 
 /// What a turn has done so far, over its tries.
@@ -31,7 +31,7 @@ struct Turn<C> {
     left: Option<Changes<C>>,
 }
 
-/// Brings `resource` to what is wanted.
+/// Brings `resource` to its target.
 pub async fn reconcile<R: Resource>(
     resource: &R,
     cx: &ReconcileContext,
@@ -143,7 +143,7 @@ fn denied_for_now<R: Resource>(resource: &R, cx: &ReconcileContext, fault: Fault
     }
 }
 
-/// One try: looks, plans and applies until the plan is empty; its answer are the plan's warnings.
+/// One try: observes, plans and applies until the plan is empty. Returns the warnings of the plan.
 async fn try_once<R: Resource>(
     resource: &R,
     cx: &ReconcileContext,
@@ -208,7 +208,7 @@ async fn without_denied<R: Resource>(
     Ok(planned)
 }
 
-/// What to change, towards what is wanted.
+/// The changes to the target.
 pub fn planned<R: Resource>(
     resource: &R,
     cx: &ReconcileContext,
@@ -222,7 +222,7 @@ pub fn planned<R: Resource>(
     }
 }
 
-/// Makes the changes one after another; stops at one after which the thing has to be looked at again.
+/// Applies the changes in order. Stops after a change that requires another observation.
 async fn apply_all<R: Resource>(
     resource: &R,
     cx: &ReconcileContext,
@@ -279,7 +279,7 @@ fn stop_if_interrupted(report: &dyn Report) -> Result<(), Fault> {
     report.interrupted().map_or(Ok(()), Err)
 }
 
-/// What is there, if the job may work with it.
+/// The observed state, if the job may change the resource.
 pub async fn look<R: Resource>(
     resource: &R,
     cx: &ReconcileContext,

@@ -6,35 +6,35 @@ use crate::domain::event::EventPayload;
 use crate::domain::job::JobError;
 use crate::provision::fault::Fault;
 
-/// Where a walk tells what it does, and learns whether to go on.
+/// Receives the progress of a job, and tells it whether to continue.
 pub trait Report: Send + Sync {
-    /// Tells what happened. Does not wait for the record to be written.
+    /// Reports an event. Does not wait until it is stored.
     fn tell(&self, payload: EventPayload);
-    /// Why to stop, if so.
+    /// The reason to stop, if there is one.
     fn interrupted(&self) -> Option<Fault>;
 }
 
-/// How one resource's turn ended.
+/// The outcome of one step.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// As wanted.
+    /// The resource matches its target.
     Done {
-        /// What was changed, in order.
+        /// The changes that were applied, in order.
         changes: Vec<String>,
-        /// What a person should know.
+        /// Warnings for people.
         warnings: Vec<String>,
     },
-    /// To be tried again after a while.
+    /// The step is tried again later.
     Later {
-        /// Why.
+        /// The reason.
         reason: String,
-        /// How long.
+        /// The delay.
         after: Duration,
-        /// The last error, if it was one.
+        /// The last error, if there was one.
         job_error: Option<JobError>,
     },
-    /// It did not work.
+    /// The step failed.
     Failed(Fault),
-    /// It was not tried, because what it needs is not there.
+    /// The step was skipped, because a resource that it depends on failed.
     Skipped,
 }

@@ -22,22 +22,22 @@ use crate::provision::permission::Permission;
 use crate::provision::render::labels::Labels;
 use crate::provision::render::{cloudformation, terraform};
 
-/// A kind of AWS thing, and one such thing as it is wanted.
+/// A kind of AWS resource, and one resource with its target state.
 pub trait Resource: Send + Sync + Clone + 'static {
-    /// What a look at it shows.
+    /// The observed state.
     type Observed: Send + Sync + Clone;
     /// One variant per AWS call that changes it.
     type Change: Change;
 
-    /// The kind's name, with which its ids begin.
+    /// The name of the kind, with which resource IDs begin.
     const KIND: &'static str;
-    /// Every AWS operation of this kind, with what the service's role needs for it.
+    /// Every AWS operation of this kind, with the permissions that the service's role needs for it.
     const PERMISSIONS: &'static [Permission];
 
     /// Whether resources of this kind hold the app's data. A removal keeps them unless it names them.
     const HOLDS_DATA: bool = false;
 
-    /// The resources of this kind that an app's spec asks for.
+    /// The resources of this kind that a spec includes.
     fn wanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Self>;
 
     /// The resources of this kind that an app with this spec must not have.
@@ -47,7 +47,7 @@ pub trait Resource: Send + Sync + Clone + 'static {
 
     fn id(&self) -> ResourceId;
 
-    /// What it is, in words, such as `bucket acme-shop-media in us-west-2`.
+    /// A description, such as `bucket acme-shop-media in us-west-2`.
     fn description(&self) -> String {
         self.id().to_string()
     }
@@ -74,40 +74,41 @@ pub trait Resource: Send + Sync + Clone + 'static {
         Vec::new()
     }
 
-    /// Whether to try its create before looking: only where meeting an existing thing is told, and harms nothing.
+    /// Whether to try the create before observing. Only for creates that report an existing resource and do not
+    /// change it.
     fn create_first(&self, _cx: &ReconcileContext) -> bool {
         false
     }
 
-    /// What is there. Changes nothing.
+    /// Observes the resource. Changes nothing.
     fn observe(
         &self,
         cx: &ReconcileContext,
     ) -> impl Future<Output = Result<Observation<Self::Observed>, Fault>> + Send;
 
-    /// What to change, given what is there.
+    /// The changes from the observed state to the target.
     ///
     /// # Errors
-    /// When a person has to decide, or it can never work.
+    /// When a person has to decide, or the target can never be reached.
     fn plan(&self, seen: Option<&Self::Observed>) -> Result<Changes<Self::Change>, Fault>;
 
     /// What to change so that what is there is not there any more, in an order that works. A look for this
     /// knows what it is for by `cx.want`.
     ///
     /// # Errors
-    /// When a person has to decide, or it can never work.
+    /// When a person has to decide, or the deletion can never succeed.
     fn plan_absent(
         &self,
         cx: &ReconcileContext,
         seen: &Self::Observed,
     ) -> Result<Changes<Self::Change>, Fault>;
 
-    /// What to change so that what is there is nobody's and stays. Most things carry no mark of ours.
+    /// The changes that release the resource without deleting it. Most kinds carry no tags of Slipway.
     fn plan_released(&self, _seen: &Self::Observed) -> Changes<Self::Change> {
         Changes::of(Vec::new())
     }
 
-    /// Makes one change.
+    /// Applies one change.
     fn apply(
         &self,
         cx: &ReconcileContext,
@@ -124,19 +125,19 @@ pub trait Resource: Send + Sync + Clone + 'static {
         async { Ok(Vec::new()) }
     }
 
-    /// Its ARN, where AWS gives it one.
+    /// The ARN, if the resource has one.
     fn arn(&self, _conventions: &Conventions) -> Option<String> {
         None
     }
 
-    /// Whether it is the account's, for all apps.
+    /// Whether the resource is shared by all apps in the account.
     fn is_shared(&self) -> bool {
         false
     }
 
-    /// What Terraform would have for it, given what is there.
+    /// The Terraform configuration of the observed resource.
     fn terraform(&self, seen: &Self::Observed, labels: &Labels) -> Vec<terraform::Piece>;
 
-    /// What a CloudFormation template would have for it, given what is there.
+    /// The CloudFormation template entries of the observed resource.
     fn cloudformation(&self, seen: &Self::Observed, labels: &Labels) -> Vec<cloudformation::Entry>;
 }

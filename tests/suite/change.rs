@@ -122,7 +122,7 @@ async fn what_is_dropped_stays_and_is_said_and_goes_when_that_is_asked_for() {
             refused["detail"]
                 .as_str()
                 .unwrap()
-                .contains("1 object versions"),
+                .contains("1 object version"),
             "{refused:#}"
         );
         assert!(exists(&setup, &old), "nothing is done");

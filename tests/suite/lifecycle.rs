@@ -411,10 +411,9 @@ async fn a_release_blocks_a_plan(emulator: Emulator) {
         "{change:#}"
     );
     assert!(
-        change["detail"]
-            .as_str()
-            .unwrap()
-            .ends_with("carry protected tags: 1.2.3"),
+        change["detail"].as_str().unwrap().ends_with(&format!(
+            "1 image with protected tags in {name} in us-west-2: 1.2.3."
+        )),
         "{change:#}"
     );
     assert!(
@@ -580,7 +579,7 @@ async fn where_aws_previews_the_policy_the_plan_shows_what_aws_says() {
     };
     assert!(
         warning.contains("expires 2 of the 2 images")
-            && warning.contains("by AWS's own preview: one, two."),
+            && warning.contains("according to the AWS preview: one, two."),
         "{warning}"
     );
     let log = setup.proxy.take_log();

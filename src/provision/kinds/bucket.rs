@@ -26,7 +26,7 @@ use crate::domain::resource_id::ResourceId;
 use crate::domain::retained::Dropped;
 use crate::domain::spec::{AppSpec, BucketSpec, TAG_PREFIX};
 use crate::domain::task::Data;
-use crate::provision::change::{Applied, Change, Changes, Observation, Want};
+use crate::provision::change::{Applied, Change, Changes, Observation, Want, counted};
 use crate::provision::context::ReconcileContext;
 use crate::provision::conventions::Conventions;
 use crate::provision::fault::Fault;
@@ -171,8 +171,8 @@ impl fmt::Display for BucketChange {
                 let more = if *more { " (more remain)" } else { "" };
                 write!(
                     f,
-                    "delete {} object versions from bucket {bucket}{more}",
-                    versions.len()
+                    "delete {} from bucket {bucket}{more}",
+                    counted(versions.len(), "object version")
                 )
             }
             Self::AbortUpload { bucket, key, .. } => {
@@ -545,9 +545,9 @@ impl Resource for Bucket {
         if cx.request.data == Data::Kept && *contents != Contents::default() {
             let more = if contents.more { "more than " } else { "" };
             let holds = format!(
-                "{more}{} object versions and {} incomplete multipart uploads",
-                contents.versions.len(),
-                contents.uploads.len()
+                "{more}{} and {}",
+                counted(contents.versions.len(), "object version"),
+                counted(contents.uploads.len(), "incomplete multipart upload")
             );
             return Err(Fault::would_delete_data(
                 &format!("bucket {bucket}"),
@@ -620,9 +620,10 @@ impl Resource for Bucket {
             return Ok(Vec::new());
         }
         let (versions, bytes, all) = self.count(cx).await?;
+        let (versions, bytes) = (counted(versions, "object version"), counted(bytes, "byte"));
         let at_least = if all { "" } else { "at least " };
         Ok(vec![format!(
-            "Bucket {} and its {at_least}{versions} object versions ({bytes} bytes) will be deleted.",
+            "Bucket {} and its {at_least}{versions} ({bytes}) will be deleted.",
             self.name()
         )])
     }

@@ -18,7 +18,7 @@ use crate::domain::names::{Region, RepositoryName};
 use crate::domain::plan::Action;
 use crate::domain::resource_id::ResourceId;
 use crate::domain::spec::{AppSpec, RepositorySpec};
-use crate::provision::change::{Applied, Change, Changes, Observation};
+use crate::provision::change::{Applied, Change, Changes, Observation, counted};
 use crate::provision::context::ReconcileContext;
 use crate::provision::conventions::Conventions;
 use crate::provision::fault::Fault;
@@ -360,12 +360,13 @@ impl RepositoryLifecycle {
         if protected.is_empty() {
             return Ok(());
         }
-        let (repository, region, count) = (&self.repository, &self.region, protected.len());
+        let (repository, region) = (&self.repository, &self.region);
+        let images = counted(protected.len(), "image");
         let remedy = "To expire these images, repeat the request with accept_expiry=true. To keep them, use the lifecycle profile \"protected\" or your own policy. To test a policy, use POST /v1/ecr/lifecycle/simulate.";
         Err(Fault::Blocked(JobError {
             code: JobErrorCode::WouldExpire,
             detail: format!(
-                "The lifecycle policy would expire {count} images with protected tags in {repository} in {region}: {}.",
+                "The lifecycle policy would expire {images} with protected tags in {repository} in {region}: {}.",
                 names(&protected)
             ),
             remedy: Some(remedy.into()),

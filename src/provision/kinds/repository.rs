@@ -17,7 +17,7 @@ use crate::domain::resource_id::ResourceId;
 use crate::domain::retained::Dropped;
 use crate::domain::spec::{AppSpec, RepositorySpec};
 use crate::domain::task::Data;
-use crate::provision::change::{Applied, Change, Changes, Observation, Want};
+use crate::provision::change::{Applied, Change, Changes, Observation, Want, counted};
 use crate::provision::context::ReconcileContext;
 use crate::provision::conventions::Conventions;
 use crate::provision::fault::Fault;
@@ -106,7 +106,8 @@ impl fmt::Display for RepositoryChange {
                 ..
             } => write!(
                 f,
-                "delete repository {name} in {region} and its {images} images"
+                "delete repository {name} in {region} and its {}",
+                counted(*images, "image")
             ),
         }
     }
@@ -389,7 +390,7 @@ impl Resource for Repository {
         if cx.request.data == Data::Kept && seen.images > 0 {
             return Err(Fault::would_delete_data(
                 &format!("repository {name} in {region}"),
-                &format!("{} images", seen.images),
+                &counted(seen.images, "image"),
             ));
         }
         let force = cx.request.data != Data::Kept;
@@ -503,10 +504,11 @@ impl Resource for Repository {
         if cx.request.data != Data::Named && ownership::is_left(cx, seen.made_by_us) {
             return Ok(Vec::new());
         }
-        let plural = if seen.images == 1 { "" } else { "s" };
         Ok(vec![format!(
-            "Repository {} in {} and its {} image{plural} will be deleted.",
-            self.name, self.region, seen.images
+            "Repository {} in {} and its {} will be deleted.",
+            self.name,
+            self.region,
+            counted(seen.images, "image")
         )])
     }
 
