@@ -39,12 +39,12 @@ const MAX_CLIENTS: usize = 64;
 /// Tells what the service's role needs to call an operation, so that a denied call names the missing actions.
 pub type RequiredAccessOf = fn(Service, &str) -> RequiredAccess;
 
-/// What an account's cache knows.
+/// The value of a cache entry.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum CacheKey {
-    /// The resource exists. Its value is what others need of it, such as its ARN.
+    /// The resource exists. The value is what other resources need from it, such as its ARN.
     Exists(ResourceId),
-    /// The resource is as wanted, and so need not be observed.
+    /// The resource matches its target and need not be observed.
     Converged(ResourceId),
     /// S3 accepts tags with CreateBucket in this region.
     CreateBucketTakesTags(Region),
@@ -64,7 +64,7 @@ pub struct Account {
     cache: Mutex<HashMap<CacheKey, (Instant, String)>>,
 }
 
-/// The clients of one service by region, the one that was used last at the end.
+/// The clients of one service by region, in order of last use.
 #[derive(Debug)]
 struct Clients<C>(Mutex<VecDeque<(Region, C)>>);
 
@@ -73,7 +73,7 @@ impl<C: Clone> Clients<C> {
         Self(Mutex::new(VecDeque::new()))
     }
 
-    /// The client of a region; beyond [`MAX_CLIENTS`] the one that was not used for the longest time goes.
+    /// The client of a region. If there would be more than [`MAX_CLIENTS`], the least recently used one is dropped.
     fn of(&self, region: &Region, build: impl FnOnce() -> C) -> C {
         let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = clients
@@ -111,23 +111,23 @@ impl RateLimiters {
     }
 }
 
-/// The SDK's default chain and settings.
+/// The default chain and settings of the SDK.
 pub async fn load_config() -> SdkConfig {
     aws_config::defaults(BehaviorVersion::latest()).load().await
 }
 
-/// How long one call may take, and how long to wait before it is tried again.
+/// The timeout and the retry settings of one call.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// The longest wait for an answer.
+    /// The timeout of a call.
     pub answer: Duration,
-    /// The first back-off between the SDK's attempts.
+    /// The first backoff between the attempts of the SDK.
     pub backoff: Duration,
     /// The rates to use once AWS throttles.
     pub rates: Rates,
 }
 
-/// The same with time-outs and an attempt limit: the SDK sets no operation time-out by itself.
+/// Adds timeouts and an attempt limit: the SDK sets no operation timeout by default.
 fn with_limits(config: SdkConfig, limits: Limits) -> SdkConfig {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(limits.answer.min(Duration::from_secs(3)))
@@ -152,7 +152,8 @@ fn with_limits(config: SdkConfig, limits: Limits) -> SdkConfig {
         .build()
 }
 
-/// The SDK ends all retries of a client once many calls had to be repeated; here the rate limiter slows them down.
+/// The SDK stops all retries of a client once many calls were retried. Here the rate limiter slows calls down
+/// instead.
 fn without_quota() -> RetryPartition {
     RetryPartition::custom("slipway")
         .token_bucket(TokenBucket::unlimited())
@@ -163,7 +164,7 @@ impl Account {
     /// The account that the credentials of `config` belong to.
     ///
     /// # Errors
-    /// When AWS does not tell the identity, or the service may not work as it.
+    /// When AWS does not return the identity, or the service must not use it.
     pub async fn connect(
         config: SdkConfig,
         limits: Limits,
@@ -208,15 +209,15 @@ impl Account {
         })
     }
 
-    /// Who the service is in this account.
+    /// The identity of the service in this account.
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
 
-    /// Whether AWS still takes the credentials.
+    /// Checks whether AWS still accepts the credentials.
     ///
     /// # Errors
-    /// When it does not, or cannot be asked.
+    /// When AWS rejects the credentials or cannot be reached.
     pub async fn check(&self) -> Result<(), AwsError> {
         // Somebody waits for this: a throttle is an answer, which says nothing against the credentials.
         let call = self.sts.get_caller_identity().send();
@@ -229,7 +230,7 @@ impl Account {
         }
     }
 
-    /// The client of the global IAM.
+    /// The client of IAM, a global service.
     pub fn iam(&self) -> &aws_sdk_iam::Client {
         &self.iam
     }
@@ -269,10 +270,10 @@ impl Account {
         self.ecr.of(region, build)
     }
 
-    /// Whether STS takes an app's own key.
+    /// Checks whether STS accepts the access key of an app.
     ///
     /// # Errors
-    /// When it does not (yet), or cannot be asked.
+    /// When STS does not accept the key yet, or cannot be reached.
     pub async fn check_key(
         &self,
         access_key_id: &str,
@@ -323,7 +324,7 @@ impl Account {
         (self.required_access)(service, operation).effect
     }
 
-    /// The error of one part of a call that succeeded otherwise.
+    /// The error of one part of a call that otherwise succeeded.
     pub fn error_of_part(
         &self,
         service: Service,
@@ -354,7 +355,7 @@ impl Account {
     /// Makes a call without waiting for the rate limiter, and retries it for up to `max_wait` while AWS throttles it.
     ///
     /// # Errors
-    /// The classified AWS error, or that the lease of the job that makes the call is over.
+    /// The classified AWS error, or that the lease of the job has expired.
     pub async fn call_at_once<T, E>(
         &self,
         service: Service,
@@ -410,7 +411,7 @@ impl Account {
         self.entries().insert(key, (Instant::now(), value.into()));
     }
 
-    /// Clears the cache, because a cached resource turned out to be missing, or because a plan needs a fresh look.
+    /// Clears the cache, because a cached resource no longer exists, or because a plan needs fresh observations.
     pub fn clear_cache(&self) {
         self.entries().clear();
     }

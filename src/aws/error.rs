@@ -1,8 +1,8 @@
-//! What AWS's error codes mean to us: one table.
+//! Classifies the error codes of AWS in one table.
 //!
 //! Invariants:
-//! - Codes are told apart by (service, operation, code); the first row that fits decides.
-//! - Whether a refused call may have taken effect is known: an answer with a 4xx status means it did not.
+//! - An error is classified by (service, operation, code). The first matching row decides.
+//! - Whether a failed call may have taken effect is known: a response with a 4xx status means that it did not.
 //!
 //! Sources: the services' API references ("Common Errors" and each operation's "Errors").
 
@@ -15,7 +15,7 @@ use strum::{Display, EnumIter, EnumString};
 
 use crate::domain::job::AwsRefusal;
 
-/// An AWS service that we call.
+/// An AWS service that Slipway calls.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, Display, EnumIter, EnumString, strum::IntoStaticStr,
 )]
@@ -31,32 +31,32 @@ pub enum Service {
     Sts,
 }
 
-/// What a refusal means for the one who called.
+/// The classification of a failed call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Display)]
 pub enum ErrorKind {
-    /// The thing is not there, or not visible yet.
+    /// The resource does not exist, or is not visible yet.
     NotFound,
-    /// A thing by that name is there.
+    /// A resource with this name exists.
     AlreadyExists,
-    /// A bucket by that name belongs to somebody else, for ever.
+    /// Another account owns a bucket with this name.
     Taken,
-    /// AWS is still busy with an earlier change: ask again soon.
+    /// AWS is still busy with an earlier change. The call can succeed soon.
     Settling,
-    /// Too many calls for this account and service.
+    /// AWS throttles the calls of this account to this service.
     Throttled,
-    /// AWS failed, or could not be reached, or did not answer in time.
+    /// AWS failed, could not be reached, or did not respond in time.
     Transient,
-    /// The caller may not do it.
+    /// The role does not have the permission.
     Denied,
-    /// The caller's credentials are not accepted at all.
+    /// AWS rejects the credentials of the service.
     BadCredentials,
-    /// Something hangs on the thing that is to be deleted.
+    /// Other resources depend on the resource to delete.
     InUse,
-    /// A quota is reached.
+    /// A quota is exceeded.
     Quota,
-    /// It cannot work as it was asked.
+    /// The request can never succeed.
     Rejected,
-    /// The job's lease is over: the call was not made, or its answer not waited for.
+    /// The lease of the job has expired: the call was not made, or its response was not awaited.
     LeaseOver,
 }
 
@@ -69,7 +69,7 @@ type Row = (
     ErrorKind,
 );
 
-/// (service or any, operation or any, codes, meaning): the first row that fits decides.
+/// (service or any, operation or any, codes, kind): the first matching row decides.
 const MEANINGS: &[Row] = &[
     (
         Some(Service::Iam),
@@ -243,8 +243,8 @@ const MEANINGS: &[Row] = &[
     ),
 ];
 
-/// The meaning of a code, or where the table is silent, of the HTTP status; no status is no answer, and a success that
-/// cannot be read is none either.
+/// The kind of a code. If the table has no row, the HTTP status decides. A missing status means no response, as does
+/// a success that cannot be parsed.
 pub fn error_kind(service: Service, operation: &str, code: &str, status: Option<u16>) -> ErrorKind {
     match (meaning_of_code(service, operation, code), status) {
         (Some(kind), _) => kind,
@@ -260,7 +260,7 @@ pub fn error_kind(service: Service, operation: &str, code: &str, status: Option<
     }
 }
 
-/// What the table says of a code.
+/// The row of the table for a code.
 fn meaning_of_code(service: Service, operation: &str, code: &str) -> Option<ErrorKind> {
     let fits = |row: &&Row| {
         row.0.is_none_or(|s| s == service)
@@ -270,36 +270,36 @@ fn meaning_of_code(service: Service, operation: &str, code: &str) -> Option<Erro
     MEANINGS.iter().find(fits).map(|row| row.3)
 }
 
-/// The code of a call whose answer cannot be read.
+/// The code of a call whose response cannot be parsed.
 const UNREADABLE: &str = "UnreadableAnswer";
 
-/// A refused or failed AWS call.
+/// A failed AWS call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct AwsError {
     /// The service that was called.
     pub service: Service,
     /// The API operation.
     pub operation: &'static str,
-    /// AWS's code, or the kind of transport error.
+    /// The AWS error code, or the kind of transport error.
     pub code: String,
-    /// AWS's words.
+    /// The message from AWS.
     pub message: String,
-    /// AWS's request id, when there was an answer.
+    /// The AWS request ID, if there was a response.
     pub request_id: Option<String>,
-    /// The HTTP status of the answer, when there was one.
+    /// The HTTP status of the response, if there was one.
     pub status: Option<u16>,
-    /// What it means.
+    /// The classification.
     pub kind: ErrorKind,
     /// Whether an earlier attempt of the call, whose response was lost, may have taken effect.
     pub in_doubt: bool,
-    /// What the service's role needs for the operation.
+    /// The permissions that the service's role needs for the operation.
     pub access: RequiredAccess,
 }
 
-/// What the service's role needs to call an operation.
+/// The permissions that the service's role needs for an operation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RequiredAccess {
-    /// The IAM actions; empty if nobody declared the operation.
+    /// The IAM actions. Empty if no kind declares the operation.
     pub actions: &'static [&'static str],
     /// Whether the role's policy limits them by the path or tags of the resource.
     pub depends_on_resource: bool,
@@ -337,7 +337,7 @@ impl fmt::Display for AwsError {
 }
 
 impl AwsError {
-    /// What the SDK says of a call that did not work.
+    /// The error of a failed SDK call.
     pub fn of<E>(
         service: Service,
         operation: &'static str,
@@ -387,7 +387,7 @@ impl AwsError {
         }
     }
 
-    /// What AWS refuses of a call with several parts, which it answers 200 all the same: a code without a status.
+    /// The error of one part of a batch call that returned 200. It has a code without a status.
     pub fn of_part(service: Service, operation: &'static str, code: &str, message: String) -> Self {
         let kind = meaning_of_code(service, operation, code).unwrap_or(ErrorKind::Rejected);
         Self {
@@ -411,7 +411,7 @@ impl AwsError {
         }
     }
 
-    /// A call that was not made: AWS throttles the account, and too many others wait for their turn.
+    /// A call that was not made, because AWS throttles the account and too many calls are queued.
     pub fn crowded(service: Service, operation: &'static str, waiting: u32) -> Self {
         let message = format!("AWS throttles this account, and {waiting} calls are already queued");
         Self {
@@ -427,7 +427,7 @@ impl AwsError {
         }
     }
 
-    /// A call that was not made, or not waited for: another worker may have the job.
+    /// A call that was not made, or whose response was not awaited, because another worker may have the job.
     pub fn fenced(service: Service, operation: &'static str) -> Self {
         let message = "the lease of the job has expired".into();
         Self {
@@ -443,19 +443,19 @@ impl AwsError {
         }
     }
 
-    /// Errors of HEAD requests have no body, so no code either: the status is all there is.
+    /// Responses to HEAD requests have no body and so no code: only the status is known.
     fn code_of_status(status: Option<u16>, transport: &str) -> String {
         status
             .filter(|status| *status >= 300)
             .map_or_else(|| transport.to_owned(), |status| status.to_string())
     }
 
-    /// Whether the call surely changed nothing: the service itself refused it.
+    /// Whether the call certainly changed nothing, because the service itself rejected it.
     pub fn had_no_effect(&self) -> bool {
         matches!(self.status, Some(400..=499))
     }
 
-    /// What people are shown of it.
+    /// The error as shown to people.
     pub fn refusal(&self) -> AwsRefusal {
         AwsRefusal {
             service: self.service.to_string(),
@@ -466,14 +466,14 @@ impl AwsError {
     }
 }
 
-/// The request's id in the headers of an answer: S3 has another name for it than the others.
+/// The request ID in the response headers. S3 uses another header name than the other services.
 fn request_id_in(response: &HttpResponse) -> Option<&str> {
     ["x-amzn-requestid", "x-amz-request-id", "x-amzn-request-id"]
         .iter()
         .find_map(|name| response.headers().get(*name))
 }
 
-/// The innermost cause of a call that got no readable answer. Causes name hosts and reasons, never credentials.
+/// The innermost cause of a call without a readable response. Causes name hosts and reasons, never credentials.
 fn transport_message(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(deeper) = cause.source() {

@@ -27,7 +27,7 @@ impl Fence {
         Arc::new(Self(Mutex::new(moment)))
     }
 
-    /// Moves it: the lease was renewed.
+    /// Moves the fence after the lease was renewed.
     pub fn move_to(&self, moment: Instant) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = moment;
     }
@@ -43,7 +43,7 @@ impl Fence {
     }
 }
 
-/// The answer of a call; `None` if its job's fence stopped it. A call that no job makes has no fence.
+/// The response of a call. `None` if the fence of its job stopped it. A call outside a job has no fence.
 pub(super) async fn before_fence<T>(call: impl Future<Output = T>) -> Option<T> {
     let Ok(fence) = FENCE.try_with(Arc::clone) else {
         return Some(call.await);

@@ -1,8 +1,8 @@
-//! Who the service is in AWS, and whether it may be that.
+//! The identity of the service in AWS, and whether the service may use it.
 //!
 //! Invariants:
 //! - Partition and account come from `GetCallerIdentity`, never from a literal.
-//! - The root user is refused always; anything but an assumed role is refused unless allowed by setting.
+//! - The root user is always rejected. Anything but an assumed role is rejected unless a setting allows it.
 
 use aws_credential_types::credential_feature::AwsCredentialFeature as Feature;
 use aws_credential_types::provider::ProvideCredentials;
@@ -14,7 +14,7 @@ use crate::aws::error::{AwsError, Service};
 use crate::aws::retries::{Attempts, MAX_THROTTLE_WAIT};
 use crate::domain::names::{Region, RepositoryName};
 
-/// Where the credentials come from.
+/// The source of the credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
@@ -31,11 +31,11 @@ pub enum Provider {
     Other,
 }
 
-/// What kind of principal an ARN names.
+/// The kind of principal in an ARN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Display)]
 #[strum(serialize_all = "snake_case")]
 pub enum Principal {
-    /// An assumed role's session: what an instance or a container should be.
+    /// A session of an assumed role, as on an instance or in a container.
     AssumedRole,
     /// The account's root user.
     Root,
@@ -43,49 +43,49 @@ pub enum Principal {
     User,
 }
 
-/// The service's AWS identity.
+/// The AWS identity of the service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Identity {
-    /// Where the credentials come from.
+    /// The source of the credentials.
     pub provider: Provider,
-    /// The caller's ARN.
+    /// The ARN of the caller.
     #[schema(example = "arn:aws:sts::123456789012:assumed-role/slipway/i-0abc")]
     pub arn: String,
-    /// The account's 12 digits.
+    /// The account ID, 12 digits.
     #[schema(example = "123456789012")]
     pub account: String,
     /// The ARN partition.
     #[schema(example = "aws")]
     pub partition: String,
-    /// The service's region.
+    /// The region of the service.
     #[schema(value_type = Option<String>, example = "us-west-2")]
     pub region: Option<Region>,
 }
 
-/// Why the service has no identity that it may use; each message says what to do.
+/// Why the service cannot use its identity. Each message says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    /// The default chain found nothing.
+    /// The default provider chain found no credentials.
     #[error(
         "no AWS credentials found ({0}). On EC2, attach an instance profile; in a container on EC2, give the \
          metadata service a hop limit of 2 (aws ec2 modify-instance-metadata-options --http-put-response-hop-limit 2); \
          on ECS, set a task role"
     )]
     NoCredentials(String),
-    /// STS refused the credentials or was out of reach.
+    /// STS rejected the credentials or could not be reached.
     #[error(
         "cannot determine the AWS identity of the service: {0}. Check the role, the region and the network route to STS"
     )]
     Refused(#[from] AwsError),
-    /// The answer was not an identity.
+    /// The response was not a valid identity.
     #[error("cannot parse the AWS identity of the service: {0}")]
     Unreadable(String),
-    /// Root credentials.
+    /// The credentials of the root user.
     #[error(
         "{0} is the root user of the account. Slipway does not run as the root user. Delete the root user's access keys and run Slipway with a role"
     )]
     Root(String),
-    /// Not a role.
+    /// The identity is not an assumed role.
     #[error(
         "{0} is not an assumed role. Run Slipway with an instance role or a task role, or, for a trial, set SLIPWAY_ALLOW_USER_CREDENTIALS=true"
     )]
@@ -93,10 +93,10 @@ pub enum IdentityError {
 }
 
 impl Identity {
-    /// Asks the SDK's default chain for credentials and STS for whose they are.
+    /// Gets credentials from the default provider chain and their identity from STS.
     ///
     /// # Errors
-    /// When there are no credentials, or STS does not take them.
+    /// When there are no credentials, or STS rejects them.
     pub async fn of(
         config: &aws_config::SdkConfig,
         sts: &aws_sdk_sts::Client,
@@ -131,10 +131,10 @@ impl Identity {
         })
     }
 
-    /// This identity, if the service may work as it.
+    /// Returns this identity if the service may use it.
     ///
     /// # Errors
-    /// For the root user always; for anything but an assumed role unless `allow_users`.
+    /// Always for the root user. For anything but an assumed role unless `allow_users`.
     pub fn permitted(self, allow_users: bool) -> Result<Self, IdentityError> {
         match principal(&self.arn) {
             Principal::Root => Err(IdentityError::Root(self.arn)),
@@ -143,7 +143,7 @@ impl Identity {
         }
     }
 
-    /// What images of a repository are pushed to (Amazon ECR User Guide, "Private registry").
+    /// The URI to push images of a repository to (Amazon ECR User Guide, "Private registry").
     pub fn repository_uri(&self, region: &Region, repository: &RepositoryName) -> String {
         repository_uri(&self.partition, &self.account, region, repository)
     }
@@ -164,7 +164,7 @@ pub fn repository_uri(
     format!("{account_id}.dkr.ecr.{region}.{domain}/{repository}")
 }
 
-/// What kind of principal an ARN names (IAM User Guide, "IAM identifiers").
+/// The kind of principal in an ARN (IAM User Guide, "IAM identifiers").
 pub fn principal(arn: &str) -> Principal {
     let mut parts = arn.splitn(6, ':').skip(2);
     let (service, resource) = (
@@ -178,7 +178,7 @@ pub fn principal(arn: &str) -> Principal {
     }
 }
 
-/// The provider that the credentials name; one that goes on from a profile or the environment counts as that.
+/// The provider of the credentials. A provider that a profile or the environment selects counts as that.
 fn provider_of(features: &[Feature]) -> Provider {
     let has = |wanted: &[Feature]| features.iter().any(|feature| wanted.contains(feature));
     if has(&[

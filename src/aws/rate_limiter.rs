@@ -22,7 +22,7 @@ const MIN_TIME_BETWEEN_CUTS: Duration = Duration::from_secs(1);
 /// The rates to use once AWS throttles.
 #[derive(Debug, Clone, Copy)]
 pub struct Rates {
-    /// Calls a second that the first throttle leaves.
+    /// The rate after the first throttle, in calls a second.
     pub first: f64,
     /// The minimum rate, in calls a second.
     pub slowest: f64,
@@ -64,9 +64,9 @@ pub struct RateLimiter {
 struct Slowed {
     /// Calls a second.
     rate: f64,
-    /// When the last call went.
+    /// When the last call proceeded.
     went: Instant,
-    /// When the rate last fell: throttles of calls that were under way then are one throttle.
+    /// When the rate was last reduced. Throttles of calls that were in flight then count as one.
     fell: Instant,
 }
 
@@ -75,7 +75,7 @@ impl Slowed {
         Duration::from_secs_f64(1.0 / self.rate)
     }
 
-    /// When the next call may go.
+    /// When the next call may proceed.
     fn next(&self) -> Instant {
         self.went + self.gap()
     }

@@ -1,4 +1,4 @@
-//! How often the SDK repeats a call that failed, before the engine's own back-off takes over.
+//! How often the SDK retries a failed call before the backoff of the job takes over.
 //!
 //! Invariants:
 //! - A throttled call is retried until its caller's maximum wait is over, so that a job does not repeat earlier calls.
@@ -17,17 +17,17 @@ use tokio::time::Instant;
 use crate::aws::error::{ErrorKind, Service};
 use crate::aws::throttle_interceptor::meaning_of_answer;
 
-/// How long throttling may delay a call that no job makes: a request may wait for the response.
+/// The maximum delay by throttling for a call outside a job. A request may wait for the response.
 pub const MAX_THROTTLE_WAIT: Duration = Duration::from_secs(5);
-/// Attempts of a call that AWS does not throttle.
+/// The maximum number of attempts of a call that AWS does not throttle.
 pub const ATTEMPTS: u32 = 3;
-/// Attempts of a call that AWS throttles, at most; the maximum wait usually ends them earlier.
+/// The maximum number of attempts of a call that AWS throttles. The maximum wait usually ends them earlier.
 pub const MAX_ATTEMPTS: u32 = 12;
 
 /// The attempts of one call.
 #[derive(Debug)]
 pub struct Attempts {
-    /// How long throttling may hold it up.
+    /// The maximum delay by throttling.
     max_throttle_wait: Duration,
     began: Instant,
     seen: Mutex<Seen>,
@@ -35,9 +35,9 @@ pub struct Attempts {
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Seen {
-    /// Attempts that failed in another way than by a throttle.
+    /// Failed attempts that were not throttled.
     failed: u32,
-    /// Whether an attempt may have taken effect without an answer.
+    /// Whether an attempt without a response may have taken effect.
     in_doubt: bool,
 }
 
@@ -46,7 +46,7 @@ tokio::task_local! {
 }
 
 impl Attempts {
-    /// Makes a call; whether an attempt before its last one may have taken effect unheard.
+    /// Makes a call. Also returns whether an attempt before the last one may have taken effect.
     pub async fn of<T>(max_throttle_wait: Duration, call: impl Future<Output = T>) -> (T, bool) {
         let attempts = Self {
             max_throttle_wait,
@@ -70,7 +70,7 @@ impl Attempts {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a throttled attempt is repeated.
+    /// Whether to retry a throttled attempt.
     fn after_throttle(&self) -> RetryAction {
         if self.began.elapsed() < self.max_throttle_wait {
             RetryAction::throttling_error()
@@ -79,7 +79,7 @@ impl Attempts {
         }
     }
 
-    /// Whether an attempt is repeated that failed in another way.
+    /// Whether to retry an attempt that failed otherwise.
     fn after_failure(&self) -> RetryAction {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.failed += 1;

@@ -51,7 +51,7 @@ impl Intercept for ThrottleInterceptor {
         Ok(())
     }
 
-    /// The SDK's parsers take what they have read for the whole where a document ends early, and fill in what is missing.
+    /// The SDK's parsers accept a truncated document and fill in missing values.
     fn read_after_deserialization(
         &self,
         context: &AfterDeserializationInterceptorContextRef<'_>,
@@ -83,7 +83,7 @@ impl Intercept for ThrottleInterceptor {
     }
 }
 
-/// What an answer that is no success means. One to a HEAD has no body: its status is all there is.
+/// The kind of a response that is not a success. A response to HEAD has no body, so only its status is known.
 pub fn meaning_of_answer(service: Service, response: &HttpResponse) -> ErrorKind {
     let status = response.status().as_u16();
     let body = String::from_utf8_lossy(response.body().bytes().unwrap_or_default());
@@ -91,7 +91,7 @@ pub fn meaning_of_answer(service: Service, response: &HttpResponse) -> ErrorKind
     error_kind(service, "", &code, Some(status))
 }
 
-/// Whether a body has its end. Only what changes something may have none, as S3 answers it, and a HEAD.
+/// Whether a body is complete. Only responses to mutating calls, as of S3, and to HEAD may be empty.
 fn is_whole(operation: &str, response: &HttpResponse) -> bool {
     let body = String::from_utf8_lossy(response.body().bytes().unwrap_or_default());
     match body.trim().as_bytes() {

@@ -1,22 +1,19 @@
-//! The organisation's names that resources are built from.
+//! The names of the organisation that resources are built from.
 
 use crate::domain::names::{GroupName, IamPath, PolicyName};
 use crate::domain::spec::Defaults;
 
-/// The organisation's names that resources are built from.
+/// The names of the organisation that resources are built from.
 #[derive(Debug, Clone)]
 pub struct Conventions {
-    /// The group that marks app users.
     pub group: GroupName,
-    /// The path of app users.
     pub iam_path: IamPath,
-    /// The shared media policy, and the prefix of scoped ones.
+    /// The name of the shared media policy, which is also the prefix of scoped ones.
     pub policy: PolicyName,
-    /// The ARN partition.
     pub partition: String,
-    /// The account's 12 digits.
+    /// The account ID, 12 digits.
     pub account_id: String,
-    /// The id of this installation of Slipway.
+    /// The ID of this installation of Slipway.
     pub installation: String,
 }
 

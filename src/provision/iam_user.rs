@@ -16,9 +16,7 @@ use crate::provision::user_dependencies::UserDependency;
 pub struct SeenUser {
     /// Its name, with the case that it was made with.
     pub name: String,
-    /// Its path.
     pub path: String,
-    /// Its tags.
     pub tags: Tags,
     /// Whether a job of this app has made it.
     pub made_by_us: bool,

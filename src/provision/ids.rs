@@ -24,17 +24,14 @@ pub fn one_access_key(user: &AppName, access_key_id: &str) -> ResourceId {
     ResourceId::new(ACCESS_KEY, format_args!("{user}/{access_key_id}"))
 }
 
-/// The group that marks app users.
 pub fn group(name: &GroupName) -> ResourceId {
     ResourceId::new(GROUP, name)
 }
 
-/// A bucket.
 pub fn bucket(name: &BucketName) -> ResourceId {
     ResourceId::new(BUCKET, name)
 }
 
-/// An image repository.
 pub fn repository(region: &Region, name: &RepositoryName) -> ResourceId {
     ResourceId::new(REPOSITORY, format_args!("{region}/{name}"))
 }

@@ -54,7 +54,6 @@ pub trait Node: Send + Sync {
 
 /// A resource of a known kind, as a node.
 pub struct Typed<R> {
-    /// The resource.
     pub resource: R,
     /// What is wanted of it.
     pub want: Want,

@@ -1,4 +1,4 @@
-//! What the service's role needs for one AWS operation.
+//! The permissions that the service's role needs for one AWS operation.
 
 use serde_json::{Value, json};
 
@@ -8,21 +8,19 @@ use crate::provision::conventions::Conventions;
 /// The resources that an action is allowed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// AWS offers no narrower one.
+    /// All resources: AWS supports no narrower scope for the action.
     Everything,
-    /// The group that marks app users.
     Group,
-    /// Any group: an app's user may have been put into one by hand.
+    /// Any group, because an app's user may have been added to one manually.
     AnyGroup,
     /// Users under the configured path.
     Users,
-    /// Users under any path, to look at: IAM names a user that is not there without its path.
+    /// Users under any path, for reads: IAM names a user that does not exist without its path.
     AnyUser,
     /// The shared media policy and the scoped ones.
     Policies,
-    /// Buckets.
     Buckets,
-    /// What is in buckets.
+    /// Objects in buckets.
     Objects,
     /// Repositories of this account.
     Repositories,
@@ -31,30 +29,28 @@ pub enum Scope {
 /// A condition on an allowed action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Condition {
-    /// None.
+    /// No condition.
     Always,
-    /// What is made carries our tag.
+    /// The created resource has Slipway's tag.
     TaggedOnCreation,
-    /// What is touched carries our tag.
+    /// The changed resource has Slipway's tag.
     OnOurs,
-    /// Only the media policies are attached.
+    /// Only media policies can be attached.
     MediaPoliciesOnly,
 }
 
-/// An AWS operation and what it takes.
+/// An AWS operation and the permissions that it requires.
 #[derive(Debug, Clone, Copy)]
 pub struct Permission {
-    /// The service.
     pub service: Service,
-    /// The API operation.
     pub operation: &'static str,
-    /// The IAM actions it takes (Service Authorization Reference).
+    /// The IAM actions that it requires (Service Authorization Reference).
     pub actions: &'static [&'static str],
     /// Changes are audited, reads are not.
     pub effect: Effect,
-    /// On what.
+    /// The resources.
     pub scope: Scope,
-    /// When.
+    /// The condition.
     pub condition: Condition,
 }
 
@@ -95,7 +91,7 @@ impl Permission {
     }
 }
 
-/// Operations that change what AWS authorizes calls on a thing by, which it knows everywhere only after a while.
+/// Operations that change the attributes by which AWS authorizes calls, which takes time to propagate.
 pub const CHANGES_OF_AUTHORIZATION: &[&str] = &[
     "CreateUser",
     "TagUser",

@@ -1,4 +1,4 @@
-//! A look at a repository's images and lifecycle policy, for simulations.
+//! Reads the images and the lifecycle policy of a repository, for simulations.
 
 use serde_json::Value;
 
@@ -8,12 +8,11 @@ use crate::domain::names::{Region, RepositoryName};
 use crate::provision::repository_images::Registry;
 use crate::provision::timing::Timing;
 
-/// A repository as AWS shows it.
+/// The observed repository.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SeenRepository {
-    /// Its images.
     pub images: Vec<Image>,
-    /// Its lifecycle policy's document, if it has a policy.
+    /// The document of its lifecycle policy, if it has one.
     pub policy: Option<Value>,
 }
 

@@ -1,9 +1,9 @@
-//! What is in a repository: its lifecycle policy, its images, and what AWS says would become of them.
+//! Reads a repository: its lifecycle policy, its images, and the AWS preview of a policy.
 //!
 //! Invariants:
 //! - Nothing here changes a repository or its images.
-//! - A preview is believed only when it is complete and of the policy that was asked about: AWS keeps one
-//!   preview for each repository, whoever asks.
+//! - A preview counts only if it is complete and of the requested policy: AWS keeps one
+//! preview for each repository, whoever requests it.
 
 use aws_sdk_ecr::operation::get_lifecycle_policy_preview::GetLifecyclePolicyPreviewOutput;
 use aws_sdk_ecr::types::{
@@ -26,7 +26,7 @@ use crate::provision::timing::Timing;
 const PAGE: i32 = 1000;
 /// The same of a preview (Amazon ECR API Reference, `GetLifecyclePolicyPreview`, `maxResults`).
 const PREVIEW_PAGE: i32 = 100;
-/// How often a preview is looked at until it is complete.
+/// The number of polls until a preview must be complete.
 const LOOKS: u32 = 5;
 
 /// A region's repositories in an account, to look at.
@@ -36,19 +36,19 @@ pub struct Registry<'a> {
     timing: Timing,
 }
 
-/// Why AWS's preview says nothing.
+/// Why there is no AWS preview.
 #[derive(Debug, thiserror::Error)]
 pub enum NoPreview {
-    /// It was refused, because another runs, or may not be asked for.
+    /// AWS rejected the request, because another preview runs or the role lacks the permission.
     #[error("{0}")]
     Refused(#[from] AwsError),
-    /// It takes too long.
+    /// The preview did not complete in time.
     #[error("the AWS preview did not complete in time")]
     TooSlow,
-    /// It ended without a result.
+    /// The preview ended without a result.
     #[error("the AWS preview ended with status {0}")]
     AttemptResult(String),
-    /// What is there is another's.
+    /// The preview is of another policy.
     #[error("another preview replaced the AWS preview")]
     OfAnother,
 }
@@ -125,7 +125,7 @@ impl<'a> Registry<'a> {
     /// The images that AWS says a policy would expire, if it says so in a few seconds.
     ///
     /// # Errors
-    /// Why AWS does not say.
+    /// Why there is no preview.
     pub async fn preview(
         &self,
         repository: &RepositoryName,

@@ -9,31 +9,30 @@ use crate::provision::conventions::Conventions;
 use crate::provision::fault::Fault;
 use crate::provision::render::shell_words;
 
-/// Tags by key.
 pub type Tags = BTreeMap<String, String>;
 
-/// The app that a thing belongs to.
+/// The app that a resource belongs to.
 pub fn app_key() -> String {
     format!("{TAG_PREFIX}app")
 }
 
-/// The installation of Slipway that a thing belongs to: two in one account, or one whose database was lost, can have
-/// apps of the same name.
+/// The installation of Slipway that a resource belongs to. Two installations in one account, or one whose database was
+/// lost, can have apps of the same name.
 pub fn installation_key() -> String {
     format!("{TAG_PREFIX}installation")
 }
 
-/// The job that made a thing.
+/// The job that created a resource.
 pub fn job_key() -> String {
     format!("{TAG_PREFIX}job")
 }
 
-/// Marks a thing that was there before its app: removal leaves it.
+/// Marks a resource that existed before its app. A removal keeps it.
 pub fn adopted_key() -> String {
     format!("{TAG_PREFIX}adopted")
 }
 
-/// The tags that a thing of an app keeps: the caller's and ours.
+/// The tags that a resource of an app keeps: those of the caller and those of Slipway.
 pub fn wanted(spec: &AppSpec, conventions: &Conventions) -> Tags {
     let mut all = spec.tags.clone();
     all.insert(app_key(), spec.name.to_string());
@@ -41,7 +40,7 @@ pub fn wanted(spec: &AppSpec, conventions: &Conventions) -> Tags {
     all
 }
 
-/// The tags that say whose a thing is.
+/// The tags that identify the owner of a resource.
 pub fn marks(wanted: &Tags) -> Tags {
     [app_key(), installation_key()]
         .iter()
@@ -50,7 +49,8 @@ pub fn marks(wanted: &Tags) -> Tags {
         .collect()
 }
 
-/// The tags to set on what is there: what is missing or different, and the adoption mark on what we have not made.
+/// The tags to set on an existing resource: those that are missing or different, and the adoption mark on an adopted
+/// resource.
 pub fn missing(wanted: &Tags, seen: &Tags, made_by_us: bool) -> Tags {
     let mut missing: Tags = wanted
         .iter()
@@ -63,14 +63,14 @@ pub fn missing(wanted: &Tags, seen: &Tags, made_by_us: bool) -> Tags {
     missing
 }
 
-/// The tags that are there once `tags` are set over them.
+/// The tags that exist after `tags` are set.
 pub fn over(before: &Tags, tags: &Tags) -> Tags {
     let mut all = before.clone();
     all.extend(tags.clone());
     all
 }
 
-/// Our own tags on a thing, to be taken off when it is given back.
+/// The tags of Slipway on a resource, which are removed when it is released.
 pub fn ours(seen: &Tags) -> Vec<String> {
     seen.keys()
         .filter(|key| key.starts_with(TAG_PREFIX))
@@ -78,12 +78,12 @@ pub fn ours(seen: &Tags) -> Vec<String> {
         .collect()
 }
 
-/// Whether a change of tags gives a thing back.
+/// Whether a change of tags releases a resource.
 pub fn gives_back(before: &Tags, after: &Tags) -> bool {
     before.contains_key(&app_key()) && !after.contains_key(&app_key())
 }
 
-/// Whether a thing with these tags was there before its app, or is about to be adopted.
+/// Whether a resource with these tags was adopted or is about to be.
 pub fn is_adopted(seen: &Tags) -> bool {
     seen.contains_key(&adopted_key()) || !seen.contains_key(&app_key())
 }
@@ -100,7 +100,7 @@ pub fn shorthand(tags: &Tags) -> String {
 /// Tags in the form of IAM's SDK.
 ///
 /// # Errors
-/// When a tag is not valid, which is a defect.
+/// When a tag is not valid, which would be a bug.
 pub fn iam_tags(tags: &Tags) -> Result<Vec<Tag>, Fault> {
     let build = |(key, value): (&String, &String)| Tag::builder().key(key).value(value).build();
     tags.iter()

@@ -1,20 +1,20 @@
-//! How long Slipway waits for AWS and for itself.
+//! How long Slipway waits for AWS and for its database.
 
 use std::time::Duration;
 
 use serde::Deserialize;
 
-/// How long things take. The settings' `[timing]`; AWS needs the defaults, a private cloud or an emulator may not.
+/// Durations. They are the `[timing]` settings. AWS needs the defaults; a private cloud or an emulator may not.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Timing {
-    /// The first back-off; it doubles from there.
+    /// The first backoff. It doubles from there.
     #[serde(with = "humantime_serde")]
     pub backoff: Duration,
-    /// The longest back-off.
+    /// The maximum backoff.
     #[serde(with = "humantime_serde")]
     pub backoff_cap: Duration,
-    /// How long AWS is left in peace while it settles.
+    /// The delay between two requests while AWS propagates a change.
     #[serde(with = "humantime_serde")]
     pub poll_delay: Duration,
     /// How long after our own create "not found" means "not visible yet" (IAM is eventually consistent).
@@ -24,22 +24,22 @@ pub struct Timing {
     /// already, and lists a new key some ten seconds later.
     #[serde(with = "humantime_serde")]
     pub key_list: Duration,
-    /// The longest wait for the answer to one AWS call.
+    /// The timeout of one AWS call.
     #[serde(with = "humantime_serde")]
     pub answer: Duration,
-    /// The longest wait with the lease held; a longer one gives the worker back.
+    /// The longest wait that keeps the lease. For a longer wait the worker is released.
     #[serde(with = "humantime_serde")]
     pub hold: Duration,
     /// A key that was used within this time is in use: `SLIPWAY_ROTATION_IDLE_PERIOD`.
     #[serde(skip)]
     pub idle_period: Duration,
-    /// The longest wait for the turn of one call while AWS throttles the account.
+    /// The longest wait of one call in the rate limiter while AWS throttles the account.
     #[serde(with = "humantime_serde")]
     pub turn: Duration,
-    /// How long a new attachment of a policy gets to work everywhere before the one that it takes the place of goes.
+    /// How long a new policy attachment gets to take effect before the attachment that it replaces is removed.
     #[serde(with = "humantime_serde")]
     pub attachment: Duration,
-    /// Between two looks into the database for work that is due, where no signal tells of it.
+    /// The interval of database polls for due work that no signal announces.
     #[serde(with = "humantime_serde")]
     pub poll: Duration,
 }

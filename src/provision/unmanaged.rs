@@ -50,7 +50,6 @@ pub struct UnmanagedResource {
 /// A stray, as people are told of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Extra {
-    /// Its id.
     pub resource: ResourceId,
     /// What it is.
     pub detail: String,

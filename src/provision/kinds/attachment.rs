@@ -32,7 +32,7 @@ pub struct Attachment {
     user: AppName,
     policy: policy::Policy,
     default_arn: String,
-    /// The id of the attachment that takes its place when the app's media access changes.
+    /// The ID of the attachment that replaces this one when the media access of the app changes.
     successor: Option<ResourceId>,
 }
 
@@ -41,7 +41,6 @@ pub struct Attachment {
 pub enum AttachmentChange {
     /// `AttachUserPolicy`.
     Attach {
-        /// The user.
         user: AppName,
         /// The policy's name.
         policy: String,
@@ -50,11 +49,9 @@ pub enum AttachmentChange {
     },
     /// `DetachUserPolicy`.
     Detach {
-        /// The user.
         user: AppName,
         /// The policy's name.
         policy: String,
-        /// Where it is.
         arn: String,
     },
 }
@@ -341,8 +338,8 @@ impl Resource for Attachment {
 }
 
 impl Attachment {
-    /// IAM is eventually consistent: where another media policy was attached just now in the place of this one, it gets
-    /// time to work everywhere first.
+    /// IAM is eventually consistent: if another media policy was just attached to replace this one, it gets time to
+    /// take effect first.
     fn wait_for_successor(&self, cx: &ReconcileContext) -> Result<(), Fault> {
         let Some(successor) = &self.successor else {
             return Ok(());
@@ -358,7 +355,7 @@ impl Attachment {
         })
     }
 
-    /// Whether an attached policy is that of the app's other media access.
+    /// Whether an attached policy is that of the app's other media access mode.
     fn is_successor(&self, policy: &aws_sdk_iam::types::AttachedPolicy) -> bool {
         let named = policy
             .policy_name()
@@ -367,8 +364,8 @@ impl Attachment {
         named && !policy.policy_arn().is_some_and(is_aws_managed)
     }
 
-    /// IAM is eventually consistent: one that is to go and was made just now may be there though it is not listed,
-    /// unless it may have been detached already.
+    /// IAM is eventually consistent: a recent attachment may exist although it is not listed, unless it may have been
+    /// detached already.
     fn not_shown_yet(&self, cx: &ReconcileContext) -> Option<String> {
         let young = cx
             .age(&self.id())
@@ -377,7 +374,7 @@ impl Attachment {
             .then(|| self.arn_of_policy(cx))
     }
 
-    /// The policy's ARN: it may sit under another path than the one that we would make it at.
+    /// The ARN of the policy, which may be under another path than the one that Slipway uses.
     fn arn_of_policy(&self, cx: &ReconcileContext) -> String {
         cx.account
             .cached(&CacheKey::Exists(self.policy.id()))

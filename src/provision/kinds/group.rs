@@ -23,7 +23,6 @@ use crate::provision::render::shell_words;
 use crate::provision::render::{cloudformation, terraform};
 use crate::provision::resource::Resource;
 
-/// The group that marks app users.
 #[derive(Debug, Clone)]
 pub struct Group {
     name: GroupName,

@@ -30,7 +30,7 @@ use crate::provision::render::{cloudformation, terraform};
 use crate::provision::repository_images::Registry;
 use crate::provision::resource::Resource;
 
-/// How many expiring images are named.
+/// How many expiring images a message lists.
 const NAMED: usize = 20;
 
 /// A repository's lifecycle policy.
@@ -41,26 +41,26 @@ pub struct RepositoryLifecycle {
     policy: LifecyclePolicy,
 }
 
-/// A repository's lifecycle policy as it is, and what becomes of its images under the wanted one.
+/// The observed lifecycle policy, and the effect of the wanted policy on the images.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SeenLifecycle {
-    /// The policy that is there, as ECR gave it.
+    /// The current policy, as ECR returned it.
     document: Option<Value>,
     outlook: Outlook,
 }
 
-/// What becomes of a repository's images.
+/// The effect of the wanted policy on the images of a repository.
 #[derive(Debug, Clone, PartialEq)]
 enum Outlook {
-    /// Nothing else: the policy that is there says the same.
+    /// No effect: the current policy has the same meaning.
     AsBefore,
-    /// Our evaluation of the wanted policy.
+    /// Slipway's evaluation of the wanted policy.
     Evaluated {
-        /// How many images there are.
+        /// The number of images.
         images: usize,
         /// Those that expire.
         expiring: Vec<Image>,
-        /// Whether images that carry protected tags may be among them.
+        /// Whether images with protected tags may expire.
         accepted: bool,
     },
 }
@@ -70,9 +70,7 @@ enum Outlook {
 pub enum LifecycleChange {
     /// `PutLifecyclePolicy`, which replaces the whole policy.
     Put {
-        /// The repository.
         repository: RepositoryName,
-        /// Where it is.
         region: Region,
         /// The policy that is there.
         before: Option<Value>,
@@ -351,7 +349,7 @@ impl RepositoryLifecycle {
         LifecyclePolicy::parse(document).is_ok_and(|policy| policy.same_meaning(&self.policy))
     }
 
-    /// A person decides about images that carry protected tags.
+    /// Images with protected tags expire only if a person accepts it.
     fn refuse_to_expire(&self, expiring: &[Image]) -> Result<(), Fault> {
         let protected: Vec<&Image> = expiring
             .iter()
@@ -376,7 +374,7 @@ impl RepositoryLifecycle {
     }
 }
 
-/// The images by name, as many as a person reads.
+/// The images by name, up to a limit.
 fn names(images: &[&Image]) -> String {
     let first: Vec<String> = images
         .iter()

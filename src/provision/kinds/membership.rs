@@ -1,4 +1,4 @@
-//! The user's place in the group that marks app users.
+//! The membership of the user in the group that marks app users.
 //!
 //! Invariant: `AddUserToGroup` is idempotent, so it can be tried before anybody has looked.
 

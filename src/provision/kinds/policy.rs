@@ -30,9 +30,9 @@ use crate::provision::render::{cloudformation, terraform};
 use crate::provision::resource::Resource;
 use crate::provision::tags::{self, Tags};
 
-/// The description that the guide gives the policy.
+/// The description of the policy in the guide.
 const DESCRIPTION: &str = "Grants access to S3 buckets and objects";
-/// Versions that a managed policy keeps (IAM quotas).
+/// The maximum number of versions of a managed policy (IAM quotas).
 const MAX_VERSIONS: usize = 5;
 
 /// A media policy.
@@ -41,22 +41,22 @@ pub struct Policy {
     name: String,
     document: PolicyDocument,
     default_arn: String,
-    /// `None` for the shared one, which belongs to the account.
+    /// `None` for the shared policy, which belongs to the account.
     tags: Option<Tags>,
 }
 
-/// A policy as it is.
+/// The observed policy.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SeenPolicy {
     arn: String,
     description: Option<String>,
-    /// Its default version's document; `None` if it cannot be read as one.
+    /// The document of the default version. `None` if it cannot be parsed.
     document: Option<PolicyDocument>,
     tags: Tags,
     made_by_us: bool,
-    /// Versions that are not the default one, oldest first.
+    /// Versions other than the default version, oldest first.
     old_versions: Vec<String>,
-    /// Tags that the spec does not name any more.
+    /// Tags that the spec no longer includes.
     dropped: Vec<String>,
 }
 
@@ -65,44 +65,35 @@ pub struct SeenPolicy {
 pub enum PolicyChange {
     /// `CreatePolicy`.
     Create {
-        /// Its name.
         name: String,
-        /// Its document.
         document: PolicyDocument,
-        /// Its tags, for a scoped one.
+        /// The tags of a scoped policy.
         tags: Option<Tags>,
     },
-    /// `DeletePolicyVersion`, to make room.
+    /// `DeletePolicyVersion`, to make room for a new version.
     Prune {
-        /// The policy.
         arn: String,
-        /// The oldest version that is not the default one.
+        /// The oldest version that is not the default version.
         version: String,
     },
-    /// `CreatePolicyVersion`, as the default one.
+    /// `CreatePolicyVersion`, which sets the new default version.
     Rewrite {
-        /// The policy.
         arn: String,
-        /// What its document says now.
+        /// The current document.
         before: Option<PolicyDocument>,
-        /// What it will say.
+        /// The new document.
         after: PolicyDocument,
     },
     /// `DeletePolicy`.
-    Delete {
-        /// The policy.
-        arn: String,
-    },
+    Delete { arn: String },
     /// `UntagPolicy`.
     Untag {
-        /// The policy.
         arn: String,
-        /// The keys of the tags to take off.
+        /// The keys of the tags to remove.
         keys: Vec<String>,
     },
     /// `TagPolicy`.
     Tag {
-        /// The policy.
         arn: String,
         /// The tags to set.
         tags: Tags,
@@ -557,7 +548,6 @@ impl Policy {
         }
     }
 
-    /// Its name.
     pub fn name(&self) -> &str {
         &self.name
     }

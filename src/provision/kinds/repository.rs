@@ -40,14 +40,14 @@ pub struct Repository {
     arn: String,
 }
 
-/// A repository as it is.
+/// The observed repository.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SeenRepository {
     tags: Tags,
     made_by_us: bool,
-    /// Tags that the spec does not name any more.
+    /// Tags that the spec no longer includes.
     dropped: Vec<String>,
-    /// How many images are in it, where it is to be deleted.
+    /// The number of images, if the repository is to be deleted.
     images: usize,
 }
 
@@ -60,7 +60,6 @@ pub enum RepositoryChange {
     Tag {
         /// The repository's ARN.
         arn: String,
-        /// Where it is.
         region: Region,
         /// The tags to set.
         tags: Tags,
@@ -71,20 +70,17 @@ pub enum RepositoryChange {
     Untag {
         /// The repository's ARN.
         arn: String,
-        /// Where it is.
         region: Region,
-        /// The keys of the tags to take off.
+        /// The keys of the tags to remove.
         keys: Vec<String>,
     },
     /// `DeleteRepository`.
     Delete {
-        /// Its name.
         name: RepositoryName,
-        /// Where it is.
         region: Region,
-        /// How many images go with it.
+        /// The number of images that are deleted with it.
         images: usize,
-        /// Whether images that are in it go too; otherwise ECR deletes it only if it is empty.
+        /// Whether its images are deleted too. Otherwise ECR deletes only an empty repository.
         force: bool,
     },
 }
@@ -373,7 +369,7 @@ impl Resource for Repository {
         Ok(Changes::of(changes))
     }
 
-    /// One that was there before the app is given back, unless it was asked for by name.
+    /// An adopted repository is released instead of deleted, unless the request names it.
     fn plan_absent(
         &self,
         cx: &ReconcileContext,

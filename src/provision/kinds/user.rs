@@ -48,16 +48,13 @@ pub struct User {
 pub enum UserChange {
     /// `CreateUser`.
     Create {
-        /// Its name.
         name: AppName,
-        /// Its path.
         path: IamPath,
         /// Its tags, but for the job's.
         tags: Tags,
     },
     /// `TagUser`.
     Tag {
-        /// Its name.
         name: AppName,
         /// The tags to set.
         tags: Tags,
@@ -66,23 +63,17 @@ pub enum UserChange {
     },
     /// `UntagUser`.
     Untag {
-        /// Its name.
         name: AppName,
-        /// The keys of the tags to take off.
+        /// The keys of the tags to remove.
         keys: Vec<String>,
     },
-    /// The call that takes away something that hangs on it.
+    /// The call that removes a dependency of the user.
     Take {
-        /// Its name.
         name: AppName,
-        /// What.
         belonging: UserDependency,
     },
     /// `DeleteUser`.
-    Delete {
-        /// Its name.
-        name: AppName,
-    },
+    Delete { name: AppName },
 }
 
 impl fmt::Display for UserChange {
@@ -452,7 +443,7 @@ impl Resource for User {
 }
 
 impl User {
-    /// Whether something that hangs on it is a resource of the app's: a key of ours, its place in the group, its policy.
+    /// Whether a dependency is a resource of the app: a recorded access key, its group membership or its policy.
     fn is_own(&self, it: &UserDependency, records: &KeyRecords) -> bool {
         match it {
             UserDependency::AccessKey(id) => records.keys.iter().any(|(ours, _)| ours == id),

@@ -1,26 +1,25 @@
-//! A script of AWS CLI commands that sets the app up where nothing is.
+//! A script of AWS CLI commands that creates the resources of an app.
 //!
 //! Invariants:
-//! - The script stops at the first command that fails, and works in no other account than the app's.
-//! - It makes no access key: a key's secret would be shown to whoever reads the output.
+//! - The script stops at the first command that fails, and works only in the account of the app.
+//! - It creates no access key, because the secret would appear in the output.
 
 use crate::provision::render::document::{Head, comment};
 use crate::provision::render::shell_words;
 
-/// One command.
+/// A command of the script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Command {
-    /// What it does.
+    /// The description of the change.
     pub detail: String,
-    /// The command line.
     pub line: String,
-    /// Whether it makes what all apps of the account share, so that it may be there already.
+    /// Whether it creates a resource that all apps of the account share, which may already exist.
     pub shared: bool,
-    /// Whether its answer shows a secret.
+    /// Whether its output shows a secret.
     pub shows_secret: bool,
 }
 
-/// Runs commands for what may be there already.
+/// Runs commands for resources that may already exist.
 const SHARED: &str = r#"
 # Resources that all apps share may already exist. They are left unchanged.
 shared() {
@@ -32,7 +31,7 @@ shared() {
 }
 "#;
 
-/// The whole script.
+/// Renders the script.
 pub fn render(head: &Head, commands: &[Command]) -> String {
     let Head {
         app,

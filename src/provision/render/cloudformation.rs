@@ -1,7 +1,7 @@
-//! CloudFormation: a template of one stack, with the list that imports it.
+//! CloudFormation: the template of one stack, with the resources to import.
 //!
 //! Invariants:
-//! - A stack has one region: what the app has elsewhere is in another template.
+//! - A stack has one region. Resources in other regions are in other templates.
 //! - Every resource is retained when it leaves the stack, so deleting the stack deletes nothing
 //!   (AWS CloudFormation User Guide, "Import AWS resources into a CloudFormation stack": import asks for it).
 
@@ -23,16 +23,14 @@ const MAX_LOGICAL_ID_LENGTH: usize = 200;
 pub enum Entry {
     /// A resource of the stack.
     Thing(Thing),
-    /// What CloudFormation takes for a property of another thing: lists are joined, anything else is set.
+    /// A property of another resource: lists are joined, other values are set.
     Extends {
-        /// That thing.
+        /// That resource.
         of: ResourceId,
-        /// The property.
         property: &'static str,
-        /// Its value.
         value: Value,
     },
-    /// What a person should know.
+    /// A note for the reader.
     Note(String),
 }
 
@@ -60,7 +58,7 @@ impl Thing {
         }
     }
 
-    /// Where it is; what is not said to be anywhere, such as a user, is in the stack of the app's region.
+    /// The region. A resource without one, such as a user, is in the stack of the app's region.
     pub fn at(self, region: &Region) -> Self {
         Self {
             region: Some(region.clone()),
@@ -68,13 +66,11 @@ impl Thing {
         }
     }
 
-    /// One more property.
     pub fn set(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.properties.insert(name.into(), value.into());
         self
     }
 
-    /// Its tags.
     pub fn tags(self, tags: &Tags) -> Self {
         let list: Vec<Value> = tags
             .iter()
@@ -104,14 +100,14 @@ impl Thing {
     }
 }
 
-/// Another thing's identity, or its value where the template does not have that thing.
+/// A reference to another resource, or its value if the template does not have it.
 pub fn reference(labels: &Labels, id: &ResourceId, value: &str) -> Value {
     labels
         .get(id)
         .map_or_else(|| json!(value), |label| json!({"Ref": label}))
 }
 
-/// A thing's logical id: its kind and name in letters and digits.
+/// The logical ID of a resource: its kind and name in letters and digits.
 pub fn logical_id(id: &ResourceId) -> String {
     let words = id
         .as_str()
@@ -126,7 +122,7 @@ pub fn logical_id(id: &ResourceId) -> String {
         .collect()
 }
 
-/// The template of one region's stack; `None` where it would have nothing.
+/// The template of the stack in one region. `None` if it would be empty.
 pub fn render(
     head: &Head,
     region: &Region,
@@ -182,7 +178,7 @@ pub fn render(
     }))
 }
 
-/// The commands that put what is there into a new stack.
+/// The commands that import the resources into a new stack.
 fn how_to_import(head: &Head, region: &Region) -> Vec<String> {
     let stack: String = head
         .app

@@ -2,18 +2,17 @@
 
 use crate::domain::names::{AppName, Region};
 
-/// What a file is of.
+/// The subject of a file.
 #[derive(Debug, Clone)]
 pub struct Head {
-    /// The app.
     pub app: AppName,
-    /// The account's 12 digits.
+    /// The account ID, 12 digits.
     pub account: String,
     /// The app's region.
     pub region: Region,
 }
 
-/// A text as comment lines of HCL and shells: no line of it can be anything else.
+/// Renders a text as comment lines of HCL and shells. No line of it can be anything else.
 pub fn comment(text: &str) -> String {
     text.lines()
         .map(|line| {

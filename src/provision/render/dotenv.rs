@@ -1,11 +1,11 @@
-//! The app's environment, as a file of `NAME=value` lines.
+//! The environment of the app, as a file of `NAME=value` lines.
 //!
 //! Invariant: nothing is quoted. No value has a character that a shell or a reader of such files takes for more
 //! than itself, and some readers (`docker run --env-file`) take quotes for part of the value.
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-/// What the app finds in its environment.
+/// The environment variables of the app.
 #[derive(Debug, Clone, Copy)]
 pub struct Environment<'a> {
     /// The app's key, if it has one.
@@ -23,9 +23,9 @@ pub struct Environment<'a> {
 /// A secret in an environment.
 #[derive(Debug, Clone, Copy)]
 pub enum Secret<'a> {
-    /// The one time it is shown.
+    /// The secret, which is shown only once.
     Shown(&'a SecretString),
-    /// Not here; how to come by it.
+    /// The secret is not included. Says how to get it.
     Withheld(&'a str),
 }
 

@@ -1,17 +1,17 @@
-//! What an app's things are called within a file.
+//! The names of an app's resources within a file.
 //!
-//! Invariant: two things of one kind never have the same label, whatever their names have in common.
+//! Invariant: two resources of one kind never have the same label, whatever their names have in common.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::resource_id::ResourceId;
 
-/// The label of each thing that a file has.
+/// The label of each resource in a file.
 #[derive(Debug, Clone, Default)]
 pub struct Labels(BTreeMap<ResourceId, String>);
 
 impl Labels {
-    /// Labels for things, by the rules of a format; a number is appended where two would be the same.
+    /// Labels for resources, by the rules of a format. A number is appended to a label that is already used.
     pub fn of<'a>(
         ids: impl IntoIterator<Item = &'a ResourceId>,
         label: fn(&ResourceId) -> String,
@@ -30,7 +30,7 @@ impl Labels {
         Self(labels)
     }
 
-    /// A thing's label; `None` where the file does not have it.
+    /// The label of a resource. `None` if the file does not have it.
     pub fn get(&self, id: &ResourceId) -> Option<&str> {
         self.0.get(id).map(String::as_str)
     }

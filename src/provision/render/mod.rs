@@ -1,4 +1,4 @@
-//! Renders what an app has in the terms of other tools.
+//! Renders the resources of an app for other tools.
 
 pub mod aws_cli;
 pub mod cloudformation;

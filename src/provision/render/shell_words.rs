@@ -8,7 +8,6 @@ pub fn word(text: &str) -> String {
     shlex::try_quote(text).map_or_else(|_| String::new(), |quoted| quoted.into_owned())
 }
 
-/// Several words.
 pub fn words(texts: &[String]) -> String {
     texts
         .iter()

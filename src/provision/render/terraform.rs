@@ -1,8 +1,8 @@
 //! Terraform: HCL with import blocks.
 //!
 //! Invariants:
-//! - `terraform plan` of a file that was just written says imports and no change.
-//! - Texts are quoted by the library of HCL, so no name or tag is read as an expression.
+//! - `terraform plan` of a new file shows imports and no changes.
+//! - Values are quoted by the HCL library, so no name or tag is read as an expression.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ use crate::provision::render::document::{Head, comment};
 use crate::provision::render::labels::Labels;
 use crate::provision::tags::Tags;
 
-/// The versions of the AWS provider that know all that is written.
+/// The versions of the AWS provider that support all arguments used here.
 const PROVIDER: &str = "~> 5.0";
 /// The first version of Terraform with import blocks.
 const TERRAFORM: &str = ">= 1.5";
@@ -25,9 +25,9 @@ const TERRAFORM: &str = ">= 1.5";
 /// A part of a file.
 #[derive(Debug, Clone)]
 pub enum Piece {
-    /// Something to be Terraform's.
+    /// A resource to import.
     Thing(Box<Thing>),
-    /// What a person should know.
+    /// A note for the reader.
     Note(String),
 }
 
@@ -55,7 +55,7 @@ impl Thing {
         }
     }
 
-    /// Where it is; what is not said to be anywhere, such as a user, is everywhere.
+    /// The region. A resource without one, such as a user, is global.
     pub fn at(self, region: &Region) -> Self {
         Self {
             region: Some(region.clone()),
@@ -63,20 +63,17 @@ impl Thing {
         }
     }
 
-    /// One more argument.
     pub fn set(mut self, name: &str, value: impl Into<Expression>) -> Self {
         self.body
             .push(Attribute::new(Identifier::sanitized(name), value).into());
         self
     }
 
-    /// One more block.
     pub fn block(mut self, block: Block) -> Self {
         self.body.push(block.into());
         self
     }
 
-    /// Its tags.
     pub fn tags(self, tags: &Tags) -> Self {
         if tags.is_empty() {
             self
@@ -94,7 +91,7 @@ impl Thing {
         self
     }
 
-    /// Arguments that Terraform leaves as they are: what is not ours to say, or is not in AWS at all.
+    /// Arguments that Terraform ignores: those that Slipway does not manage, or that AWS does not store.
     pub fn leaving(self, ignored: &'static [&'static str]) -> Self {
         Self { ignored, ..self }
     }
@@ -156,7 +153,7 @@ fn strings(texts: &Tags) -> Expression {
     hcl::to_expression(texts).unwrap_or(Expression::Null)
 }
 
-/// An argument of another thing, or its value where the file does not have that thing.
+/// An argument of another resource, or its value if the file does not have it.
 pub fn reference(
     labels: &Labels,
     id: &ResourceId,
@@ -179,7 +176,7 @@ fn attribute_of(first: &str, second: &str, third: Option<&str>) -> Expression {
     traversal.build().into()
 }
 
-/// A thing's label: its name in letters, digits and underscores.
+/// The label of a resource: its name in letters, digits and underscores.
 pub fn label(id: &ResourceId) -> String {
     let word: String = id
         .name()
@@ -197,10 +194,10 @@ fn alias(region: &Region) -> String {
     region.as_str().replace('-', "_")
 }
 
-/// The whole file.
+/// Renders the file.
 ///
 /// # Errors
-/// When something has no form in HCL.
+/// When a value cannot be written in HCL.
 pub fn render(
     head: &Head,
     labels: &Labels,
