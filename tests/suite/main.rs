@@ -20,6 +20,7 @@ mod export;
 mod history;
 mod identity;
 mod keys;
+mod layers;
 mod least_privilege;
 mod lifecycle;
 mod openapi;
