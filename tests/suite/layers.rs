@@ -44,12 +44,16 @@ impl Names {
         let mut path = path.to_owned();
         // A re-export may lead to another one.
         for _ in 0..8 {
-            let Some((from, to)) = prefixes(&path).find_map(|prefix| self.reexports.get_key_value(prefix)) else {
+            let Some((from, to)) =
+                prefixes(&path).find_map(|prefix| self.reexports.get_key_value(prefix))
+            else {
                 break;
             };
             path = format!("{to}{}", &path[from.len()..]);
         }
-        prefixes(&path).find(|prefix| self.modules.contains(*prefix)).map(str::to_owned)
+        prefixes(&path)
+            .find(|prefix| self.modules.contains(*prefix))
+            .map(str::to_owned)
     }
 
     /// A path as it stands in a module, from the crate's root; `None` for other crates.
@@ -75,29 +79,58 @@ impl Names {
 
 /// A path and those that it begins with, the longest first.
 fn prefixes(path: &str) -> impl Iterator<Item = &str> {
-    let ends = path.match_indices("::").map(|(at, _)| at).chain([path.len()]);
-    ends.collect::<Vec<_>>().into_iter().rev().map(|end| &path[..end])
+    let ends = path
+        .match_indices("::")
+        .map(|(at, _)| at)
+        .chain([path.len()]);
+    ends.collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+        .map(|end| &path[..end])
 }
 
 fn sources(folder: &Path, prefix: &str, found: &mut BTreeMap<Module, Source>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let stem = path.file_stem().unwrap().to_str().unwrap();
-        let name = if prefix.is_empty() { stem.to_owned() } else { format!("{prefix}::{stem}") };
+        let name = if prefix.is_empty() {
+            stem.to_owned()
+        } else {
+            format!("{prefix}::{stem}")
+        };
         if path.is_dir() {
             sources(&path, &name, found);
             continue;
         }
-        let (module, has_children) = if stem == "mod" { (prefix.to_owned(), true) } else { (name, false) };
-        let mut items = syn::parse_file(&std::fs::read_to_string(&path).unwrap()).unwrap().items;
+        let (module, has_children) = if stem == "mod" {
+            (prefix.to_owned(), true)
+        } else {
+            (name, false)
+        };
+        let mut items = syn::parse_file(&std::fs::read_to_string(&path).unwrap())
+            .unwrap()
+            .items;
         items.retain(|item| !is_test(item));
-        found.insert(module, Source { items, has_children });
+        found.insert(
+            module,
+            Source {
+                items,
+                has_children,
+            },
+        );
     }
 }
 
 fn is_test(item: &Item) -> bool {
-    let Item::Mod(module) = item else { return false };
-    module.attrs.iter().any(|attribute| attribute.to_token_stream().to_string().contains("cfg (test)"))
+    let Item::Mod(module) = item else {
+        return false;
+    };
+    module.attrs.iter().any(|attribute| {
+        attribute
+            .to_token_stream()
+            .to_string()
+            .contains("cfg (test)")
+    })
 }
 
 /// The paths of a `use`, each as its parts.
@@ -109,7 +142,10 @@ fn leaves(tree: &UseTree, before: &[String], found: &mut Vec<Vec<String>>) {
         UseTree::Name(name) => found.push(with(&name.ident)),
         UseTree::Rename(name) => found.push(with(&name.ident)),
         UseTree::Glob(_) => found.push(before.to_vec()),
-        UseTree::Group(group) => group.items.iter().for_each(|tree| leaves(tree, before, found)),
+        UseTree::Group(group) => group
+            .items
+            .iter()
+            .for_each(|tree| leaves(tree, before, found)),
     }
 }
 
@@ -121,12 +157,16 @@ fn paths(tokens: TokenStream, found: &mut Vec<Vec<String>>) {
         _ => None,
     };
     let colons = |at: usize| {
-        (at..at + 2).all(|at| matches!(tokens.get(at), Some(TokenTree::Punct(punct)) if punct.as_char() == ':'))
+        (at..at + 2).all(
+            |at| matches!(tokens.get(at), Some(TokenTree::Punct(punct)) if punct.as_char() == ':'),
+        )
     };
     for (at, token) in tokens.iter().enumerate() {
         match token {
             TokenTree::Group(group) => paths(group.stream(), found),
-            TokenTree::Ident(first) if ["crate", "self", "super"].iter().any(|root| first == root) => {
+            TokenTree::Ident(first)
+                if ["crate", "self", "super"].iter().any(|root| first == root) =>
+            {
                 let (mut path, mut next) = (vec![first.to_string()], at + 1);
                 while let (true, Some(part)) = (colons(next), ident(next + 2)) {
                     path.push(part);
@@ -143,7 +183,10 @@ fn paths(tokens: TokenStream, found: &mut Vec<Vec<String>>) {
 
 fn names(sources: &BTreeMap<Module, Source>) -> Names {
     let modules: BTreeSet<Module> = sources.keys().cloned().collect();
-    let mut names = Names { modules, reexports: BTreeMap::new() };
+    let mut names = Names {
+        modules,
+        reexports: BTreeMap::new(),
+    };
     let mut reexports = BTreeMap::new();
     for (module, source) in sources {
         for item in &source.items {
@@ -167,22 +210,32 @@ fn names(sources: &BTreeMap<Module, Source>) -> Names {
 /// What each module depends on.
 fn graph() -> BTreeMap<Module, BTreeSet<Module>> {
     let mut all = BTreeMap::new();
-    sources(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src"), "", &mut all);
+    sources(
+        &PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src"),
+        "",
+        &mut all,
+    );
     let names = names(&all);
     all.iter()
         .map(|(module, source)| {
             let mut found = Vec::new();
             for item in &source.items {
                 match item {
-                    Item::Use(item) if source.has_children && !matches!(item.vis, Visibility::Inherited) => {}
+                    Item::Use(item)
+                        if source.has_children && !matches!(item.vis, Visibility::Inherited) => {}
                     Item::Use(item) => leaves(&item.tree, &[], &mut found),
                     item => paths(item.to_token_stream(), &mut found),
                 }
             }
             let targets = found.iter().filter_map(|path| {
-                names.absolute(path, module, source.has_children).and_then(|path| names.target(&path))
+                names
+                    .absolute(path, module, source.has_children)
+                    .and_then(|path| names.target(&path))
             });
-            (module.clone(), targets.filter(|target| target != module).collect())
+            (
+                module.clone(),
+                targets.filter(|target| target != module).collect(),
+            )
         })
         .collect()
 }
@@ -191,7 +244,12 @@ fn graph() -> BTreeMap<Module, BTreeSet<Module>> {
 fn reached<'a>(graph: &'a BTreeMap<Module, BTreeSet<Module>>, from: &'a str) -> BTreeSet<&'a str> {
     let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
     while let Some(module) = open.pop() {
-        open.extend(graph[module].iter().map(String::as_str).filter(|next| seen.insert(*next)));
+        open.extend(
+            graph[module]
+                .iter()
+                .map(String::as_str)
+                .filter(|next| seen.insert(*next)),
+        );
     }
     seen
 }
@@ -208,18 +266,32 @@ fn layer(module: &str) -> Option<usize> {
 #[test]
 fn no_module_imports_itself_by_way_of_others() {
     let graph = graph();
-    assert!(graph.values().map(BTreeSet::len).sum::<usize>() > 300, "the imports are read: {graph:?}");
-    let in_cycles: Vec<_> = graph.keys().filter(|module| reached(&graph, module).contains(module.as_str())).collect();
-    assert!(in_cycles.is_empty(), "these import each other in a circle: {in_cycles:#?}");
+    assert!(
+        graph.values().map(BTreeSet::len).sum::<usize>() > 300,
+        "the imports are read: {graph:?}"
+    );
+    let in_cycles: Vec<_> = graph
+        .keys()
+        .filter(|module| reached(&graph, module).contains(module.as_str()))
+        .collect();
+    assert!(
+        in_cycles.is_empty(),
+        "these import each other in a circle: {in_cycles:#?}"
+    );
 }
 
 #[test]
 fn imports_lead_down_the_layers() {
     let graph = graph();
     let mut wrong = Vec::new();
-    for (module, target) in graph.iter().flat_map(|(module, targets)| targets.iter().map(move |target| (module, target))) {
+    for (module, target) in graph
+        .iter()
+        .flat_map(|(module, targets)| targets.iter().map(move |target| (module, target)))
+    {
         let top = |module: &str| module.split("::").next().unwrap().to_owned();
-        let (Some(from), to) = (layer(module), layer(target)) else { continue };
+        let (Some(from), to) = (layer(module), layer(target)) else {
+            continue;
+        };
         if top(module) != top(target) && to.is_none_or(|to| to >= from) {
             wrong.push(format!("{module} imports {target}"));
         }
@@ -233,5 +305,8 @@ fn paths_are_found_wherever_they_stand() {
     let code = r#"fn f() { let a = crate::store::Store::open("crate::not::this"); g(super::b::<crate::c::D>()); } // crate::nor::this"#;
     paths(code.parse().unwrap(), &mut found);
     let found: Vec<String> = found.iter().map(|path| path.join("::")).collect();
-    assert_eq!(found, ["crate::store::Store::open", "super::b", "crate::c::D"]);
+    assert_eq!(
+        found,
+        ["crate::store::Store::open", "super::b", "crate::c::D"]
+    );
 }
