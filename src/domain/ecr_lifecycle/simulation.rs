@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::domain::ecr_lifecycle::{
-    AttemptOutcome, Finding, Image, Lifecycle, LifecyclePolicy, Outcome,
+    Evaluation, Finding, Image, Lifecycle, LifecyclePolicy, Outcome,
 };
 use crate::domain::names::{AccountName, Region, RepositoryName};
 use crate::domain::spec::{LifecycleRequest, Place, default_account};
@@ -390,7 +390,7 @@ impl Simulation {
     }
 }
 
-fn simulated(image: Image, outcome: AttemptOutcome, now: Timestamp) -> SimulatedImage {
+fn simulated(image: Image, outcome: Evaluation, now: Timestamp) -> SimulatedImage {
     let pushed_at = Timestamp::from_millis(image.pushed_at_ms);
     SimulatedImage {
         protected: image.is_protected(),

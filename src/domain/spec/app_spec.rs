@@ -1,0 +1,153 @@
+//! What an app should have in AWS.
+//!
+//! Invariant: a spec written out as JSON parses back to itself.
+
+use super::rotate_after::write_age;
+use crate::domain::ecr_lifecycle::Lifecycle;
+use crate::domain::names::{AccountName, AppName, BucketName, Origin, Region, RepositoryName};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use strum::{Display, EnumString};
+use utoipa::ToSchema;
+
+/// Buckets, or repositories, one app may have.
+pub const MAX_PLACES: usize = 25;
+
+/// Tags a caller may set: AWS allows 50 on a resource (AWS General Reference), three are ours.
+pub const MAX_TAGS: usize = 47;
+
+/// Prefix of the tags by which Slipway knows its own things again.
+pub const TAG_PREFIX: &str = "slipway:";
+
+/// The buckets that the app can access.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum MediaAccess {
+    /// The shared `MediaManagement` policy of the account, which grants access to every bucket in the account.
+    Shared,
+    /// A policy for the app, which grants access to its own buckets only.
+    Scoped,
+}
+
+impl MediaAccess {
+    /// The other one.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Shared => Self::Scoped,
+            Self::Scoped => Self::Shared,
+        }
+    }
+}
+
+/// What to do if a resource already exists and does not belong to the app.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum OnExisting {
+    /// Fail with a conflict.
+    Fail,
+    /// Adopt the resource, unless another app owns it.
+    Adopt,
+}
+
+/// What is done about drift that a scheduled look finds.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    Display,
+    EnumString,
+    ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum DriftMode {
+    /// Drift is reported.
+    #[default]
+    Report,
+    /// A job repairs drift. Resources that the spec does not include are only reported.
+    Repair,
+}
+
+/// A bucket for the app's media.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BucketSpec {
+    /// Its name, unique in the world.
+    pub name: BucketName,
+    /// Where it is.
+    pub region: Region,
+    /// Origins whose pages may upload to it from a browser.
+    pub upload_origins: Vec<Origin>,
+}
+
+/// A repository for the app's images.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RepositorySpec {
+    /// Its name, unique in the account and region.
+    pub name: RepositoryName,
+    /// Where it is.
+    pub region: Region,
+    /// When its images expire.
+    pub lifecycle: Lifecycle,
+}
+
+impl RepositorySpec {
+    /// Where it is: `region/name`, which is unique in an account.
+    pub fn place(&self) -> String {
+        format!("{}/{}", self.region, self.name)
+    }
+}
+
+/// What an app should have in AWS.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AppSpec {
+    /// The app's and its IAM user's name.
+    pub name: AppName,
+    /// The registered account it lives in.
+    pub account: AccountName,
+    /// The region of what has none of its own, and the app's `AWS_REGION`.
+    pub region: Region,
+    /// How wide its access to media is.
+    pub media_access: MediaAccess,
+    /// Its buckets.
+    pub buckets: Vec<BucketSpec>,
+    /// Its image repositories.
+    pub repositories: Vec<RepositorySpec>,
+    /// Whether it gets an access key.
+    pub access_key: bool,
+    /// What to do about things that are there already.
+    pub on_existing: OnExisting,
+    /// Tags for everything of the app's that can be tagged.
+    pub tags: BTreeMap<String, String>,
+    /// Whether its removal is refused.
+    #[serde(default)]
+    pub protected: bool,
+    /// What is done about drift.
+    #[serde(default)]
+    pub drift: DriftMode,
+    /// The age at which its access key is rotated by itself.
+    #[serde(
+        default,
+        serialize_with = "write_age",
+        deserialize_with = "humantime_serde::deserialize",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub rotate_after: Option<Duration>,
+}
+
+/// The account that the service itself runs in.
+pub fn default_account() -> AccountName {
+    AccountName::parse("default").expect("the built-in default is a valid name")
+}

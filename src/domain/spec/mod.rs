@@ -1,0 +1,24 @@
+//! What an app should have in AWS: the spec, parsed from a request with every default filled in.
+//!
+//! Invariants:
+//! - A spec is whole: nothing in it is decided later, so the plan a person read is the plan a job follows.
+//! - A spec written out as JSON parses back to itself.
+
+mod app_spec;
+mod defaults;
+mod parse;
+mod request;
+mod rotate_after;
+
+pub use self::app_spec::{
+    AppSpec, BucketSpec, DriftMode, MAX_PLACES, MAX_TAGS, MediaAccess, OnExisting, RepositorySpec,
+    TAG_PREFIX, default_account,
+};
+pub use self::defaults::{Defaults, Place};
+pub use self::request::{
+    AppRequest, BucketRequest, LifecycleName, LifecycleRequest, RepositoryRequest, RotateAfter,
+};
+pub use self::rotate_after::parse_age;
+
+#[cfg(test)]
+mod tests;
