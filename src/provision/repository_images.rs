@@ -3,7 +3,7 @@
 //! Invariants:
 //! - Nothing here changes a repository or its images.
 //! - A preview counts only if it is complete and of the requested policy: AWS keeps one
-//! preview for each repository, whoever requests it.
+//!   preview for each repository, whoever requests it.
 
 use aws_sdk_ecr::operation::get_lifecycle_policy_preview::GetLifecyclePolicyPreviewOutput;
 use aws_sdk_ecr::types::{

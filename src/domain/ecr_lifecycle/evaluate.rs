@@ -3,7 +3,7 @@
 //! Invariant: an image is expired by exactly the first rule by priority that selects it (Amazon ECR User Guide, "Lifecycle policies").
 
 use super::image::DAY_MS;
-use super::rule::{Action, Rule};
+use super::rule::{Action, Reason, Rule};
 use serde::Serialize;
 use std::fmt;
 use utoipa::ToSchema;
@@ -51,37 +51,6 @@ pub struct Finding {
     /// Why the rule applies or does not apply.
     #[serde(flatten)]
     pub reason: Reason,
-}
-
-/// Why a rule applies to an image or does not apply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(tag = "reason", rename_all = "snake_case")]
-pub enum Reason {
-    /// The rule applies to the image.
-    Applies,
-    /// The image does not match the tag status, prefixes or patterns of the rule.
-    TagsDiffer,
-    /// The rule applies to the other storage class.
-    StorageDiffers,
-    /// The image is not older than the rule requires.
-    TooYoung {
-        /// The age of the image as the rule counts it, in milliseconds.
-        age_ms: i64,
-        /// The age in days that the image must exceed.
-        days: u32,
-    },
-    /// The image is among the newest images, which the rule keeps.
-    WithinCount {
-        /// The position of the image among those that the rule selects. 1 is the newest.
-        position: usize,
-        /// The number of images that the rule keeps.
-        count: u32,
-    },
-    /// The rule would apply, but a rule with a higher precedence selected the image.
-    Claimed {
-        /// The priority of that rule.
-        by: u32,
-    },
 }
 
 impl fmt::Display for Finding {

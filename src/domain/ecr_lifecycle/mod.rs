@@ -17,9 +17,10 @@ mod rule;
 pub mod protected_tag;
 pub mod simulation;
 
-pub use self::evaluate::{Evaluation, Finding, Outcome, Reason};
+pub use self::evaluate::{Evaluation, Finding, Outcome};
 pub use self::image::Image;
 pub use self::policy::{Lifecycle, LifecyclePolicy};
+pub use self::rule::Reason;
 
 /// One problem in a caller's document, at a JSON pointer that begins at the document's root, as
 /// `/rules/3/selection/countType`.

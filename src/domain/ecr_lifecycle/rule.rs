@@ -1,9 +1,9 @@
 //! The rules of a lifecycle policy.
 
-use super::evaluate::Reason;
 use super::image::{DAY_MS, Image, Storage};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+use utoipa::ToSchema;
 
 /// More images than a repository holds: 100,000 unless AWS raises it ("Amazon ECR service quotas").
 pub(super) const MORE_THAN_ALL: u32 = 999_999;
@@ -264,4 +264,35 @@ pub(super) fn guide_rules() -> impl Iterator<Item = Rule> {
     std::iter::once(untagged)
         .chain(GUIDE_NAMES.into_iter().map(named))
         .chain(SHA_DIGITS.chars().map(built))
+}
+
+/// Why a rule applies to an image or does not apply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum Reason {
+    /// The rule applies to the image.
+    Applies,
+    /// The image does not match the tag status, prefixes or patterns of the rule.
+    TagsDiffer,
+    /// The rule applies to the other storage class.
+    StorageDiffers,
+    /// The image is not older than the rule requires.
+    TooYoung {
+        /// The age of the image as the rule counts it, in milliseconds.
+        age_ms: i64,
+        /// The age in days that the image must exceed.
+        days: u32,
+    },
+    /// The image is among the newest images, which the rule keeps.
+    WithinCount {
+        /// The position of the image among those that the rule selects. 1 is the newest.
+        position: usize,
+        /// The number of images that the rule keeps.
+        count: u32,
+    },
+    /// The rule would apply, but a rule with a higher precedence selected the image.
+    Claimed {
+        /// The priority of that rule.
+        by: u32,
+    },
 }

@@ -485,7 +485,7 @@ mod tests {
             job_error.detail
         );
         assert!(
-            job_error.detail.ends_with("1.2.19+0a1b2c3 and 5 more"),
+            job_error.detail.ends_with("1.2.19+0a1b2c3 and 5 more."),
             "{}",
             job_error.detail
         );
