@@ -227,7 +227,7 @@ fn add_absent(nodes: &mut Vec<Box<dyn Node>>, spec: &AppSpec, c: &Conventions) {
     nodes.extend(added);
 }
 
-/// What the spec asks for, with the keys on that were switched off for the removal.
+/// What the spec asks for, with the keys active that the removal deactivated.
 fn of_restore(removal: Option<&Removal>, spec: &AppSpec, c: &Conventions) -> Vec<Box<dyn Node>> {
     let switched_off = removal
         .map(|removal| removal.switched_off.iter().cloned().collect())

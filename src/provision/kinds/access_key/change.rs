@@ -42,9 +42,9 @@ pub enum AccessKeyChange {
         user: AppName,
         /// The key.
         access_key_id: String,
-        /// Whether it is switched on.
+        /// Whether the key becomes active.
         on: bool,
-        /// Whether it is switched off because the app is removed: then it is written down first.
+        /// Whether it is deactivated because the app is removed. Then the key is recorded first.
         for_removal: bool,
     },
     /// `DeleteAccessKey`.

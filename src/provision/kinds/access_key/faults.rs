@@ -57,7 +57,7 @@ pub(super) fn no_slot(user: &AppName, keys: &[String]) -> Fault {
 }
 
 impl SeenKeys {
-    /// A key that is in use is not switched off, unless that is forced. One that is switched off already is not in use.
+    /// A key that is in use is not deactivated, unless that is forced. An inactive key is not in use.
     pub(super) fn spare_one_in_use(&self, key: &ListedKey, force: bool) -> Result<(), Fault> {
         if force || !self.in_use.contains(&key.id) {
             return Ok(());

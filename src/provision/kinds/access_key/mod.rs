@@ -17,7 +17,7 @@
 //! - When a step that may make a key is done, the app has the key of ours that was wanted, and its secret is sealed.
 //! - Keys that were on a user before it was adopted are touched only where a person names them, or has the app
 //!   removed with what was adopted.
-//! - A key is written down before it is switched off for a removal, so that a restore knows it.
+//! - A key is recorded before a removal deactivates it, so that a restore knows it.
 
 mod change;
 mod faults;

@@ -28,14 +28,14 @@ impl AccessKey {
             )
     }
 
-    /// Whether what an interrupted attempt left is found out first: a key that is to be switched off does not
+    /// Whether what an interrupted attempt left is found out first: a key that is to be deactivated does not
     /// wait for that.
     pub(super) fn settles_intents(&self, cx: &ReconcileContext) -> bool {
         cx.want == Want::Absent
             || !matches!(self.goal, KeyGoal::Switched { .. } | KeyGoal::Off { .. })
     }
 
-    /// A live key of ours; keys in `on` are switched on by then.
+    /// An active key of ours; the keys in `on` are active by then.
     pub(super) fn plan_one(
         &self,
         seen: &SeenKeys,
@@ -164,7 +164,7 @@ impl AccessKey {
         Ok(Changes::of(vec![change]))
     }
 
-    /// The end of a rotation: a key that somebody has switched on again stays, however the rotation was asked for.
+    /// The end of a rotation: a key that somebody has activated again stays, however the rotation was asked for.
     pub(super) fn plan_deleted_if_off(
         &self,
         seen: &SeenKeys,
@@ -204,7 +204,7 @@ impl AccessKey {
     }
 
     /// Every key of ours, and every other one on a user that goes with the app. A list can be older than the last switch, so
-    /// one that it shows as off is switched off too.
+    /// one that it shows as inactive is deactivated too.
     pub(super) fn plan_off(&self, seen: &SeenKeys, adopted: bool) -> Changes<AccessKeyChange> {
         let user_goes = seen.made_user || adopted;
         let (goes, stays): (Vec<_>, Vec<_>) = seen
@@ -231,7 +231,7 @@ impl AccessKey {
         }
     }
 
-    /// Those that were switched off are switched on, also where the list shows them as on still.
+    /// Activates the keys that were deactivated, also where the list still shows them as active.
     pub(super) fn plan_restored(
         &self,
         seen: &SeenKeys,

@@ -33,7 +33,7 @@ pub enum KeyGoal {
         /// Whether that one goes even if it is in use.
         force: bool,
     },
-    /// One key switched on or off, or gone.
+    /// One key activated, deactivated or deleted.
     Switched {
         /// The key.
         access_key_id: String,
@@ -41,7 +41,7 @@ pub enum KeyGoal {
         to: KeyStatus,
         /// Whether that is done even if the key is in use.
         force: bool,
-        /// Whether a rotation asks for it, which deletes what is switched off and nothing else.
+        /// Whether a rotation asks for it, which deletes an inactive key and nothing else.
         rotating: bool,
     },
     /// Just this key of ours, which is to go.
@@ -51,7 +51,7 @@ pub enum KeyGoal {
         /// Whether a user that was there before the app goes too, and so do its keys.
         adopted: bool,
     },
-    /// Those that were switched off for a removal work again.
+    /// The keys that a removal deactivated are active again.
     Restored {
         /// The keys.
         switched_off: Vec<String>,
