@@ -99,6 +99,19 @@ async fn raw(server: &Running, text: &str) -> TcpStream {
     stream
 }
 
+/// So many connections, on each of which `text` has been sent. In groups, each of which the service has accepted before
+/// the next: of a burst that overflows the queue of the kernel, it may never learn.
+async fn raws(server: &Running, count: usize, text: &str) -> Vec<TcpStream> {
+    const GROUP: usize = 50;
+    let mut streams = Vec::new();
+    while streams.len() < count {
+        let group = GROUP.min(count - streams.len());
+        streams.extend(join_all((0..group).map(|_| raw(server, text))).await);
+        status(server, "/healthz").await;
+    }
+    streams
+}
+
 /// What comes on a connection until it is closed.
 async fn rest(stream: &mut TcpStream) -> String {
     let mut all = Vec::new();
@@ -310,11 +323,10 @@ async fn slow_clients_do_not_stop_others_and_are_sent_away() {
         .with("SLIPWAY_BODY_TIMEOUT", "4s");
     let server = launch.serve().await;
     let post = head_of_post(&launch, "/v1/apps", 1000) + "{\"name\":";
-    let mut silent = join_all((0..SLOW).map(|_| raw(&server, ""))).await;
-    let mut heads =
-        join_all((0..SLOW).map(|_| raw(&server, "GET /v1/apps HTTP/1.1\r\nhost: x\r\nx-slow: ")))
-            .await;
-    let mut bodies = join_all((0..SLOW).map(|_| raw(&server, &post))).await;
+    let head = "GET /v1/apps HTTP/1.1\r\nhost: x\r\nx-slow: ";
+    let mut silent = raws(&server, SLOW, "").await;
+    let mut heads = raws(&server, SLOW, head).await;
+    let mut bodies = raws(&server, SLOW, &post).await;
     let job = server.ask(&unique("acme")).await;
     assert_eq!(
         server.ended(&job).await["state"],
@@ -384,12 +396,16 @@ async fn beyond_the_bound_of_connections_others_are_refused_and_operators_are_an
             .unwrap()
     };
     // An earlier connection that ends late leaves a place to be taken.
+    let mut last = None;
     until("the places are taken", async || {
         idle.push(raw(&server, "").await);
-        anew("/v1/apps").await.status() == 503
+        let answer = anew("/v1/apps").await;
+        let is_refused = answer.status() == 503;
+        last = Some(answer);
+        is_refused
     })
     .await;
-    let problem = refused(anew("/v1/apps").await, 503, "overloaded").await;
+    let problem = refused(last.unwrap(), 503, "overloaded").await;
     assert!(
         problem["detail"].as_str().unwrap().contains("connections"),
         "{problem}"
