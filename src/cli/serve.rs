@@ -6,6 +6,7 @@
 //! - On a signal, the service claims no more jobs, closes streams, lets current changes end within the shutdown
 //!   timeout, and exits 0. What is interrupted continues at the next start.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -13,13 +14,16 @@ use http_body_util::Empty;
 use hyper::body::Bytes;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::timeout;
 
 use crate::app::service::{Overrides, Service, StartError};
 use crate::config::Settings;
 use crate::shutdown::{Tasks, signalled};
 use crate::telemetry;
+
+/// Connections that may wait in the kernel until they are accepted. What exceeds it, a client may believe to be connected.
+const BACKLOG: u32 = 4096;
 
 /// Runs the service until a signal stops it.
 pub async fn serve(settings: Settings) -> Result<(), StartError> {
@@ -29,7 +33,7 @@ pub async fn serve(settings: Settings) -> Result<(), StartError> {
     let (listen, shutdown_timeout) = (settings.listen, settings.shutdown_timeout);
     stop_when_signalled(&tasks);
     let cannot = |error| StartError::Listen(listen, error);
-    let listener = TcpListener::bind(listen).await.map_err(cannot)?;
+    let listener = bind(listen).map_err(cannot)?;
     let address = listener.local_addr().map_err(cannot)?;
     let overrides = Overrides {
         timing: settings.timing,
@@ -58,6 +62,17 @@ pub async fn serve(settings: Settings) -> Result<(), StartError> {
     let _ = timeout(Duration::from_secs(1), tasks.all_ended()).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // A service that has ended just now leaves connections that would hold the address.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Stops the tasks on the first signal. The second one ends the process.
