@@ -64,16 +64,27 @@ fn assert_tells_of_the_database(problem: &Value) {
     assert!(problem["remedy"].is_string(), "{problem:#}");
 }
 
-/// Every accepted app is onboarded by itself, with one key; and new ones are taken again.
-async fn assert_nothing_is_lost(server: &Running, place: &Place, accepted: &[String]) {
+/// Asks again while the service refuses, as the refusal says: a connection attempt from before the database was back
+/// may refuse a request after it.
+async fn ask_until_accepted(server: &Running, app: &str) -> Value {
     let until = Instant::now() + PATIENCE;
-    let late = unique("late");
-    while ask(server, &late).await.0 != StatusCode::ACCEPTED {
-        assert!(Instant::now() < until, "new requests are not taken again");
+    loop {
+        match ask(server, app).await {
+            (StatusCode::ACCEPTED, job) => return job,
+            (StatusCode::SERVICE_UNAVAILABLE, problem) => assert_tells_of_the_database(&problem),
+            (status, body) => panic!("{status} {body}"),
+        }
+        assert!(Instant::now() < until, "requests are not accepted again");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// Every accepted app is onboarded by itself, with one key; and new ones are taken again.
+async fn assert_nothing_is_lost(server: &Running, place: &Place, accepted: &[String]) {
+    let late = unique("late");
+    ask_until_accepted(server, &late).await;
     for app in accepted.iter().chain([&late]) {
-        let job = server.ask(app).await;
+        let job = ask_until_accepted(server, app).await;
         let job = server.ended(&job).await;
         assert_eq!(job["state"], "succeeded", "{job:#}");
         let keys = aws_inspector::call(place, "iam", "list_access_keys", json!({"UserName": app}))
@@ -335,10 +346,7 @@ async fn a_connection_cut_in_mid_request_loses_nothing() {
     }
     proxy.set(Pass::Open);
     for app in &accepted {
-        let until = Instant::now() + PATIENCE;
-        while ask(&server, app).await.0 != StatusCode::ACCEPTED {
-            assert!(Instant::now() < until, "the service does not come back");
-        }
+        ask_until_accepted(&server, app).await;
     }
     cable.unplug();
     assert_tells_of_the_database(&ask_until_refused(&server, &mut accepted).await);
@@ -382,7 +390,7 @@ async fn connections_that_go_silent_are_replaced_and_nothing_is_lost() {
     let (server, mut accepted) = busy(&launch, &proxy).await;
     for _ in 0..2 {
         proxy.set(Pass::Closed);
-        let followed = server.ask(&unique("acme")).await;
+        let followed = ask_until_accepted(&server, &unique("acme")).await;
         let events = server.request(
             Method::GET,
             &format!("/v1/jobs/{}/events", followed["id"].as_str().unwrap()),
@@ -441,10 +449,7 @@ async fn connections_that_go_silent_are_replaced_and_nothing_is_lost() {
         accepted.extend(apps);
     }
     for app in &accepted {
-        let until = Instant::now() + PATIENCE;
-        while ask(&server, app).await.0 != StatusCode::ACCEPTED {
-            assert!(Instant::now() < until, "the service does not come back");
-        }
+        ask_until_accepted(&server, app).await;
     }
     assert_nothing_is_lost(&server, &place, &accepted).await;
     server.stop().await;
