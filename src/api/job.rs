@@ -4,6 +4,7 @@ use serde::Serialize;
 use ulid::Ulid;
 use utoipa::ToSchema;
 
+use crate::app::claim::claim_path;
 use crate::clock::Timestamp;
 use crate::domain::job::{Job, JobError, JobResult, JobState, RepositoryResult, Step};
 use crate::domain::job_kind::JobKind;
@@ -99,7 +100,7 @@ impl JobResultResponse {
     fn of(app: &AppName, result: JobResult) -> Self {
         let claimable = result.access_key_id.as_ref().filter(|_| result.claimable);
         Self {
-            claim: claimable.map(|key| format!("/v1/apps/{app}/credentials/{key}/claim")),
+            claim: claimable.map(|key| claim_path(app, key)),
             user_arn: result.user_arn,
             access_key_id: result.access_key_id,
             buckets: result.buckets,

@@ -29,6 +29,11 @@ pub struct ClaimedSecret {
     pub readiness: Readiness,
 }
 
+/// The path of the API at which the secret of an access key can be claimed.
+pub fn claim_path(app: &AppName, access_key_id: &str) -> String {
+    format!("/v1/apps/{app}/credentials/{access_key_id}/claim")
+}
+
 /// Claims the secret of an access key. With the same `repeat_key`, the same caller can repeat it for ten minutes.
 ///
 /// # Errors

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::app::claim::claim_path;
 use crate::app::error::UseCaseError;
 use crate::app::find::{account, any_app};
 use crate::app::service::Service;
@@ -108,12 +109,7 @@ fn credential(
         secret,
         readiness: row.map(|row| row.readiness),
         remedy: remedy(row.is_some(), state, secret),
-        claim: claimable.then(|| {
-            format!(
-                "/v1/apps/{}/credentials/{access_key_id}/claim",
-                app.spec.name
-            )
-        }),
+        claim: claimable.then(|| claim_path(&app.spec.name, &access_key_id)),
         access_key_id,
         created_at,
         age_seconds: created_at

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::app::claim::claim_path;
 use crate::app::error::UseCaseError;
 use crate::app::find::{account, any_app};
 use crate::app::inspect::read_only_context;
@@ -111,8 +112,8 @@ fn where_secret(app: &App, key: Option<&CredentialRow>) -> String {
     match key {
         None => "The app has no access key that Slipway created.".to_owned(),
         Some(row) if row.secret == SecretState::Unclaimed => format!(
-            "Claim the secret once with POST /v1/apps/{}/credentials/{}/claim",
-            app.spec.name, row.access_key_id
+            "Claim the secret once with POST {}",
+            claim_path(&app.spec.name, &row.access_key_id)
         ),
         Some(_) => {
             "The secret was claimed and Slipway no longer has it. If it is lost, rotate the app's credentials.".to_owned()

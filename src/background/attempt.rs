@@ -346,26 +346,19 @@ fn database_trouble(service: &Service, claimed: &Claimed, error: &StoreError) ->
 
 /// An attempt that panicked would panic again, so the job fails. A person can retry it.
 fn defect() -> JobError {
-    JobError {
-        code: JobErrorCode::Internal,
-        detail: "Internal error: the attempt panicked.".into(),
-        remedy: Some(
-            "This is a bug in Slipway. Report it with the job ID and the log. A retry continues from the current state."
-                .into(),
-        ),
-        retryable: false,
-        aws: None,
-    }
+    JobError::new(
+        JobErrorCode::Internal,
+        "Internal error: the attempt panicked.",
+        "This is a bug in Slipway. Report it with the job ID and the log. A retry continues from the current state.",
+    )
 }
 
 fn no_account(claimed: &Claimed) -> JobError {
-    JobError {
-        code: JobErrorCode::Rejected,
-        detail: format!("No account is registered as {}.", claimed.app.spec.account),
-        remedy: Some("Register the account, then retry the job.".into()),
-        retryable: false,
-        aws: None,
-    }
+    JobError::new(
+        JobErrorCode::Rejected,
+        format!("No account is registered as {}.", claimed.app.spec.account),
+        "Register the account, then retry the job.",
+    )
 }
 
 fn reason_of(ended: &AttemptResult) -> Option<String> {

@@ -211,18 +211,27 @@ pub struct JobError {
 }
 
 impl JobError {
-    /// A job has ended while nobody knows whether its CreateAccessKey has made a key.
-    pub fn key_in_doubt(ended: &str) -> Self {
+    /// An error that a person has to resolve as `remedy` says, and of which AWS reported nothing.
+    pub fn new(code: JobErrorCode, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self {
-            code: JobErrorCode::CredentialInDoubt,
-            detail: format!(
-                "{}. The response to an earlier CreateAccessKey call was lost, so an access key without a record may be active.",
-                ended.trim_end_matches('.')
-            ),
-            remedy: Some("Retry the job. Slipway then finds the access key and deletes it, or reports its ID if the deletion is not safe.".into()),
+            code,
+            detail: detail.into(),
+            remedy: Some(remedy.into()),
             retryable: false,
             aws: None,
         }
+    }
+
+    /// A job has ended while nobody knows whether its CreateAccessKey has made a key.
+    pub fn key_in_doubt(ended: &str) -> Self {
+        Self::new(
+            JobErrorCode::CredentialInDoubt,
+            format!(
+                "{}. The response to an earlier CreateAccessKey call was lost, so an access key without a record may be active.",
+                ended.trim_end_matches('.')
+            ),
+            "Retry the job. Slipway then finds the access key and deletes it, or reports its ID if the deletion is not safe.",
+        )
     }
 }
 

@@ -52,6 +52,21 @@ pub struct PlannedChange {
     pub error: Option<JobError>,
 }
 
+impl PlannedChange {
+    /// A change of which only the text is known.
+    pub fn of(resource: ResourceId, action: Action, detail: impl Into<String>) -> Self {
+        Self {
+            resource,
+            action,
+            detail: detail.into(),
+            before: None,
+            after: None,
+            aws_cli: None,
+            error: None,
+        }
+    }
+}
+
 /// The changes that a job would make now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Plan {

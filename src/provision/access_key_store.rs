@@ -67,13 +67,11 @@ impl AccessKeys {
     pub fn store(&self) -> Result<&dyn AccessKeyStore, Fault> {
         match self {
             Self::Writable(store) => Ok(store.as_ref()),
-            Self::ReadOnly(_) => Err(Fault::Rejected(JobError {
-                code: JobErrorCode::Internal,
-                detail: "A plan attempted to modify access key records.".into(),
-                remedy: Some("This is a bug in Slipway. Report it with the job ID.".into()),
-                retryable: false,
-                aws: None,
-            })),
+            Self::ReadOnly(_) => Err(Fault::Rejected(JobError::new(
+                JobErrorCode::Internal,
+                "A plan attempted to modify access key records.",
+                "This is a bug in Slipway. Report it with the job ID.",
+            ))),
         }
     }
 }

@@ -75,13 +75,7 @@ impl Fault {
                 "To adopt it, repeat the request with \"on_existing\": \"adopt\". Otherwise, choose another name or delete it.".to_owned(),
             ),
         };
-        Self::Rejected(JobError {
-            code: JobErrorCode::Conflict,
-            detail,
-            remedy: Some(remedy),
-            retryable: false,
-            aws: None,
-        })
+        Self::Rejected(JobError::new(JobErrorCode::Conflict, detail, remedy))
     }
 
     /// AWS does not delete a resource that other resources depend on.
@@ -97,24 +91,20 @@ impl Fault {
 
     /// The resource is not empty, and the deletion of its data was not confirmed.
     pub fn would_delete_data(what: &str, holds: &str) -> Self {
-        Self::Blocked(JobError {
-            code: JobErrorCode::WouldDeleteData,
-            detail: format!("The {what} contains {holds}."),
-            remedy: Some("To delete its data, repeat the request with `confirm=<app name>`. Otherwise, empty it, then retry the job.".into()),
-            retryable: false,
-            aws: None,
-        })
+        Self::Blocked(JobError::new(
+            JobErrorCode::WouldDeleteData,
+            format!("The {what} contains {holds}."),
+            "To delete its data, repeat the request with `confirm=<app name>`. Otherwise, empty it, then retry the job.",
+        ))
     }
 
     /// The SDK could not build a request, which is a bug in Slipway.
     pub fn of_sdk(error: aws_smithy_types::error::operation::BuildError) -> Self {
-        Self::Rejected(JobError {
-            code: JobErrorCode::Internal,
-            detail: format!("An AWS request could not be built: {error}"),
-            remedy: Some("This is a bug in Slipway. Report it with the job ID.".into()),
-            retryable: false,
-            aws: None,
-        })
+        Self::Rejected(JobError::new(
+            JobErrorCode::Internal,
+            format!("An AWS request could not be built: {error}"),
+            "This is a bug in Slipway. Report it with the job ID.",
+        ))
     }
 
     /// A response that lacks required data.

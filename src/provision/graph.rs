@@ -221,7 +221,7 @@ fn add_absent(nodes: &mut Vec<Box<dyn Node>>, spec: &AppSpec, c: &Conventions) {
             added.push(node);
         }
     }
-    // What is made last hangs on what was made first.
+    // What was created last depends on what was created first.
     let place = |node: &dyn Node| KINDS.iter().position(|kind| node.id().kind() == *kind);
     added.sort_by_key(|node| std::cmp::Reverse(place(node.as_ref())));
     nodes.extend(added);

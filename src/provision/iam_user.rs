@@ -22,11 +22,11 @@ pub struct SeenUser {
     pub made_by_us: bool,
     /// Tags that the spec does not name any more.
     pub dropped: Vec<String>,
-    /// What hangs on it, where it is to be deleted.
-    pub belongings: Vec<UserDependency>,
+    /// What has to be removed before the user can be deleted; observed only for a deletion.
+    pub dependencies: Vec<UserDependency>,
 }
 
-/// The app's user as it is, whosever it is.
+/// Observes the app's user, whoever owns it.
 ///
 /// # Errors
 /// What AWS refused.
@@ -62,13 +62,13 @@ pub async fn look(cx: &ReconcileContext, name: &AppName) -> Result<Observation<S
         tags: tags.clone(),
         made_by_us,
         dropped,
-        belongings: Vec::new(),
+        dependencies: Vec::new(),
     };
     Ok(ownership::sort(cx, &ids::user(name), &tags, seen))
 }
 
-/// Whether something that hangs on the app's user may be taken from it: not from somebody else's user, and from an adopted
-/// one only what a job of ours has put there, unless that is to go too.
+/// Whether a resource may be removed from the app's user: never from a user of another owner, and from an adopted user
+/// only what a job of this app created, unless adopted resources are removed too.
 ///
 /// # Errors
 /// What AWS refused.

@@ -7,12 +7,12 @@ use serde_json::{Map, Value, json};
 
 use crate::aws::{RequiredAccess, Service};
 use crate::provision::conventions::Conventions;
-use crate::provision::kinds::permissions;
+use crate::provision::kinds::PERMISSIONS;
 use crate::provision::permission::{Condition, Permission, Scope};
 
 /// Every operation of every kind.
 pub fn all() -> impl Iterator<Item = &'static Permission> {
-    permissions().into_iter().map(|(_, permission)| permission)
+    PERMISSIONS.iter().copied().flatten()
 }
 
 /// What the service's role needs to call an operation.
@@ -36,7 +36,7 @@ pub fn required_access(service: Service, operation: &str) -> RequiredAccess {
 /// The policy that the service's role needs, scoped to path and tags where AWS allows it.
 pub fn role_policy(conventions: &Conventions) -> Value {
     let mut groups: Vec<(Scope, Condition, Vec<&str>)> = Vec::new();
-    for (_, permission) in permissions() {
+    for permission in all() {
         let place = groups.iter_mut().find(|(scope, condition, _)| {
             (*scope, *condition) == (permission.scope, permission.condition)
         });

@@ -56,17 +56,8 @@ pub async fn plan(spec: &AppSpec, nodes: &[Box<dyn Node>], cx: &ReconcileContext
 /// The preview of a resource that the job would skip. What nodes need comes before them in the graph.
 fn not_reached(id: &ResourceId, need: &ResourceId) -> Preview {
     let detail = format!("depends on {need}");
-    let change = PlannedChange {
-        resource: id.to_owned(),
-        action: Action::Blocked,
-        detail,
-        before: None,
-        after: None,
-        aws_cli: None,
-        error: None,
-    };
     Preview {
-        changes: vec![change],
+        changes: vec![PlannedChange::of(id.clone(), Action::Blocked, detail)],
         warnings: Vec::new(),
     }
 }

@@ -54,16 +54,7 @@ async fn changes<R: Resource>(resource: &R, cx: &ReconcileContext) -> Result<Pre
             Want::Absent => "No change: absent or retained.",
             Want::Released => "No change: retained.",
         };
-        let (resource, detail) = (id.clone(), detail.to_owned());
-        changes.push(PlannedChange {
-            resource,
-            action: Action::None,
-            detail,
-            before: None,
-            after: None,
-            aws_cli: None,
-            error: None,
-        });
+        changes.push(PlannedChange::of(id, Action::None, detail));
     }
     Ok(Preview { changes, warnings })
 }
@@ -71,13 +62,10 @@ async fn changes<R: Resource>(resource: &R, cx: &ReconcileContext) -> Result<Pre
 fn planned_change(id: &ResourceId, change: &impl Change) -> PlannedChange {
     let action = change.action();
     PlannedChange {
-        resource: id.to_owned(),
-        action,
-        detail: change.to_string(),
         before: change.before(),
         after: change.after(),
         aws_cli: (action != Action::None).then(|| change.aws_cli()),
-        error: None,
+        ..PlannedChange::of(id.clone(), action, change.to_string())
     }
 }
 
@@ -97,12 +85,7 @@ fn stands_in_the_way(id: &ResourceId, fault: &Fault) -> PlannedChange {
         Action::Blocked
     };
     PlannedChange {
-        resource: id.to_owned(),
-        action,
-        detail,
-        before: None,
-        after: None,
-        aws_cli: None,
         error,
+        ..PlannedChange::of(id.clone(), action, detail)
     }
 }

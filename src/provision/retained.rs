@@ -10,9 +10,7 @@ use std::collections::BTreeSet;
 use crate::domain::app::{App, AppResource, AppState, Recorded};
 use crate::domain::removal::Removal;
 use crate::domain::resource_id::ResourceId;
-use crate::domain::retained::Owned;
-use crate::domain::retained::RepairRequest;
-use crate::domain::retained::{Dropped, Retained, RetainedResource};
+use crate::domain::retained::{Dropped, Owned, RepairRequest, Retained, RetainedResource};
 use crate::provision::change::Want;
 use crate::provision::conventions::Conventions;
 use crate::provision::dropped::dropped;
@@ -93,12 +91,16 @@ fn entry(id: &ResourceId, detail: String, owned: Owned) -> RetainedResource {
 
 fn told(data_nodes: &[Box<dyn Node>], id: &ResourceId) -> String {
     match data_nodes.iter().find(|node| node.id() == *id) {
-        Some(node) => format!(
-            "The {} is retained in AWS with its contents.",
-            node.description()
-        ),
+        Some(node) => told_of_data(node.as_ref()),
         None => format!("{id} is retained in AWS. The spec does not include it."),
     }
+}
+
+fn told_of_data(node: &dyn Node) -> String {
+    format!(
+        "The {} is retained in AWS with its contents.",
+        node.description()
+    )
 }
 
 /// What holds data, of what the app has or had by an earlier spec.
@@ -113,13 +115,12 @@ fn data_nodes(app: &App, c: &Conventions) -> Vec<Box<dyn Node>> {
 pub fn given_back_or_left(app: &App, removal: &Removal, c: &Conventions) -> Vec<String> {
     let stays = removal.leaves(&app.spec, &dropped(app));
     let recorded = Recorded::of(&app.resources);
-    let data_nodes = data_nodes(app, c);
     graph(&stays.as_spec(&app.spec), c, Want::Present)
         .iter()
         .filter(|node| node.holds_data() && recorded.owns(&node.id()))
         .map(|node| match recorded.adopted.contains(&node.id()) {
             true => ownership::told_given_back(&node.description()),
-            false => told(&data_nodes, &node.id()),
+            false => told_of_data(node.as_ref()),
         })
         .collect()
 }

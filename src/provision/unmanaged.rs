@@ -1,4 +1,4 @@
-//! What hangs on an app's user and nobody asked Slipway for: groups, policies, access keys, a console password.
+//! What an app's user has and Slipway did not create: groups, policies, access keys, a console password.
 //!
 //! Invariants:
 //! - A stray goes only when it is asked for by its id, and after everything that the spec asks for is there.

@@ -1,4 +1,4 @@
-//! What hangs on a user and has to go before it (IAM User Guide, "Removing or deactivating an IAM user").
+//! What has to be removed before an IAM user can be deleted (IAM User Guide, "Removing or deactivating an IAM user").
 //!
 //! Invariants:
 //! - Each is taken away by one call, and one that is gone already is taken away.
@@ -11,12 +11,11 @@ use crate::aws::Service;
 use crate::domain::names::AppName;
 use crate::provision::change::Applied;
 use crate::provision::context::ReconcileContext;
-use crate::provision::fault::Fault;
-use crate::provision::fault::found;
+use crate::provision::fault::{Fault, found};
 use crate::provision::ids;
 use crate::provision::render::shell_words;
 
-/// Something that hangs on a user.
+/// A dependency of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UserDependency {
     /// A password for the console.
@@ -175,7 +174,7 @@ impl UserDependency {
     }
 }
 
-/// Everything that hangs on `user`, in the order in which it goes.
+/// All dependencies of `user`, in the order in which they are removed.
 ///
 /// # Errors
 /// What AWS refused.

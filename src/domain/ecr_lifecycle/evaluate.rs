@@ -2,11 +2,13 @@
 //!
 //! Invariant: an image is expired by exactly the first rule by priority that selects it (Amazon ECR User Guide, "Lifecycle policies").
 
+use std::fmt;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
 use super::image::DAY_MS;
 use super::rule::{Action, Reason, Rule};
-use serde::Serialize;
-use std::fmt;
-use utoipa::ToSchema;
 
 /// What happens to an image, by which rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

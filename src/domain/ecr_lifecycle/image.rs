@@ -1,7 +1,8 @@
 //! An image of a repository, as lifecycle policies see it.
 
-use crate::domain::ecr_lifecycle::protected_tag::is_protected;
 use serde::{Deserialize, Serialize};
+
+use crate::domain::ecr_lifecycle::protected_tag::is_protected;
 
 /// An image as `DescribeImages` tells of it. Times are milliseconds since 1970, UTC.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -1,29 +1,31 @@
 //! Reads a lifecycle policy document and tells every error in it.
 
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+
+use serde::Deserialize;
+use serde::de::{self, DeserializeOwned, IntoDeserializer};
+use serde_json::Value;
+
 use super::image::Storage;
 use super::rule::{Action, Count, Rule, Selection, Tags};
 use crate::domain::validation;
 use crate::domain::validation::{FieldError, Fields};
-use serde::Deserialize;
-use serde::de::{self, DeserializeOwned, IntoDeserializer};
-use serde_json::Value;
-use std::collections::BTreeSet;
-use std::ops::RangeInclusive;
 
 /// Characters of a document (Amazon ECR API Reference, `PutLifecyclePolicy`, `lifecyclePolicyText`).
-pub(super) const CHARACTERS: RangeInclusive<usize> = 100..=30_720;
+const CHARACTERS: RangeInclusive<usize> = 100..=30_720;
 
 /// Rules a policy may have (Amazon ECR User Guide, "Amazon ECR service quotas").
 pub(super) const MAX_RULES: usize = 50;
 
 /// Wildcards a pattern may have ("Lifecycle policy properties", `tagPatternList`).
-pub(super) const MAX_WILDCARDS: usize = 4;
+const MAX_WILDCARDS: usize = 4;
 
 /// ECR's integers have 32 bits (API Reference, `LifecyclePolicyPreviewResult`, `appliedRulePriority`).
-pub(super) const LARGEST_NUMBER: u32 = i32::MAX.unsigned_abs();
+const LARGEST_NUMBER: u32 = i32::MAX.unsigned_abs();
 
 /// Days an image stays in the archive at least ("Examples of lifecycle policies", "Archive examples").
-pub(super) const SHORTEST_ARCHIVE_DAYS: u32 = 90;
+const SHORTEST_ARCHIVE_DAYS: u32 = 90;
 
 /// A rule as far as it could be read, so that rules are compared even where some have errors.
 pub(super) struct Draft {
@@ -64,7 +66,7 @@ impl Draft {
         draft
     }
 
-    pub(super) fn check_action(&self, errors: &mut Vec<FieldError>) {
+    fn check_action(&self, errors: &mut Vec<FieldError>) {
         let message = match (self.count, self.action) {
             (Some(Count::SinceImagePulled { .. }), Some(Action::Expire)) => {
                 "must be \"transition\" with countType sinceImagePulled"
@@ -90,11 +92,11 @@ impl Draft {
         })
     }
 
-    pub(super) fn is_any(&self) -> bool {
+    fn is_any(&self) -> bool {
         self.tags == Some(Tags::Any)
     }
 
-    pub(super) fn shares_storage(&self, other: &Self) -> bool {
+    fn shares_storage(&self, other: &Self) -> bool {
         self.count
             .zip(other.count)
             .is_some_and(|(one, two)| one.storage() == two.storage())
@@ -131,7 +133,7 @@ pub(super) fn check_together(drafts: &[Draft], errors: &mut Vec<FieldError>) {
     }
 }
 
-pub(super) fn check_pair(earlier: &Draft, draft: &Draft, errors: &mut Vec<FieldError>) {
+fn check_pair(earlier: &Draft, draft: &Draft, errors: &mut Vec<FieldError>) {
     let mut error = |field: &str, what: &str| {
         errors.push(FieldError::new(
             format!("{}/{field}", draft.at),
@@ -159,7 +161,7 @@ pub(super) fn check_pair(earlier: &Draft, draft: &Draft, errors: &mut Vec<FieldE
 
 #[derive(Clone, Copy, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) enum TagStatus {
+enum TagStatus {
     Tagged,
     Untagged,
     Any,
@@ -167,7 +169,7 @@ pub(super) enum TagStatus {
 
 #[derive(Clone, Copy, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) enum CountType {
+enum CountType {
     ImageCountMoreThan,
     SinceImagePushed,
     SinceImagePulled,
@@ -176,12 +178,12 @@ pub(super) enum CountType {
 
 #[derive(Clone, Copy, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) enum ActionType {
+enum ActionType {
     Expire,
     Transition,
 }
 
-pub(super) fn read_tags(f: &mut Fields<'_>, selection: &Value) -> Option<Tags> {
+fn read_tags(f: &mut Fields<'_>, selection: &Value) -> Option<Tags> {
     let status = f.required("tagStatus", word);
     let prefixes = tag_filters(f, selection, "tagPrefixList", 0);
     let patterns = tag_filters(f, selection, "tagPatternList", MAX_WILDCARDS);
@@ -211,7 +213,7 @@ pub(super) fn read_tags(f: &mut Fields<'_>, selection: &Value) -> Option<Tags> {
     }
 }
 
-pub(super) fn read_count(f: &mut Fields<'_>, selection: &Value) -> Option<Count> {
+fn read_count(f: &mut Fields<'_>, selection: &Value) -> Option<Count> {
     let has = |name| selection.get(name).is_some();
     let count_type = f.required("countType", word);
     let count_unit = f.parsed("countUnit", word);
@@ -264,7 +266,7 @@ pub(super) fn read_count(f: &mut Fields<'_>, selection: &Value) -> Option<Count>
     })
 }
 
-pub(super) fn read_action(f: &mut Fields<'_>, action: &Value) -> Option<Action> {
+fn read_action(f: &mut Fields<'_>, action: &Value) -> Option<Action> {
     let kind = f.required("type", word);
     let target = f.parsed("targetStorageClass", word);
     let has_target = action.get("targetStorageClass").is_some();
@@ -282,13 +284,13 @@ pub(super) fn read_action(f: &mut Fields<'_>, action: &Value) -> Option<Action> 
     }
 }
 
-pub(super) fn refuse<T>(f: &mut Fields<'_>, name: &str, message: &str) -> Option<T> {
+fn refuse<T>(f: &mut Fields<'_>, name: &str, message: &str) -> Option<T> {
     f.error(name, message);
     None
 }
 
 /// A word of ECR's vocabulary; the error names those it could be.
-pub(super) fn word<T: DeserializeOwned>(text: &str) -> Result<T, de::value::Error> {
+fn word<T: DeserializeOwned>(text: &str) -> Result<T, de::value::Error> {
     T::deserialize(text.into_deserializer())
 }
 
@@ -315,7 +317,7 @@ pub(super) fn number(f: &mut Fields<'_>, object: &Value, name: &'static str) -> 
 }
 
 /// What `read` makes of the object `name`, with its errors.
-pub(super) fn section<T>(
+fn section<T>(
     f: &mut Fields<'_>,
     parent: &Value,
     name: &'static str,
@@ -331,7 +333,7 @@ pub(super) fn section<T>(
 }
 
 /// The prefixes or patterns of a rule, each with at most so many wildcards.
-pub(super) fn tag_filters(
+fn tag_filters(
     f: &mut Fields<'_>,
     selection: &Value,
     name: &'static str,
@@ -355,7 +357,7 @@ pub(super) fn tag_filters(
 }
 
 #[derive(Debug, thiserror::Error)]
-pub(super) enum FilterError {
+enum FilterError {
     #[error("must not be empty")]
     Empty,
     #[error("contains {0:?}. Tags consist of letters, digits, `.`, `_` and `-`")]
@@ -364,7 +366,7 @@ pub(super) enum FilterError {
     Wildcards(usize, usize),
 }
 
-pub(super) fn check_filter(text: &str, most_wildcards: usize) -> Result<(), FilterError> {
+fn check_filter(text: &str, most_wildcards: usize) -> Result<(), FilterError> {
     let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '*');
     let wildcards = text.matches('*').count();
     match text.chars().find(|&c| !is_legal(c)) {

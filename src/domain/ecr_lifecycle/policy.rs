@@ -1,14 +1,15 @@
 //! Lifecycle policies: the guide's, those that protect tags, and whole documents.
 
+use serde::de;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Value, json};
+
 use super::evaluate::{Evaluation, Outcome};
 use super::image::Image;
 use super::parse::{Draft, MAX_RULES, check_size, check_together, require};
 use super::rule::{PROTECTED, Rule, guide_rules};
 use crate::domain::validation::FieldError as DocumentError;
 use crate::domain::validation::{FieldError, Fields};
-use serde::de::{self};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::{Value, json};
 
 /// Which images of a repository expire: one of the profiles, or the caller's own document.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,7 +93,7 @@ impl LifecyclePolicy {
         )
     }
 
-    pub(super) fn numbered(rules: impl Iterator<Item = Rule>) -> Self {
+    fn numbered(rules: impl Iterator<Item = Rule>) -> Self {
         Self {
             rules: (1..)
                 .zip(rules)
@@ -195,7 +196,7 @@ impl<'de> Deserialize<'de> for LifecyclePolicy {
     }
 }
 
-pub(super) fn in_one<E: de::Error>(errors: &[DocumentError]) -> E {
+fn in_one<E: de::Error>(errors: &[DocumentError]) -> E {
     let lines: Vec<String> = errors
         .iter()
         .map(|error| format!("{} {}", error.pointer, error.message))

@@ -1,14 +1,16 @@
 //! The rules of a lifecycle policy.
 
-use super::image::{DAY_MS, Image, Storage};
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// More images than a repository holds: 100,000 unless AWS raises it ("Amazon ECR service quotas").
-pub(super) const MORE_THAN_ALL: u32 = 999_999;
+use super::image::{DAY_MS, Image, Storage};
 
-pub(super) const SHA_DIGITS: &str = "0123456789abcdef";
+/// More images than a repository holds: 100,000 unless AWS raises it ("Amazon ECR service quotas").
+const MORE_THAN_ALL: u32 = 999_999;
+
+const SHA_DIGITS: &str = "0123456789abcdef";
 
 /// What release tags look like: one rule each, because patterns in one list mean AND.
 pub(super) const PROTECTED: [&str; 8] = [
@@ -113,7 +115,7 @@ impl Rule {
         Self::expiring(format!("Keep images tagged {pattern}"), tags, count)
     }
 
-    pub(super) fn after_days(description: String, prefix: impl Into<String>) -> Self {
+    fn after_days(description: String, prefix: impl Into<String>) -> Self {
         let tags = Tags::Prefixes {
             prefixes: BTreeSet::from([prefix.into()]),
         };
@@ -169,7 +171,7 @@ impl Rule {
 
 impl Tags {
     /// Each prefix or pattern of a list has to match some tag.
-    pub(super) fn match_all(&self, tags: &[String]) -> bool {
+    fn match_all(&self, tags: &[String]) -> bool {
         let some_tag = |matches: &dyn Fn(&str) -> bool| tags.iter().any(|tag| matches(tag));
         match self {
             Self::Any => true,
@@ -236,10 +238,10 @@ impl Count {
 }
 
 /// Days after its push that the guide keeps a tagged image.
-pub(super) const GUIDE_DAYS: u32 = 3;
+const GUIDE_DAYS: u32 = 3;
 
 /// The guide's prefixes beside the first characters of a Git short SHA.
-pub(super) const GUIDE_NAMES: [&str; 2] = ["testing", "builder"];
+const GUIDE_NAMES: [&str; 2] = ["testing", "builder"];
 
 pub(super) fn guide_rules() -> impl Iterator<Item = Rule> {
     let untagged = Rule::expiring(

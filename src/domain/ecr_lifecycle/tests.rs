@@ -1,10 +1,12 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
 use super::image::DAY_MS;
 use super::rule::{PROTECTED, pattern_matches};
 use super::*;
 use crate::domain::ecr_lifecycle::protected_tag::is_protected;
-use proptest::prelude::*;
-use serde_json::{Value, json};
-use std::collections::BTreeSet;
 
 const NOW: i64 = 1_800_000_000_000;
 

@@ -2,14 +2,16 @@
 //!
 //! Invariant: a spec written out as JSON parses back to itself.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use strum::{Display, EnumString};
+use utoipa::ToSchema;
+
 use super::rotate_after::write_age;
 use crate::domain::ecr_lifecycle::Lifecycle;
 use crate::domain::names::{AccountName, AppName, BucketName, Origin, Region, RepositoryName};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::time::Duration;
-use strum::{Display, EnumString};
-use utoipa::ToSchema;
 
 /// Buckets, or repositories, one app may have.
 pub const MAX_PLACES: usize = 25;

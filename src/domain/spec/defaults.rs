@@ -1,10 +1,11 @@
 //! The defaults that complete a spec: the organisation's conventions, and the account and region.
 
+use serde::Deserialize;
+
 use super::app_spec::MediaAccess;
 use crate::domain::ecr_lifecycle::Lifecycle;
 use crate::domain::names::{GroupName, IamPath, NameError, PolicyName, Region};
 use crate::domain::regions::{Extra, region_in};
-use serde::Deserialize;
 
 /// The organisation's conventions, from the settings' `[defaults]`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]

@@ -1,5 +1,9 @@
 //! Reads a spec from a request, with every default filled in and all errors at once.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
 use super::app_spec::{
     AppSpec, BucketSpec, DriftMode, MAX_PLACES, MAX_TAGS, MediaAccess, OnExisting, RepositorySpec,
     TAG_PREFIX, default_account,
@@ -13,14 +17,12 @@ use crate::domain::names::{
 };
 use crate::domain::validation;
 use crate::domain::validation::{FieldError, Fields};
-use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
 
 /// Origins in one CORS rule; S3 takes 64 KB of configuration in all.
-pub(super) const MAX_ORIGINS: usize = 100;
+const MAX_ORIGINS: usize = 100;
 
 /// What the defaults of buckets and repositories are filled from.
-pub(super) struct Fill<'a> {
+struct Fill<'a> {
     pub(super) app: Option<&'a AppName>,
     pub(super) region: Option<&'a Region>,
     pub(super) defaults: &'a Defaults,
@@ -92,7 +94,7 @@ impl Fill<'_> {
     }
 
     /// The name given, or the default one; where the default does not do, the message says to name it.
-    pub(super) fn named<T>(
+    fn named<T>(
         &self,
         f: &mut Fields<'_>,
         item: &Value,
@@ -160,13 +162,11 @@ impl Fill<'_> {
     }
 }
 
-pub(super) fn one_of<T: std::str::FromStr>(
-    choices: &'static str,
-) -> impl Fn(&str) -> Result<T, String> {
+fn one_of<T: std::str::FromStr>(choices: &'static str) -> impl Fn(&str) -> Result<T, String> {
     move |text| text.parse().map_err(|_| format!("must be {choices}"))
 }
 
-pub(super) fn parse_tags(value: &Value, f: &mut Fields<'_>) -> BTreeMap<String, String> {
+fn parse_tags(value: &Value, f: &mut Fields<'_>) -> BTreeMap<String, String> {
     let Some(object) = value.as_object() else {
         f.error("tags", "must be an object of strings");
         return BTreeMap::new();
@@ -198,7 +198,7 @@ pub(super) fn parse_tags(value: &Value, f: &mut Fields<'_>) -> BTreeMap<String, 
 }
 
 /// What is wrong with a tag by the rules that IAM, S3 and ECR share (IAM User Guide, "Tags for IAM resources").
-pub(super) fn tag_problem(key: &str, value: &Value) -> Option<&'static str> {
+fn tag_problem(key: &str, value: &Value) -> Option<&'static str> {
     let legal = |text: &str| {
         text.chars()
             .all(|c| c.is_alphanumeric() || " _.:/=+-@".contains(c))
@@ -219,12 +219,7 @@ pub(super) fn tag_problem(key: &str, value: &Value) -> Option<&'static str> {
     None
 }
 
-pub(super) fn refuse_doubles<T>(
-    f: &mut Fields<'_>,
-    field: &str,
-    items: &[T],
-    name: impl Fn(&T) -> String,
-) {
+fn refuse_doubles<T>(f: &mut Fields<'_>, field: &str, items: &[T], name: impl Fn(&T) -> String) {
     let mut seen = BTreeSet::new();
     for item in items {
         let name = name(item);
@@ -234,7 +229,7 @@ pub(super) fn refuse_doubles<T>(
     }
 }
 
-pub(super) fn refuse_a_long_policy(
+fn refuse_a_long_policy(
     f: &mut Fields<'_>,
     access: MediaAccess,
     buckets: &[BucketSpec],

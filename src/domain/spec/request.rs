@@ -1,11 +1,13 @@
 //! The fields of a request, as openapi.yaml describes them.
 
-use super::app_spec::{DriftMode, MediaAccess, OnExisting};
-use crate::domain::names::{AccountName, AppName, BucketName, Origin, Region, RepositoryName};
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::Value;
-use std::collections::BTreeMap;
 use utoipa::ToSchema;
+
+use super::app_spec::{DriftMode, MediaAccess, OnExisting};
+use crate::domain::names::{AccountName, AppName, BucketName, Origin, Region, RepositoryName};
 
 /// The request body of an onboarding, as documented; parsed by [`AppSpec::parse`].
 #[derive(Debug, Deserialize, ToSchema)]

@@ -1,13 +1,14 @@
 //! The age at which an access key is rotated.
 
-use serde::{Serialize, Serializer};
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
+
 /// The units of an age, in hours.
-pub(super) const UNITS: [(&str, u64); 3] = [("w", 7 * 24), ("d", 24), ("h", 1)];
+const UNITS: [(&str, u64); 3] = [("w", 7 * 24), ("d", 24), ("h", 1)];
 
 /// The longest age, in hours.
-pub(super) const MAX_AGE: u64 = 3650 * 24;
+const MAX_AGE: u64 = 3650 * 24;
 
 /// An age such as `90d`, from an hour to some years; what [`RotateAfter`] documents.
 ///

@@ -1,9 +1,10 @@
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
 use super::*;
 use crate::domain::ecr_lifecycle::Lifecycle;
 use crate::domain::names::Region;
 use crate::domain::validation::FieldError;
-use proptest::prelude::*;
-use serde_json::{Value, json};
 
 fn parse(body: Value) -> Result<AppSpec, Vec<FieldError>> {
     let region = Region::parse("us-west-2").unwrap();

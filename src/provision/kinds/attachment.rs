@@ -19,8 +19,7 @@ use crate::provision::fault::Fault;
 use crate::provision::iam_user;
 use crate::provision::ids;
 use crate::provision::kinds::policy;
-use crate::provision::permission::Condition;
-use crate::provision::permission::{Permission, Scope};
+use crate::provision::permission::{Condition, Permission, Scope};
 use crate::provision::render::labels::Labels;
 use crate::provision::render::shell_words;
 use crate::provision::render::{cloudformation, terraform};
@@ -129,18 +128,9 @@ impl Resource for Attachment {
         let successor = policy::Policy::wanted(&other, conventions)
             .first()
             .map(|policy| id(policy.name(), &spec.name));
-        let attach = |policy: policy::Policy| {
-            let default_arn = policy.default_arn().to_owned();
-            Self {
-                user: spec.name.clone(),
-                policy,
-                default_arn,
-                successor: successor.clone(),
-            }
-        };
         policy::Policy::wanted(spec, conventions)
             .into_iter()
-            .map(attach)
+            .map(|policy| Self::of(spec, policy, successor.clone()))
             .collect()
     }
 
@@ -152,18 +142,9 @@ impl Resource for Attachment {
             .map(Resource::id)
             .collect();
         let successor = wanted.first().cloned();
-        let attach = |policy: policy::Policy| {
-            let default_arn = policy.default_arn().to_owned();
-            Self {
-                user: spec.name.clone(),
-                policy,
-                default_arn,
-                successor: successor.clone(),
-            }
-        };
         let mut all: Vec<Self> = policy::Policy::of_each_mode(spec, conventions)
             .into_iter()
-            .map(attach)
+            .map(|policy| Self::of(spec, policy, successor.clone()))
             .collect();
         all.retain(|attachment| !wanted.contains(&attachment.id()));
         all
@@ -338,6 +319,15 @@ impl Resource for Attachment {
 }
 
 impl Attachment {
+    fn of(spec: &AppSpec, policy: policy::Policy, successor: Option<ResourceId>) -> Self {
+        Self {
+            user: spec.name.clone(),
+            default_arn: policy.default_arn().to_owned(),
+            policy,
+            successor,
+        }
+    }
+
     /// IAM is eventually consistent: if another media policy was just attached to replace this one, it gets time to
     /// take effect first.
     fn wait_for_successor(&self, cx: &ReconcileContext) -> Result<(), Fault> {

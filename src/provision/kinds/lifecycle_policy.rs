@@ -361,16 +361,14 @@ impl RepositoryLifecycle {
         let (repository, region) = (&self.repository, &self.region);
         let images = counted(protected.len(), "image");
         let remedy = "To expire these images, repeat the request with accept_expiry=true. To keep them, use the lifecycle profile \"protected\" or your own policy. To test a policy, use POST /v1/ecr/lifecycle/simulate.";
-        Err(Fault::Blocked(JobError {
-            code: JobErrorCode::WouldExpire,
-            detail: format!(
+        Err(Fault::Blocked(JobError::new(
+            JobErrorCode::WouldExpire,
+            format!(
                 "The lifecycle policy would expire {images} with protected tags in {repository} in {region}: {}.",
                 names(&protected)
             ),
-            remedy: Some(remedy.into()),
-            retryable: false,
-            aws: None,
-        }))
+            remedy,
+        )))
     }
 }
 

@@ -25,12 +25,8 @@ macro_rules! kinds {
         /// The names of all kinds.
         pub const KINDS: &[&str] = &[$(<$kind as Resource>::KIND),+];
 
-        /// The permissions of all kinds, each with its kind's name.
-        pub fn permissions() -> Vec<(&'static str, &'static Permission)> {
-            let mut all = Vec::new();
-            $(all.extend(<$kind as Resource>::PERMISSIONS.iter().map(|p| (<$kind as Resource>::KIND, p)));)+
-            all
-        }
+        /// The permissions of each kind.
+        pub const PERMISSIONS: &[&[Permission]] = &[$(<$kind as Resource>::PERMISSIONS),+];
 
         /// Everything that an app's spec asks for, each as a node of the graph, wanted there or not there any more.
         pub fn graph(spec: &AppSpec, conventions: &Conventions, want: Want) -> Vec<Box<dyn Node>> {

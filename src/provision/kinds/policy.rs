@@ -19,11 +19,9 @@ use crate::domain::spec::{AppSpec, MediaAccess};
 use crate::provision::change::{Applied, Change, Changes, Observation};
 use crate::provision::context::ReconcileContext;
 use crate::provision::conventions::Conventions;
-use crate::provision::fault::Fault;
-use crate::provision::fault::found;
+use crate::provision::fault::{Fault, found};
 use crate::provision::ownership;
-use crate::provision::permission::Condition;
-use crate::provision::permission::{Permission, Scope};
+use crate::provision::permission::{Condition, Permission, Scope};
 use crate::provision::render::labels::Labels;
 use crate::provision::render::shell_words;
 use crate::provision::render::{cloudformation, terraform};
@@ -747,15 +745,11 @@ impl SeenPolicy {
             return Ok(None);
         }
         let Some(version) = self.old_versions.first() else {
-            return Err(Fault::Blocked(JobError {
-                code: JobErrorCode::QuotaExceeded,
-                detail: format!("Policy {} has no version that can be deleted.", self.arn),
-                remedy: Some(
-                    "Delete a version that is not the default version, then retry the job.".into(),
-                ),
-                retryable: false,
-                aws: None,
-            }));
+            return Err(Fault::Blocked(JobError::new(
+                JobErrorCode::QuotaExceeded,
+                format!("Policy {} has no version that can be deleted.", self.arn),
+                "Delete a version that is not the default version, then retry the job.",
+            )));
         };
         Ok(Some(PolicyChange::Prune {
             arn: self.arn.clone(),

@@ -22,8 +22,7 @@ use crate::provision::fault::Fault;
 use crate::provision::iam_user::{self, SeenUser};
 use crate::provision::ids;
 use crate::provision::ownership;
-use crate::provision::permission::Condition;
-use crate::provision::permission::{Permission, Scope};
+use crate::provision::permission::{Condition, Permission, Scope};
 use crate::provision::render::labels::Labels;
 use crate::provision::render::shell_words;
 use crate::provision::render::{cloudformation, terraform};
@@ -289,11 +288,11 @@ impl Resource for User {
         if let (Want::Absent, Observation::Ours(user)) = (cx.want, &mut seen)
             && !ownership::is_left(cx, user.made_by_us)
         {
-            user.belongings = user_dependencies::of(cx, &self.name).await?;
+            user.dependencies = user_dependencies::of(cx, &self.name).await?;
             if !cx.is_in_use(&self.id()) {
                 // The app's own go before it, each as a thing of its own.
                 let records = cx.keys.records().await?;
-                user.belongings.retain(|it| !self.is_own(it, &records));
+                user.dependencies.retain(|it| !self.is_own(it, &records));
             }
         }
         Ok(seen)
@@ -346,7 +345,7 @@ impl Resource for User {
             name: name.clone(),
             belonging: belonging.clone(),
         };
-        let mut changes: Vec<UserChange> = seen.belongings.iter().map(take).collect();
+        let mut changes: Vec<UserChange> = seen.dependencies.iter().map(take).collect();
         changes.push(UserChange::Delete { name });
         Ok(Changes::of(changes))
     }
@@ -458,15 +457,13 @@ impl User {
 }
 
 fn collides_by_case(wanted: &AppName, seen: &str) -> Fault {
-    Fault::Rejected(JobError {
-        code: JobErrorCode::Conflict,
-        detail: format!(
+    Fault::Rejected(JobError::new(
+        JobErrorCode::Conflict,
+        format!(
             "User {seen} already exists. IAM user names are not case-sensitive, so {wanted} is the same name."
         ),
-        remedy: Some("Choose a name that differs in more than case.".into()),
-        retryable: false,
-        aws: None,
-    })
+        "Choose a name that differs in more than case.",
+    ))
 }
 
 #[cfg(test)]
@@ -500,7 +497,7 @@ mod tests {
             tags: user().tags,
             made_by_us: true,
             dropped: Vec::new(),
-            belongings: Vec::new(),
+            dependencies: Vec::new(),
         };
         let fault = user().plan(Some(&seen)).unwrap_err();
         assert_eq!(fault.job_error().unwrap().code, JobErrorCode::Conflict);
@@ -518,7 +515,7 @@ mod tests {
             tags,
             made_by_us: true,
             dropped: Vec::new(),
-            belongings: Vec::new(),
+            dependencies: Vec::new(),
         };
         let changes = user().plan(Some(&seen)).unwrap().changes;
         assert_eq!(

@@ -324,11 +324,9 @@ fn by_id<'r>(
 
 /// A job that cannot be read must not block the others.
 fn unreadable(error: &StoreError) -> JobError {
-    JobError {
-        code: JobErrorCode::Internal,
-        detail: error.to_string(),
-        remedy: Some("Put the row right in the database, then retry the job.".into()),
-        retryable: false,
-        aws: None,
-    }
+    JobError::new(
+        JobErrorCode::Internal,
+        error.to_string(),
+        "Put the row right in the database, then retry the job.",
+    )
 }

@@ -31,7 +31,7 @@ async fn what_is_done_is_in_the_audit() {
             claimed.lease,
             None,
             EventPayload::StepFailed {
-                resource: resource("iam:group/Apps"),
+                resource: resource_id("iam:group/Apps"),
                 error: job_error(),
             },
         );

@@ -246,7 +246,7 @@ async fn a_database_of_the_release_before_goes_on_with_its_jobs_in_flight() {
                 changes,
                 attempts: 2,
                 error: Some(job_error()),
-                ..Step::pending(id("iam:group/Apps"))
+                ..Step::pending(resource_id("iam:group/Apps"))
             };
             let failed = Step {
                 duration_ms: Some(7),
@@ -256,7 +256,7 @@ async fn a_database_of_the_release_before_goes_on_with_its_jobs_in_flight() {
                 (claimed.job.kind, claimed.job.steps),
                 (
                     JobKind::Onboard,
-                    vec![Step::pending(id("iam:user/acme")), failed]
+                    vec![Step::pending(resource_id("iam:user/acme")), failed]
                 )
             );
             t.store
@@ -284,12 +284,6 @@ async fn a_database_of_the_release_before_goes_on_with_its_jobs_in_flight() {
 #[tokio::test]
 async fn what_was_taken_over_before_there_was_a_record_of_it_is_the_apps() {
     for backend in BACKENDS {
-        let folder = tempfile::tempdir().unwrap();
-        let url = match backend {
-            Backend::Sqlite => format!("sqlite://{}", folder.path().join("slipway.db").display()),
-            Backend::Postgres => empty_database().await,
-        };
-        let mut db = migrated_to(8, backend, &url).await;
         let spec = serde_json::to_string(&new_app("acme").spec).unwrap();
         let mut sql = format!(
             "INSERT INTO apps (id, name, name_key, account, spec, state, version, created_by, created_at, updated_at, retained) \
@@ -322,17 +316,16 @@ async fn what_was_taken_over_before_there_was_a_record_of_it_is_the_apps() {
                 "; INSERT INTO resources (app_id, resource, state, error, made, job_id, updated_at) VALUES ('A', '{resource}', '{state}', {error}, 0, 'J', 1)"
             ));
         }
-        sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
-            .execute(&mut db)
-            .await
-            .unwrap();
-        db.close().await.unwrap();
-        drop(
-            Store::open(&url, Clock::default(), &Tasks::default())
+        let t = Fixture::migrated(backend, async |url| {
+            let mut db = migrated_to(8, backend, url).await;
+            sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
+                .execute(&mut db)
                 .await
-                .unwrap(),
-        );
-        let mut db = sqlx::AnyConnection::connect(&url).await.unwrap();
+                .unwrap();
+            db.close().await.unwrap();
+        })
+        .await;
+        let mut db = t.connect().await;
         let adopted = "SELECT resource FROM resources WHERE adopted = 1 ORDER BY resource";
         let adopted: Vec<String> = sqlx::query_scalar(adopted)
             .fetch_all(&mut db)
@@ -501,7 +494,7 @@ async fn of_migration_0011(backend: Backend, url: &str) {
         Ulid::from_parts(2, 2),
         Clock::default().now().millis(),
     );
-    let steps = old_document(&[Step::pending(id("iam:access-key/acme-watching"))]);
+    let steps = old_document(&[Step::pending(resource_id("iam:access-key/acme-watching"))]);
     let queued = old_document(&EventPayload::JobQueued {
         kind: JobKind::SetKeyStatus,
         requested_by: "rotation".into(),

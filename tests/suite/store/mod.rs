@@ -372,10 +372,6 @@ fn name(app: &str) -> AppName {
     AppName::parse(app).unwrap()
 }
 
-fn id(resource: &str) -> ResourceId {
-    resource.parse().unwrap()
-}
-
 fn resources(app: &str) -> Vec<ResourceId> {
     ["iam:user", "iam:access-key"]
         .map(|kind| ResourceId::new(kind, app))
@@ -483,7 +479,7 @@ fn done(resource: &str) -> StepRecord {
         state: StepState::Done,
         attempts: 1,
         changes: vec!["create it".into()],
-        ..Step::pending(id(resource))
+        ..Step::pending(resource_id(resource))
     };
     let steps = vec![step.clone()];
     StepRecord {
@@ -497,13 +493,13 @@ fn done(resource: &str) -> StepRecord {
     }
 }
 
-fn resource(id: &str) -> ResourceId {
+fn resource_id(id: &str) -> ResourceId {
     ResourceId::parse(id).unwrap()
 }
 
 fn warning() -> EventPayload {
     EventPayload::Warning {
-        resource: resource("iam:user/acme"),
+        resource: resource_id("iam:user/acme"),
         message: "look".into(),
     }
 }

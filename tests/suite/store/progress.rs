@@ -42,7 +42,7 @@ async fn what_a_worker_has_told_is_on_disk_with_what_it_writes_later() {
         );
         assert_eq!(
             t.store.recorded(claimed.app.id).await.unwrap().made,
-            BTreeSet::from([resource("iam:user/acme")])
+            BTreeSet::from([resource_id("iam:user/acme")])
         );
     })
     .await;
@@ -60,7 +60,7 @@ async fn what_is_told_can_have_any_character() {
         let failed = Step {
             state: StepState::Failed,
             error: Some(error.clone()),
-            ..Step::pending(id("iam:user/acme"))
+            ..Step::pending(resource_id("iam:user/acme"))
         };
         let record = StepRecord {
             steps: vec![failed.clone()],
@@ -68,7 +68,7 @@ async fn what_is_told_can_have_any_character() {
             ..done("iam:user/acme")
         };
         let payload = EventPayload::StepFailed {
-            resource: resource("iam:user/acme"),
+            resource: resource_id("iam:user/acme"),
             error: error.clone(),
         };
         t.store.record(claimed.lease, Some(record), payload.clone());
@@ -146,7 +146,7 @@ async fn of_what_is_told_together_every_event_stays_and_of_a_step_the_last_state
                 ("iam:user/acme", StepState::Failed)
             ]
         );
-        let made = ["iam:group/Apps", "iam:user/acme"].map(resource);
+        let made = ["iam:group/Apps", "iam:user/acme"].map(resource_id);
         assert_eq!(
             t.store.recorded(claimed.app.id).await.unwrap().made,
             BTreeSet::from(made),

@@ -160,7 +160,7 @@ async fn what_a_removal_has_left_is_nothing_of_the_app_that_gets_its_name() {
                 .recorded(app.id)
                 .await
                 .unwrap()
-                .owns(&resource("s3:bucket/left-bucket"))
+                .owns(&resource_id("s3:bucket/left-bucket"))
         );
     })
     .await;

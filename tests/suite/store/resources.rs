@@ -30,7 +30,7 @@ async fn what_a_job_has_made_stays_the_apps() {
         t.store.check().await.unwrap();
         assert_eq!(
             t.store.recorded(first.app.id).await.unwrap().made,
-            BTreeSet::from([resource("iam:user/acme")])
+            BTreeSet::from([resource_id("iam:user/acme")])
         );
     })
     .await;
@@ -71,7 +71,7 @@ async fn what_a_job_has_adopted_and_when_something_was_made_stays_known() {
         let second = t.claim().await.unwrap();
         for resource in ["iam:user/acme", "s3:bucket/adopted"] {
             let pending = StepRecord {
-                step: Step::pending(id(resource)),
+                step: Step::pending(resource_id(resource)),
                 made: false,
                 owned: false,
                 ..done(resource)
@@ -80,16 +80,19 @@ async fn what_a_job_has_adopted_and_when_something_was_made_stays_known() {
         }
         t.store.check().await.unwrap();
         let recorded = t.store.recorded(first.app.id).await.unwrap();
-        assert_eq!(recorded.made, BTreeSet::from([resource("iam:user/acme")]));
+        assert_eq!(
+            recorded.made,
+            BTreeSet::from([resource_id("iam:user/acme")])
+        );
         assert_eq!(
             recorded.adopted,
-            BTreeSet::from([resource("s3:bucket/adopted")])
+            BTreeSet::from([resource_id("s3:bucket/adopted")])
         );
         assert_eq!(
             recorded.made_at,
-            [(resource("iam:user/acme"), made_at)].into()
+            [(resource_id("iam:user/acme"), made_at)].into()
         );
-        assert!(!recorded.owns(&resource("s3:bucket/foreign")));
+        assert!(!recorded.owns(&resource_id("s3:bucket/foreign")));
         t.end(second.lease, succeeded()).await;
         let left: Vec<String> = t
             .app("acme")

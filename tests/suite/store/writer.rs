@@ -53,7 +53,7 @@ async fn requests_that_come_together_are_committed_in_their_order() {
                 lease,
                 None,
                 EventPayload::Warning {
-                    resource: resource("iam:user/acme"),
+                    resource: resource_id("iam:user/acme"),
                     message: n.to_string(),
                 },
             );

@@ -1,64 +1,65 @@
-//! The changes of an app's access keys, and how plans show them.
+//! The changes of an app's access keys, as plans show them.
+
+use std::fmt;
+
+use aws_sdk_iam::types::StatusType;
+use serde_json::{Value, json};
+use ulid::Ulid;
 
 use crate::domain::names::AppName;
 use crate::domain::plan::Action;
 use crate::provision::change::Change;
 use crate::provision::render::shell_words;
 use crate::provision::user_keys::ListedKey;
-use aws_sdk_iam::types::StatusType;
-use serde_json::{Value, json};
-use std::fmt;
-use ulid::Ulid;
 
-/// What changes the app's keys.
+/// A change of the app's access keys.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AccessKeyChange {
-    /// Closes an intent that made no key. Calls nothing.
-    Close {
-        /// The intent.
-        intent: Ulid,
-    },
-    /// `DeleteAccessKey`, for a key whose secret was lost with the answer.
+    /// Closes an intent that created no key. Makes no AWS call.
+    Close { intent: Ulid },
+    /// `DeleteAccessKey`, for a key whose secret was lost with the response.
     DeleteLost {
-        /// The user.
         user: AppName,
-        /// The key.
         access_key_id: String,
-        /// The intent that made it.
+        /// The intent that created the key.
         intent: Ulid,
     },
     /// `CreateAccessKey`.
     Create {
-        /// The user.
         user: AppName,
-        /// The keys that are there.
         known_keys: Vec<String>,
-        /// Recorded keys that are not there any more.
+        /// Recorded keys that no longer exist.
         gone: Vec<String>,
     },
     /// `UpdateAccessKey`.
     Switch {
-        /// The user.
         user: AppName,
-        /// The key.
         access_key_id: String,
-        /// Whether the key becomes active.
-        on: bool,
-        /// Whether it is deactivated because the app is removed. Then the key is recorded first.
-        for_removal: bool,
+        to: SwitchTo,
     },
     /// `DeleteAccessKey`.
     Delete {
-        /// The user.
         user: AppName,
-        /// The key, as it is.
+        /// The key as observed.
         key: ListedKey,
     },
-    /// Takes note that recorded keys are not there any more. Calls nothing.
-    Forget {
-        /// The keys.
-        gone: Vec<String>,
-    },
+    /// Records that keys no longer exist. Makes no AWS call.
+    Forget { gone: Vec<String> },
+}
+
+/// The status that an access key is switched to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SwitchTo {
+    Active,
+    Inactive,
+    /// The app is removed. The key is recorded first, so that a restore activates it again.
+    InactiveForRemoval,
+}
+
+impl SwitchTo {
+    pub(super) fn is_active(self) -> bool {
+        self == Self::Active
+    }
 }
 
 impl fmt::Display for AccessKeyChange {
@@ -81,14 +82,13 @@ impl fmt::Display for AccessKeyChange {
             Self::Switch {
                 user,
                 access_key_id,
-                on,
-                ..
+                to,
             } => {
-                write!(
-                    f,
-                    "{} access key {access_key_id} of user {user}",
-                    if *on { "activate" } else { "deactivate" }
-                )
+                let verb = match to {
+                    SwitchTo::Active => "activate",
+                    SwitchTo::Inactive | SwitchTo::InactiveForRemoval => "deactivate",
+                };
+                write!(f, "{verb} access key {access_key_id} of user {user}")
             }
             Self::Delete { user, key } => write!(f, "delete access key {} of user {user}", key.id),
             Self::Forget { gone } => write!(
@@ -113,8 +113,10 @@ impl Change for AccessKeyChange {
     fn before(&self) -> Option<Value> {
         match self {
             Self::Switch {
-                access_key_id, on, ..
-            } => Some(json!({"access_key_id": access_key_id, "status": status(!*on).as_str()})),
+                access_key_id, to, ..
+            } => Some(
+                json!({"access_key_id": access_key_id, "status": status(!to.is_active()).as_str()}),
+            ),
             Self::Delete { key, .. } => Some(
                 json!({"access_key_id": key.id, "status": status(key.active).as_str(), "created_at": key.created_at}),
             ),
@@ -125,8 +127,10 @@ impl Change for AccessKeyChange {
     fn after(&self) -> Option<Value> {
         match self {
             Self::Switch {
-                access_key_id, on, ..
-            } => Some(json!({"access_key_id": access_key_id, "status": status(*on).as_str()})),
+                access_key_id, to, ..
+            } => Some(
+                json!({"access_key_id": access_key_id, "status": status(to.is_active()).as_str()}),
+            ),
             _ => None,
         }
     }
@@ -150,13 +154,12 @@ impl Change for AccessKeyChange {
             Self::Switch {
                 user,
                 access_key_id,
-                on,
-                ..
+                to,
             } => {
                 format!(
                     "{} --status {}",
                     of("update", user, access_key_id),
-                    status(*on).as_str()
+                    status(to.is_active()).as_str()
                 )
             }
             Self::Create { user, .. } => format!(

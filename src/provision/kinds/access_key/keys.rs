@@ -1,4 +1,6 @@
-//! Lists a user's access keys and their last use, and makes and deletes one.
+//! Lists a user's access keys and their last use, and creates and deletes keys.
+
+use aws_config::retry::RetryConfig;
 
 use super::faults::listed_but_not_found;
 use super::state::{AccessKey, KeyGoal, MAX_SKEW, SLOTS};
@@ -11,10 +13,9 @@ use crate::provision::context::ReconcileContext;
 use crate::provision::fault::Fault;
 use crate::provision::ids;
 use crate::provision::user_keys::{self, LastUse, ListedKey};
-use aws_config::retry::RetryConfig;
 
 impl AccessKey {
-    /// Looks when keys were last used, where the plan asks for it.
+    /// Observes when keys were last used, for the keys whose plan depends on it.
     pub(super) async fn look_at_use(
         &self,
         cx: &ReconcileContext,
@@ -66,20 +67,20 @@ impl AccessKey {
         cx: &ReconcileContext,
         known_keys: Vec<String>,
     ) -> Result<(), Fault> {
-        // The turn comes first: from the intent on, only the call itself takes time.
+        // Wait for the rate limiter before the intent is recorded: after that, only the call itself takes time.
         cx.account
             .acquire(Service::Iam, "CreateAccessKey", cx.timing.turn)
             .await?;
         let intent = cx.keys.store()?.intend(known_keys).await?;
         if intent.met.elapsed() > cx.timing.key_list {
-            // Later the call could outlast the time that a lost answer is waited for.
+            // The call could last longer than a later attempt waits for a lost response.
             cx.keys.store()?.close(intent.id).await?;
             return Err(Fault::Wait {
                 why: "The database responds slowly.".into(),
                 after: cx.timing.poll_delay,
             });
         }
-        // A second attempt after a lost answer would make a second key.
+        // A second attempt after a lost response would create a second key.
         let once = aws_sdk_iam::config::Config::builder().retry_config(RetryConfig::disabled());
         let call = cx
             .account
@@ -90,14 +91,14 @@ impl AccessKey {
             .config_override(once)
             .send();
         let key = match cx.call_at_once(Service::Iam, "CreateAccessKey", call).await {
-            // What AWS makes has an id and a secret: an answer without is a lost one.
+            // A created key has an ID and a secret. A response without them counts as lost.
             Ok(answer) => answer
                 .access_key
                 .filter(|key| !key.access_key_id.is_empty() && !key.secret_access_key.is_empty()),
             Err(error) if error.had_no_effect() => {
                 cx.keys.store()?.close(intent.id).await?;
                 if error.kind == ErrorKind::Quota && matches!(self.goal, KeyGoal::Another { .. }) {
-                    // The list has shown a free slot: AWS may not have settled yet that a key is deleted.
+                    // The list showed a free slot, so AWS may not have propagated the deletion of a key yet.
                     return Err(Fault::Wait {
                         why: error.to_string(),
                         after: cx.timing.poll_delay,
@@ -114,8 +115,8 @@ impl AccessKey {
             .await
     }
 
-    /// The user's keys, looked at again where a recorded one is missing: the list is eventually consistent,
-    /// and a young key gets time to be shown before it counts as gone.
+    /// The user's keys. If a recorded key is missing, they are listed again: the list is eventually consistent, so a new
+    /// key counts as deleted only after the propagation time.
     pub(super) async fn list_recorded(
         &self,
         cx: &ReconcileContext,
@@ -124,11 +125,11 @@ impl AccessKey {
         let listed = self.list(cx).await?;
         let is_young = |at: Timestamp| {
             let now = cx.clock.now();
-            // AWS does not delete a user that has a key after all, so a removal need not wait until the clock has caught up.
+            // AWS does not delete a user that still has a key, so a removal need not wait for a clock that stepped back.
             let is_before_a_step = cx.want == Want::Absent && at.since(now) > MAX_SKEW;
             now.since(at) < cx.timing.propagation && !is_before_a_step
         };
-        // One that is to be deleted, and is not listed, is as it is to be, unless it is too new to be listed.
+        // A key to delete that is not listed is deleted, unless it is too new to be listed.
         let goes = |id: &str| matches!(&self.goal, KeyGoal::Switched { access_key_id, to: KeyStatus::Deleted, .. } if access_key_id == id);
         let missing = |listed: &[ListedKey]| {
             let unlisted = |id: &str, at: Timestamp| {

@@ -1,4 +1,4 @@
-//! A `CreateAccessKey` whose answer was lost: which key it made.
+//! Finds the key that a `CreateAccessKey` call created whose response was lost.
 //!
 //! Invariant: a key is deleted only where nobody can know its secret.
 
@@ -14,14 +14,14 @@ use crate::provision::ids;
 use crate::provision::user_keys::ListedKey;
 
 impl Lost {
-    /// The key to delete, if the intent made one; a person's matter where that is not beyond doubt.
-    pub(super) fn outcome(&self, user: &AppName) -> Result<Option<&ListedKey>, Fault> {
+    /// The key to delete, if the intent created one. In any doubt, a person has to decide.
+    fn outcome(&self, user: &AppName) -> Result<Option<&ListedKey>, Fault> {
         let key = match self.candidates.as_slice() {
             [] => return Ok(None),
             [key] => key,
             several => return Err(in_doubt(user, several, "there is more than one candidate")),
         };
-        // AWS tells whole seconds, so a key of the intent's own second may seem older.
+        // AWS reports whole seconds, so a key of the same second may seem older than the intent.
         let second = Timestamp::from_millis(
             self.intent
                 .at
@@ -41,19 +41,19 @@ impl Lost {
     }
 }
 
-/// Recorded keys that are not there any more are told to the record.
+/// The change that records which keys no longer exist.
 pub(super) fn forget(seen: &SeenKeys) -> Option<AccessKeyChange> {
     (!seen.gone.is_empty()).then(|| AccessKeyChange::Forget {
         gone: seen.gone.clone(),
     })
 }
 
-/// When the call of an intent is surely over and AWS's list has had time to show what it made.
-pub(super) fn settled_at(cx: &ReconcileContext, intent: &Intent) -> Timestamp {
+/// When the call of an intent has certainly ended and AWS has had time to list the key that it created.
+fn settled_at(cx: &ReconcileContext, intent: &Intent) -> Timestamp {
     intent.at.after(cx.timing.answer).after(cx.timing.key_list)
 }
 
-/// AWS's list of keys is eventually consistent: it gets time to show what an interrupted attempt made.
+/// Waits until AWS, whose list of keys is eventually consistent, shows what an interrupted attempt created.
 pub(super) fn wait_for_the_list(cx: &ReconcileContext, intent: &Intent) -> Result<(), Fault> {
     let after = cx
         .timing
@@ -71,7 +71,7 @@ pub(super) fn wait_for_the_list(cx: &ReconcileContext, intent: &Intent) -> Resul
 }
 
 impl AccessKey {
-    /// What settles an interrupted attempt, and the keys that are there then.
+    /// The changes that resolve an interrupted attempt, and the keys that exist after them.
     pub(super) fn settle_lost<'s>(
         &self,
         seen: &'s SeenKeys,
@@ -95,8 +95,7 @@ impl AccessKey {
         Ok((vec![change], keys))
     }
 
-    /// Live keys that no record tells of. A key that is in doubt is looked for again: AWS may list for a while what is
-    /// deleted.
+    /// Active keys without a record. They are listed twice, because AWS may list a deleted key for a while.
     pub(super) async fn look_for_unknown(
         &self,
         cx: &ReconcileContext,
@@ -119,7 +118,7 @@ impl AccessKey {
         Ok(first.into_iter().filter(|id| again.contains(id)).collect())
     }
 
-    /// What an intent with a lost answer left.
+    /// Observes what an intent with a lost response may have created.
     pub(super) async fn look_for_lost(
         &self,
         cx: &ReconcileContext,
@@ -127,7 +126,7 @@ impl AccessKey {
         records: &KeyRecords,
         listed: &[ListedKey],
     ) -> Result<Lost, Fault> {
-        // The list is eventually consistent: what either of two looks shows is there.
+        // The list is eventually consistent: a key that either of two lists shows exists.
         tokio::time::sleep(cx.timing.poll_delay).await;
         let again = self.list(cx).await?;
         let unseen = again

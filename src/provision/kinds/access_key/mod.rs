@@ -1,22 +1,20 @@
-//! The app's access key: the one create that cannot be repeated.
+//! The app's access key. Its create is the one call that cannot be repeated: `CreateAccessKey` takes only the name of
+//! the user, returns the secret once, and a user has at most two keys.
 //!
-//! `CreateAccessKey` takes only the user's name, answers the secret once, and a user has two keys at
-//! most. So:
-//!
-//! 1. the ids of the user's keys are written down with the intent, in one commit;
-//! 2. the call is made with one attempt;
-//! 3. the secret is sealed and committed with the key's id;
-//! 4. after a lost answer (the intent is still open) the keys are listed, and after a while listed
-//!    again, because the list is eventually consistent; a key that is not in the written list, not in
-//!    our records, made after the intent, never used, and on a user that we made, is deleted, for
-//!    nobody knows its secret; one made later than the call can have taken effect is not its key;
-//! 5. in any doubt a person is asked, with the key's ids. A key that may be in use is never deleted; and none is made
-//!    beside a live one on a user of ours that no record tells of: the record may be an older copy of the database.
+//! 1. An intent is recorded with the IDs of the user's keys, in one commit.
+//! 2. The call is made with one attempt.
+//! 3. The secret is sealed and committed with the ID of the key.
+//! 4. If the response is lost, the intent stays open. The keys are then listed twice, because the list is eventually
+//!    consistent. A key is deleted if it is neither in the intent nor recorded, was created after the intent and before
+//!    the call had certainly ended, was never used, and belongs to a user that a job of this app created: nobody knows
+//!    its secret.
+//! 5. In any doubt, a person has to decide, who gets the IDs of the keys. A key that may be in use is never deleted. No
+//!    key is created beside an active one without a record: the database may be an older backup.
 //!
 //! Invariants:
-//! - When a step that may make a key is done, the app has the key of ours that was wanted, and its secret is sealed.
-//! - Keys that were on a user before it was adopted are touched only where a person names them, or has the app
-//!   removed with what was adopted.
+//! - When a step that may create a key is done, the app has the key, and its secret is sealed.
+//! - Keys that an adopted user had before are changed only if a person names them, or removes the app with its adopted
+//!   resources.
 //! - A key is recorded before a removal deactivates it, so that a restore knows it.
 
 mod change;
@@ -27,7 +25,7 @@ mod planning;
 mod resource;
 mod state;
 
-pub use self::change::AccessKeyChange;
+pub use self::change::{AccessKeyChange, SwitchTo};
 pub use self::state::{AccessKey, KeyGoal, Lost, SeenKeys};
 
 #[cfg(test)]

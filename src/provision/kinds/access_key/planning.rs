@@ -1,6 +1,6 @@
-//! The plans of an app's access keys, by what is wanted of them.
+//! Plans the changes of an app's access keys, by goal.
 
-use super::change::AccessKeyChange;
+use super::change::{AccessKeyChange, SwitchTo};
 use super::faults::{both_taken, gone_for_good, no_slot, no_user, not_recorded, on_again};
 use super::lost_answer::forget;
 use super::state::{AccessKey, KeyGoal, SLOTS, SeenKeys};
@@ -11,7 +11,7 @@ use crate::provision::fault::Fault;
 use crate::provision::user_keys::ListedKey;
 
 impl AccessKey {
-    /// Whether no user stands before it in the job's graph, so that it has to see by itself whose the user is.
+    /// Whether the job's graph has no user before the key, so that the key has to check who owns the user.
     pub(super) fn goes_alone(&self, cx: &ReconcileContext) -> bool {
         cx.want == Want::Absent
             || matches!(
@@ -28,14 +28,13 @@ impl AccessKey {
             )
     }
 
-    /// Whether what an interrupted attempt left is found out first: a key that is to be deactivated does not
-    /// wait for that.
+    /// Whether an interrupted attempt is resolved first. A deactivation does not wait for that.
     pub(super) fn settles_intents(&self, cx: &ReconcileContext) -> bool {
         cx.want == Want::Absent
             || !matches!(self.goal, KeyGoal::Switched { .. } | KeyGoal::Off { .. })
     }
 
-    /// An active key of ours; the keys in `on` are active by then.
+    /// Plans one active key of the app. The keys in `on` are activated before.
     pub(super) fn plan_one(
         &self,
         seen: &SeenKeys,
@@ -75,7 +74,7 @@ impl AccessKey {
         Ok(Changes { changes, warnings })
     }
 
-    /// A key of ours that is none of `known`; `replace` makes room for it.
+    /// Plans a key of the app that is not in `known`. The key in `replace` is deleted to make room for it.
     pub(super) fn plan_another(
         &self,
         seen: &SeenKeys,
@@ -99,7 +98,7 @@ impl AccessKey {
                 .collect();
             self.refuse_beside_unknown(seen, &stay)?;
         }
-        // The one that makes room stays among the known ones: AWS may list it for a while.
+        // The deleted key stays in the known keys: AWS may list it for a while.
         let known_keys: Vec<String> = keys.iter().map(|key| key.id.clone()).collect();
         if keys.len() >= SLOTS {
             let named = keys.iter().find(|key| replace == Some(key.id.as_str()));
@@ -118,12 +117,9 @@ impl AccessKey {
         Ok(Changes::of(changes))
     }
 
-    /// No key is made beside a live one that may be the app's own: made after the copy of the database that this is.
-    pub(super) fn refuse_beside_unknown(
-        &self,
-        seen: &SeenKeys,
-        keys: &[&ListedKey],
-    ) -> Result<(), Fault> {
+    /// Fails if an active key without a record exists: it may be the app's own, created after the backup that this database
+    /// was restored from.
+    fn refuse_beside_unknown(&self, seen: &SeenKeys, keys: &[&ListedKey]) -> Result<(), Fault> {
         let unknown: Vec<&str> = keys
             .iter()
             .map(|key| key.id.as_str())
@@ -146,12 +142,12 @@ impl AccessKey {
         let Some(key) = seen.listed.iter().find(|key| key.id == id) else {
             return self.plan_gone(seen, id, to);
         };
-        // Also where the list shows it so already: a list can be older than the last switch, which may have been the other way.
+        // Even if the list shows the target already: the list can be older than the last change of the status.
         let change = match to {
-            KeyStatus::Active => self.switch_on(id),
+            KeyStatus::Active => self.switch(id, SwitchTo::Active),
             KeyStatus::Inactive => {
                 seen.spare_one_in_use(key, force)?;
-                self.switch_off(id)
+                self.switch(id, SwitchTo::Inactive)
             }
             KeyStatus::Deleted => {
                 seen.spare_one_in_use(key, force)?;
@@ -164,7 +160,7 @@ impl AccessKey {
         Ok(Changes::of(vec![change]))
     }
 
-    /// The end of a rotation: a key that somebody has activated again stays, however the rotation was asked for.
+    /// Plans the end of a rotation. A key that a person activated again is retained.
     pub(super) fn plan_deleted_if_off(
         &self,
         seen: &SeenKeys,
@@ -176,8 +172,8 @@ impl AccessKey {
         }
     }
 
-    /// A key that is not there any more works for nobody, which is what is wanted, unless it is to work.
-    pub(super) fn plan_gone(
+    /// Plans for a key that no longer exists: nothing is left to do, unless the key is to be active.
+    fn plan_gone(
         &self,
         seen: &SeenKeys,
         id: &str,
@@ -203,20 +199,21 @@ impl AccessKey {
         })
     }
 
-    /// Every key of ours, and every other one on a user that goes with the app. A list can be older than the last switch, so
-    /// one that it shows as inactive is deactivated too.
+    /// Plans the deactivation of the app's keys, and of all other keys if the user is removed with the app. The list can be
+    /// older than the last change of a status, so a key that it shows as inactive is deactivated too.
     pub(super) fn plan_off(&self, seen: &SeenKeys, adopted: bool) -> Changes<AccessKeyChange> {
         let user_goes = seen.made_user || adopted;
         let (goes, stays): (Vec<_>, Vec<_>) = seen
             .listed
             .iter()
             .partition(|key| user_goes || seen.ours.contains(&key.id));
-        // A restore switches on what was on.
-        let off = |key: &ListedKey| AccessKeyChange::Switch {
-            user: self.user.clone(),
-            access_key_id: key.id.clone(),
-            on: false,
-            for_removal: key.active,
+        // A restore activates the keys that were active.
+        let off = |key: &ListedKey| {
+            let to = match key.active {
+                true => SwitchTo::InactiveForRemoval,
+                false => SwitchTo::Inactive,
+            };
+            self.switch(&key.id, to)
         };
         let changes = goes.into_iter().map(off).collect();
         let stays = stays.into_iter().filter(|key| key.active).map(|key| {
@@ -231,7 +228,7 @@ impl AccessKey {
         }
     }
 
-    /// Activates the keys that were deactivated, also where the list still shows them as active.
+    /// Plans the activation of the keys that a removal deactivated, even if the list still shows them as active.
     pub(super) fn plan_restored(
         &self,
         seen: &SeenKeys,
@@ -243,7 +240,10 @@ impl AccessKey {
             .iter()
             .filter(|key| switched_off.contains(&key.id));
         let on: Vec<String> = off.map(|key| key.id.clone()).collect();
-        let mut changes: Vec<AccessKeyChange> = on.iter().map(|id| self.switch_on(id)).collect();
+        let mut changes: Vec<AccessKeyChange> = on
+            .iter()
+            .map(|id| self.switch(id, SwitchTo::Active))
+            .collect();
         if !one {
             return Ok(Changes::of(changes));
         }
@@ -255,21 +255,11 @@ impl AccessKey {
         })
     }
 
-    pub(super) fn switch_on(&self, id: &str) -> AccessKeyChange {
+    fn switch(&self, id: &str, to: SwitchTo) -> AccessKeyChange {
         AccessKeyChange::Switch {
             user: self.user.clone(),
             access_key_id: id.to_owned(),
-            on: true,
-            for_removal: false,
-        }
-    }
-
-    pub(super) fn switch_off(&self, id: &str) -> AccessKeyChange {
-        AccessKeyChange::Switch {
-            user: self.user.clone(),
-            access_key_id: id.to_owned(),
-            on: false,
-            for_removal: false,
+            to,
         }
     }
 }

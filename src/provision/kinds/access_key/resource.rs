@@ -1,6 +1,6 @@
-//! The access key as a kind of resource: how it is observed, planned and applied.
+//! Observes, plans and applies access keys.
 
-use super::change::{AccessKeyChange, status};
+use super::change::{AccessKeyChange, SwitchTo, status};
 use super::faults::listed_but_not_found;
 use super::lost_answer::{forget, wait_for_the_list};
 use super::state::{AccessKey, KeyGoal, SeenKeys};
@@ -15,8 +15,7 @@ use crate::provision::conventions::Conventions;
 use crate::provision::fault::Fault;
 use crate::provision::iam_user;
 use crate::provision::ids;
-use crate::provision::permission::Condition;
-use crate::provision::permission::{Permission, Scope};
+use crate::provision::permission::{Condition, Permission, Scope};
 use crate::provision::render::labels::Labels;
 use crate::provision::render::{cloudformation, terraform};
 use crate::provision::resource::Resource;
@@ -97,14 +96,14 @@ impl Resource for AccessKey {
                 || cx.request.on_existing == OnExisting::Fail
                 || cx.want == Want::Absent)
         {
-            // A removal leaves it alone, and goes on with what is the app's.
+            // A removal leaves this user alone, and continues with the app's resources.
             if matches!(self.goal, KeyGoal::Off { .. }) {
                 return Ok(Observation::Absent);
             }
             if cx.want == Want::Present {
                 return Err(Fault::conflict(&ids::user(&self.user), owner.as_deref()));
             }
-            // Nothing is looked for on a user that nothing is done to.
+            // Nothing is observed on a user that is not changed.
             return Ok(Observation::Foreign {
                 owner: owner.clone(),
                 seen: SeenKeys::default(),
@@ -115,7 +114,7 @@ impl Resource for AccessKey {
             wait_for_the_list(cx, intent)?;
         }
         let no_user = whose == Some(Observation::Absent);
-        // A user that this attempt has made has no key but those of this attempt.
+        // A user that this attempt created has only keys of this attempt.
         let new_user = cx.has_created(&ids::user(&self.user)) && records == KeyRecords::default();
         let mut listed = if no_user || new_user {
             Vec::new()
@@ -198,7 +197,7 @@ impl Resource for AccessKey {
         }
     }
 
-    /// Our keys go; others on the user go with it, if it goes.
+    /// Deletes the app's keys. Other keys are deleted only with their user.
     fn plan_absent(
         &self,
         cx: &ReconcileContext,
@@ -249,12 +248,9 @@ impl Resource for AccessKey {
             }
             AccessKeyChange::Forget { gone } => cx.keys.store()?.gone(gone.clone()).await?,
             AccessKeyChange::Switch {
-                access_key_id,
-                on,
-                for_removal,
-                ..
+                access_key_id, to, ..
             } => {
-                if *for_removal {
+                if *to == SwitchTo::InactiveForRemoval {
                     cx.keys
                         .store()?
                         .deactivating(vec![access_key_id.clone()])
@@ -270,7 +266,7 @@ impl Resource for AccessKey {
                     .call(
                         Service::Iam,
                         "UpdateAccessKey",
-                        call.status(status(*on)).send(),
+                        call.status(status(to.is_active())).send(),
                     )
                     .await;
                 answer.map_err(|error| listed_but_not_found(cx, error))?;
@@ -297,8 +293,8 @@ impl Resource for AccessKey {
 }
 
 impl AccessKey {
-    /// A key is not exported: without its secret there is nothing that another tool could manage.
-    pub(super) fn told_of(&self, seen: &SeenKeys) -> String {
+    /// Keys are not exported: without the secret, no other tool can manage them.
+    fn told_of(&self, seen: &SeenKeys) -> String {
         let ids: Vec<&str> = seen.listed.iter().map(|key| key.id.as_str()).collect();
         let ids = if ids.is_empty() {
             "none".to_owned()

@@ -1,4 +1,7 @@
-//! An app's access key as it is wanted, and what is there.
+//! The goal for an app's access keys, and their observed state.
+
+use std::fmt;
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::domain::access_key::Intent;
@@ -6,93 +9,92 @@ use crate::domain::names::AppName;
 use crate::domain::spec::AppSpec;
 use crate::domain::task::KeyStatus;
 use crate::provision::user_keys::{LastUse, ListedKey};
-use std::fmt;
-use std::time::Duration;
 
-/// Keys that a user can have (IAM quotas); inactive ones count.
+/// The maximum number of access keys of a user, inactive keys included (IAM quotas).
 pub(super) const SLOTS: usize = 2;
 
-/// The app's access key.
+/// The maximum difference between the clocks of replicas. A record with a later time was written before the clock stepped
+/// back.
+pub(super) const MAX_SKEW: Duration = Duration::from_secs(10 * 60);
+
+/// The access keys of an app's user, with a goal.
 #[derive(Debug, Clone)]
 pub struct AccessKey {
     pub(super) user: AppName,
     pub(super) goal: KeyGoal,
 }
 
-/// What is wanted of the app's keys.
+/// The goal of a job for the app's access keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyGoal {
-    /// One live key of ours.
+    /// The app has one active key.
     One,
-    /// A key of ours that is none of those that were known.
+    /// The app has another key than those that were known.
     Another {
-        /// The keys that were known.
+        /// The keys when the job was accepted.
         known_keys: Vec<String>,
-        /// The key that makes room, where both of the user's are taken.
+        /// The key to delete if the user has the maximum number of keys.
         replace: Option<String>,
-        /// Whether that one goes even if it is in use.
+        /// Whether that key is deleted even if it is in use.
         force: bool,
     },
     /// One key activated, deactivated or deleted.
     Switched {
-        /// The key.
         access_key_id: String,
-        /// What it is to be.
+        /// The status that the key gets.
         to: KeyStatus,
-        /// Whether that is done even if the key is in use.
+        /// Whether the status is changed even if the key is in use.
         force: bool,
-        /// Whether a rotation asks for it, which deletes an inactive key and nothing else.
+        /// Whether a rotation requests it. A rotation deletes only an inactive key.
         rotating: bool,
     },
-    /// Just this key of ours, which is to go.
+    /// This key of the app is deleted.
     Single(String),
-    /// No key that works, for the app is removed.
+    /// All keys are inactive, because the app is removed.
     Off {
-        /// Whether a user that was there before the app goes too, and so do its keys.
+        /// Whether an adopted user is removed too, with its keys.
         adopted: bool,
     },
     /// The keys that a removal deactivated are active again.
     Restored {
-        /// The keys.
         switched_off: Vec<String>,
-        /// Whether there is to be a live key of ours at last.
+        /// Whether the app has one active key in the end.
         one: bool,
     },
 }
 
-/// What is known of the app's keys, from AWS and from our records.
+/// The observed state of the app's keys, from AWS and from the records.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SeenKeys {
-    /// Every key on the user.
+    /// All keys of the user.
     pub listed: Vec<ListedKey>,
-    /// Keys that work and were used within the idle period, of those whose last use was asked for.
+    /// Active keys that were used within the idle period, of those whose last use was observed.
     pub in_use: Vec<String>,
-    /// Keys that we know the secret of, and that are there.
+    /// Existing keys whose secrets Slipway received.
     pub ours: Vec<String>,
-    /// Recorded keys that are not there any more.
+    /// Recorded keys that no longer exist.
     pub gone: Vec<String>,
-    /// Live keys on a user that we made that no record of ours tells of.
+    /// Active keys without a record, on a user that a job of this app created.
     pub unknown: Vec<String>,
-    /// What an intent with a lost answer left.
+    /// What an intent with a lost response may have created.
     pub lost: Option<Lost>,
-    /// Whether a job of this app made the user.
+    /// Whether a job of this app created the user.
     pub made_user: bool,
-    /// Whether the user was looked for and is not there.
+    /// Whether the user was observed and does not exist.
     pub no_user: bool,
 }
 
-/// What an intent with a lost answer left.
+/// What an intent with a lost response may have created.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lost {
-    /// The intent.
     pub intent: Intent,
-    /// Keys that may be its: neither written down with it nor recorded.
+    /// Keys that the intent may have created: neither recorded nor known to the intent.
     pub candidates: Vec<ListedKey>,
-    /// Whether the candidate has been used, or AWS could not say.
+    /// Whether a candidate has been used, or AWS does not report it.
     pub used: bool,
-    /// Whether a job of this app made the user.
+    /// Whether a job of this app created the user.
     pub made_user: bool,
-    /// The latest moment at which the interrupted call can have made a key.
+    /// The latest time at which the interrupted call can have created a key.
     pub latest: Timestamp,
 }
 
@@ -118,11 +120,7 @@ impl fmt::Display for ListedKey {
     }
 }
 
-/// How far the clocks of replicas are apart at most: a record of a later time was written before the clock stepped back.
-pub(super) const MAX_SKEW: Duration = Duration::from_secs(10 * 60);
-
 impl AccessKey {
-    /// The keys of an app's user, with what is wanted of them.
     pub fn of(spec: &AppSpec, goal: KeyGoal) -> Self {
         Self {
             user: spec.name.clone(),

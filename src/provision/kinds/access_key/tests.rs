@@ -1,3 +1,9 @@
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::Instant;
+use ulid::Ulid;
+
 use super::*;
 use crate::clock::Timestamp;
 use crate::domain::access_key::Intent;
@@ -8,10 +14,6 @@ use crate::provision::change::Change;
 use crate::provision::fault::Fault;
 use crate::provision::resource::Resource;
 use crate::provision::user_keys::{LastUse, ListedKey};
-use serde_json::json;
-use std::time::Duration;
-use tokio::time::Instant;
-use ulid::Ulid;
 
 const OFF: KeyGoal = KeyGoal::Off { adopted: false };
 const DAY: Duration = Duration::from_secs(86_400);

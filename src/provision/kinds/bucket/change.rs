@@ -1,4 +1,8 @@
-//! The changes of a bucket, and how plans show them.
+//! The changes of a bucket, as plans show them.
+
+use std::fmt;
+
+use serde_json::{Value, json};
 
 use super::cors::cors_document;
 use super::state::Cors;
@@ -7,54 +11,48 @@ use crate::domain::plan::Action;
 use crate::provision::change::{Change, counted};
 use crate::provision::render::shell_words;
 use crate::provision::tags::{self, Tags};
-use serde_json::{Value, json};
-use std::fmt;
 
-/// What changes a bucket.
+/// A change of a bucket.
 #[derive(Debug, Clone, PartialEq)]
 pub enum BucketChange {
     /// `CreateBucket`, with ownership and tags in the call.
     Create(BucketName, Region, Tags),
-    /// `PutBucketOwnershipControls`: no ACL counts any more. With what is set now.
+    /// `PutBucketOwnershipControls`, which disables ACLs, with the current setting.
     EnforceOwnership(BucketName, Value),
-    /// `PutPublicAccessBlock`, all four. With what is set now.
+    /// `PutPublicAccessBlock` with all four settings, with the current ones.
     BlockPublicAccess(BucketName, Value),
     /// `PutBucketTagging`, which replaces all tags.
     Tag {
-        /// The bucket.
         bucket: BucketName,
-        /// The tags that are there.
+        /// The current tags.
         before: Tags,
-        /// All that will be.
+        /// The tags after the change.
         after: Tags,
     },
-    /// `DeleteObjects`: versions of objects and delete markers, a thousand at most.
+    /// `DeleteObjects`, for at most 1,000 object versions and delete markers.
     DeleteObjects {
-        /// The bucket.
         bucket: BucketName,
-        /// Key and version of each.
+        /// The key and the version of each.
         versions: Vec<(String, Option<String>)>,
-        /// Whether there is more.
+        /// Whether the bucket contains more.
         more: bool,
     },
     /// `AbortMultipartUpload`.
     AbortUpload {
-        /// The bucket.
         bucket: BucketName,
-        /// The object's key.
+        /// The key of the object.
         key: String,
-        /// The upload.
+        /// The ID of the upload.
         upload: String,
     },
     /// `DeleteBucket`.
     Delete(BucketName),
-    /// `PutBucketCors`, which replaces all rules: these are all.
+    /// `PutBucketCors`, which replaces all rules.
     SetCors {
-        /// The bucket.
         bucket: BucketName,
-        /// The rules that are there.
+        /// The current rules.
         before: Vec<Cors>,
-        /// The rules that will be.
+        /// The rules after the change.
         after: Vec<Cors>,
     },
 }

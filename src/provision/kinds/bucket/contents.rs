@@ -1,4 +1,6 @@
-//! What is in a bucket: counted before a plan deletes it, and deleted with it.
+//! The contents of a bucket: counted for plans that delete the bucket, and deleted before it.
+
+use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 
 use super::state::{Bucket, Contents, SeenBucket};
 use crate::aws::{AwsError, ErrorKind, Service};
@@ -8,13 +10,12 @@ use crate::provision::context::ReconcileContext;
 use crate::provision::fault::Fault;
 use crate::provision::ownership;
 use crate::provision::resource::Resource;
-use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 
-/// Pages of a thousand versions that are counted before a bucket is deleted: somebody waits for the answer.
-pub(super) const COUNTED_PAGES: usize = 100;
+/// The maximum number of pages, of 1,000 versions each, that a plan counts: a person waits for the response.
+const COUNTED_PAGES: usize = 100;
 
-/// The fault of an object that S3 keeps. S3 denies also the deletion of an object that is locked.
-pub(super) fn not_deleted(error: AwsError) -> Fault {
+/// The fault of an object that S3 does not delete. S3 also denies the deletion of a locked object.
+fn not_deleted(error: AwsError) -> Fault {
     const LOCKED: &str =
         "Remove the object lock or the bucket policy that protects the object, then retry the job.";
     match Fault::from(error) {
@@ -37,7 +38,7 @@ pub(super) fn not_deleted(error: AwsError) -> Fault {
 }
 
 impl Bucket {
-    /// Whose the bucket is, and the first of what is in it.
+    /// Observes who owns the bucket, and the first part of its contents.
     pub(super) async fn see_to_delete(
         &self,
         cx: &ReconcileContext,
@@ -61,7 +62,7 @@ impl Bucket {
         }
     }
 
-    pub(super) async fn see_contents(&self, cx: &ReconcileContext) -> Result<Contents, Fault> {
+    async fn see_contents(&self, cx: &ReconcileContext) -> Result<Contents, Fault> {
         let s3 = cx.account.s3(&self.spec.region);
         let call = s3
             .list_object_versions()
@@ -96,7 +97,7 @@ impl Bucket {
         })
     }
 
-    /// How many versions and delete markers are in it, their bytes, and whether these are all.
+    /// Counts the versions and delete markers and their bytes. Also returns whether the count is complete.
     pub(super) async fn count(&self, cx: &ReconcileContext) -> Result<(usize, i64, bool), Fault> {
         let (mut versions, mut bytes) = (0, 0);
         let (mut key, mut version) = (None, None);
@@ -181,11 +182,7 @@ impl Bucket {
         Ok(if more { Applied::More } else { Applied::Done })
     }
 
-    pub(super) fn refused(
-        &self,
-        cx: &ReconcileContext,
-        error: &aws_sdk_s3::types::Error,
-    ) -> AwsError {
+    fn refused(&self, cx: &ReconcileContext, error: &aws_sdk_s3::types::Error) -> AwsError {
         let (key, code) = (
             error.key().unwrap_or_default(),
             error.code().unwrap_or_default(),

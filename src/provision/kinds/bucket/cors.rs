@@ -1,13 +1,14 @@
-//! The CORS rules of a bucket: those of the guide, and those that are there.
+//! The CORS rules of a bucket: the app's rules, and the existing rules of an adopted bucket.
+
+use aws_sdk_s3::types::CorsRule;
+use serde_json::{Value, json};
 
 use super::state::{Bucket, Cors, SeenBucket};
 use crate::provision::fault::Fault;
 use crate::provision::tags::{self};
-use aws_sdk_s3::types::CorsRule;
-use serde_json::{Value, json};
 
-/// How long a browser may keep the answer to a preflight request, in seconds: the guide's.
-pub(super) const MAX_AGE_SECONDS: i32 = 3000;
+/// How long a browser may cache the response to a preflight request, in seconds.
+const MAX_AGE_SECONDS: i32 = 3000;
 
 impl Cors {
     pub(super) fn of_sdk(rule: CorsRule) -> Self {
@@ -34,7 +35,7 @@ impl Cors {
             .map_err(Fault::of_sdk)
     }
 
-    /// Whether two rules allow the same: the order within a list and the rule's id do not count.
+    /// Whether two rules allow the same. The order within a list and the ID of the rule do not matter.
     pub(super) fn same(&self, other: &Self) -> bool {
         let sorted = |list: &[String]| {
             let mut list = list.to_vec();
@@ -76,7 +77,7 @@ impl Cors {
         block.build()
     }
 
-    /// The rule as CloudFormation has it, whose names are not those of S3.
+    /// The rule with the property names of CloudFormation, which differ from those of S3.
     pub(super) fn template(&self) -> Value {
         let lists = [
             ("AllowedOrigins", &self.origins),
@@ -105,7 +106,7 @@ impl Cors {
     }
 }
 
-/// Whether two lists of rules allow the same; the first rule that matches decides, so their order counts.
+/// Whether two lists of rules allow the same. The first rule that matches decides, so the order of the rules matters.
 pub(super) fn same_cors(a: &[Cors], b: &[Cors]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.same(b))
 }
@@ -131,7 +132,7 @@ pub(super) fn cors_document(rules: &[Cors]) -> Value {
 }
 
 impl Bucket {
-    /// The guide's two rules: anybody may download by browser, the app's own pages may upload.
+    /// The app's two rules: any page may download, and the app's own pages may upload.
     pub(super) fn wanted_cors(&self) -> Vec<Cors> {
         let texts = |words: &[&str]| {
             words
@@ -166,7 +167,7 @@ impl Bucket {
             .collect()
     }
 
-    /// Our rules, and on an adopted bucket also those that are there.
+    /// The app's rules, and the existing rules of an adopted bucket.
     pub(super) fn cors_over(&self, seen: &SeenBucket) -> Vec<Cors> {
         let mut rules = self.wanted_cors();
         if !seen.made_by_us && tags::is_adopted(&seen.tags) {

@@ -1,12 +1,12 @@
-//! The app's bucket: private, closed to the public, open to the browsers that may upload.
+//! The app's bucket: blocked for public access, with CORS rules for the pages that may upload.
 //!
 //! Invariants:
-//! - Changes to one bucket go one after another: overlapping ones answer `OperationAborted` (Amazon S3
-//!   API Reference). Public access is blocked before anything that could open the bucket.
-//! - In us-east-1 creating one's own bucket again answers 200 and resets its ACLs, so there a look
-//!   comes first, and 200 is no proof of creation.
-//! - Every call but the create names the account that has to own the bucket.
-//! - On an adopted bucket, CORS rules and tags that are there are kept.
+//! - Changes of one bucket are made one after another: S3 rejects concurrent ones with `OperationAborted` (Amazon S3
+//!   API Reference). Public access is blocked before any change that could open the bucket.
+//! - In us-east-1, CreateBucket returns 200 for an existing bucket of the same account and resets its ACLs. There the
+//!   bucket is observed first, and 200 does not prove that the call created it.
+//! - Every call except CreateBucket includes the account that must own the bucket.
+//! - The existing CORS rules and tags of an adopted bucket are kept.
 
 mod change;
 mod contents;

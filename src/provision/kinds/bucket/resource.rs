@@ -1,4 +1,7 @@
-//! The bucket as a kind of resource: how it is observed, planned and applied.
+//! Observes, plans and applies buckets.
+
+use aws_sdk_s3::types::ObjectOwnership;
+use serde_json::{Value, json};
 
 use super::change::{BucketChange, public_access_block_document};
 use super::cors::same_cors;
@@ -21,8 +24,6 @@ use crate::provision::render::labels::Labels;
 use crate::provision::render::{cloudformation, terraform};
 use crate::provision::resource::Resource;
 use crate::provision::tags::{self};
-use aws_sdk_s3::types::ObjectOwnership;
-use serde_json::{Value, json};
 
 impl Resource for Bucket {
     type Observed = SeenBucket;
@@ -186,7 +187,7 @@ impl Resource for Bucket {
         let region = match cx.call(Service::S3, "HeadBucket", call).await {
             Ok(answer) => answer.bucket_region,
             Err(error) if error.kind == ErrorKind::NotFound => return Ok(Observation::Absent),
-            // A HEAD has no body to say more: 403 is a bucket of somebody else, or one that we may not look at.
+            // The response to a HEAD has no body: 403 means a bucket of another account, or one that the role may not read.
             Err(error) if error.kind == ErrorKind::Denied => {
                 return Err(self.why_denied(cx, &error).await);
             }
@@ -276,7 +277,7 @@ impl Resource for Bucket {
         Ok(Changes::of(changes))
     }
 
-    /// It is emptied part by part. One that was there before the app is given back, unless it was asked for by name.
+    /// Empties the bucket part by part, then deletes it. An adopted bucket is released instead, unless the request names it.
     fn plan_absent(
         &self,
         cx: &ReconcileContext,
@@ -455,8 +456,8 @@ impl Resource for Bucket {
 }
 
 impl Bucket {
-    /// What a person should know of a bucket that somebody has opened.
-    pub(super) fn told_openings(&self, seen: &SeenBucket) -> impl Iterator<Item = String> {
+    /// Warnings about settings that open the bucket to the public.
+    fn told_openings(&self, seen: &SeenBucket) -> impl Iterator<Item = String> {
         let name = self.name();
         let open = (!seen.blocked).then(|| {
             format!("Public access to bucket {name} is not blocked. To block it, repair the app.")

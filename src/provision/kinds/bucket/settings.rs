@@ -1,22 +1,23 @@
 //! Creates a bucket and reads and sets its tags, ownership, public access block and CORS rules.
 
+use aws_config::retry::RetryConfig;
+use aws_sdk_s3::operation::get_bucket_tagging::GetBucketTaggingOutput;
+use aws_sdk_s3::types::{
+    BucketLocationConstraint, CorsConfiguration, CreateBucketConfiguration, ObjectOwnership,
+    OwnershipControls, OwnershipControlsRule, PublicAccessBlockConfiguration, Tag, Tagging,
+};
+
 use super::state::{Bucket, Cors};
 use crate::aws::{AwsError, CacheKey, ErrorKind, Service};
 use crate::domain::job::{JobError, JobErrorCode};
 use crate::domain::names::Region;
 use crate::provision::change::Applied;
 use crate::provision::context::ReconcileContext;
-use crate::provision::fault::Fault;
-use crate::provision::fault::found;
+use crate::provision::fault::{Fault, found};
 use crate::provision::resource::Resource;
 use crate::provision::tags::Tags;
-use aws_config::retry::RetryConfig;
-use aws_sdk_s3::types::{
-    BucketLocationConstraint, CorsConfiguration, CreateBucketConfiguration, ObjectOwnership,
-    OwnershipControls, OwnershipControlsRule, PublicAccessBlockConfiguration, Tag, Tagging,
-};
 
-pub(super) fn sdk_tags(tags: &Tags) -> Result<Vec<Tag>, Fault> {
+fn sdk_tags(tags: &Tags) -> Result<Vec<Tag>, Fault> {
     tags.iter()
         .map(|(key, value)| Tag::builder().key(key).value(value).build())
         .collect::<Result<_, _>>()
@@ -42,7 +43,7 @@ impl Bucket {
             .create_bucket()
             .bucket(self.name())
             .create_bucket_configuration(configuration);
-        // One attempt: "already owned by you" then tells of a bucket that was there before this call.
+        // With one attempt, "already owned by you" means that the bucket existed before this call.
         let once = aws_sdk_s3::config::Config::builder().retry_config(RetryConfig::disabled());
         let call = call
             .object_ownership(ObjectOwnership::BucketOwnerEnforced)
@@ -65,12 +66,8 @@ impl Bucket {
         Ok(Applied::Done)
     }
 
-    /// Not every partition and emulator takes tags with the create. Whether this one does is learned once.
-    pub(super) async fn tag_if_not_taken(
-        &self,
-        cx: &ReconcileContext,
-        tags: &Tags,
-    ) -> Result<(), Fault> {
+    /// Sets the tags if the create did not. Not every partition accepts tags with CreateBucket, which is observed once.
+    async fn tag_if_not_taken(&self, cx: &ReconcileContext, tags: &Tags) -> Result<(), Fault> {
         let learned = CacheKey::CreateBucketTakesTags(self.spec.region.clone());
         if cx.account.cached(&learned).is_some() {
             return Ok(());
@@ -170,7 +167,7 @@ impl Bucket {
         self.put(cx, "PutBucketCors", call).await
     }
 
-    /// A change of the bucket's settings; one that we have just made may not be visible yet.
+    /// Makes a call that changes a setting. AWS may not show a bucket yet that was created just now.
     pub(super) async fn put<T, E>(
         &self,
         cx: &ReconcileContext,
@@ -195,15 +192,18 @@ impl Bucket {
             .map_err(|error| cx.missing_after_create(&self.id(), error))
     }
 
-    pub(super) async fn see_tags(&self, cx: &ReconcileContext) -> Result<Tags, Fault> {
+    async fn get_tagging(&self, cx: &ReconcileContext) -> Result<GetBucketTaggingOutput, AwsError> {
         let s3 = cx.account.s3(&self.spec.region);
         let call = s3
             .get_bucket_tagging()
             .bucket(self.name())
             .expected_bucket_owner(&self.account_id)
             .send();
-        let answer = found(cx.call(Service::S3, "GetBucketTagging", call).await)?;
-        Ok(answer
+        cx.call(Service::S3, "GetBucketTagging", call).await
+    }
+
+    pub(super) async fn see_tags(&self, cx: &ReconcileContext) -> Result<Tags, Fault> {
+        Ok(found(self.get_tagging(cx).await)?
             .map(|a| {
                 a.tag_set
                     .into_iter()
@@ -213,7 +213,7 @@ impl Bucket {
             .unwrap_or_default())
     }
 
-    /// The four settings, in the order of their document; none is set where there is no configuration.
+    /// The four settings in the order of the API. Without a configuration, none is set.
     pub(super) async fn see_block(&self, cx: &ReconcileContext) -> Result<[bool; 4], Fault> {
         let s3 = cx.account.s3(&self.spec.region);
         let call = s3
@@ -237,7 +237,7 @@ impl Bucket {
             .unwrap_or_default())
     }
 
-    /// Without controls the writer of an object owns it (Amazon S3 User Guide, "Controlling ownership of objects").
+    /// Without ownership controls, the writer of an object owns it (Amazon S3 User Guide, "Controlling ownership of objects").
     pub(super) async fn see_ownership(
         &self,
         cx: &ReconcileContext,
@@ -274,14 +274,14 @@ impl Bucket {
             .collect())
     }
 
-    /// Whether an untagged bucket of this account is what this very job made, where the answer to its
-    /// create was lost: it was made while that create can have taken effect.
+    /// Whether this job created an untagged bucket of this account and lost the response: the bucket was created while
+    /// that call can have taken effect.
     pub(super) async fn is_from_this_job(&self, cx: &ReconcileContext) -> Result<bool, Fault> {
         let Some(span) = cx.maybe_created_within(&self.id()) else {
             return Ok(false);
         };
         let listed_by = *span.end();
-        // S3 tells whole seconds.
+        // S3 reports whole seconds.
         let span = span.start().millis().div_euclid(1000)..=span.end().millis().div_euclid(1000);
         let mut token = None;
         loop {
@@ -316,26 +316,20 @@ impl Bucket {
         }
     }
 
-    /// The fault of a HEAD that answered 403: a call whose refusals have a body tells whether it is the
-    /// credentials, or the bucket.
+    /// The fault of a HEAD that returned 403. The error of another call, which has a body, shows whether AWS denies the
+    /// credentials or the access to the bucket.
     pub(super) async fn why_denied(&self, cx: &ReconcileContext, error: &AwsError) -> Fault {
-        let s3 = cx.account.s3(&self.spec.region);
-        let call = s3
-            .get_bucket_tagging()
-            .bucket(self.name())
-            .expected_bucket_owner(&self.account_id)
-            .send();
-        match cx.call(Service::S3, "GetBucketTagging", call).await {
+        match self.get_tagging(cx).await {
             Err(told) if matches!(told.kind, ErrorKind::Denied | ErrorKind::Rejected) => {
                 self.not_ours(error)
             }
             Err(told) if told.kind != ErrorKind::NotFound => told.into(),
-            // This account's: the role may not look at it.
+            // The bucket is this account's, and the role may not read it.
             _ => error.clone().into(),
         }
     }
 
-    pub(super) fn not_ours(&self, error: &AwsError) -> Fault {
+    fn not_ours(&self, error: &AwsError) -> Fault {
         Fault::Rejected(JobError {
             code: JobErrorCode::Conflict,
             detail: format!("Bucket {} exists, but S3 denies the service access to it.", self.name()),
@@ -349,19 +343,14 @@ impl Bucket {
     }
 
     pub(super) fn elsewhere(&self, region: &str) -> Fault {
-        Fault::Rejected(JobError {
-            code: JobErrorCode::Conflict,
-            detail: format!(
+        Fault::Rejected(JobError::new(
+            JobErrorCode::Conflict,
+            format!(
                 "Bucket {} already exists in {region}, not in {}.",
                 self.name(),
                 self.spec.region
             ),
-            remedy: Some(
-                "Specify the region of the bucket, or choose another name. A bucket cannot be moved to another region."
-                    .into(),
-            ),
-            retryable: false,
-            aws: None,
-        })
+            "Specify the region of the bucket, or choose another name. A bucket cannot be moved to another region.",
+        ))
     }
 }

@@ -1,8 +1,9 @@
-//! A bucket as it is wanted, and what is there.
+//! The target of a bucket, and its observed state.
+
+use serde_json::Value;
 
 use crate::domain::spec::BucketSpec;
 use crate::provision::tags::Tags;
-use serde_json::Value;
 
 /// A bucket for the app's media.
 #[derive(Debug, Clone)]
@@ -13,7 +14,7 @@ pub struct Bucket {
     pub(super) partition: String,
 }
 
-/// A CORS rule, in the terms of S3.
+/// A CORS rule of S3.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Cors {
     pub(super) origins: Vec<String>,
@@ -24,7 +25,7 @@ pub struct Cors {
     pub(super) id: Option<String>,
 }
 
-/// A bucket as it is.
+/// The observed state of a bucket.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SeenBucket {
     pub(super) region: Option<String>,
@@ -37,20 +38,20 @@ pub struct SeenBucket {
     /// The same, in S3's words.
     pub(super) ownership: Value,
     pub(super) cors: Vec<Cors>,
-    /// Tags that the spec does not name any more.
+    /// Tags that the spec no longer includes.
     pub(super) dropped: Vec<String>,
-    /// What is in it, where it is to be deleted.
+    /// The first part of the contents, observed only for a deletion.
     pub(super) contents: Contents,
 }
 
-/// The first of what is in a bucket: as much as one call deletes.
+/// The first part of the contents of a bucket: as much as one call deletes.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Contents {
-    /// Versions of objects and delete markers: key and version.
+    /// Object versions and delete markers: key and version.
     pub(super) versions: Vec<(String, Option<String>)>,
-    /// Multipart uploads that were begun: key and upload.
+    /// Multipart uploads in progress: key and upload ID.
     pub(super) uploads: Vec<(String, String)>,
-    /// Whether there is more.
+    /// Whether the bucket contains more.
     pub(super) more: bool,
 }
 

@@ -1,11 +1,12 @@
+use proptest::prelude::*;
+use serde_json::json;
+
 use super::*;
 use crate::domain::names::Origin;
 use crate::domain::names::{BucketName, Region};
 use crate::domain::spec::BucketSpec;
 use crate::provision::change::Change;
 use crate::provision::resource::Resource;
-use proptest::prelude::*;
-use serde_json::json;
 
 fn bucket(origins: &[&str]) -> Bucket {
     Bucket {
