@@ -1,5 +1,7 @@
 //! Jobs, as the API shows them.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use ulid::Ulid;
 use utoipa::ToSchema;
@@ -28,6 +30,9 @@ pub struct JobResultResponse {
     repositories: Vec<RepositoryResult>,
     /// Conditions to be aware of, although the job succeeded.
     warnings: Vec<String>,
+    #[serde(flatten)]
+    #[schema(ignore)]
+    lists: BTreeMap<String, Vec<BTreeMap<String, String>>>,
 }
 
 /// A job.
@@ -106,6 +111,7 @@ impl JobResultResponse {
             buckets: result.buckets,
             repositories: result.repositories,
             warnings: result.warnings,
+            lists: result.lists,
         }
     }
 }

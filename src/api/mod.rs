@@ -29,4 +29,5 @@ pub mod request_id;
 pub mod response;
 pub mod router;
 pub mod server;
+pub mod spec_lists;
 pub mod v1;

@@ -23,6 +23,7 @@ use crate::api::limits::Limits;
 use crate::api::openapi::{Api, Yaml};
 use crate::api::v1;
 use crate::app::service::Service;
+use crate::provision::kinds::{VARIABLES, list_holds_data, spec_lists};
 
 /// The maximum size of a request body, in bytes.
 pub const BODY_LIMIT: usize = 64 * 1024;
@@ -92,6 +93,12 @@ fn operations() -> OpenApiRouter<Arc<Service>> {
 /// The OpenAPI document.
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut api = endpoints().merge(operations()).into_openapi();
+    for list in spec_lists() {
+        crate::api::spec_lists::add(&mut api, list, list_holds_data(list.field));
+    }
+    for variables in VARIABLES.iter().flatten() {
+        crate::api::spec_lists::add_variables(&mut api, *variables);
+    }
     crate::api::openapi::add_common_responses(&mut api);
     crate::api::links::add(&mut api);
     crate::api::examples::add(&mut api);

@@ -3,14 +3,15 @@
 use secrecy::SecretString;
 
 use crate::app::error::UseCaseError;
-use crate::app::find::any_app;
+use crate::app::find::{account, any_app};
 use crate::app::service::Service;
 use crate::domain::access_key::Readiness;
 use crate::domain::app::App;
 use crate::domain::job::RepositoryResult;
 use crate::domain::names::{AccessKeyId, AppName};
 use crate::domain::role::Caller;
-use crate::provision::render::dotenv::{Environment, Secret};
+use crate::provision::environment::environment;
+use crate::provision::render::dotenv::{Environment, Secret, Variables};
 use crate::store::{ClaimAnswer, CredentialRow, fingerprint};
 
 /// A claimed secret, with what the app needs to use it.
@@ -25,6 +26,8 @@ pub struct ClaimedSecret {
     pub buckets: Vec<String>,
     /// The app's image repositories.
     pub repositories: Vec<RepositoryResult>,
+    /// The app's resources, by the environment variables of their kinds.
+    pub resources: Vec<(Variables, Vec<String>)>,
     /// Whether AWS has been seen to accept the key.
     pub readiness: Readiness,
 }
@@ -46,6 +49,8 @@ pub async fn claim(
     repeat_key: Option<&str>,
 ) -> Result<ClaimedSecret, UseCaseError> {
     let app = any_app(service, name).await?;
+    let conventions = service.conventions(&*account(service, &app.spec.account)?);
+    let resources = environment(&app.spec, &conventions);
     let repeat = repeat_key.map(|text| fingerprint(&[caller.id.as_bytes(), text.as_bytes()]));
     // Decrypt before claiming: a secret that cannot be decrypted must stay claimable.
     let answer = service
@@ -60,7 +65,7 @@ pub async fn claim(
         .await?;
     let (row, _) = claimable(answer)?;
     tracing::info!(app = %app.spec.name, access_key_id = row.access_key_id, by = caller.name, "secret claimed");
-    Ok(claimed(service, &app, &row, secret))
+    Ok(claimed(service, &app, &row, secret, resources))
 }
 
 fn claimable(answer: ClaimAnswer) -> Result<(CredentialRow, Vec<u8>), UseCaseError> {
@@ -78,6 +83,7 @@ fn claimed(
     app: &App,
     row: &CredentialRow,
     secret: SecretString,
+    resources: Vec<(Variables, Vec<String>)>,
 ) -> ClaimedSecret {
     let identity = service.identity();
     let repositories = app
@@ -99,6 +105,7 @@ fn claimed(
         region: app.spec.region.to_string(),
         buckets: buckets.collect(),
         repositories: repositories.collect(),
+        resources,
         readiness: row.readiness,
     }
 }
@@ -106,17 +113,11 @@ fn claimed(
 impl ClaimedSecret {
     /// The lines of an environment file.
     pub fn dotenv(&self) -> String {
-        let repositories: Vec<String> = self
-            .repositories
-            .iter()
-            .map(|repository| repository.uri.clone())
-            .collect();
         let environment = Environment {
             access_key_id: Some(&self.access_key_id),
             secret: Secret::Shown(&self.secret),
             region: &self.region,
-            buckets: &self.buckets,
-            repositories: &repositories,
+            resources: &self.resources,
         };
         environment.dotenv()
     }

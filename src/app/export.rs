@@ -12,6 +12,7 @@ use crate::domain::access_key::SecretState;
 use crate::domain::app::App;
 use crate::domain::names::{AppName, Region};
 use crate::domain::validation::FieldError;
+use crate::provision::environment;
 use crate::provision::export::{Format, Inventory, script};
 use crate::provision::render::dotenv::{Environment, Secret};
 use crate::store::CredentialRow;
@@ -63,8 +64,10 @@ fn nothing_in_region(app: &App) -> UseCaseError {
     let spec = &app.spec;
     let buckets = spec.buckets.iter().map(|bucket| &bucket.region);
     let repositories = spec.repositories.iter().map(|it| &it.region);
+    let lists = spec.lists.iter().map(|(_, entry)| &entry.region);
     let regions: BTreeSet<&str> = buckets
         .chain(repositories)
+        .chain(lists)
         .chain([&spec.region])
         .map(Region::as_str)
         .collect();
@@ -84,25 +87,12 @@ async fn environment(service: &Service, app: &App) -> Result<String, UseCaseErro
         .filter(|row| live.keys.iter().any(|(id, _)| *id == row.access_key_id))
         .max_by_key(|row| row.created_at);
     let where_secret = where_secret(app, key);
-    let identity = account.identity();
-    let buckets: Vec<String> = app
-        .spec
-        .buckets
-        .iter()
-        .map(|bucket| bucket.name.to_string())
-        .collect();
-    let repositories: Vec<String> = app
-        .spec
-        .repositories
-        .iter()
-        .map(|repository| identity.repository_uri(&repository.region, &repository.name))
-        .collect();
+    let resources = environment::environment(&app.spec, &service.conventions(&account));
     let environment = Environment {
         access_key_id: key.map(|row| row.access_key_id.as_str()),
         secret: Secret::Withheld(&where_secret),
         region: app.spec.region.as_str(),
-        buckets: &buckets,
-        repositories: &repositories,
+        resources: &resources,
     };
     Ok(environment.dotenv())
 }

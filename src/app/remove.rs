@@ -4,7 +4,7 @@
 //! - Data is deleted only if it is named and confirmed. The request for confirmation says what would be deleted.
 //! - A protected app is not removed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::app::error::UseCaseError;
@@ -21,8 +21,10 @@ use crate::domain::plan::Plan;
 use crate::domain::removal::Removal;
 use crate::domain::retained::Dropped;
 use crate::domain::role::Caller;
+use crate::domain::spec::SpecList;
 use crate::domain::task::{KeyStatus, Task};
 use crate::domain::validation::FieldError;
+use crate::provision::kinds::spec_lists;
 use crate::provision::retained::given_back_or_left;
 use crate::store::{Accepted, AppChange, IdempotencyKey, JobFilter, JobRequest, Refusal};
 
@@ -32,6 +34,8 @@ pub struct RemoveOptions {
     pub buckets: BTreeSet<String>,
     /// Repositories to delete with their images, by name or `region/name`.
     pub repositories: BTreeSet<String>,
+    /// Resources of other lists to delete with their data, by name or `region/name`, by the field of the list.
+    pub lists: BTreeMap<String, BTreeSet<String>>,
     /// Also deletes a user and a policy that existed before the app.
     pub adopted: bool,
     /// How long the app can be restored; the service's setting when absent.
@@ -118,6 +122,7 @@ impl RemoveOptions {
         self.quarantine.is_none()
             && self.buckets.is_subset(&removal.buckets)
             && places(app, &self.repositories).is_subset(&removal.repositories)
+            && is_part_of(&places_in_lists(app, &self.lists), &removal.lists)
             && (removal.adopted || !self.adopted)
     }
 
@@ -140,6 +145,7 @@ impl RemoveOptions {
         let removal = Removal {
             buckets: self.buckets.clone(),
             repositories: places(app, &self.repositories),
+            lists: places_in_lists(app, &self.lists),
             adopted: self.adopted,
             requested_by: caller.name.clone(),
             requested_at: now,
@@ -147,7 +153,7 @@ impl RemoveOptions {
             switched_off: switched_off(app),
             restoring: false,
         };
-        refuse_unknown(app, &removal, &self.repositories)?;
+        refuse_unknown(app, &removal, self)?;
         Ok(removal)
     }
 }
@@ -173,7 +179,7 @@ async fn running_removal(
     else {
         return Ok(None);
     };
-    refuse_unknown(&app, removal, &options.repositories)?;
+    refuse_unknown(&app, removal, options)?;
     let is_removal = |job: &Job| matches!(job.kind, JobKind::Offboard | JobKind::Remove);
     if let Some(active) = app.summary.active_job {
         return Ok(service.store.job(active).await?.filter(is_removal));
@@ -249,7 +255,9 @@ async fn job_request(
     if app.spec.protected {
         return Err(UseCaseError::Protected(app.spec.name));
     }
-    let deletes_data = !removal.buckets.is_empty() || !removal.repositories.is_empty();
+    let deletes_data = !removal.buckets.is_empty()
+        || !removal.repositories.is_empty()
+        || !removal.lists.is_empty();
     if deletes_data && !options.confirmed {
         let app = with(&app, removal);
         let plan = preview_removals(service, &Task::Remove, &app.spec, Some(&app)).await?;
@@ -280,11 +288,38 @@ fn places(app: &App, named: &BTreeSet<String>) -> BTreeSet<String> {
         .collect()
 }
 
-/// Fails if the removal names a bucket or repository that the app does not have.
+type ByList = BTreeMap<String, BTreeSet<String>>;
+
+/// The same for the entries of lists.
+fn places_in_lists(app: &App, named: &ByList) -> ByList {
+    let mut places = ByList::new();
+    for (field, entry) in data_of(app).lists.iter() {
+        let is_named = |names: &BTreeSet<String>| {
+            names.contains(&entry.place()) || names.contains(&entry.name)
+        };
+        if named.get(field).is_some_and(is_named) {
+            places
+                .entry(field.to_owned())
+                .or_default()
+                .insert(entry.place());
+        }
+    }
+    places
+}
+
+fn is_part_of(one: &ByList, whole: &ByList) -> bool {
+    one.iter().all(|(field, places)| {
+        whole
+            .get(field)
+            .is_some_and(|whole| places.is_subset(whole))
+    })
+}
+
+/// Fails if the removal names a bucket, a repository or an entry of a list that the app does not have.
 fn refuse_unknown(
     app: &App,
     removal: &Removal,
-    repositories: &BTreeSet<String>,
+    options: &RemoveOptions,
 ) -> Result<(), UseCaseError> {
     let data = data_of(app);
     let has_bucket = |name: &String| {
@@ -305,11 +340,22 @@ fn refuse_unknown(
         .iter()
         .filter(|name| !has_bucket(name))
         .map(|name| unknown("buckets", "bucket", name));
-    let repositories = repositories
+    let has_entry = |list: &SpecList, name: &String| {
+        let mut entries = data.lists.iter().filter(|(field, _)| *field == list.field);
+        entries.any(|(_, it)| it.name == *name || it.place() == *name)
+    };
+    let entries = spec_lists().iter().flat_map(|list| {
+        let named = options.lists.get(list.field).into_iter().flatten();
+        named
+            .filter(|name| !has_entry(list, name))
+            .map(|name| unknown(list.field, list.noun, name))
+    });
+    let repositories = options
+        .repositories
         .iter()
         .filter(|name| !has_repository(name))
         .map(|name| unknown("repositories", "repository", name));
-    let errors: Vec<FieldError> = buckets.chain(repositories).collect();
+    let errors: Vec<FieldError> = buckets.chain(repositories).chain(entries).collect();
     if errors.is_empty() {
         Ok(())
     } else {

@@ -22,6 +22,7 @@ use crate::domain::names::{AccountName, AppName};
 use crate::domain::spec::{Place, default_account};
 use crate::provision::conventions::Conventions;
 use crate::provision::journal::ResumableAttempts;
+use crate::provision::kinds::spec_lists;
 use crate::provision::permissions::required_access;
 use crate::provision::retained::retained;
 use crate::provision::timing::Timing;
@@ -196,6 +197,7 @@ impl Service {
             partition: &identity.partition,
             region: identity.region.as_ref(),
             regions: &self.settings.regions.0,
+            lists: spec_lists(),
         }
     }
 

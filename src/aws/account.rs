@@ -18,6 +18,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use secrecy::{ExposeSecret, SecretString};
+use strum::EnumCount as _;
 use tokio::time::Instant;
 
 use crate::aws::error::{AwsError, Effect, ErrorKind, RequiredAccess, Service};
@@ -91,7 +92,7 @@ impl<C: Clone> Clients<C> {
 
 /// The rate limiter of each service.
 #[derive(Debug)]
-struct RateLimiters([Arc<RateLimiter>; 4]);
+struct RateLimiters([Arc<RateLimiter>; Service::COUNT]);
 
 impl RateLimiters {
     fn new(rates: Rates) -> Self {

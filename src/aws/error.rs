@@ -11,13 +11,23 @@ use std::fmt;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use strum::{Display, EnumIter, EnumString};
+use strum::{Display, EnumCount, EnumIter, EnumString};
 
 use crate::domain::job::AwsRefusal;
 
 /// An AWS service that Slipway calls.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Display, EnumIter, EnumString, strum::IntoStaticStr,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Display,
+    EnumCount,
+    EnumIter,
+    EnumString,
+    strum::IntoStaticStr,
 )]
 #[strum(serialize_all = "lowercase")]
 pub enum Service {

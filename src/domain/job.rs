@@ -5,6 +5,8 @@
 //!   know is an error, never ignored.
 //! - An app has at most one active job (queued, running or waiting).
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer, Serialize};
 use strum::{Display, EnumIter, EnumString};
 use ulid::Ulid;
@@ -290,6 +292,20 @@ pub struct JobResult {
     pub repositories: Vec<RepositoryResult>,
     /// Conditions to be aware of, although the job succeeded.
     pub warnings: Vec<String>,
+    /// What the app needs to use its resources of other lists, by the field of the list in the spec.
+    #[serde(flatten)]
+    pub lists: BTreeMap<String, Vec<BTreeMap<String, String>>>,
+}
+
+impl JobResult {
+    /// Adds a resource of a list of the spec, such as the name and URL of a queue.
+    pub fn add<const N: usize>(&mut self, field: &str, values: [(&str, String); N]) {
+        let values = values.map(|(name, value)| (name.to_owned(), value));
+        self.lists
+            .entry(field.to_owned())
+            .or_default()
+            .push(BTreeMap::from(values));
+    }
 }
 
 fn flag_or_url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {

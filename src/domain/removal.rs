@@ -1,6 +1,6 @@
 //! The removal of an app: what it deletes, and what it leaves.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -31,6 +31,10 @@ pub struct Removal {
     /// succeeds.
     #[serde(default)]
     pub restoring: bool,
+    /// Resources with data to delete, as `region/name`, by the field of their list in the spec.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    pub lists: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Removal {
@@ -43,6 +47,10 @@ impl Removal {
         stays
             .repositories
             .retain(|repository| !self.repositories.contains(&repository.place()));
+        stays.lists.retain(|field, entry| {
+            let named = self.lists.get(field);
+            !named.is_some_and(|places| places.contains(&entry.place()))
+        });
         stays
     }
 }

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::domain::resource_id::ResourceId;
-use crate::domain::spec::{AppSpec, BucketSpec, RepositorySpec};
+use crate::domain::spec::{AppSpec, BucketSpec, Lists, RepositorySpec};
 
 /// How an app came to own a resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -39,6 +39,9 @@ pub struct Dropped {
     pub buckets: Vec<BucketSpec>,
     /// Repositories.
     pub repositories: Vec<RepositorySpec>,
+    /// Entries of the lists that kinds add.
+    #[serde(flatten)]
+    pub lists: Lists,
 }
 
 impl Dropped {
@@ -58,19 +61,24 @@ impl Dropped {
                 .iter()
                 .any(|wanted| same(wanted, repository))
         });
+        after.lists.extend(&old.lists);
+        after
+            .lists
+            .retain(|field, entry| !new.lists.names(field, entry));
         after
     }
 
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
-        self.buckets.is_empty() && self.repositories.is_empty()
+        self.buckets.is_empty() && self.repositories.is_empty() && self.lists.is_empty()
     }
 
-    /// The spec of an app that has just these buckets and repositories.
+    /// The spec of an app that has just these buckets, repositories and entries of lists.
     pub fn as_spec(&self, of: &AppSpec) -> AppSpec {
         AppSpec {
             buckets: self.buckets.clone(),
             repositories: self.repositories.clone(),
+            lists: self.lists.clone(),
             ..of.clone()
         }
     }
@@ -86,6 +94,10 @@ pub struct Retained {
     /// Repositories, as an earlier spec included them.
     #[schema(value_type = Vec<serde_json::Value>)]
     pub repositories: Vec<RepositorySpec>,
+    /// Entries of the lists that kinds add, as an earlier spec included them.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    pub lists: Lists,
     /// All retained resources, including these buckets and repositories.
     #[schema(required = true)]
     pub resources: Vec<RetainedResource>,

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -105,6 +106,18 @@ impl<'a> Fields<'a> {
             self.error(name, format!("must be true or false, not {}", kind(value)));
         }
         value.as_bool()
+    }
+
+    /// An integer in `range`, when it is there.
+    pub fn integer(&mut self, name: &'static str, range: RangeInclusive<u32>) -> Option<u32> {
+        let value = self.get(name)?;
+        let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
+        let number = number.filter(|number| range.contains(number));
+        if number.is_none() {
+            let (least, most) = (range.start(), range.end());
+            self.error(name, format!("must be an integer from {least} to {most}"));
+        }
+        number
     }
 
     /// Each item of a list read by `read`, when the list is there; at most `most` items.

@@ -13,7 +13,7 @@ use crate::domain::task::Task;
 use crate::provision::change::Want;
 use crate::provision::conventions::Conventions;
 use crate::provision::kinds::access_key::{AccessKey, KeyGoal};
-use crate::provision::kinds::{KINDS, graph, unwanted};
+use crate::provision::kinds::{KINDS, graph, list_holds_data, unwanted};
 use crate::provision::node::{Node, Typed};
 use crate::provision::unmanaged;
 
@@ -276,8 +276,10 @@ fn of_removal(app: Option<&App>, spec: &AppSpec, c: &Conventions) -> Vec<Box<dyn
     let ids = |nodes: &[Box<dyn Node>]| -> BTreeSet<ResourceId> {
         nodes.iter().map(|node| node.id()).collect()
     };
+    let mut left = removal.leaves(&app.spec, &dropped);
+    left.lists.retain(|field, _| list_holds_data(field));
     let (stays, without_data) = (
-        data(&removal.leaves(&app.spec, &dropped), Want::Released),
+        data(&left, Want::Released),
         data(&Dropped::default(), Want::Absent),
     );
     let (staying, without_data) = (ids(&stays), ids(&without_data));

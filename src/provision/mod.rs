@@ -7,6 +7,7 @@ pub mod context;
 pub mod conventions;
 pub mod drift;
 pub mod dropped;
+pub mod environment;
 pub mod execute;
 pub mod export;
 pub mod fault;

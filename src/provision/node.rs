@@ -13,6 +13,7 @@ use crate::provision::inspect::{self, Inspection};
 use crate::provision::preview::{self, Preview};
 use crate::provision::reconcile::reconcile;
 use crate::provision::render::aws_cli::Command;
+use crate::provision::render::dotenv::Variables;
 use crate::provision::report::{Outcome, Report};
 use crate::provision::resource::Resource;
 
@@ -34,6 +35,8 @@ pub trait Node: Send + Sync {
     fn description(&self) -> String;
     /// Adds the resource to the result of a job.
     fn add_to_result(&self, arn: Option<&str>, conventions: &Conventions, result: &mut JobResult);
+    /// The environment variables of its kind, and its value in them.
+    fn variable(&self, conventions: &Conventions) -> Option<(Variables, String)>;
     /// Brings the resource to its target.
     fn reconcile<'a>(
         &'a self,
@@ -90,6 +93,10 @@ impl<R: Resource> Node for Typed<R> {
 
     fn add_to_result(&self, arn: Option<&str>, conventions: &Conventions, result: &mut JobResult) {
         self.resource.add_to_result(arn, conventions, result);
+    }
+
+    fn variable(&self, conventions: &Conventions) -> Option<(Variables, String)> {
+        R::VARIABLES.zip(self.resource.variable(conventions))
     }
 
     fn reconcile<'a>(

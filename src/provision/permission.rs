@@ -22,8 +22,11 @@ pub enum Scope {
     Buckets,
     /// Objects in buckets.
     Objects,
-    /// Repositories of this account.
-    Repositories,
+    /// Resources of a service in every region of this account, such as `repository/*` of `ecr`.
+    InEveryRegion {
+        service: &'static str,
+        resources: &'static str,
+    },
 }
 
 /// A condition on an allowed action.
@@ -102,6 +105,11 @@ pub const CHANGES_OF_AUTHORIZATION: &[&str] = &[
 ];
 
 impl Scope {
+    pub const REPOSITORIES: Self = Self::InEveryRegion {
+        service: "ecr",
+        resources: "repository/*",
+    };
+
     /// The `Resource` element of a policy statement.
     pub fn resources(self, c: &Conventions) -> Value {
         let iam = format!("arn:{}:iam::{}", c.partition, c.account_id);
@@ -121,8 +129,8 @@ impl Scope {
             ),
             Self::Buckets => json!(format!("arn:{}:s3:::*", c.partition)),
             Self::Objects => json!(format!("arn:{}:s3:::*/*", c.partition)),
-            Self::Repositories => json!(format!(
-                "arn:{}:ecr:*:{}:repository/*",
+            Self::InEveryRegion { service, resources } => json!(format!(
+                "arn:{}:{service}:*:{}:{resources}",
                 c.partition, c.account_id
             )),
         }

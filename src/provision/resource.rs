@@ -5,7 +5,7 @@
 //!   makes one change, and succeeds if the change is already made.
 //! - A foreign resource (one that exists and is not this app's) is never changed unless the request says to adopt it,
 //!   and never if another app of Slipway's owns it.
-//! - A kind is one file and one line in the list `kinds!`. The kernel, plans, exports, the role's policy, the
+//! - A kind is one file and one line in the list `kinds!`. The kernel, plans, exports, the API, the role's policy, the
 //!   documentation and the replay tests follow from its [`Resource`].
 
 use std::future::Future;
@@ -13,12 +13,13 @@ use std::future::Future;
 use crate::domain::job::JobResult;
 use crate::domain::resource_id::ResourceId;
 use crate::domain::retained::Dropped;
-use crate::domain::spec::AppSpec;
+use crate::domain::spec::{AppSpec, Lists, SpecList};
 use crate::provision::change::{Applied, Change, Changes, Observation};
 use crate::provision::context::ReconcileContext;
 use crate::provision::conventions::Conventions;
 use crate::provision::fault::Fault;
 use crate::provision::permission::Permission;
+use crate::provision::render::dotenv::Variables;
 use crate::provision::render::labels::Labels;
 use crate::provision::render::{cloudformation, terraform};
 
@@ -36,6 +37,12 @@ pub trait Resource: Send + Sync + Clone + 'static {
 
     /// Whether resources of this kind hold the app's data. A removal keeps them unless it names them.
     const HOLDS_DATA: bool = false;
+
+    /// The list that the kind adds to the spec. The ID of the resource of an entry is the kind and `region/name`.
+    const SPEC_LIST: Option<SpecList> = None;
+
+    /// The environment variables in which the app finds its resources of this kind.
+    const VARIABLES: Option<Variables> = None;
 
     /// The resources of this kind that a spec includes.
     fn wanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Self>;
@@ -58,7 +65,18 @@ pub trait Resource: Send + Sync + Clone + 'static {
     }
 
     /// Adds a resource that is only known by its recorded id to what earlier specs of the app named.
-    fn recover(_id: &ResourceId, _spec: &AppSpec, _dropped: &mut Dropped) {}
+    fn recover(id: &ResourceId, spec: &AppSpec, dropped: &mut Dropped) {
+        let Some(list) = Self::SPEC_LIST else {
+            return;
+        };
+        let entry = id.name_of(Self::KIND).and_then(|at| list.entry_at(at));
+        if let Some(entry) = entry {
+            let is_known = |lists: &Lists| lists.names(list.field, &entry);
+            if !is_known(&spec.lists) && !is_known(&dropped.lists) {
+                dropped.lists.push(list.field, entry);
+            }
+        }
+    }
 
     /// Adds what the resource contributes to the result of a job that reconciled it.
     fn add_to_result(
@@ -67,6 +85,11 @@ pub trait Resource: Send + Sync + Clone + 'static {
         _conventions: &Conventions,
         _result: &mut JobResult,
     ) {
+    }
+
+    /// The value of the resource in the environment variables of its kind.
+    fn variable(&self, _conventions: &Conventions) -> Option<String> {
+        None
     }
 
     /// The resources that have to exist first.

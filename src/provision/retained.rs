@@ -68,9 +68,12 @@ pub fn retained(app: &App, c: &Conventions) -> Retained {
     data.buckets.retain(|it| is_known(&ids::bucket(&it.name)));
     data.repositories
         .retain(|it| is_known(&ids::repository(&it.region, &it.name)));
+    data.lists
+        .retain(|field, entry| kinds::id_of_entry(field, entry).is_some_and(|id| is_known(&id)));
     Retained {
         buckets: data.buckets,
         repositories: data.repositories,
+        lists: data.lists,
         resources,
     }
 }

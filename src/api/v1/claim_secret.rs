@@ -1,5 +1,6 @@
 //! `POST /v1/apps/{app}/credentials/{access_key_id}/claim`
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -8,6 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use crate::api::accept::preferred;
@@ -21,6 +23,7 @@ use crate::app::service::Service;
 use crate::domain::access_key::Readiness;
 use crate::domain::job::RepositoryResult;
 use crate::domain::names::{AccessKeyId, AppName};
+use crate::provision::render::dotenv::Variables;
 
 /// A claimed secret. The fields in capitals are the names of the app's environment variables.
 #[derive(Serialize, ToSchema)]
@@ -53,6 +56,24 @@ pub struct Claim {
     repositories: Vec<RepositoryResult>,
     /// Whether AWS has been seen to accept the key. A key that is not `ready` can take some seconds to work.
     status: Readiness,
+    /// The variables of resources of other kinds.
+    #[serde(flatten)]
+    #[schema(ignore)]
+    others: BTreeMap<&'static str, Value>,
+}
+
+/// The variables that are fields of [`Claim`].
+pub const FIELDS: [&str; 2] = ["S3_BUCKET", "ECR_REPOSITORY"];
+
+fn others(resources: Vec<(Variables, Vec<String>)>) -> BTreeMap<&'static str, Value> {
+    let others = resources
+        .into_iter()
+        .filter(|(variables, _)| !FIELDS.contains(&variables.first));
+    others
+        .flat_map(|(Variables { first, all }, values)| {
+            [(first, json!(values.first())), (all, json!(values))]
+        })
+        .collect()
 }
 
 fn exposed<S: serde::Serializer>(secret: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {
@@ -73,6 +94,7 @@ impl From<ClaimedSecret> for Claim {
                 .map(|repository| repository.uri.clone()),
             repositories: claimed.repositories,
             status: claimed.readiness,
+            others: others(claimed.resources),
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::app::service::Service;
 use crate::domain::names::AppName;
 use crate::domain::plan::Plan;
 use crate::domain::spec::{RotateAfter, parse_age};
+use crate::provision::kinds::data_lists;
 
 /// Remove an app.
 ///
@@ -60,6 +61,9 @@ pub async fn remove_app(
         confirmed: params.confirmed(&name),
         adopted: params.flag("adopted"),
         quarantine: params.take("quarantine", parse_age),
+        lists: data_lists()
+            .filter_map(|list| Some((list.field.to_owned(), params.take(list.field, names)?)))
+            .collect(),
     };
     let dry_run = params.flag("dry_run");
     params.finish()?;

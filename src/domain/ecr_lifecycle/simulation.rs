@@ -429,6 +429,7 @@ mod tests {
                 partition: "aws",
                 region: Some(&region),
                 regions: &[],
+                lists: &[],
             },
             NOW,
         )

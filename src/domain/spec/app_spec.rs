@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use strum::{Display, EnumString};
 use utoipa::ToSchema;
 
+use super::lists::Lists;
 use super::rotate_after::write_age;
 use crate::domain::ecr_lifecycle::Lifecycle;
 use crate::domain::names::{AccountName, AppName, BucketName, Origin, Region, RepositoryName};
@@ -147,6 +148,9 @@ pub struct AppSpec {
         skip_serializing_if = "Option::is_none"
     )]
     pub rotate_after: Option<Duration>,
+    /// The lists that kinds add. None of them is in the JSON while it is empty.
+    #[serde(flatten)]
+    pub lists: Lists,
 }
 
 /// The account that the service itself runs in.

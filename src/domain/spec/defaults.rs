@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::app_spec::MediaAccess;
+use super::lists::SpecList;
 use crate::domain::ecr_lifecycle::Lifecycle;
 use crate::domain::names::{GroupName, IamPath, NameError, PolicyName, Region};
 use crate::domain::regions::{Extra, region_in};
@@ -71,7 +72,7 @@ impl Defaults {
 }
 
 /// The account and region a spec is filled in for.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Place<'a> {
     /// The account's 12 digits.
     pub account_id: &'a str,
@@ -81,6 +82,8 @@ pub struct Place<'a> {
     pub region: Option<&'a Region>,
     /// Regions that the settings allow beyond those that AWS's partition has.
     pub regions: &'a [Region],
+    /// The lists that kinds add to the spec.
+    pub lists: &'a [SpecList],
 }
 
 impl Place<'_> {

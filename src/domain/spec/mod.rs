@@ -6,6 +6,7 @@
 
 mod app_spec;
 mod defaults;
+mod lists;
 mod parse;
 mod request;
 mod rotate_after;
@@ -15,6 +16,7 @@ pub use self::app_spec::{
     TAG_PREFIX, default_account,
 };
 pub use self::defaults::{Defaults, Place};
+pub use self::lists::{ListEntry, ListSettings, Lists, SpecList};
 pub use self::request::{
     AppRequest, BucketRequest, LifecycleName, LifecycleRequest, RepositoryRequest, RotateAfter,
 };

@@ -9,6 +9,7 @@ use super::app_spec::{
     TAG_PREFIX, default_account,
 };
 use super::defaults::{Defaults, Place};
+use super::lists::Lists;
 use super::rotate_after::parse_age;
 use crate::domain::ecr_lifecycle::Lifecycle;
 use crate::domain::iam_policy;
@@ -219,6 +220,28 @@ fn tag_problem(key: &str, value: &Value) -> Option<&'static str> {
     None
 }
 
+/// The lists that kinds add. A list has no entries unless the request names some.
+fn parse_lists(f: &mut Fields<'_>, region: Option<&Region>, place: &Place<'_>) -> Lists {
+    let mut lists = Lists::default();
+    let region_of = |f: &mut Fields<'_>| {
+        f.parsed("region", |text| place.region_named(text))
+            .or_else(|| region.cloned())
+    };
+    for list in place.lists {
+        let entries = f.list(list.field, MAX_PLACES, |item, at, errors| {
+            list.entry(item, at, region_of, errors)
+        });
+        let entries = entries.unwrap_or_default();
+        refuse_doubles(f, list.field, &entries, |it| {
+            format!("{} in {}", it.name, it.region)
+        });
+        for entry in entries {
+            lists.push(list.field, entry);
+        }
+    }
+    lists
+}
+
 fn refuse_doubles<T>(f: &mut Fields<'_>, field: &str, items: &[T], name: impl Fn(&T) -> String) {
     let mut seen = BTreeSet::new();
     for item in items {
@@ -304,6 +327,7 @@ impl AppSpec {
         refuse_doubles(&mut f, "repositories", &repositories, |r| {
             format!("{} in {}", r.name, r.region)
         });
+        let lists = parse_lists(&mut f, region.as_ref(), place);
         let media_access = media_access.unwrap_or(defaults.media_access);
         refuse_a_long_policy(&mut f, media_access, &buckets, place);
 
@@ -322,6 +346,7 @@ impl AppSpec {
                 protected: protected.unwrap_or(false),
                 drift: drift.unwrap_or_default(),
                 rotate_after,
+                lists,
             }),
             _ => Err(errors),
         }

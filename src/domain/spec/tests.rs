@@ -13,6 +13,7 @@ fn parse(body: Value) -> Result<AppSpec, Vec<FieldError>> {
         partition: "aws",
         region: Some(&region),
         regions: &[],
+        lists: &[],
     };
     AppSpec::parse(&body, &Defaults::default(), &place)
 }

@@ -385,6 +385,7 @@ mod tests {
             partition: "aws",
             region: None,
             regions: &[],
+            lists: &[],
         };
         let body = json!({"name": "acme", "region": "us-west-2", "buckets": [{"name": "acme-media"}], "repositories": []});
         let spec = AppSpec::parse(&body, &Defaults::default(), &place).unwrap();

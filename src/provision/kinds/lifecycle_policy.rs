@@ -136,31 +136,31 @@ impl Resource for RepositoryLifecycle {
             Service::Ecr,
             "GetLifecyclePolicy",
             &["ecr:GetLifecyclePolicy"],
-            Scope::Repositories,
+            Scope::REPOSITORIES,
         ),
         Permission::change(
             Service::Ecr,
             "PutLifecyclePolicy",
             &["ecr:PutLifecyclePolicy"],
-            Scope::Repositories,
+            Scope::REPOSITORIES,
         ),
         Permission::read(
             Service::Ecr,
             "DescribeImages",
             &["ecr:DescribeImages"],
-            Scope::Repositories,
+            Scope::REPOSITORIES,
         ),
         Permission::change(
             Service::Ecr,
             "StartLifecyclePolicyPreview",
             &["ecr:StartLifecyclePolicyPreview"],
-            Scope::Repositories,
+            Scope::REPOSITORIES,
         ),
         Permission::read(
             Service::Ecr,
             "GetLifecyclePolicyPreview",
             &["ecr:GetLifecyclePolicyPreview"],
-            Scope::Repositories,
+            Scope::REPOSITORIES,
         ),
     ];
 

@@ -24,6 +24,7 @@ use crate::provision::fault::Fault;
 use crate::provision::ids;
 use crate::provision::ownership;
 use crate::provision::permission::{Condition, Permission, Scope};
+use crate::provision::render::dotenv::Variables;
 use crate::provision::render::labels::Labels;
 use crate::provision::render::shell_words;
 use crate::provision::render::{cloudformation, terraform};
@@ -182,46 +183,46 @@ impl Resource for Repository {
             Service::Ecr,
             "DescribeRepositories",
             &["ecr:DescribeRepositories"],
-            Scope::Repositories,
+            Scope::REPOSITORIES,
         ),
         Permission::read(
             Service::Ecr,
             "ListTagsForResource",
             &["ecr:ListTagsForResource"],
-            Scope::Repositories,
+            Scope::REPOSITORIES,
         ),
         Permission::change(
             Service::Ecr,
             "CreateRepository",
             &["ecr:CreateRepository", "ecr:TagResource"],
-            Scope::Repositories,
+            Scope::REPOSITORIES,
         )
         .only(Condition::TaggedOnCreation),
         Permission::change(
             Service::Ecr,
             "TagResource",
             &["ecr:TagResource"],
-            Scope::Repositories,
+            Scope::REPOSITORIES,
         )
         .only(Condition::TaggedOnCreation),
         Permission::change(
             Service::Ecr,
             "UntagResource",
             &["ecr:UntagResource"],
-            Scope::Repositories,
+            Scope::REPOSITORIES,
         )
         .only(Condition::OnOurs),
         Permission::read(
             Service::Ecr,
             "ListImages",
             &["ecr:ListImages"],
-            Scope::Repositories,
+            Scope::REPOSITORIES,
         ),
         Permission::change(
             Service::Ecr,
             "DeleteRepository",
             &["ecr:DeleteRepository"],
-            Scope::Repositories,
+            Scope::REPOSITORIES,
         )
         .only(Condition::OnOurs),
     ];
@@ -241,6 +242,10 @@ impl Resource for Repository {
     }
 
     const HOLDS_DATA: bool = true;
+    const VARIABLES: Option<Variables> = Some(Variables {
+        first: "ECR_REPOSITORY",
+        all: "ECR_REPOSITORIES",
+    });
 
     fn id(&self) -> ResourceId {
         ids::repository(&self.region, &self.name)
@@ -274,8 +279,12 @@ impl Resource for Repository {
     fn add_to_result(&self, _arn: Option<&str>, c: &Conventions, result: &mut JobResult) {
         result.repositories.push(RepositoryResult {
             name: self.name.to_string(),
-            uri: repository_uri(&c.partition, &c.account_id, &self.region, &self.name),
+            uri: self.uri(c),
         });
+    }
+
+    fn variable(&self, c: &Conventions) -> Option<String> {
+        Some(self.uri(c))
     }
 
     fn create_first(&self, cx: &ReconcileContext) -> bool {
@@ -546,6 +555,10 @@ impl Resource for Repository {
 }
 
 impl Repository {
+    fn uri(&self, c: &Conventions) -> String {
+        repository_uri(&c.partition, &c.account_id, &self.region, &self.name)
+    }
+
     async fn count_images(&self, cx: &ReconcileContext) -> Result<usize, Fault> {
         // Without a filter ECR leaves out what is archived (Amazon ECR API Reference, `ListImages`).
         let all = ListImagesFilter::builder()

@@ -14,10 +14,17 @@ pub struct Environment<'a> {
     pub secret: Secret<'a>,
     /// The app's region.
     pub region: &'a str,
-    /// The names of its buckets.
-    pub buckets: &'a [String],
-    /// The URIs of its repositories.
-    pub repositories: &'a [String],
+    /// The app's resources.
+    pub resources: &'a [(Variables, Vec<String>)],
+}
+
+/// The environment variables for the resources of a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Variables {
+    /// The name of the variable with the value of the first resource, such as `S3_BUCKET`.
+    pub first: &'static str,
+    /// The name of the variable with the values of all resources, such as `S3_BUCKETS`.
+    pub all: &'static str,
 }
 
 /// A secret in an environment.
@@ -42,11 +49,8 @@ impl Environment<'_> {
             Secret::Withheld(how) => format!("# {how}\n# AWS_SECRET_ACCESS_KEY="),
         });
         lines.push(format!("AWS_REGION={}", self.region));
-        for (one, all, values) in [
-            ("S3_BUCKET", "S3_BUCKETS", self.buckets),
-            ("ECR_REPOSITORY", "ECR_REPOSITORIES", self.repositories),
-        ] {
-            lines.extend(values.first().map(|first| format!("{one}={first}")));
+        for (Variables { first, all }, values) in self.resources {
+            lines.extend(values.first().map(|value| format!("{first}={value}")));
             if values.len() > 1 {
                 lines.push(format!("{all}={}", values.join(",")));
             }

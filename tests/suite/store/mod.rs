@@ -235,6 +235,7 @@ impl Fixture {
             requested_at: self.clock.now(),
             remove_at: self.clock.now(),
             switched_off: BTreeSet::new(),
+            lists: [].into(),
             restoring: false,
         };
         for (task, change) in [
@@ -389,6 +390,7 @@ fn new_app_in(app: &str, account: &str) -> NewApp {
         partition: "aws",
         region: Some(&region),
         regions: &[],
+        lists: &[],
     };
     let body = json!({"name": app, "account": account, "buckets": [], "repositories": []});
     let spec = AppSpec::parse(&body, &Defaults::default(), &place).unwrap();

@@ -28,6 +28,7 @@ async fn a_removal_can_be_restored_until_it_is_done_and_leaves_a_name_that_can_b
             requested_at: t.clock.now(),
             remove_at: at,
             switched_off: BTreeSet::new(),
+            lists: [].into(),
             restoring: false,
         };
         let offboard = |at| JobRequest {

@@ -305,6 +305,7 @@ async fn an_app_has_one_rotation_at_a_time_and_none_while_it_is_removed() {
             requested_at: fixture.clock.now(),
             remove_at: fixture.clock.now().after(MINUTE),
             switched_off: BTreeSet::new(),
+            lists: [].into(),
             restoring: false,
         };
         let ask = JobRequest {

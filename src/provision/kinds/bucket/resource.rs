@@ -20,6 +20,7 @@ use crate::provision::fault::Fault;
 use crate::provision::ids;
 use crate::provision::ownership;
 use crate::provision::permission::{Permission, Scope};
+use crate::provision::render::dotenv::Variables;
 use crate::provision::render::labels::Labels;
 use crate::provision::render::{cloudformation, terraform};
 use crate::provision::resource::Resource;
@@ -146,6 +147,10 @@ impl Resource for Bucket {
     }
 
     const HOLDS_DATA: bool = true;
+    const VARIABLES: Option<Variables> = Some(Variables {
+        first: "S3_BUCKET",
+        all: "S3_BUCKETS",
+    });
 
     fn id(&self) -> ResourceId {
         ids::bucket(&self.spec.name)
@@ -171,6 +176,10 @@ impl Resource for Bucket {
 
     fn add_to_result(&self, _arn: Option<&str>, _c: &Conventions, result: &mut JobResult) {
         result.buckets.push(self.spec.name.to_string());
+    }
+
+    fn variable(&self, _c: &Conventions) -> Option<String> {
+        Some(self.spec.name.to_string())
     }
 
     fn create_first(&self, cx: &ReconcileContext) -> bool {
