@@ -28,7 +28,7 @@ soak: venv
 simulate: venv
 	$(if $(SEED),SLIPWAY_TEST_SEED=$(SEED)) $(if $(SEEDS),SLIPWAY_TEST_SEEDS=$(SEEDS)) $(if $(FIRST),SLIPWAY_TEST_FIRST=$(FIRST)) \
 	$(if $(TRACE),SLIPWAY_TEST_TRACE=1) SLIPWAY_TEST_PYTHON=$(CURDIR)/$(VENV) \
-	cargo test --test suite -- --ignored --exact --nocapture simulation::as_many_worlds_as_asked
+	cargo test --profile simulate --test suite -- --ignored --exact --nocapture simulation::as_many_worlds_as_asked
 
 demo: venv
 	cargo build
