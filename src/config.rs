@@ -14,19 +14,20 @@ use config::{Config, ConfigError, Environment, File, FileFormat, Map};
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use crate::domain::names::{Origin, Region};
+use crate::domain::names::{Origin, Region, RoleArn};
 use crate::domain::spec::Defaults;
 use crate::provision::timing::Timing;
 use crate::vault::{Vault, VaultError};
 
 /// Settings that come from the environment as `SLIPWAY_` and their name in capitals.
-const NAMES: [&str; 25] = [
+const NAMES: [&str; 27] = [
     "listen",
     "database_url",
     "encryption_key",
     "previous_encryption_keys",
     "admin_token",
     "allow_user_credentials",
+    "role_arn",
     "workers",
     "job_deadline",
     "lease_duration",
@@ -38,6 +39,7 @@ const NAMES: [&str; 25] = [
     "rotation_idle_period",
     "rotation_delete_delay",
     "drift_interval",
+    "account_check_interval",
     "log",
     "max_connections",
     "max_requests",
@@ -70,6 +72,8 @@ pub struct Settings {
     pub admin_token: Option<SecretString>,
     /// Whether to start with an IAM user's credentials. The root user's are always refused.
     pub allow_user_credentials: bool,
+    /// The ARN of the service's own role, if it has a path: AWS does not tell it.
+    pub role_arn: Option<RoleArn>,
     /// Jobs at once.
     pub workers: usize,
     /// How long a job is tried.
@@ -101,6 +105,9 @@ pub struct Settings {
     /// How often each app is checked for drift. 0s is never.
     #[serde(with = "humantime_serde")]
     pub drift_interval: Duration,
+    /// How often it is checked whether the role of each registered account can be assumed. 0s is never.
+    #[serde(with = "humantime_serde")]
+    pub account_check_interval: Duration,
     /// What to log, in the terms of `tracing-subscriber`'s filters.
     pub log: String,
     /// Connections at once. Those beyond are refused, or wait to be accepted. Each is an open file: the
@@ -158,6 +165,7 @@ impl Default for Settings {
             previous_encryption_keys: None,
             admin_token: None,
             allow_user_credentials: false,
+            role_arn: None,
             workers: 16,
             job_deadline: Duration::from_secs(15 * 60),
             lease_duration: Duration::from_secs(30),
@@ -169,6 +177,7 @@ impl Default for Settings {
             rotation_idle_period: Duration::from_secs(24 * 3600),
             rotation_delete_delay: Duration::from_secs(24 * 3600),
             drift_interval: Duration::from_secs(24 * 3600),
+            account_check_interval: Duration::from_secs(3600),
             log: "info".into(),
             max_connections: 4096,
             max_requests: 512,
@@ -236,10 +245,15 @@ impl Settings {
                 "SLIPWAY_{name} must be at least 1s"
             )));
         }
-        if !self.drift_interval.is_zero() && self.drift_interval < Duration::from_secs(1) {
-            return Err(ConfigError::Message(
-                "SLIPWAY_DRIFT_INTERVAL must be at least 1s, or 0s for never".into(),
-            ));
+        for (name, interval) in [
+            ("DRIFT_INTERVAL", self.drift_interval),
+            ("ACCOUNT_CHECK_INTERVAL", self.account_check_interval),
+        ] {
+            if !interval.is_zero() && interval < Duration::from_secs(1) {
+                return Err(ConfigError::Message(format!(
+                    "SLIPWAY_{name} must be at least 1s, or 0s for never"
+                )));
+            }
         }
         crate::telemetry::check_filter(&self.log)
             .map_err(|why| ConfigError::Message(format!("SLIPWAY_LOG is not a filter: {why}")))?;

@@ -67,6 +67,7 @@ VOLATILE = {
     "hash": r"\b[0-9a-f]{40}\b|\b[0-9a-f]{16}\b",
     "masked": r"\b[0-9A-Za-z]{4}\*{36}",
     "token": r"\bslipway_[0-9a-f]{32,}\b",
+    "external_id": r"\bslipway-[0-9a-f]{32}\b",
     "date": r"\b[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT\b",
     "address": r"127\.0\.0\.1:\d+",
     "number": r"(?:(?<=\"seq\":)|(?<=\"duration_ms\":)|(?<=\"age_seconds\":)|(?<=\"seq\": )|(?<=\"duration_ms\": )"

@@ -29,6 +29,7 @@ MOST_ITEMS = 2
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 KEYS = ("AKIAIOSFODNN7EXAMPLE", "AKIAI44QH8DHBEXAMPLE")
 ACCOUNT = "123456789012"
+CUSTOMER = "222222222222"
 TEXT_LINES = 12
 HEADERS = {"accept": "Accept", "repeat": "Idempotency_Key"}
 LINES = "application/x-ndjson"
@@ -104,6 +105,7 @@ def record(slipway, endpoint):
     made = call("POST", "/v1/tokens", {"name": "deploy-bot", "role": "operator"}, expected=201)
     call("GET", "/v1/tokens", expected=200)
     call("DELETE", "/v1/tokens/{id}", expected=204, id=made["id"])
+    record_accounts(recorder, endpoint)
     call("GET", "/v1/identity", expected=200)
     call("GET", "/v1/background", expected=200)
     call("DELETE", app, expected=200, query="?dry_run=true", app=APP)
@@ -112,6 +114,24 @@ def record(slipway, endpoint):
     for path in ("/openapi.yaml", "/healthz", "/readyz", "/metrics"):
         call("GET", path, expected=200)
     return recorder.found
+
+
+def record_accounts(recorder, endpoint):
+    """Registers an account and makes its role as the template says."""
+    call, account = recorder.call, "/v1/accounts/{account}"
+    role_arn = f"arn:aws:iam::{CUSTOMER}:role/SlipwayAccess"
+    call("POST", "/v1/accounts", {"name": "acme", "account_id": CUSTOMER, "role_arn": role_arn}, expected=201)
+    for form in ("aws-cli", "cloudformation"):
+        template = call("GET", account + "/bootstrap", expected=200, query=f"?format={form}", account="acme")
+    role = template["Resources"]["SlipwayRole"]["Properties"]
+    boto3.client(
+        "iam", endpoint_url=endpoint, region_name=REGION, aws_access_key_id=CUSTOMER, aws_secret_access_key="test",
+    ).create_role(RoleName=role["RoleName"], AssumeRolePolicyDocument=json.dumps(role["AssumeRolePolicyDocument"]))
+    call("POST", account + "/verify", expected=200, account="acme")
+    call("PUT", account, {"role_arn": role_arn, "defaults": {"media_access": "scoped"}}, expected=200, account="acme")
+    call("GET", account, expected=200, account="acme")
+    call("GET", "/v1/accounts", expected=200)
+    call("DELETE", account, expected=204, account="acme")
 
 
 def shortened(value):
@@ -131,6 +151,7 @@ def as_examples(text):
     text = re.sub(NAMED["key"], lambda key: keys.setdefault(key[0], KEYS[len(keys) % len(KEYS)]), text)
     text = re.sub(r'(AWS_SECRET_ACCESS_KEY(?:": "|=))[0-9A-Za-z/+]{40}', rf"\g<1>{SECRET}", text)
     text = re.sub(r"slipway_[0-9a-f]{32,}", "slipway_" + "0123456789abcdef" * 4, text)
+    text = re.sub(r"slipway-[0-9a-f]{32}", "slipway-" + "0123456789abcdef" * 2, text)
     return text.replace("000000000000", ACCOUNT)
 
 

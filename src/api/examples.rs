@@ -15,7 +15,7 @@ use crate::api::health::{Check, Readiness};
 use crate::api::problem::{ApiError, Limit};
 use crate::app::error::UseCaseError;
 use crate::aws::error::{AwsError, ErrorKind, Service};
-use crate::domain::names::AppName;
+use crate::domain::names::{AccountName, AppName};
 use crate::domain::role::Role;
 use crate::domain::validation::FieldError;
 use crate::store::Refusal;
@@ -86,6 +86,7 @@ fn set(content: &mut RefOr<Content>, example: Option<Value>) {
 fn problem(status: &str, path: &str, takes_body: bool) -> Option<Value> {
     let instance = path
         .replace("{app}", "acme-shop")
+        .replace("{account}", "acme")
         .replace("{access_key_id}", "AKIAIOSFODNN7EXAMPLE")
         .replace("{id}", &Ulid::nil().to_string());
     let mut problem = error(status, path, takes_body)?.problem();
@@ -101,7 +102,10 @@ fn error(status: &str, path: &str, takes_body: bool) -> Option<ApiError> {
         )]),
         "401" => ApiError::Unauthorized,
         "403" => ApiError::Forbidden {
-            needed: if path.contains("/tokens") || path.contains("/audit") {
+            needed: if ["/tokens", "/audit", "/accounts"]
+                .iter()
+                .any(|of_admin| path.contains(of_admin))
+            {
                 Role::Admin
             } else {
                 Role::Operator
@@ -109,11 +113,18 @@ fn error(status: &str, path: &str, takes_body: bool) -> Option<ApiError> {
             has: Role::Viewer,
         },
         "404" if path.contains("/jobs/") => ApiError::NoSuch("job"),
+        "404" if path.contains("/accounts/") => ApiError::NoSuch("account"),
         "404" if path.contains("/tokens/") => ApiError::NoSuch("token"),
         "404" if path.contains("/ecr/") => ApiError::NoSuch("repository"),
         "404" => ApiError::NoSuch("app"),
         "408" => ApiError::BodyTooSlow,
         "409" if path == "/v1/apps" => Refusal::AppExists(AppName::parse("acme-shop").ok()?).into(),
+        "409" if path == "/v1/accounts" => {
+            Refusal::AccountExists(AccountName::parse("acme").ok()?).into()
+        }
+        "409" if path.contains("/accounts/") => {
+            Refusal::AccountInUse(AccountName::parse("acme").ok()?).into()
+        }
         "409" => Refusal::Active(Ulid::nil()).into(),
         "410" => UseCaseError::AlreadyClaimed.into(),
         "412" => Refusal::Changed.into(),

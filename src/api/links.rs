@@ -15,7 +15,7 @@ type Parameters = &'static [(&'static str, &'static str)];
 type Target = (&'static str, Parameters);
 
 /// Every link, from each of these responses to each of those operations.
-const LINKS: [(&[From], &[Target]); 11] = [
+const LINKS: [(&[From], &[Target]); 13] = [
     (
         &[
             ("onboardApp", "202"),
@@ -93,12 +93,36 @@ const LINKS: [(&[From], &[Target]); 11] = [
         ],
     ),
     (
+        &[("registerAccount", "201"), ("updateAccount", "200")],
+        &OF_ACCOUNT,
+    ),
+    (
+        &[("listAccounts", "200")],
+        &[("getAccount", &[("account", "$response.body#/items/0/name")])],
+    ),
+    (
         &[("createToken", "201")],
         &[("revokeToken", &[("id", "$response.body#/id")])],
     ),
     (
         &[("listTokens", "200")],
         &[("revokeToken", &[("id", "$response.body#/items/0/id")])],
+    ),
+];
+
+const ACCOUNT: [(&str, &str); 1] = [("account", "$response.body#/name")];
+/// The links of a registered account.
+const OF_ACCOUNT: [Target; 5] = [
+    ("getAccount", &ACCOUNT),
+    ("updateAccount", &ACCOUNT),
+    ("verifyAccount", &ACCOUNT),
+    ("deleteAccount", &ACCOUNT),
+    (
+        "getBootstrap",
+        &[
+            ("account", "$response.body#/name"),
+            ("format", "cloudformation"),
+        ],
     ),
 ];
 

@@ -19,6 +19,7 @@ use crate::api::problem::Problem;
 use crate::domain::audit::Action;
 use crate::domain::names::AccessKeyId;
 use crate::provision::export::Format;
+use crate::provision::render::bootstrap::BootstrapFormat;
 
 /// The head of the OpenAPI document. The router adds the endpoints.
 #[derive(OpenApi)]
@@ -32,7 +33,7 @@ use crate::provision::export::Format;
     security(("token" = [])),
     modifiers(&Bearer),
     // The schemas of parameters and of common responses must be listed here.
-    components(schemas(Id, IdempotencyText, AccessKeyId, Format, Action, Problem)),
+    components(schemas(Id, IdempotencyText, AccessKeyId, Format, BootstrapFormat, Action, Problem)),
     tags(
         (name = "apps", description = "Onboard, update, repair, remove and export apps. An app has a spec: what it should have in AWS."),
         (name = "drift", description = "Compare AWS with the spec of an app."),
@@ -41,6 +42,7 @@ use crate::provision::export::Format;
         (name = "credentials", description = "List, rotate, deactivate and delete the access keys of an app, and claim their secrets once."),
         (name = "ecr", description = "Simulate lifecycle policies of ECR repositories."),
         (name = "tokens", description = "Create, list and revoke the API tokens."),
+        (name = "accounts", description = "Register, verify and change the AWS accounts that apps live in."),
         (name = "service", description = "Check the service: its identity, health, readiness and metrics."),
     ),
 )]

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::api::problem::ApiError;
 use crate::app::service::Service;
-use crate::domain::names::{AccessKeyId, AppName};
+use crate::domain::names::{AccessKeyId, AccountName, AppName};
 
 /// The id of a job or a token, a ULID.
 #[derive(ToSchema)]
@@ -64,6 +64,25 @@ impl FromRequestParts<Arc<Service>> for KeyPath {
         AccessKeyId::parse(key)
             .map(|key| Self(app, key))
             .map_err(|_| none())
+    }
+}
+
+/// The account's name in the path. A text that is not a valid name is 404.
+pub struct AccountPath(pub AccountName);
+
+impl FromRequestParts<Arc<Service>> for AccountPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        service: &Arc<Service>,
+    ) -> Result<Self, ApiError> {
+        let none = || ApiError::NoSuch("account");
+        let Path(segments) = Path::<BTreeMap<String, String>>::from_request_parts(parts, service)
+            .await
+            .map_err(|_| none())?;
+        let name = segments.get("account").ok_or_else(none)?;
+        AccountName::parse(name).map(Self).map_err(|_| none())
     }
 }
 

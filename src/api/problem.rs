@@ -67,6 +67,9 @@ pub enum Code {
     RotationActive,
     NoRotation,
     RotationStage,
+    AccountExists,
+    AccountInUse,
+    AccountNotReady,
     AwsThrottled,
     AwsRefused,
     DatabaseUnavailable,
@@ -102,7 +105,10 @@ impl Code {
             | Self::KeyInUse
             | Self::RotationActive
             | Self::NoRotation
-            | Self::RotationStage => StatusCode::CONFLICT,
+            | Self::RotationStage
+            | Self::AccountExists
+            | Self::AccountInUse
+            | Self::AccountNotReady => StatusCode::CONFLICT,
             Self::AlreadyClaimed | Self::ClaimExpired | Self::KeyGone => StatusCode::GONE,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -152,6 +158,9 @@ impl Code {
             Self::RotationActive => "Rotation in progress",
             Self::NoRotation => "No rotation",
             Self::RotationStage => "Not allowed in this rotation stage",
+            Self::AccountExists => "Account already registered",
+            Self::AccountInUse => "Account has apps",
+            Self::AccountNotReady => "Account not ready",
             Self::AwsThrottled => "AWS is throttling",
             Self::AwsRefused => "AWS request failed",
             Self::DatabaseUnavailable => "Database unavailable",
@@ -426,6 +435,25 @@ fn of_refusal(refusal: &Refusal) -> Problem {
         Refusal::NoRotation => Problem::new(Code::NoRotation, "This app has no rotation to roll back.".into()),
         Refusal::RotationStage(illegal) => Problem::new(Code::RotationStage, illegal.to_string())
             .remedy(&format!("To create a new access key, rotate again. {SHOW_ROTATION}")),
+        Refusal::NoAccount => Problem::new(Code::NotFound, "No such account.".into()),
+        Refusal::AccountExists(name) => Problem::new(
+            Code::AccountExists,
+            format!("The account is already registered as {name}."),
+        )
+        .url(format!("/v1/accounts/{name}"))
+        .remedy("Use the registered account, update it (PUT /v1/accounts/{account}), or choose another name for another AWS account."),
+        Refusal::AccountInUse(name) => Problem::new(
+            Code::AccountInUse,
+            format!("Apps live in the account {name}."),
+        )
+        .url(format!("/v1/apps?account={name}"))
+        .remedy("Remove its apps first (DELETE /v1/apps/{app})."),
+        Refusal::AccountNotReady(name, state) => Problem::new(
+            Code::AccountNotReady,
+            format!("The account {name} is {state}."),
+        )
+        .url(format!("/v1/accounts/{name}"))
+        .remedy("Verify the account (POST /v1/accounts/{account}/verify), and correct what it reports."),
         Refusal::KeyReused => Problem::new(
             Code::IdempotencyKeyReused,
             "This Idempotency-Key was used with a different request.".into(),

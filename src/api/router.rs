@@ -68,6 +68,17 @@ fn endpoints() -> OpenApiRouter<Arc<Service>> {
             v1::create_token::create_token
         ))
         .routes(routes!(v1::revoke_token::revoke_token))
+        .routes(routes!(
+            v1::list_accounts::list_accounts,
+            v1::register_account::register_account
+        ))
+        .routes(routes!(
+            v1::get_account::get_account,
+            v1::update_account::update_account,
+            v1::delete_account::delete_account
+        ))
+        .routes(routes!(v1::get_bootstrap::get_bootstrap))
+        .routes(routes!(v1::verify_account::verify_account))
         .routes(routes!(v1::get_identity::get_identity))
         .routes(routes!(v1::list_background_tasks::list_background_tasks))
         .routes(routes!(crate::api::openapi::get_openapi))

@@ -5,6 +5,7 @@ use secrecy::SecretString;
 use crate::app::error::UseCaseError;
 use crate::app::find::{account, any_app};
 use crate::app::service::Service;
+use crate::aws::Account;
 use crate::domain::access_key::Readiness;
 use crate::domain::app::App;
 use crate::domain::job::RepositoryResult;
@@ -49,8 +50,6 @@ pub async fn claim(
     repeat_key: Option<&str>,
 ) -> Result<ClaimedSecret, UseCaseError> {
     let app = any_app(service, name).await?;
-    let conventions = service.conventions(&*account(service, &app.spec.account)?);
-    let resources = environment(&app.spec, &conventions);
     let repeat = repeat_key.map(|text| fingerprint(&[caller.id.as_bytes(), text.as_bytes()]));
     // Decrypt before claiming: a secret that cannot be decrypted must stay claimable.
     let answer = service
@@ -59,13 +58,15 @@ pub async fn claim(
         .await?;
     let (row, sealed) = claimable(answer)?;
     let secret = row.open(&service.vault, &sealed)?;
+    let account = account(service, &app.spec.account).await?;
+    let resources = environment(&app.spec, &service.conventions(&account));
     let answer = service
         .store
         .claim_secret(app.id, access_key.as_str(), caller, repeat)
         .await?;
     let (row, _) = claimable(answer)?;
     tracing::info!(app = %app.spec.name, access_key_id = row.access_key_id, by = caller.name, "secret claimed");
-    Ok(claimed(service, &app, &row, secret, resources))
+    Ok(claimed(&account, &app, &row, secret, resources))
 }
 
 fn claimable(answer: ClaimAnswer) -> Result<(CredentialRow, Vec<u8>), UseCaseError> {
@@ -79,13 +80,13 @@ fn claimable(answer: ClaimAnswer) -> Result<(CredentialRow, Vec<u8>), UseCaseErr
 }
 
 fn claimed(
-    service: &Service,
+    account: &Account,
     app: &App,
     row: &CredentialRow,
     secret: SecretString,
     resources: Vec<(Variables, Vec<String>)>,
 ) -> ClaimedSecret {
-    let identity = service.identity();
+    let identity = account.identity();
     let repositories = app
         .spec
         .repositories

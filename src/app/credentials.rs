@@ -54,7 +54,7 @@ pub async fn list(service: &Service, name: &AppName) -> Result<Credentials, UseC
 /// # Errors
 /// When AWS does not list the user's keys.
 pub async fn listed_keys(service: &Service, app: &App) -> Result<Vec<ListedKey>, UseCaseError> {
-    let account = account(service, &app.spec.account)?;
+    let account = account(service, &app.spec.account).await?;
     let listed = look(&account, &app.spec.name).await?;
     let recorded = service.store.key_records(app.id).await?.keys;
     Ok(with_young(

@@ -44,7 +44,7 @@ pub async fn check(
     service: &Service,
     app: &App,
 ) -> Result<Result<DriftReport, Refusal>, StoreError> {
-    let Some(account) = service.account(&app.spec.account) else {
+    let Some(account) = service.account(&app.spec.account).await? else {
         return Ok(Err(Refusal::NoApp));
     };
     let task = repair_task();

@@ -35,7 +35,7 @@ pub async fn export(
             .map_err(|_| UseCaseError::Defect),
         Format::Cloudformation => template(service, &app, region).await,
         Format::AwsCli => {
-            let account = account(service, &app.spec.account)?;
+            let account = account(service, &app.spec.account).await?;
             Ok(script(&app.spec, &service.conventions(&account))?)
         }
         Format::Dotenv => environment(service, &app).await,
@@ -43,7 +43,7 @@ pub async fn export(
 }
 
 async fn inventory(service: &Service, app: &App) -> Result<Inventory, UseCaseError> {
-    let account = account(service, &app.spec.account)?;
+    let account = account(service, &app.spec.account).await?;
     let cx = read_only_context(service, account, &repair_task(), &app.spec, Some(app)).await?;
     Ok(Inventory::look(&app.spec, &service.conventions(&cx.account), &cx).await?)
 }
@@ -79,7 +79,7 @@ fn nothing_in_region(app: &App) -> UseCaseError {
 }
 
 async fn environment(service: &Service, app: &App) -> Result<String, UseCaseError> {
-    let account = account(service, &app.spec.account)?;
+    let account = account(service, &app.spec.account).await?;
     let live = service.store.key_records(app.id).await?;
     let rows = service.store.credentials(app.id).await?;
     let key = rows

@@ -37,21 +37,22 @@ pub async fn live_app(service: &Service, name: &AppName) -> Result<App, UseCaseE
 ///
 /// # Errors
 /// When no account is registered under the name.
-pub fn account(service: &Service, name: &AccountName) -> Result<Arc<Account>, UseCaseError> {
-    service.account(name).ok_or(UseCaseError::NoSuch("account"))
+pub async fn account(service: &Service, name: &AccountName) -> Result<Arc<Account>, UseCaseError> {
+    let account = service.account(name).await?;
+    account.ok_or(UseCaseError::NoSuch("account"))
 }
 
 /// The ids of the resources that a task reconciles.
 ///
 /// # Errors
 /// When the spec's account is not registered.
-pub fn steps_of(
+pub async fn steps_of(
     service: &Service,
     task: &Task,
     app: Option<&App>,
     spec: &AppSpec,
 ) -> Result<Vec<ResourceId>, UseCaseError> {
-    let conventions = service.conventions(&*account(service, &spec.account)?);
+    let conventions = service.conventions(&*account(service, &spec.account).await?);
     Ok(nodes(task, app, spec, &conventions)
         .iter()
         .map(|node| node.id())

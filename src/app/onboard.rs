@@ -1,11 +1,16 @@
 //! Onboards an app.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
+use crate::app::accounts::require_ready;
 use crate::app::error::UseCaseError;
 use crate::app::find::steps_of;
 use crate::app::preview::preview;
 use crate::app::service::Service;
+use crate::aws::Account;
+use crate::domain::names::AccountName;
 use crate::domain::plan::Plan;
 use crate::domain::role::Caller;
 use crate::domain::spec::AppSpec;
@@ -24,8 +29,8 @@ pub async fn onboard(
     accept_expiry: bool,
     key: Option<IdempotencyKey>,
 ) -> Result<Accepted, UseCaseError> {
-    let spec = parse_spec(service, body)?;
-    let resources = steps_of(service, &Task::Onboard { accept_expiry }, None, &spec)?;
+    let spec = parse_spec(service, body).await?;
+    let resources = steps_of(service, &Task::Onboard { accept_expiry }, None, &spec).await?;
     let new = NewApp {
         spec,
         resources,
@@ -46,7 +51,8 @@ pub async fn plan_onboarding(
     key: Option<&IdempotencyKey>,
 ) -> Result<Plan, UseCaseError> {
     service.store.replay(key).await??;
-    let spec = parse_spec(service, body)?;
+    let spec = parse_spec(service, body).await?;
+    require_ready(service, &spec.account).await?;
     if service.store.is_taken(&spec.name).await? {
         return Err(Refusal::AppExists(spec.name).into());
     }
@@ -59,14 +65,38 @@ pub async fn plan_onboarding(
 ///
 /// # Errors
 /// When the body has invalid fields.
-pub fn parse_spec(service: &Service, body: &Value) -> Result<AppSpec, UseCaseError> {
-    let spec = AppSpec::parse(body, &service.settings.defaults, &service.place())
-        .map_err(UseCaseError::Fields)?;
-    if service.account(&spec.account).is_none() {
-        return Err(UseCaseError::Fields(vec![FieldError::new(
-            "/account",
-            format!("No account is registered as {}.", spec.account),
-        )]));
+pub async fn parse_spec(service: &Service, body: &Value) -> Result<AppSpec, UseCaseError> {
+    let account = account_named(service, body.get("account")).await?;
+    let own = service.own_account();
+    let account_or_own = account.as_ref().unwrap_or(own);
+    let spec = AppSpec::parse(
+        body,
+        &service.defaults(account_or_own),
+        &service.place(account_or_own),
+    );
+    match account {
+        Some(_) => spec.map_err(UseCaseError::Fields),
+        None => {
+            let mut errors = spec.err().unwrap_or_default();
+            let name = body.get("account").and_then(Value::as_str);
+            errors.push(FieldError::new(
+                "/account",
+                format!("No account is registered as {}.", name.unwrap_or_default()),
+            ));
+            Err(UseCaseError::Fields(errors))
+        }
     }
-    Ok(spec)
+}
+
+/// The account that a request names, or the service's own. `None` if no account is registered by that name.
+pub async fn account_named(
+    service: &Service,
+    name: Option<&Value>,
+) -> Result<Option<Arc<Account>>, UseCaseError> {
+    let name = name.and_then(Value::as_str).map(AccountName::parse);
+    match name {
+        Some(Ok(name)) => Ok(service.account(&name).await?),
+        // A malformed name is an error of the field.
+        Some(Err(_)) | None => Ok(Some(service.own_account().clone())),
+    }
 }

@@ -23,7 +23,7 @@ pub async fn preview(
     spec: &AppSpec,
     app: Option<&App>,
 ) -> Result<Plan, UseCaseError> {
-    let account = account(service, &spec.account)?;
+    let account = account(service, &spec.account).await?;
     let conventions = service.conventions(&account);
     let nodes = nodes(task, app, spec, &conventions);
     let cx = read_only_context(service, account, task, spec, app).await?;
@@ -51,7 +51,7 @@ pub async fn preview_removals(
     spec: &AppSpec,
     app: Option<&App>,
 ) -> Result<Plan, UseCaseError> {
-    let account = account(service, &spec.account)?;
+    let account = account(service, &spec.account).await?;
     let mut nodes = nodes(task, app, spec, &service.conventions(&account));
     nodes.retain(|node| node.want() == Want::Absent);
     let cx = read_only_context(service, account, task, spec, app).await?;

@@ -105,7 +105,7 @@ pub async fn plan_removal(
     plan.warnings.extend(given_back_or_left(
         &app,
         &removal,
-        &service.conventions(&*account(service, &app.spec.account)?),
+        &service.conventions(&*account(service, &app.spec.account).await?),
     ));
     if app.spec.protected {
         plan.warnings.push(
@@ -263,7 +263,7 @@ async fn job_request(
         let plan = preview_removals(service, &Task::Remove, &app.spec, Some(&app)).await?;
         return Err(UseCaseError::ConfirmationRequired(plan.warnings));
     }
-    let steps = steps_of(service, &Task::Offboard, Some(&app), &app.spec)?;
+    let steps = steps_of(service, &Task::Offboard, Some(&app), &app.spec).await?;
     let request = JobRequest::new(app.spec.name, Task::Offboard, steps, &caller.name);
     Ok(JobRequest {
         if_version: Some(app.version),

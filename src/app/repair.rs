@@ -44,7 +44,7 @@ pub async fn repair(
     let app = live_app(service, name).await?;
     let remove = match body {
         Some(body) => {
-            let account = account(service, &app.spec.account)?;
+            let account = account(service, &app.spec.account).await?;
             parse_removals(body, &app, &service.conventions(&account))?
         }
         None => BTreeSet::new(),
@@ -53,7 +53,7 @@ pub async fn repair(
         remove,
         accept_expiry,
     };
-    let steps = steps_of(service, &task, Some(&app), &app.spec)?;
+    let steps = steps_of(service, &task, Some(&app), &app.spec).await?;
     let request = JobRequest::new(app.spec.name, task, steps, caller.name);
     Ok(service.store.enqueue(request, key).await??)
 }

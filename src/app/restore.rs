@@ -25,7 +25,7 @@ pub async fn restore(
         accept_expiry,
         switched_off: switched_off(&app),
     };
-    let steps = steps_of(service, &task, Some(&app), &app.spec)?;
+    let steps = steps_of(service, &task, Some(&app), &app.spec).await?;
     let request = JobRequest::new(app.spec.name, task, steps, caller.name);
     Ok(service.store.enqueue(request, key).await??)
 }

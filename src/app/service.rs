@@ -11,6 +11,7 @@ use ulid::Ulid;
 
 use crate::app::background::BackgroundStatus;
 use crate::aws::account::{Limits, load_config};
+use crate::aws::assumed_role::registered_account;
 use crate::aws::identity::IdentityError;
 use crate::aws::rate_limiter::Rates;
 use crate::aws::{Account, Identity};
@@ -18,8 +19,8 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::Settings;
 use crate::domain::access_key::{Intent, KeyRecords};
 use crate::domain::app::App;
-use crate::domain::names::{AccountName, AppName};
-use crate::domain::spec::{Place, default_account};
+use crate::domain::names::{AccountName, AppName, RoleArn};
+use crate::domain::spec::{Defaults, Place, default_account};
 use crate::provision::conventions::Conventions;
 use crate::provision::journal::ResumableAttempts;
 use crate::provision::kinds::spec_lists;
@@ -42,6 +43,11 @@ pub enum StartError {
     /// AWS rejects the credentials, or the identity is not allowed.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The configured role is not that of the service.
+    #[error(
+        "SLIPWAY_ROLE_ARN is {0}, but the service works as {1}. Set it to the ARN of the service's own role, or unset it"
+    )]
+    RoleArn(RoleArn, String),
     /// The address cannot be bound.
     #[error("cannot listen on {0}: {1}. Set SLIPWAY_LISTEN to a free address")]
     Listen(std::net::SocketAddr, std::io::Error),
@@ -59,6 +65,8 @@ pub struct Service {
     /// What its background tasks do.
     pub background: BackgroundStatus,
     account: Arc<Account>,
+    /// The registered accounts that were used.
+    registered: Mutex<HashMap<AccountName, Arc<Account>>>,
     admin_token_hash: Option<String>,
     /// When the dispatcher last ran, in milliseconds.
     dispatched_at: AtomicI64,
@@ -149,6 +157,11 @@ impl Service {
         };
         let (account, store) = tokio::try_join!(account, store)?;
         let identity = account.identity();
+        if let Some(arn) = &settings.role_arn
+            && !identity.is_session_of(arn)
+        {
+            return Err(StartError::RoleArn(arn.clone(), identity.arn.clone()));
+        }
         tracing::info!(arn = identity.arn, provider = %identity.provider, "working as");
         let admin_token_hash = settings
             .admin_token
@@ -165,6 +178,7 @@ impl Service {
             },
             background: BackgroundStatus::default(),
             account: Arc::new(account),
+            registered: Mutex::default(),
             admin_token_hash,
             dispatched_at: AtomicI64::new(0),
             intents: Mutex::default(),
@@ -174,9 +188,36 @@ impl Service {
         }))
     }
 
-    /// The registered account by this name.
-    pub fn account(&self, name: &AccountName) -> Option<Arc<Account>> {
-        (*name == default_account()).then(|| self.account.clone())
+    /// The account by this name: the service's own, or a registered one as the database has it now.
+    ///
+    /// # Errors
+    /// When the database is not available.
+    pub async fn account(&self, name: &AccountName) -> Result<Option<Arc<Account>>, StoreError> {
+        if *name == default_account() {
+            return Ok(Some(self.account.clone()));
+        }
+        let registration = self.store.registered_account(name).await?;
+        let mut registered = self
+            .registered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some(registration) = registration else {
+            registered.remove(name);
+            return Ok(None);
+        };
+        // Its clients, credentials, rate limits and cache live until its registration changes.
+        let is_same = |account: &&Arc<Account>| {
+            account.registration().is_some_and(|known| {
+                (&known.external_id, known.version)
+                    == (&registration.external_id, registration.version)
+            })
+        };
+        if let Some(account) = registered.get(name).filter(is_same) {
+            return Ok(Some(account.clone()));
+        }
+        let account = Arc::new(registered_account(&self.account, &registration));
+        registered.insert(name.clone(), account.clone());
+        Ok(Some(account))
     }
 
     /// The account that the service itself runs in.
@@ -189,9 +230,20 @@ impl Service {
         self.account.identity()
     }
 
-    /// The place whose defaults complete a spec.
-    pub fn place(&self) -> Place<'_> {
+    /// Who assumes the roles in registered accounts, as trust policies name it: the service's own role or user. AWS does
+    /// not tell the path of an assumed role, so a role with a path has to be set.
+    pub fn principal(&self) -> String {
         let identity = self.identity();
+        match (&self.settings.role_arn, identity.assumed_role()) {
+            (Some(arn), _) => arn.to_string(),
+            (None, Some(arn)) => arn,
+            (None, None) => identity.arn.clone(),
+        }
+    }
+
+    /// The place whose defaults complete a spec in an account.
+    pub fn place<'a>(&'a self, account: &'a Account) -> Place<'a> {
+        let identity = account.identity();
         Place {
             account_id: &identity.account,
             partition: &identity.partition,
@@ -201,11 +253,20 @@ impl Service {
         }
     }
 
+    /// The defaults of the apps in an account.
+    pub fn defaults(&self, account: &Account) -> Defaults {
+        let settings = &self.settings.defaults;
+        account.registration().map_or_else(
+            || settings.clone(),
+            |account| account.defaults_over(settings),
+        )
+    }
+
     /// The naming conventions in an account.
     pub fn conventions(&self, account: &Account) -> Conventions {
         let identity = account.identity();
         Conventions::new(
-            &self.settings.defaults,
+            &self.defaults(account),
             &identity.partition,
             &identity.account,
         )
@@ -220,7 +281,7 @@ impl Service {
         let Some(mut app) = self.store.app(name).await? else {
             return Ok(None);
         };
-        if let Some(account) = self.account(&app.spec.account) {
+        if let Some(account) = self.account(&app.spec.account).await? {
             app.retained = retained(&app, &self.conventions(&account));
         }
         Ok(Some(app))

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::app::error::UseCaseError;
+use crate::app::onboard::account_named;
 use crate::app::service::Service;
 use crate::aws::MAX_THROTTLE_WAIT;
 use crate::domain::ecr_lifecycle::simulation::{MAX_IMAGES, Simulation, SimulationRequest};
@@ -18,8 +19,11 @@ use crate::provision::timing::Timing;
 /// When the body has invalid fields, or the repository does not exist or cannot be read.
 pub async fn simulate(service: &Service, body: &Value) -> Result<Simulation, UseCaseError> {
     let now = service.clock.now();
-    let request =
-        SimulationRequest::parse(body, &service.place(), now).map_err(UseCaseError::Fields)?;
+    let name = body.pointer("/repository/account");
+    let account = account_named(service, name).await?;
+    let account = account.as_ref().unwrap_or(service.own_account());
+    let request = SimulationRequest::parse(body, &service.place(account), now)
+        .map_err(UseCaseError::Fields)?;
     let (policy, images) = match request {
         SimulationRequest::Images { policy, images } => (policy, images),
         SimulationRequest::Repository {
@@ -46,7 +50,7 @@ async fn repository(
             format!("No account is registered as {account}."),
         )
     };
-    let account = service.account(account).ok_or_else(no_account)?;
+    let account = service.account(account).await?.ok_or_else(no_account)?;
     let timing = Timing {
         turn: MAX_THROTTLE_WAIT,
         ..service.timing

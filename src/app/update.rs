@@ -58,7 +58,7 @@ pub async fn update(
 ) -> Result<Accepted, UseCaseError> {
     if service.store.replay(key.as_ref()).await??.is_none() {
         let app = live_app(service, name).await?;
-        let spec = parse_update(service, &app, body)?;
+        let spec = parse_update(service, &app, body).await?;
         require_confirmation(service, &app, &spec, options).await?;
         require_unused_key(service, &app, &spec, options).await?;
     }
@@ -66,7 +66,7 @@ pub async fn update(
     loop {
         let app = live_app(service, name).await?;
         let holds = precondition.is_none_or(|holds| holds(&app));
-        let request = match job_request(service, &app, caller, options, body) {
+        let request = match job_request(service, &app, caller, options, body).await {
             Ok(request) if holds => request,
             // A repeated request gets its first response, whatever the app has become since.
             stale => match service.store.replay(key.as_ref()).await?? {
@@ -92,20 +92,20 @@ pub async fn plan_update(
     options: UpdateOptions,
     body: &Value,
 ) -> Result<Plan, UseCaseError> {
-    let spec = parse_update(service, app, body)?;
+    let spec = parse_update(service, app, body).await?;
     preview(service, &update_task(app, &spec, options), &spec, Some(app)).await
 }
 
-fn job_request(
+async fn job_request(
     service: &Service,
     app: &App,
     caller: &Caller,
     options: UpdateOptions,
     body: &Value,
 ) -> Result<JobRequest, UseCaseError> {
-    let spec = parse_update(service, app, body)?;
+    let spec = parse_update(service, app, body).await?;
     let task = update_task(app, &spec, options);
-    let steps = steps_of(service, &task, Some(app), &spec)?;
+    let steps = steps_of(service, &task, Some(app), &spec).await?;
     let dropped = app.dropped.after(&app.spec, &spec);
     Ok(JobRequest {
         if_version: Some(app.version),
@@ -140,8 +140,8 @@ fn update_task(app: &App, spec: &AppSpec, options: UpdateOptions) -> Task {
 }
 
 /// The spec in `body`, for this app.
-fn parse_update(service: &Service, app: &App, body: &Value) -> Result<AppSpec, UseCaseError> {
-    let spec = parse_spec(service, body)?;
+async fn parse_update(service: &Service, app: &App, body: &Value) -> Result<AppSpec, UseCaseError> {
+    let spec = parse_spec(service, body).await?;
     let fixed = [
         (
             "/name",

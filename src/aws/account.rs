@@ -7,12 +7,15 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use aws_config::identity::IdentityCache;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_iam::config::retry::{RetryPartition, TokenBucket};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -23,12 +26,14 @@ use tokio::time::Instant;
 
 use crate::aws::error::{AwsError, Effect, ErrorKind, RequiredAccess, Service};
 use crate::aws::fence::before_fence;
-use crate::aws::identity::{Identity, IdentityError};
+use crate::aws::identity::{Identity, IdentityError, Provider};
 use crate::aws::rate_limiter::{QueueFull, RateLimiter, Rates};
 use crate::aws::retries::{ATTEMPTS, Attempts, MAX_ATTEMPTS, MAX_THROTTLE_WAIT, RetryPolicy};
 use crate::aws::throttle_interceptor::ThrottleInterceptor;
+use crate::domain::account::RegisteredAccount;
 use crate::domain::names::Region;
 use crate::domain::resource_id::ResourceId;
+use crate::domain::spec::DEFAULT_ACCOUNT;
 
 /// How long an entry of the cache is valid.
 const CACHE_TTL: Duration = Duration::from_secs(600);
@@ -36,6 +41,11 @@ const CACHE_TTL: Duration = Duration::from_secs(600);
 /// Clients of one service that are kept: more than AWS has regions in its largest partition. Each holds a connection
 /// pool and caches of its own.
 const MAX_CLIENTS: usize = 64;
+
+/// The session of a registered account is renewed this long before it ends.
+const REFRESH_EARLY: Duration = Duration::from_secs(300);
+/// The timeout of an AssumeRole, with its retries and its wait for the rate limiter.
+const ASSUME_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Tells what the service's role needs to call an operation, so that a denied call names the missing actions.
 pub type RequiredAccessOf = fn(Service, &str) -> RequiredAccess;
@@ -56,11 +66,16 @@ pub enum CacheKey {
 pub struct Account {
     config: SdkConfig,
     identity: Identity,
+    /// Absent for the service's own account.
+    registration: Option<RegisteredAccount>,
+    /// Whether a call found that the role of the account cannot be assumed.
+    is_refused: AtomicBool,
     iam: aws_sdk_iam::Client,
     sts: aws_sdk_sts::Client,
     s3: Clients<aws_sdk_s3::Client>,
     ecr: Clients<aws_sdk_ecr::Client>,
     limiters: RateLimiters,
+    rates: Rates,
     required_access: RequiredAccessOf,
     cache: Mutex<HashMap<CacheKey, (Instant, String)>>,
 }
@@ -161,6 +176,26 @@ fn without_quota() -> RetryPartition {
         .build()
 }
 
+fn sts_client(config: &SdkConfig, limiters: &RateLimiters) -> aws_sdk_sts::Client {
+    let config = aws_sdk_sts::config::Builder::from(config)
+        .interceptor(limiters.interceptor(Service::Sts))
+        .retry_classifier(RetryPolicy {
+            service: Service::Sts,
+        })
+        .retry_partition(without_quota());
+    aws_sdk_sts::Client::from_conf(config.build())
+}
+
+fn iam_client(config: &SdkConfig, limiters: &RateLimiters) -> aws_sdk_iam::Client {
+    let config = aws_sdk_iam::config::Builder::from(config)
+        .interceptor(limiters.interceptor(Service::Iam))
+        .retry_classifier(RetryPolicy {
+            service: Service::Iam,
+        })
+        .retry_partition(without_quota());
+    aws_sdk_iam::Client::from_conf(config.build())
+}
+
 impl Account {
     /// The account that the credentials of `config` belong to.
     ///
@@ -177,37 +212,63 @@ impl Account {
             .and_then(|region| Region::parse(region.as_ref()).ok());
         let config = with_limits(config, limits);
         let limiters = RateLimiters::new(limits.rates);
-        let sts = aws_sdk_sts::config::Builder::from(&config)
-            .interceptor(limiters.interceptor(Service::Sts));
-        let sts = sts
-            .retry_classifier(RetryPolicy {
-                service: Service::Sts,
-            })
-            .retry_partition(without_quota())
-            .build();
-        let sts = aws_sdk_sts::Client::from_conf(sts);
+        let sts = sts_client(&config, &limiters);
         let identity = Identity::of(&config, &sts, region)
             .await?
             .permitted(allow_users)?;
-        let iam = aws_sdk_iam::config::Builder::from(&config)
-            .interceptor(limiters.interceptor(Service::Iam));
-        let iam = iam
-            .retry_classifier(RetryPolicy {
-                service: Service::Iam,
-            })
-            .retry_partition(without_quota())
-            .build();
         Ok(Self {
-            iam: aws_sdk_iam::Client::from_conf(iam),
+            iam: iam_client(&config, &limiters),
             sts,
             s3: Clients::new(),
             ecr: Clients::new(),
             limiters,
+            rates: limits.rates,
             required_access,
             cache: Mutex::default(),
             config,
             identity,
+            registration: None,
+            is_refused: AtomicBool::new(false),
         })
+    }
+
+    /// A registered account, with the credentials of a role in it.
+    pub(super) fn with_credentials(
+        &self,
+        credentials: SharedCredentialsProvider,
+        account: &RegisteredAccount,
+    ) -> Self {
+        let settings = &account.settings;
+        let cache = IdentityCache::lazy()
+            .buffer_time(REFRESH_EARLY)
+            .load_timeout(ASSUME_TIMEOUT);
+        let config = self.config.clone().into_builder();
+        let config = config
+            .credentials_provider(credentials)
+            .identity_cache(cache.build())
+            .region(aws_config::Region::new(settings.region.to_string()))
+            .build();
+        let limiters = RateLimiters::new(self.rates);
+        Self {
+            iam: iam_client(&config, &limiters),
+            sts: sts_client(&config, &limiters),
+            s3: Clients::new(),
+            ecr: Clients::new(),
+            limiters,
+            rates: self.rates,
+            required_access: self.required_access,
+            cache: Mutex::default(),
+            config,
+            identity: Identity {
+                provider: Provider::AssumedRole,
+                arn: settings.role_arn.to_string(),
+                account: account.account_id.to_string(),
+                partition: settings.role_arn.partition().to_owned(),
+                region: Some(settings.region.clone()),
+            },
+            registration: Some(account.clone()),
+            is_refused: AtomicBool::new(false),
+        }
     }
 
     /// The identity of the service in this account.
@@ -229,6 +290,49 @@ impl Account {
             Err(error) if error.kind == ErrorKind::Throttled => Ok(()),
             answer => answer.map(|_| ()),
         }
+    }
+
+    /// The account's registration. `None` for the service's own account.
+    pub fn registration(&self) -> Option<&RegisteredAccount> {
+        self.registration.as_ref()
+    }
+
+    /// Whether a call since the last question found that the role of the account cannot be assumed.
+    pub fn take_refusal(&self) -> bool {
+        self.is_refused.swap(false, Ordering::Relaxed)
+    }
+
+    /// The name by which specs refer to the account.
+    pub fn name(&self) -> &str {
+        self.registration
+            .as_ref()
+            .map_or(DEFAULT_ACCOUNT, |account| account.name.as_str())
+    }
+
+    /// The client of STS.
+    pub(super) fn sts(&self) -> &aws_sdk_sts::Client {
+        &self.sts
+    }
+
+    /// The ID of the account that the credentials belong to, as AWS says.
+    ///
+    /// # Errors
+    /// When AWS rejects the credentials or cannot be reached.
+    pub async fn caller_account(&self) -> Result<String, AwsError> {
+        let call = self.sts.get_caller_identity().send();
+        let answer = self.call(Service::Sts, "GetCallerIdentity", call).await?;
+        let unreadable = || AwsError::unreadable(Service::Sts, "GetCallerIdentity");
+        answer.account.ok_or_else(unreadable)
+    }
+
+    /// The account alias. An account has one at most (IAM User Guide, "Your AWS account ID and its alias").
+    ///
+    /// # Errors
+    /// When AWS rejects the call or cannot be reached.
+    pub async fn alias(&self) -> Result<Option<String>, AwsError> {
+        let call = self.iam.list_account_aliases().send();
+        let answer = self.call(Service::Iam, "ListAccountAliases", call).await?;
+        Ok(answer.account_aliases.into_iter().next())
     }
 
     /// The client of IAM, a global service.
@@ -376,6 +480,9 @@ impl Account {
             access: (self.required_access)(service, operation),
             ..AwsError::of(service, operation, &error)
         });
+        if matches!(&answer, Err(error) if error.kind == ErrorKind::AccountRefused) {
+            self.is_refused.store(true, Ordering::Relaxed);
+        }
         let outcome = answer
             .as_ref()
             .map_or_else(|error| error.kind.to_string(), |_| "Ok".to_owned());
@@ -385,7 +492,7 @@ impl Account {
             self.limiters.of(service).on_success();
         }
         let service: &'static str = service.into();
-        metrics::counter!("slipway_aws_calls_total", "service" => service, "operation" => operation, "outcome" => outcome.clone())
+        metrics::counter!("slipway_aws_calls_total", "account" => self.name().to_owned(), "service" => service, "operation" => operation, "outcome" => outcome.clone())
             .increment(1);
         metrics::histogram!("slipway_aws_call_seconds", "service" => service, "operation" => operation)
             .record(began.elapsed().as_secs_f64());

@@ -14,6 +14,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use strum::{Display, EnumCount, EnumIter, EnumString};
 
 use crate::domain::job::AwsRefusal;
+use crate::domain::names::RoleArn;
 
 /// An AWS service that Slipway calls.
 #[derive(
@@ -60,6 +61,8 @@ pub enum ErrorKind {
     Denied,
     /// AWS rejects the credentials of the service.
     BadCredentials,
+    /// The role of a registered account cannot be assumed.
+    AccountRefused,
     /// Other resources depend on the resource to delete.
     InUse,
     /// A quota is exceeded.
@@ -306,6 +309,14 @@ pub struct AwsError {
     pub access: RequiredAccess,
 }
 
+/// Why the role of a registered account cannot be assumed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("cannot assume {role_arn}: {error}")]
+pub struct AssumeRoleError {
+    pub role_arn: RoleArn,
+    pub error: AwsError,
+}
+
 /// The permissions that the service's role needs for an operation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RequiredAccess {
@@ -356,6 +367,9 @@ impl AwsError {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
+        if let Some(refused) = assume_role_error(error) {
+            return Self::of_account(service, operation, refused);
+        }
         let status = error
             .raw_response()
             .map(|response| response.status().as_u16());
@@ -394,6 +408,25 @@ impl AwsError {
             kind,
             in_doubt: false,
             access: RequiredAccess::default(),
+        }
+    }
+
+    /// The call was not made, because the role of the account could not be assumed.
+    fn of_account(service: Service, operation: &'static str, refused: &AssumeRoleError) -> Self {
+        let error = &refused.error;
+        let kind = match error.kind {
+            kind @ (ErrorKind::Throttled
+            | ErrorKind::Transient
+            | ErrorKind::LeaseOver
+            | ErrorKind::BadCredentials) => kind,
+            _ => ErrorKind::AccountRefused,
+        };
+        Self {
+            service,
+            operation,
+            message: refused.to_string(),
+            kind,
+            ..error.clone()
         }
     }
 
@@ -474,6 +507,17 @@ impl AwsError {
             request_id: self.request_id.clone(),
         }
     }
+}
+
+/// The failed AssumeRole behind a call that has no credentials.
+fn assume_role_error<E>(error: &SdkError<E, HttpResponse>) -> Option<&AssumeRoleError>
+where
+    E: std::error::Error + 'static,
+{
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes
+        .filter_map(|cause| cause.downcast_ref::<AssumeRoleError>())
+        .next()
 }
 
 /// The request ID in the response headers. S3 uses another header name than the other services.

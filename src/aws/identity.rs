@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use crate::aws::error::{AwsError, Service};
 use crate::aws::retries::{Attempts, MAX_THROTTLE_WAIT};
-use crate::domain::names::{Region, RepositoryName};
+use crate::domain::names::{Region, RepositoryName, RoleArn};
 
 /// The source of the credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, ToSchema)]
@@ -27,6 +27,8 @@ pub enum Provider {
     Profile,
     /// The container credentials endpoint of ECS or EKS.
     Container,
+    /// A role that the service assumes in a registered account.
+    AssumedRole,
     /// Another provider of the SDK.
     Other,
 }
@@ -141,6 +143,28 @@ impl Identity {
             Principal::User if !allow_users => Err(IdentityError::NotARole(self.arn)),
             Principal::AssumedRole | Principal::User => Ok(self),
         }
+    }
+
+    /// The ARN of the role of the session, without the role's path, which the ARN of a session does not show. `None` if
+    /// this is no assumed role.
+    pub fn assumed_role(&self) -> Option<String> {
+        let (_, session) = self.arn.split_once(":assumed-role/")?;
+        let role = session.split('/').next()?;
+        Some(format!(
+            "arn:{}:iam::{}:role/{role}",
+            self.partition, self.account
+        ))
+    }
+
+    /// Whether this is a session of the role, whatever the role's path.
+    pub fn is_session_of(&self, role: &RoleArn) -> bool {
+        let without_path = format!(
+            "arn:{}:iam::{}:role/{}",
+            role.partition(),
+            role.account_id(),
+            role.role_name()
+        );
+        self.assumed_role() == Some(without_path)
     }
 
     /// The URI to push images of a repository to (Amazon ECR User Guide, "Private registry").

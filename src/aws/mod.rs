@@ -7,6 +7,7 @@
 //! - Every client has time-outs and an attempt limit; the SDK sets none for an operation by itself.
 
 pub mod account;
+pub mod assumed_role;
 pub mod error;
 mod fence;
 pub mod identity;

@@ -16,7 +16,9 @@ use tokio::sync::broadcast::Receiver;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
+use crate::app::accounts::check_now;
 use crate::app::service::Service;
+use crate::aws::assumed_role::SessionLabel;
 use crate::aws::{Account, Fence};
 use crate::background::access_key_store::LeasedKeyStore;
 use crate::background::lease_renewal::{renew_until_lost, work_deadline};
@@ -99,8 +101,10 @@ async fn attempt(
     asked: Instant,
     signals: Receiver<Signal>,
 ) -> Option<AttemptResult> {
-    let Some(account) = service.account(&claimed.app.spec.account) else {
-        return Some(AttemptResult::Failed(no_account(&claimed)));
+    let account = match service.account(&claimed.app.spec.account).await {
+        Ok(Some(account)) => account,
+        Ok(None) => return Some(AttemptResult::Failed(no_account(&claimed))),
+        Err(error) => return Some(database_trouble(service, &claimed, &error)),
     };
     let conventions = service.conventions(&account);
     claimed.app = match service.store.with_record(claimed.app.clone()).await {
@@ -179,8 +183,14 @@ async fn attempt(
     for (resource, since) in running.into_iter().chain(changed) {
         cx.note_unsettled_since(resource, since);
     }
+    let label = SessionLabel {
+        app: claimed.app.spec.name.to_string(),
+        job: claimed.lease.job.to_string(),
+        requested_by: claimed.job.requested_by.clone(),
+    };
+    let work = label.around(execute(&nodes, &cx, claimed.deadline, &reporter));
     let outcome = tokio::select! {
-        outcome = fence.around(execute(&nodes, &cx, claimed.deadline, &reporter)) => outcome,
+        outcome = fence.around(work) => outcome,
         () = renew_until_lost(service, claimed.lease, &fence, &reporter, signals) => AttemptOutcome::LostLease,
     };
     if let AttemptOutcome::Later { .. } = outcome {
@@ -194,7 +204,21 @@ async fn attempt(
             .resumable_attempts
             .store(claimed.lease.job, state, service.clock.now());
     }
+    note_refusal(service, &cx.account);
     conclude(service, &claimed, &cx.account, &nodes, &reporter, outcome).await
+}
+
+/// Records that an account refuses the service, beside the job: its lease is not renewed any more.
+fn note_refusal(service: &Arc<Service>, account: &Account) {
+    let Some(registration) = account.registration().filter(|_| account.take_refusal()) else {
+        return;
+    };
+    let (worker, name) = (service.clone(), registration.name.clone());
+    service.tasks.spawn(async move {
+        if let Err(error) = check_now(&worker, &name).await {
+            tracing::warn!(account = %name, %error, "cannot record the state of the account");
+        }
+    });
 }
 
 /// Progress is written behind, so an attempt that was lost early may have started steps that are still pending.

@@ -13,10 +13,10 @@ use secrecy::ExposeSecret as _;
 use crate::app::tokens;
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::domain::names::IamPath;
+use crate::domain::names::{IamPath, RoleArn};
 use crate::domain::role::Role;
 use crate::provision::conventions::Conventions;
-use crate::provision::permissions::role_policy;
+use crate::provision::permissions::{self, role_policy};
 use crate::shutdown::Tasks;
 use crate::store::{Store, backup};
 use crate::vault::Vault;
@@ -67,6 +67,9 @@ enum Command {
         /// Allow users under any IAM path. Required to adopt users that were created by hand.
         #[arg(long)]
         any_path: bool,
+        /// The ARN of a role in a registered account. Repeat it for each account.
+        #[arg(long = "assume-role", value_name = "ROLE_ARN", value_parser = RoleArn::parse)]
+        assume_roles: Vec<RoleArn>,
         #[command(flatten)]
         settings: SettingsArgs,
     },
@@ -170,6 +173,7 @@ impl Command {
                 account_id,
                 partition,
                 any_path,
+                assume_roles,
                 settings,
             } => {
                 let mut conventions =
@@ -177,10 +181,13 @@ impl Command {
                 if any_path {
                     conventions.iam_path = IamPath::root();
                 }
-                println!(
-                    "{}",
-                    serde_json::to_string_pretty(&role_policy(&conventions))?
-                );
+                let mut policy = role_policy(&conventions);
+                if let (Some(statements), false) =
+                    (policy["Statement"].as_array_mut(), assume_roles.is_empty())
+                {
+                    statements.push(permissions::assume_roles(&assume_roles));
+                }
+                println!("{}", serde_json::to_string_pretty(&policy)?);
             }
             Self::Openapi => print!("{}", crate::api::router::yaml()?),
             Self::Health { listen } => serve::health(listen)

@@ -11,8 +11,10 @@ use ulid::Ulid;
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
+use crate::domain::account::AccountState;
 use crate::domain::event::{AwsCall, EventPayload};
 use crate::domain::job::{AwsRefusal, JobError, JobState};
+use crate::domain::names::{AccountId, RoleArn};
 use crate::domain::resource_id::ResourceId;
 use crate::domain::role::Role;
 use crate::domain::task::Task;
@@ -87,6 +89,30 @@ pub enum AuditEvent {
         /// The role of the token.
         role: Role,
     },
+    /// An account was registered.
+    AccountRegistered {
+        /// The AWS account ID.
+        #[schema(example = "222222222222")]
+        account_id: AccountId,
+        /// The role that Slipway assumes.
+        role_arn: RoleArn,
+    },
+    /// The role, region or defaults of an account were changed.
+    AccountUpdated {
+        /// The role that Slipway assumes.
+        role_arn: RoleArn,
+    },
+    /// An account was verified by request.
+    AccountVerified {
+        /// The state of the account after the verification.
+        state: AccountState,
+    },
+    /// The registration of an account was deleted.
+    AccountDeleted {
+        /// The AWS account ID.
+        #[schema(example = "222222222222")]
+        account_id: AccountId,
+    },
 }
 
 /// What was done, by its name alone.
@@ -125,6 +151,14 @@ pub enum Action {
     TokenCreated,
     /// An API token was revoked.
     TokenRevoked,
+    /// An account was registered.
+    AccountRegistered,
+    /// The role, region or defaults of an account were changed.
+    AccountUpdated,
+    /// An account was verified by request.
+    AccountVerified,
+    /// The registration of an account was deleted.
+    AccountDeleted,
 }
 
 impl AuditEvent {
@@ -199,6 +233,10 @@ impl AuditEvent {
             Self::SecretClaimed { .. } => Action::SecretClaimed,
             Self::TokenCreated { .. } => Action::TokenCreated,
             Self::TokenRevoked { .. } => Action::TokenRevoked,
+            Self::AccountRegistered { .. } => Action::AccountRegistered,
+            Self::AccountUpdated { .. } => Action::AccountUpdated,
+            Self::AccountVerified { .. } => Action::AccountVerified,
+            Self::AccountDeleted { .. } => Action::AccountDeleted,
         }
     }
 
@@ -260,7 +298,7 @@ pub struct AuditEntry {
     /// The name of the app at that time.
     #[schema(example = "acme-shop")]
     pub app: Option<String>,
-    /// The account of the app.
+    /// The account of the app, or the account that was registered, changed, verified or deleted.
     #[schema(example = "default")]
     pub account: Option<String>,
     /// The job. The job itself may have been deleted: jobs are retained as long as audit entries, counted from their
@@ -288,6 +326,8 @@ mod tests {
     }
 
     fn one_of_each() -> Vec<AuditEvent> {
+        let account_id = AccountId::parse("222222222222").unwrap();
+        let role_arn = RoleArn::parse("arn:aws:iam::222222222222:role/Slipway").unwrap();
         let refused = Some(AwsRefusal {
             service: "iam".into(),
             operation: "CreateUser".into(),
@@ -331,6 +371,15 @@ mod tests {
                 name: "bot".into(),
                 role: Role::Viewer,
             },
+            AuditEvent::AccountRegistered {
+                account_id: account_id.clone(),
+                role_arn: role_arn.clone(),
+            },
+            AuditEvent::AccountUpdated { role_arn },
+            AuditEvent::AccountVerified {
+                state: AccountState::Ready,
+            },
+            AuditEvent::AccountDeleted { account_id },
         ]
     }
 
@@ -396,6 +445,10 @@ mod tests {
         secret_claimed: access_key_id again
         token_created: name role token_id
         token_revoked: name role token_id
+        account_registered: account_id role_arn
+        account_updated: role_arn
+        account_verified: state
+        account_deleted: account_id
         ");
     }
 

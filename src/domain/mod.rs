@@ -5,6 +5,7 @@
 //! - Nothing here knows HTTP, SQL or the AWS SDK.
 
 pub mod access_key;
+pub mod account;
 pub mod app;
 pub mod audit;
 pub mod background_task;

@@ -171,6 +171,43 @@ name!(
 );
 
 name!(
+    /// An AWS account ID: 12 digits.
+    #[schema(example = "222222222222", pattern = "^[0-9]{12}$")]
+    AccountId,
+    |text| ensure(is_account_id(text), "must be an AWS account ID, 12 digits")
+);
+
+name!(
+    /// The ARN of an IAM role, with its path (IAM User Guide, "IAM identifiers").
+    #[schema(example = "arn:aws:iam::222222222222:role/SlipwayAccess", max_length = 2048, pattern = "^arn:aws[a-z-]*:iam::[0-9]{12}:role/([!-.0-~]+/)*[A-Za-z0-9_+=,.@-]{1,64}$")]
+    RoleArn,
+    |text| ensure(is_role_arn(text), "must be the ARN of an IAM role, such as arn:aws:iam::222222222222:role/SlipwayAccess")
+);
+
+impl RoleArn {
+    /// The partition: `aws`, `aws-cn`, `aws-us-gov`.
+    pub fn partition(&self) -> &str {
+        self.0.split(':').nth(1).unwrap_or_default()
+    }
+
+    /// The ID of the account that the role is in.
+    pub fn account_id(&self) -> &str {
+        self.0.split(':').nth(4).unwrap_or_default()
+    }
+
+    /// The path of the role, with a slash on both sides.
+    pub fn path(&self) -> &str {
+        let (_, path) = self.0.split_once(":role").unwrap_or_default();
+        path.rfind('/').map_or("/", |end| &path[..=end])
+    }
+
+    /// The name of the role, without its path.
+    pub fn role_name(&self) -> &str {
+        self.0.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+name!(
     /// An access key's id: 16 to 128 letters, digits and underscores (IAM API Reference, `AccessKey`).
     #[schema(example = "AKIAIOSFODNN7EXAMPLE", min_length = 16, max_length = 128, pattern = "^[A-Za-z0-9_]*$")]
     AccessKeyId,
@@ -192,6 +229,37 @@ fn ensure(holds: bool, otherwise: &str) -> Result<(), NameError> {
     } else {
         Err(NameError::new(otherwise))
     }
+}
+
+fn is_account_id(text: &str) -> bool {
+    text.len() == 12 && text.chars().all(|c| c.is_ascii_digit())
+}
+
+fn is_role_arn(text: &str) -> bool {
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    let ["arn", partition, "iam", "", account, resource] = parts[..] else {
+        return false;
+    };
+    let Some(role) = resource.strip_prefix("role/") else {
+        return false;
+    };
+    let mut segments: Vec<&str> = role.split('/').collect();
+    let name = segments.pop().unwrap_or_default();
+    let is_segment = |segment: &&str| {
+        !segment.is_empty()
+            && segment
+                .chars()
+                .all(|c| ('!'..='~').contains(&c) && c != '*')
+    };
+    partition.starts_with("aws")
+        && partition
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c == '-')
+        && is_account_id(account)
+        && segments.iter().all(is_segment)
+        && (1..=64).contains(&name.len())
+        && name.chars().all(is_iam_char)
+        && text.len() <= 2048
 }
 
 fn is_iam_char(c: char) -> bool {

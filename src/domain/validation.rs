@@ -164,6 +164,11 @@ impl<'a> Fields<'a> {
         ));
     }
 
+    /// Adds errors of an object inside this one.
+    pub fn extend(&mut self, errors: Vec<FieldError>) {
+        self.errors.extend(errors);
+    }
+
     /// The JSON pointer of the field `name`.
     pub fn at(&self, name: &str) -> String {
         format!(

@@ -169,6 +169,14 @@ impl From<AwsError> for Fault {
                     false,
                 ))
             }
+            ErrorKind::AccountRefused => {
+                let remedy = "Verify the account (POST /v1/accounts/{account}/verify), correct what it reports, then retry the job.";
+                Self::Blocked(job_error(
+                    JobErrorCode::AccessDenied,
+                    Some(remedy.into()),
+                    false,
+                ))
+            }
             ErrorKind::Quota => {
                 let remedy = "Request a quota increase from AWS (Service Quotas console) or remove unused resources, then retry the job.";
                 Self::Blocked(job_error(

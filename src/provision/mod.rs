@@ -22,6 +22,7 @@ pub mod ownership;
 pub mod permission;
 pub mod permissions;
 pub mod plan;
+pub mod preflight;
 pub mod preview;
 pub mod reconcile;
 pub mod render;

@@ -6,6 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::aws::{RequiredAccess, Service};
+use crate::domain::names::RoleArn;
 use crate::provision::conventions::Conventions;
 use crate::provision::kinds::PERMISSIONS;
 use crate::provision::permission::{Condition, Permission, Scope};
@@ -62,6 +63,15 @@ pub fn role_policy(conventions: &Conventions) -> Value {
         Value::Object(statement)
     });
     json!({"Version": "2012-10-17", "Statement": statements.collect::<Vec<_>>()})
+}
+
+/// The statement that lets the service's own role assume roles in registered accounts.
+pub fn assume_roles(role_arns: &[RoleArn]) -> Value {
+    json!({
+        "Effect": "Allow",
+        "Action": ["sts:AssumeRole", "sts:SetSourceIdentity", "sts:TagSession"],
+        "Resource": role_arns,
+    })
 }
 
 #[cfg(test)]

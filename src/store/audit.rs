@@ -14,7 +14,7 @@ use ulid::Ulid;
 
 use crate::clock::Timestamp;
 use crate::domain::audit::{Action, AuditEntry, AuditEvent};
-use crate::domain::names::AppName;
+use crate::domain::names::{AccountName, AppName};
 use crate::store::connection::WithTimeout as _;
 use crate::store::database::Store;
 use crate::store::error::StoreError;
@@ -90,12 +90,14 @@ pub struct AuditFilter {
 
 /// The subject of an entry.
 #[derive(Clone, Copy)]
-pub(super) enum Subject {
+pub(super) enum Subject<'n> {
     /// A job, and so its app.
     Job(Ulid),
     /// An app.
     App(Ulid),
-    /// Neither.
+    /// A registered account.
+    Account(&'n AccountName),
+    /// None of these.
     Service,
 }
 
@@ -127,17 +129,18 @@ impl<'d> EntryRow<'d> {
 pub(super) fn record(
     db: &AnyConnection,
     sql: &mut Sql,
-    of: Subject,
+    of: Subject<'_>,
     by: Option<&str>,
     events: &[(Timestamp, AuditEvent)],
 ) -> Result<(), StoreError> {
     if events.is_empty() {
         return Ok(());
     }
-    let (job, app) = match of {
-        Subject::Job(job) => (Some(job.to_string()), None),
-        Subject::App(app) => (None, Some(app.to_string())),
-        Subject::Service => (None, None),
+    let (job, app, account) = match of {
+        Subject::Job(job) => (Some(job.to_string()), None, None),
+        Subject::App(app) => (None, Some(app.to_string()), None),
+        Subject::Account(name) => (None, None, Some(name.to_string())),
+        Subject::Service => (None, None, None),
     };
     sql.then(
         db,
@@ -145,7 +148,10 @@ pub(super) fn record(
          SELECT CAST(item.value ->> 'at' AS BIGINT), COALESCE(CAST(",
     );
     sql.bind(by)?.push(
-        " AS TEXT), j.requested_by, a.created_by), item.value ->> 'action', a.id, a.name, a.account, j.id, \
+        " AS TEXT), j.requested_by, a.created_by), item.value ->> 'action', a.id, a.name, COALESCE(a.account, CAST(",
+    );
+    sql.bind(account)?.push(
+        " AS TEXT)), j.id, \
          item.value ->> 'resource', item.value ->> 'service', item.value ->> 'operation', item.value ->> 'detail' FROM ",
     );
     sql.rows(

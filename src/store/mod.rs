@@ -9,6 +9,7 @@
 //! - Order is that of the rows' `seq`, which the database assigns. Ids are made by clocks, which can be apart.
 //! - One SQL text serves both databases; what differs is in `sqlite`, `postgres` and `sql`.
 
+mod accounts;
 mod apps;
 mod audit;
 mod connection;
@@ -33,6 +34,7 @@ mod sqlite;
 mod tokens;
 mod writer;
 
+pub use accounts::AccountCheckResult;
 pub use apps::AppFilter;
 pub use audit::{AuditCursor, AuditFilter};
 pub use credentials::{ClaimAnswer, CredentialRow, NewCredential};

@@ -3,8 +3,9 @@
 use ulid::Ulid;
 
 use crate::clock::Timestamp;
+use crate::domain::account::AccountState;
 use crate::domain::job::IllegalTransition;
-use crate::domain::names::AppName;
+use crate::domain::names::{AccountName, AppName};
 use crate::domain::rotation::IllegalStep;
 
 /// Why a request for a job is refused.
@@ -36,6 +37,14 @@ pub enum Refusal {
     NotBeingRemoved,
     /// The app has an active rotation.
     RotationActive(Ulid),
+    /// No account is registered by this name.
+    NoAccount,
+    /// An account is registered by this name, or this AWS account under another name.
+    AccountExists(AccountName),
+    /// The account has apps.
+    AccountInUse(AccountName),
+    /// The account is not verified, or its role is open to others.
+    AccountNotReady(AccountName, AccountState),
     /// No such rotation.
     NoRotation,
     /// The rotation's stage does not allow it.

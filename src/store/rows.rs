@@ -47,6 +47,16 @@ impl<'a> RowReader<'a> {
         text.parse().map_err(|error| self.corrupt(column, &error))
     }
 
+    /// A name that a text column has to hold.
+    pub fn named<T, E: Display>(
+        &self,
+        column: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Result<T, StoreError> {
+        let text: String = self.plain(column)?;
+        parse(&text).map_err(|error| self.corrupt(column, &error))
+    }
+
     /// A JSON column.
     pub fn json<T: DeserializeOwned>(&self, column: &'static str) -> Result<T, StoreError> {
         let text: String = self.plain(column)?;

@@ -85,6 +85,17 @@ pub fn denied_objects(world: &World, r: &Request<'_>, look: Look) -> Vec<String>
         .collect()
 }
 
+/// Whether the policies of a role allow an action (IAM API Reference, SimulatePrincipalPolicy).
+pub fn simulated(
+    world: &World,
+    of: &Caller,
+    action: &str,
+    resource: &str,
+    context: &Context,
+) -> bool {
+    refusal(world, of, Look::Latest, action, resource, context).is_none()
+}
+
 /// Why the caller may not, if so.
 fn refusal(
     world: &World,
@@ -198,12 +209,13 @@ fn needs(world: &World, r: &Request<'_>, look: Look, service: &str) -> Vec<Need>
             if let Some(id) = text(r.input, "ExternalId") {
                 context.set("sts:ExternalId", [id.to_owned()]);
             }
-            vec![Need {
-                action: "sts:AssumeRole".into(),
+            let need = |action: &str| Need {
+                action: action.into(),
                 named: resource.clone(),
-                resource,
-                context,
-            }]
+                resource: resource.clone(),
+                context: context.clone(),
+            };
+            sts::assume_role_actions(r).map(need).collect()
         }
         // GetCallerIdentity needs no permission (aws.md A19).
         _ => Vec::new(),
@@ -294,6 +306,9 @@ fn iam_resource(
     };
     let unknown =
         |kind: &str, name: &str| (arn(kind, "/", name), format!("{kind} {name}"), Tags::new());
+    if let Some(source) = text(r.input, "PolicySourceArn") {
+        return (source.to_owned(), source.to_owned(), Tags::new());
+    }
     match (
         text(r.input, "UserName"),
         text(r.input, "GroupName"),

@@ -13,10 +13,11 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::policy::Context;
 use super::protocol::{Refused, list, number, text, truth};
 use super::state::{
-    AccessKey, Account, Answer, Group, Policy, Request, Role, Tags, User, World, date, tag_list,
-    tags_of,
+    AccessKey, Account, Answer, Caller, Group, Policy, Request, Role, Session, Tags, User, World,
+    date, tag_list, tags_of,
 };
 
 /// Managed policies of AWS itself that tests attach.
@@ -90,6 +91,17 @@ pub fn call(world: &mut World, r: &Request<'_>) -> Answer {
             user.keys.retain(|key| key.id != name("AccessKeyId"));
             Ok(())
         }),
+        "ListAccountAliases" => {
+            let alias = account(world, r).alias.clone();
+            Ok(
+                json!({"AccountAliases": alias.into_iter().collect::<Vec<_>>(), "IsTruncated": false}),
+            )
+        }
+        "CreateAccountAlias" => {
+            account(world, r).alias = Some(name("AccountAlias").to_owned());
+            Ok(json!({}))
+        }
+        "SimulatePrincipalPolicy" => simulate(world, r),
         "GetAccessKeyLastUsed" => last_used(world, r, name("AccessKeyId")),
         "CreateGroup" => create_group(world, r, group),
         "GetGroup" => get_group(world, r, group),
@@ -1014,6 +1026,40 @@ fn described_role(r: &Request<'_>, role: &Role) -> Value {
         "Path": role.path, "RoleName": role.name, "RoleId": role.id, "CreateDate": date(role.created),
         "Arn": iam_arn(r, &format!("role{}{}", role.path, role.name)), "AssumeRolePolicyDocument": role.trust.to_string(),
     })
+}
+
+fn simulate(world: &World, r: &Request<'_>) -> Answer {
+    let source = text(r.input, "PolicySourceArn").unwrap_or_default();
+    let role = source.rsplit('/').next().unwrap_or_default();
+    let of = Caller::Role(Session {
+        account: r.account.into(),
+        role: role.into(),
+        name: "simulation".into(),
+        policy: None,
+    });
+    let mut context = Context::default();
+    for entry in list(r.input, "ContextEntries") {
+        let values = list(entry, "ContextKeyValues").iter();
+        context.set(
+            text(entry, "ContextKeyName").unwrap_or_default(),
+            values.filter_map(|value| Some(value.as_str()?.to_owned())),
+        );
+    }
+    let resource = list(r.input, "ResourceArns").first();
+    let resource = resource.and_then(Value::as_str).unwrap_or("*");
+    let result = |action: &str| {
+        let is_allowed = super::access::simulated(world, &of, action, resource, &context);
+        let decision = if is_allowed {
+            "allowed"
+        } else {
+            "implicitDeny"
+        };
+        json!({"EvalActionName": action, "EvalResourceName": resource, "EvalDecision": decision})
+    };
+    let actions = list(r.input, "ActionNames")
+        .iter()
+        .filter_map(Value::as_str);
+    Ok(json!({"EvaluationResults": actions.map(result).collect::<Vec<_>>(), "IsTruncated": false}))
 }
 
 // What hangs on a user (aws.md A9)

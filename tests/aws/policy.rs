@@ -64,7 +64,13 @@ pub fn decide<'p>(
 }
 
 /// Whether a role's trust policy lets a principal in.
-pub fn trusts(policy: &Value, principal: &str, account: &str, context: &Context) -> bool {
+pub fn trusts(
+    policy: &Value,
+    action: &str,
+    principal: &str,
+    account: &str,
+    context: &Context,
+) -> bool {
     let mut trusted = false;
     for statement in items(&policy["Statement"]) {
         let named = items(&statement["Principal"]["AWS"])
@@ -73,11 +79,7 @@ pub fn trusts(policy: &Value, principal: &str, account: &str, context: &Context)
         let is_named = named
             .filter_map(Value::as_str)
             .any(|name| name == "*" || name == principal || name == account || name == root);
-        if !is_named
-            || !names(statement, "Action", |pattern| {
-                glob(pattern, "sts:AssumeRole", true)
-            })
-        {
+        if !is_named || !names(statement, "Action", |pattern| glob(pattern, action, true)) {
             continue;
         }
         if !conditions_hold(&statement["Condition"], context) {

@@ -42,6 +42,7 @@ pub struct Account {
     /// By region and name.
     pub repositories: BTreeMap<(String, String), Cell<Repository>>,
     pub mfa_devices: BTreeSet<String>,
+    pub alias: Option<String>,
 }
 
 #[derive(Debug, Clone, Default)]

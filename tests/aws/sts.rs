@@ -61,6 +61,20 @@ fn user_id(world: &World, caller: &Caller) -> String {
     }
 }
 
+/// The actions that an AssumeRole needs, of the caller and of the role's trust (IAM User Guide, "Pass session tags in
+/// AWS STS", "Monitor and control actions taken with assumed roles").
+pub fn assume_role_actions(r: &Request<'_>) -> impl Iterator<Item = &'static str> {
+    let tags = !list(r.input, "Tags").is_empty();
+    let identity = text(r.input, "SourceIdentity").is_some();
+    [
+        ("sts:AssumeRole", true),
+        ("sts:TagSession", tags),
+        ("sts:SetSourceIdentity", identity),
+    ]
+    .into_iter()
+    .filter_map(|(action, is_needed)| is_needed.then_some(action))
+}
+
 fn assume_role(world: &mut World, r: &Request<'_>) -> Answer {
     let arn = text(r.input, "RoleArn").unwrap_or_default();
     let name = text(r.input, "RoleSessionName").unwrap_or_default();
@@ -96,9 +110,11 @@ fn assume_role(world: &mut World, r: &Request<'_>) -> Answer {
         Caller::Role(session) => format!("arn:aws:iam::{}:role/{}", session.account, session.role),
         _ => principal.clone(),
     };
-    let is_trusted = [&principal, &caller_role]
-        .iter()
-        .any(|principal| trusts(&role.trust, principal, r.account, &context));
+    let is_trusted = assume_role_actions(r).all(|action| {
+        [&principal, &caller_role]
+            .iter()
+            .any(|principal| trusts(&role.trust, action, principal, r.account, &context))
+    });
     if !(is_trusted || r.caller.is_owner() && account == r.account) {
         return Err(refused());
     }

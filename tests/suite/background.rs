@@ -60,6 +60,7 @@ fn each_task_shows_when_it_ran_and_for_how_long() {
                 "start_due_removals",
                 "advance_rotations",
                 "start_due_rotations",
+                "check_accounts",
             ],
             "drift checks are off"
         );

@@ -33,7 +33,7 @@ use crate::domain::spec::AppRequest;
         (status = 200, description = "The plan of a dry run.", body = Plan),
         (status = 202, description = "The onboarding job."),
         (status = 403, description = "The role `operator` is required."),
-        (status = 409, description = "An app with this name already exists."),
+        (status = 409, description = "An app with this name already exists, or the account is not ready."),
         (status = 422, description = "Fields are invalid, or the Idempotency-Key was used with a different request."),
     )
 )]

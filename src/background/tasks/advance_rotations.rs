@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
+use crate::app::accounts::is_ready;
 use crate::app::rotate::{key_job, set_old_key_status};
 use crate::app::service::Service;
 use crate::background::driver::{BackgroundTask, NextRun};
@@ -157,8 +158,11 @@ async fn listed_keys(
     service: &Service,
     due: &DueRotation,
 ) -> Result<Option<Vec<ListedKey>>, StoreError> {
-    let why_not = match service.account(&due.app.spec.account) {
+    let why_not = match service.account(&due.app.spec.account).await? {
         None => format!("No account is registered as {}.", due.app.spec.account),
+        Some(_) if !is_ready(service, &due.app.spec.account).await? => {
+            format!("The account {} is not ready.", due.app.spec.account)
+        }
         Some(account) => match look(&account, &due.app.spec.name).await {
             Ok(keys) => {
                 let recorded = service.store.key_records(due.app.id).await?.keys;

@@ -1,10 +1,12 @@
-//! Checks apps for drift, one after another.
+//! Checks apps for drift.
 //!
 //! Invariants:
-//! - One slow pass per account: one check at a time, with a pause between two, so that jobs have AWS to themselves.
+//! - One slow pass per account: one check at a time, with a pause between two, so that jobs have AWS to themselves. A
+//!   slow account delays no other.
 //! - A check changes nothing in AWS. Drift is repaired by a job like any other, at most once in a period.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -14,11 +16,12 @@ use crate::app::drift::check;
 use crate::app::repair::repair_task;
 use crate::app::service::Service;
 use crate::background::driver::{BackgroundTask, NextRun};
+use crate::domain::account::AccountState;
 use crate::domain::app::{App, AppState};
 use crate::domain::drift::DriftReport;
 use crate::domain::job_kind::JobKind;
 use crate::domain::names::AccountName;
-use crate::domain::spec::DriftMode;
+use crate::domain::spec::{DriftMode, default_account};
 use crate::store::{Accepted, JobRequest, StoreError};
 
 /// The requester of automatic repairs.
@@ -28,18 +31,19 @@ const MAX_PERIOD: Duration = Duration::from_secs(10);
 /// An app that is being repaired is checked again after this time.
 const RECHECK_DELAY: Duration = Duration::from_secs(60);
 
-/// Checks the apps of one account.
+/// Checks the apps of all accounts.
 pub struct CheckDrift {
-    account: AccountName,
     /// The time between two checks of one app.
     interval: Duration,
+    /// The accounts that a pass is under way in.
+    busy: Arc<Mutex<HashSet<AccountName>>>,
 }
 
 impl CheckDrift {
-    pub fn new(service: &Service, account: AccountName) -> Self {
+    pub fn new(service: &Service) -> Self {
         Self {
-            account,
             interval: service.settings.drift_interval,
+            busy: Arc::default(),
         }
     }
 }
@@ -58,18 +62,76 @@ impl BackgroundTask for CheckDrift {
         service: &'a Arc<Service>,
     ) -> BoxFuture<'a, Result<NextRun, StoreError>> {
         async {
-            Ok(
-                match check_next(service, &self.account, self.interval).await? {
-                    Checked::OneApp => NextRun::After(service.timing.poll_delay),
-                    Checked::NoneDue => NextRun::AfterPeriod,
-                },
-            )
+            for account in accounts(service).await? {
+                if let Some(turn) = Turn::take(&self.busy, account) {
+                    let (worker, interval) = (service.clone(), self.interval);
+                    service
+                        .tasks
+                        .spawn(async move { pass(&worker, turn, interval).await });
+                }
+            }
+            Ok(NextRun::AfterPeriod)
         }
         .boxed()
     }
 
     fn retry_delay(&self) -> Duration {
         MAX_PERIOD
+    }
+}
+
+/// The accounts whose apps can be observed.
+async fn accounts(service: &Service) -> Result<Vec<AccountName>, StoreError> {
+    let registered = service.store.registered_accounts().await?.into_iter();
+    let ready = registered
+        .filter(|account| account.state == AccountState::Ready)
+        .map(|account| account.name);
+    Ok([default_account()].into_iter().chain(ready).collect())
+}
+
+/// One pass at a time in an account. Given back when dropped, so also after a panic.
+struct Turn {
+    account: AccountName,
+    busy: Arc<Mutex<HashSet<AccountName>>>,
+}
+
+impl Turn {
+    fn take(busy: &Arc<Mutex<HashSet<AccountName>>>, account: AccountName) -> Option<Self> {
+        let is_free = busy
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(account.clone());
+        is_free.then(|| Self {
+            account,
+            busy: busy.clone(),
+        })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.busy
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.account);
+    }
+}
+
+/// Checks the apps of one account that are due, one after another.
+async fn pass(service: &Service, turn: Turn, interval: Duration) {
+    loop {
+        match check_next(service, &turn.account, interval).await {
+            Ok(Checked::OneApp) => {}
+            Ok(Checked::NoneDue) => return,
+            Err(error) => {
+                tracing::warn!(account = %turn.account, %error, "drift check failed; it will run again");
+                return;
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(service.timing.poll_delay) => {}
+            () = service.tasks.stopping() => return,
+        }
     }
 }
 
@@ -107,7 +169,7 @@ async fn repair(
     report: DriftReport,
     interval: Duration,
 ) -> Result<(), StoreError> {
-    let Some(account) = service.account(&app.spec.account) else {
+    let Some(account) = service.account(&app.spec.account).await? else {
         return Ok(());
     };
     if app.spec.drift != DriftMode::Repair

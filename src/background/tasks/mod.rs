@@ -1,6 +1,7 @@
 //! The background tasks, one file each.
 
 mod advance_rotations;
+mod check_accounts;
 mod check_drift;
 mod checkpoint;
 mod expire_secrets;
@@ -15,7 +16,6 @@ use std::sync::Arc;
 
 use crate::app::service::Service;
 use crate::background::driver::start;
-use crate::domain::spec::default_account;
 
 /// Starts every task.
 pub fn start_all(service: &Arc<Service>) {
@@ -29,9 +29,9 @@ pub fn start_all(service: &Arc<Service>) {
     start(service, advance_rotations::AdvanceRotations::new(service));
     start(service, start_due_rotations::StartDueRotations::default());
     if !service.settings.drift_interval.is_zero() {
-        start(
-            service,
-            check_drift::CheckDrift::new(service, default_account()),
-        );
+        start(service, check_drift::CheckDrift::new(service));
+    }
+    if !service.settings.account_check_interval.is_zero() {
+        start(service, check_accounts::CheckAccounts::new(service));
     }
 }

@@ -50,7 +50,7 @@ impl BackgroundTask for StartDueRemovals {
 }
 
 async fn start_removal(service: &Service, app: &App) -> Result<(), StoreError> {
-    let Some(request) = removal_of(service, app) else {
+    let Some(request) = removal_of(service, app).await? else {
         return Ok(());
     };
     match service.store.enqueue(request, None).await? {
@@ -71,8 +71,10 @@ async fn start_removal(service: &Service, app: &App) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn removal_of(service: &Service, app: &App) -> Option<JobRequest> {
-    let account = service.account(&app.spec.account)?;
+async fn removal_of(service: &Service, app: &App) -> Result<Option<JobRequest>, StoreError> {
+    let Some(account) = service.account(&app.spec.account).await? else {
+        return Ok(None);
+    };
     let nodes = crate::provision::graph::nodes(
         &Task::Remove,
         Some(app),
@@ -86,8 +88,8 @@ fn removal_of(service: &Service, app: &App) -> Option<JobRequest> {
         .map(|removal| removal.requested_by.clone())
         .unwrap_or_default();
     // For this version alone: a restore in between has another.
-    Some(JobRequest {
+    Ok(Some(JobRequest {
         if_version: Some(app.version),
         ..JobRequest::new(app.spec.name.clone(), Task::Remove, steps, requested_by)
-    })
+    }))
 }

@@ -8,6 +8,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use ulid::Ulid;
 
+use crate::app::accounts::is_ready;
 use crate::app::rotate::first_job;
 use crate::app::service::Service;
 use crate::background::driver::{BackgroundTask, NextRun, Timer};
@@ -52,7 +53,11 @@ impl BackgroundTask for StartDueRotations {
 
 impl StartDueRotations {
     async fn start_rotation(&mut self, service: &Service, app: &App) -> Result<(), StoreError> {
-        let Some(account) = service.account(&app.spec.account) else {
+        // An account that cannot be reached delays no other.
+        if !is_ready(service, &app.spec.account).await? {
+            return Ok(());
+        }
+        let Some(account) = service.account(&app.spec.account).await? else {
             return Ok(());
         };
         let keys = match look(&account, &app.spec.name).await {

@@ -153,7 +153,10 @@ pub struct AppSpec {
     pub lists: Lists,
 }
 
+/// The name of the account that the service itself runs in.
+pub const DEFAULT_ACCOUNT: &str = "default";
+
 /// The account that the service itself runs in.
 pub fn default_account() -> AccountName {
-    AccountName::parse("default").expect("the built-in default is a valid name")
+    AccountName::parse(DEFAULT_ACCOUNT).expect("the built-in default is a valid name")
 }

@@ -57,17 +57,25 @@ impl Defaults {
             ("repository", &self.repository),
             ("upload_origin", &self.upload_origin),
         ] {
-            let filled = template
-                .replace("{app}", "")
-                .replace("{account_id}", "")
-                .replace("{region}", "");
-            if filled.contains(['{', '}']) {
-                return Err(format!(
-                    "defaults.{name} is {template}. The only allowed placeholders are {{app}}, {{account_id}} and {{region}}"
-                ));
-            }
+            check_template(template)
+                .map_err(|why| format!("defaults.{name} is {template}. {why}"))?;
         }
         Ok(())
+    }
+}
+
+/// Whether a template names nothing but what is filled in.
+///
+/// # Errors
+/// What it may name.
+pub fn check_template(template: &str) -> Result<(), &'static str> {
+    let filled = template
+        .replace("{app}", "")
+        .replace("{account_id}", "")
+        .replace("{region}", "");
+    match filled.contains(['{', '}']) {
+        true => Err("The only allowed placeholders are {app}, {account_id} and {region}"),
+        false => Ok(()),
     }
 }
 

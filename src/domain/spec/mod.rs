@@ -12,10 +12,10 @@ mod request;
 mod rotate_after;
 
 pub use self::app_spec::{
-    AppSpec, BucketSpec, DriftMode, MAX_PLACES, MAX_TAGS, MediaAccess, OnExisting, RepositorySpec,
-    TAG_PREFIX, default_account,
+    AppSpec, BucketSpec, DEFAULT_ACCOUNT, DriftMode, MAX_PLACES, MAX_TAGS, MediaAccess, OnExisting,
+    RepositorySpec, TAG_PREFIX, default_account,
 };
-pub use self::defaults::{Defaults, Place};
+pub use self::defaults::{Defaults, Place, check_template};
 pub use self::lists::{ListEntry, ListSettings, Lists, SpecList};
 pub use self::request::{
     AppRequest, BucketRequest, LifecycleName, LifecycleRequest, RepositoryRequest, RotateAfter,

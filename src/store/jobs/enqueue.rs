@@ -28,7 +28,7 @@ use crate::store::rotations::RotationChange;
 use crate::store::rows::{RowReader, to_json};
 use crate::store::signals::Signal;
 use crate::store::sql::Sql;
-use crate::store::{apps, audit, idempotency, rotations};
+use crate::store::{accounts, apps, audit, idempotency, rotations};
 
 /// The condition on an app's row under which its name can be onboarded again: it was removed, or its onboarding ended
 /// without success; and no key of it can be live.
@@ -202,6 +202,9 @@ async fn onboard(
     if let Some(answer) = earlier(db, key.as_ref(), now).await? {
         return Ok(answer);
     }
+    if let Err(refusal) = accounts::lock_for_app(db, &new.spec.account).await? {
+        return Ok(Err(refusal));
+    }
     let Some(app_id) = insert_app(db, &new, new_app, now).await? else {
         return Ok(Err(Refusal::AppExists(new.spec.name)));
     };
@@ -251,6 +254,10 @@ async fn reset_app(
     };
     let earlier = apps::app_by_id(db, id).await?;
     let was_removed = earlier.summary.state == AppState::Removed;
+    // What its jobs may have created is in the account of the earlier spec.
+    if !was_removed && earlier.spec.account != new.spec.account {
+        return Ok(None);
+    }
     let dropped = if was_removed {
         Dropped::default()
     } else {

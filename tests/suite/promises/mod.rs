@@ -2,6 +2,7 @@
 //! comes together here. Each scenario says what was promised, brings trouble, and looks at what is in AWS and what people
 //! are told once nothing goes wrong any more.
 
+mod accounts;
 mod data;
 mod keys;
 mod ownership;

@@ -15,6 +15,7 @@ async fn names(t: &Fixture, filter: AppFilter) -> Vec<String> {
 #[tokio::test]
 async fn apps_are_found_by_account_state_and_text() {
     each(async |t| {
+        t.register("second", "222222222222").await;
         t.ready("Shop_1").await;
         next_millisecond().await;
         t.store

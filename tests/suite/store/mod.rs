@@ -1,5 +1,6 @@
 //! What every database has to do for the service, whichever it is.
 
+mod accounts;
 mod audit;
 mod backup;
 mod cancel_and_retry;
@@ -30,13 +31,14 @@ use futures::future::join_all;
 use serde_json::json;
 use slipway::clock::{Clock, Timestamp};
 use slipway::domain::access_key::{CLAIM_DEADLINE, CLAIM_REPLAY_WINDOW, Readiness, SecretState};
+use slipway::domain::account::{AccountSettings, AccountState, RegisteredAccount};
 use slipway::domain::app::{App, AppState};
 use slipway::domain::audit::{Action, AuditEntry, AuditEvent};
 use slipway::domain::drift::{DriftReport, DriftSummary, Unexpected};
 use slipway::domain::event::{AwsCall, EventPayload};
 use slipway::domain::job::{Job, JobError, JobErrorCode, JobResult, JobState, Step, StepState};
 use slipway::domain::job_kind::JobKind;
-use slipway::domain::names::{AccountName, AppName, BucketName, Region};
+use slipway::domain::names::{AccountId, AccountName, AppName, BucketName, Region, RoleArn};
 use slipway::domain::removal::Removal;
 use slipway::domain::resource_id::ResourceId;
 use slipway::domain::retained::RepairRequest;
@@ -46,9 +48,9 @@ use slipway::domain::spec::{AppSpec, BucketSpec, Defaults, Place};
 use slipway::domain::task::{ImageExpiry, KeyStatus, Task};
 use slipway::shutdown::Tasks;
 use slipway::store::{
-    Accepted, AppChange, AppFilter, AttemptResult, AuditCursor, AuditFilter, ClaimAnswer, Claimed,
-    IDEMPOTENCY_AGE, IdempotencyKey, JobFilter, JobRequest, Lease, NewApp, NewCredential, Refusal,
-    RotationChange, Signal, StepRecord, Store, StoreError,
+    Accepted, AccountCheckResult, AppChange, AppFilter, AttemptResult, AuditCursor, AuditFilter,
+    ClaimAnswer, Claimed, IDEMPOTENCY_AGE, IdempotencyKey, JobFilter, JobRequest, Lease, NewApp,
+    NewCredential, Refusal, RotationChange, Signal, StepRecord, Store, StoreError,
 };
 use sqlx::Connection as _;
 use strum::IntoEnumIterator as _;

@@ -105,31 +105,22 @@ async fn an_onboarding_that_never_succeeded_can_be_asked_for_anew() {
             let app = format!("acme-{state}");
             let first = t.job_in(state, &app).await;
             next_millisecond().await;
-            let again = t
-                .store
-                .onboard(new_app_in(&app, "second"), None)
-                .await
-                .unwrap();
-            let account = t
-                .store
-                .app(&name(&app))
-                .await
-                .unwrap()
-                .unwrap()
-                .summary
-                .account;
+            let mut anew = new_app(&app);
+            anew.spec.protected = true;
+            let again = t.store.onboard(anew, None).await.unwrap();
+            let spec = t.store.app(&name(&app)).await.unwrap().unwrap().spec;
             if allowed {
                 let job = fresh(again);
                 assert_ne!(job.id, first);
                 assert_eq!(
-                    (t.claim().await.unwrap().lease.job, account.as_str()),
-                    (job.id, "second"),
+                    (t.claim().await.unwrap().lease.job, spec.protected),
+                    (job.id, true),
                     "with the new spec"
                 );
             } else {
                 assert_eq!(
-                    (again, account.as_str()),
-                    (Err(Refusal::AppExists(name(&app))), "default"),
+                    (again, spec.protected),
+                    (Err(Refusal::AppExists(name(&app))), false),
                     "{state}"
                 );
             }
