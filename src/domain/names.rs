@@ -94,6 +94,7 @@ impl AppName {
 
 name!(
     /// An IAM group's name: 1 to 128 of letters, digits and `_+=,.@-`.
+    #[schema(example = "Apps", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9_+=,.@-]*$")]
     GroupName,
     |text| ensure((1..=128).contains(&text.len()) && text.chars().all(is_iam_char),
         "must be 1 to 128 letters, digits or any of _+=,.@-")
@@ -101,6 +102,7 @@ name!(
 
 name!(
     /// An IAM managed policy's name: 1 to 128 of letters, digits and `_+=,.@-`.
+    #[schema(example = "MediaManagement", min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9_+=,.@-]*$")]
     PolicyName,
     |text| ensure((1..=128).contains(&text.len()) && text.chars().all(is_iam_char),
         "must be 1 to 128 letters, digits or any of _+=,.@-")
@@ -108,6 +110,7 @@ name!(
 
 name!(
     /// An IAM path: `/`, or segments between slashes such as `/apps/`; at most 512 characters.
+    #[schema(example = "/apps/", max_length = 512, pattern = "^/([!-.0-~]+/)*$")]
     IamPath,
     |text| {
         let printable = text.chars().all(|c| ('!'..='~').contains(&c));
