@@ -112,12 +112,7 @@ def test(steps, again, binaries, long):
     contract = [sys.executable, HERE / "contract.py", "--binary", TARGET / "debug" / "slipway"]
     run(steps, "contract", *EMULATED, "--only", "moto", "--", *contract)
     documents = [sys.executable, HERE / "documents.py", "--binary", TARGET / "debug" / "slipway"]
-    try:
-        run(steps, "documents", *documents)
-    except Failed:
-        # The pages' services run in real time, too.
-        run(steps, "documents, again", *documents)
-        again.append("documents")
+    run(steps, "documents", *documents)
     if long:
         ignored = ["--ignored", "--test-threads", "1", *(part for name in BY_HAND for part in ("--skip", name))]
         run_suite(steps, again, "suite, long", suite, *ignored)

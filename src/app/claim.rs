@@ -1,10 +1,13 @@
 //! Claims the secret of an access key, once.
 
+use std::sync::Arc;
+
 use secrecy::SecretString;
 
 use crate::app::error::UseCaseError;
 use crate::app::find::{account, any_app};
 use crate::app::service::Service;
+use crate::app::verify_key::start_verification;
 use crate::aws::Account;
 use crate::domain::access_key::Readiness;
 use crate::domain::app::App;
@@ -43,7 +46,7 @@ pub fn claim_path(app: &AppName, access_key_id: &str) -> String {
 /// # Errors
 /// When there is no such app or key, the secret was claimed or destroyed before, or it cannot be decrypted.
 pub async fn claim(
-    service: &Service,
+    service: &Arc<Service>,
     caller: &Caller,
     name: &AppName,
     access_key: &AccessKeyId,
@@ -65,6 +68,10 @@ pub async fn claim(
         .claim_secret(app.id, access_key.as_str(), caller, repeat)
         .await?;
     let (row, _) = claimable(answer)?;
+    // A secret that is claimed at once is destroyed before the task `verify_keys` sees it.
+    if row.readiness == Readiness::Unverified {
+        start_verification(service, row.clone(), secret.clone());
+    }
     tracing::info!(app = %app.spec.name, access_key_id = row.access_key_id, by = caller.name, "secret claimed");
     Ok(claimed(&account, &app, &row, secret, resources))
 }

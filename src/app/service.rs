@@ -1,5 +1,6 @@
 //! The service: settings, database, AWS account and vault, which the use cases share.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,6 +11,7 @@ use tokio::time::Instant;
 use ulid::Ulid;
 
 use crate::app::background::BackgroundStatus;
+use crate::app::in_progress::InProgress;
 use crate::aws::account::{Limits, load_config};
 use crate::aws::assumed_role::registered_account;
 use crate::aws::identity::IdentityError;
@@ -74,6 +76,8 @@ pub struct Service {
     aws_seen_at: AtomicI64,
     /// When this process first saw each intent to create a key whose outcome is not known.
     intents: Mutex<HashMap<Ulid, Instant>>,
+    /// The new keys, by the ids of their rows, that are being tried until AWS accepts them.
+    pub verifications: InProgress<Ulid>,
     /// State of attempts that continue soon.
     pub resumable_attempts: ResumableAttempts,
 }
@@ -182,6 +186,7 @@ impl Service {
             admin_token_hash,
             dispatched_at: AtomicI64::new(0),
             intents: Mutex::default(),
+            verifications: InProgress::default(),
             resumable_attempts: ResumableAttempts::default(),
             settings,
             tasks,
@@ -254,12 +259,12 @@ impl Service {
     }
 
     /// The defaults of the apps in an account.
-    pub fn defaults(&self, account: &Account) -> Defaults {
+    pub fn defaults(&self, account: &Account) -> Cow<'_, Defaults> {
         let settings = &self.settings.defaults;
-        account.registration().map_or_else(
-            || settings.clone(),
-            |account| account.defaults_over(settings),
-        )
+        match account.registration() {
+            None => Cow::Borrowed(settings),
+            Some(account) => Cow::Owned(account.defaults_over(settings)),
+        }
     }
 
     /// The naming conventions in an account.

@@ -5,14 +5,14 @@
 //!   slow account delays no other.
 //! - A check changes nothing in AWS. Drift is repaired by a job like any other, at most once in a period.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use crate::app::drift::check;
+use crate::app::in_progress::{Begun, InProgress};
 use crate::app::repair::repair_task;
 use crate::app::service::Service;
 use crate::background::driver::{BackgroundTask, NextRun};
@@ -36,14 +36,14 @@ pub struct CheckDrift {
     /// The time between two checks of one app.
     interval: Duration,
     /// The accounts that a pass is under way in.
-    busy: Arc<Mutex<HashSet<AccountName>>>,
+    passes: InProgress<AccountName>,
 }
 
 impl CheckDrift {
     pub fn new(service: &Service) -> Self {
         Self {
             interval: service.settings.drift_interval,
-            busy: Arc::default(),
+            passes: InProgress::default(),
         }
     }
 }
@@ -63,11 +63,11 @@ impl BackgroundTask for CheckDrift {
     ) -> BoxFuture<'a, Result<NextRun, StoreError>> {
         async {
             for account in accounts(service).await? {
-                if let Some(turn) = Turn::take(&self.busy, account) {
+                if let Some(begun) = self.passes.begin(account) {
                     let (worker, interval) = (service.clone(), self.interval);
                     service
                         .tasks
-                        .spawn(async move { pass(&worker, turn, interval).await });
+                        .spawn(async move { pass(&worker, begun, interval).await });
                 }
             }
             Ok(NextRun::AfterPeriod)
@@ -89,42 +89,15 @@ async fn accounts(service: &Service) -> Result<Vec<AccountName>, StoreError> {
     Ok([default_account()].into_iter().chain(ready).collect())
 }
 
-/// One pass at a time in an account. Given back when dropped, so also after a panic.
-struct Turn {
-    account: AccountName,
-    busy: Arc<Mutex<HashSet<AccountName>>>,
-}
-
-impl Turn {
-    fn take(busy: &Arc<Mutex<HashSet<AccountName>>>, account: AccountName) -> Option<Self> {
-        let is_free = busy
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(account.clone());
-        is_free.then(|| Self {
-            account,
-            busy: busy.clone(),
-        })
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.busy
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.account);
-    }
-}
-
 /// Checks the apps of one account that are due, one after another.
-async fn pass(service: &Service, turn: Turn, interval: Duration) {
+async fn pass(service: &Service, begun: Begun<AccountName>, interval: Duration) {
+    let account = begun.key();
     loop {
-        match check_next(service, &turn.account, interval).await {
+        match check_next(service, account, interval).await {
             Ok(Checked::OneApp) => {}
             Ok(Checked::NoneDue) => return,
             Err(error) => {
-                tracing::warn!(account = %turn.account, %error, "drift check failed; it will run again");
+                tracing::warn!(%account, %error, "drift check failed; it will run again");
                 return;
             }
         }

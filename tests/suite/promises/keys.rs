@@ -173,6 +173,26 @@ fn a_process_that_wakes_up_after_its_lease_makes_no_call() {
     );
 }
 
+/// A claim destroys the secret that the service would try the key with.
+#[test]
+fn a_key_whose_secret_is_claimed_at_once_becomes_ready() {
+    simulate(async {
+        let fixture = Fixture::new(Options::default()).await;
+        let (key, _) = fixture.onboard(&small("acme")).await;
+        pause(10).await;
+        let keys = fixture.json("/v1/apps/acme/credentials").await;
+        assert_eq!(
+            (
+                &keys["items"][0]["access_key_id"],
+                &keys["items"][0]["readiness"]
+            ),
+            (&json!(key), &json!("ready")),
+            "{keys:#}"
+        );
+        fixture.end().await;
+    });
+}
+
 /// Whether the job made so many calls. The first process does no jobs: it holds what stands for the database server, and
 /// cannot freeze.
 async fn frozen_at(kind: &str, calls: usize) -> bool {
