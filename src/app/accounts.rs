@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use crate::app::error::UseCaseError;
 use crate::app::service::Service;
+use crate::app::tokens::random_hex;
 use crate::aws::assumed_role::{Session, SessionLabel, assume, registered_account};
 use crate::aws::{Account, AwsError, ErrorKind};
 use crate::clock::Timestamp;
@@ -85,9 +86,11 @@ pub async fn get_account(
     service: &Service,
     name: &AccountName,
 ) -> Result<AccountView, UseCaseError> {
-    let mut all = list_accounts(service).await?.into_iter();
-    all.find(|account| account.name == *name)
-        .ok_or(UseCaseError::NoSuch("account"))
+    let apps = service.store.apps_in_account(name).await?;
+    if *name == default_account() {
+        return Ok(own_account(service, apps));
+    }
+    Ok(view(registered(service, name).await?, apps))
 }
 
 /// Registers the account that `body` describes, with an external ID of its own.
@@ -228,11 +231,7 @@ fn view(account: RegisteredAccount, apps: i64) -> AccountView {
 
 /// 128 random bits: nobody guesses the external ID of another account.
 fn new_external_id() -> Result<String, StoreError> {
-    let mut random = [0_u8; 16];
-    aws_lc_rs::rand::fill(&mut random).map_err(|_| {
-        StoreError::Unavailable("the system's random number generator failed".into())
-    })?;
-    Ok(format!("slipway-{}", hex::encode(random)))
+    Ok(format!("slipway-{}", random_hex::<16>()?))
 }
 
 /// Verifies an account: that its role can be assumed, is in the registered AWS account, cannot be assumed without the

@@ -28,15 +28,23 @@ pub async fn create_token(
     role: Role,
     by: &str,
 ) -> Result<NewToken, StoreError> {
-    let mut random = [0_u8; 32];
-    aws_lc_rs::rand::fill(&mut random).map_err(|_| {
-        StoreError::Unavailable("the system's random number generator failed".into())
-    })?;
-    let token = format!("slipway_{}", hex::encode(random));
+    let token = format!("slipway_{}", random_hex::<32>()?);
     let row = store
         .create_token(name, role, token_hash(&token), by)
         .await?;
     Ok(NewToken { row, token })
+}
+
+/// So many random bytes, in hexadecimal.
+///
+/// # Errors
+/// When the system's random number generator fails.
+pub fn random_hex<const BYTES: usize>() -> Result<String, StoreError> {
+    let mut random = [0_u8; BYTES];
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| {
+        StoreError::Unavailable("the system's random number generator failed".into())
+    })?;
+    Ok(hex::encode(random))
 }
 
 /// Parses the name of a token.

@@ -3,6 +3,8 @@
 //! Invariant: the policy allows exactly the operations that the kinds declare, and the remedy of a denied call names
 //! the actions of its operation.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use crate::aws::{RequiredAccess, Service};
@@ -34,25 +36,29 @@ pub fn required_access(service: Service, operation: &str) -> RequiredAccess {
     required
 }
 
-/// The policy that the service's role needs, scoped to path and tags where AWS allows it.
-pub fn role_policy(conventions: &Conventions) -> Value {
-    let mut groups: Vec<(Scope, Condition, Vec<&str>)> = Vec::new();
+/// The actions by the resources that they are allowed on and the condition, each action once and in order.
+pub fn groups() -> Vec<(Scope, Condition, BTreeSet<&'static str>)> {
+    let mut groups: Vec<(Scope, Condition, BTreeSet<&str>)> = Vec::new();
     for permission in all() {
-        let place = groups.iter_mut().find(|(scope, condition, _)| {
-            (*scope, *condition) == (permission.scope, permission.condition)
-        });
-        match place {
+        let place = (permission.scope, permission.condition);
+        let known = groups
+            .iter_mut()
+            .find(|(scope, condition, _)| (*scope, *condition) == place);
+        match known {
             Some((_, _, actions)) => actions.extend(permission.actions),
             None => groups.push((
-                permission.scope,
-                permission.condition,
-                permission.actions.to_vec(),
+                place.0,
+                place.1,
+                permission.actions.iter().copied().collect(),
             )),
         }
     }
-    let statements = groups.into_iter().map(|(scope, condition, mut actions)| {
-        actions.sort_unstable();
-        actions.dedup();
+    groups
+}
+
+/// The policy that the service's role needs, scoped to path and tags where AWS allows it.
+pub fn role_policy(conventions: &Conventions) -> Value {
+    let statements = groups().into_iter().map(|(scope, condition, actions)| {
         let mut statement = Map::new();
         statement.insert("Effect".into(), json!("Allow"));
         statement.insert("Action".into(), json!(actions));
@@ -76,8 +82,6 @@ pub fn assume_roles(role_arns: &[RoleArn]) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
     use crate::aws::Effect;
 

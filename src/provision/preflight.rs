@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use crate::aws::{Account, AwsError, Service};
 use crate::provision::conventions::Conventions;
-use crate::provision::permission::{Condition, Permission, Scope};
-use crate::provision::permissions::all;
+use crate::provision::permission::{Condition, Scope};
+use crate::provision::permissions::groups;
 
 /// Stands for the part of a resource's name that the policy leaves open.
 const SAMPLE: &str = "slipway-check";
@@ -32,26 +32,6 @@ pub async fn missing_actions(
         missing.extend(decisions);
     }
     Ok(missing.into_iter().collect())
-}
-
-/// The actions by what they are allowed on and under which condition.
-fn groups() -> Vec<(Scope, Condition, BTreeSet<&'static str>)> {
-    let mut groups: Vec<(Scope, Condition, BTreeSet<&str>)> = Vec::new();
-    let place = |permission: &Permission| (permission.scope, permission.condition);
-    for permission in all() {
-        let known = groups
-            .iter_mut()
-            .find(|(scope, condition, _)| (*scope, *condition) == place(permission));
-        match known {
-            Some((_, _, actions)) => actions.extend(permission.actions),
-            None => groups.push((
-                permission.scope,
-                permission.condition,
-                permission.actions.iter().copied().collect(),
-            )),
-        }
-    }
-    groups
 }
 
 async fn simulate(

@@ -103,6 +103,16 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
+    /// The number of apps in an account, without those that were removed.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn apps_in_account(&self, name: &AccountName) -> Result<i64, StoreError> {
+        count_apps(&mut *self.reader().await?, name)
+            .with_timeout()
+            .await
+    }
+
     /// Changes what can be changed in a registered account. With another role it has to be verified again.
     ///
     /// # Errors
@@ -165,7 +175,8 @@ impl Store {
         result: AccountCheckResult,
         by: Option<String>,
     ) -> Result<bool, StoreError> {
-        let (now, name, version) = (self.clock.now(), checked.name.clone(), checked.version);
+        let (now, name) = (self.clock.now(), checked.name.clone());
+        let (version, state) = (checked.version, checked.state);
         self.writer
             .write(move |db| {
                 Box::pin(async move {
@@ -176,10 +187,13 @@ impl Store {
                         .push(" AS TEXT), alias), checked_at = ");
                     sql.bind(now.millis())?.push(" WHERE name = ");
                     sql.bind(name.to_string())?.push(" AND version = ");
-                    sql.bind(version)?.push(match by {
-                        Some(_) => " RETURNING name",
-                        None => " AND state IN ('ready', 'unreachable') RETURNING name",
-                    });
+                    sql.bind(version)?;
+                    if by.is_none() {
+                        // Another check may have found something else meanwhile.
+                        sql.push(" AND state IN ('ready', 'unreachable') AND state = ");
+                        sql.bind(state.to_string())?;
+                    }
+                    sql.push(" RETURNING name");
                     let is_recorded = sql.query().fetch_optional(&mut *db).await?.is_some();
                     if let (true, Some(by)) = (is_recorded, by) {
                         let event = AuditEvent::AccountVerified {
@@ -327,10 +341,7 @@ async fn delete(
     let Some(account) = lock(db, name).await? else {
         return Ok(Err(Refusal::NoAccount));
     };
-    let mut apps = Sql::new("SELECT COUNT(*) FROM apps WHERE state <> 'removed' AND account = ");
-    apps.bind(name.to_string())?;
-    let apps: i64 = apps.scalars().fetch_one(&mut *db).await?;
-    if apps > 0 {
+    if count_apps(db, name).await? > 0 {
         return Ok(Err(Refusal::AccountInUse(account.name)));
     }
     let mut sql = Sql::new("DELETE FROM accounts WHERE name = ");
@@ -340,6 +351,12 @@ async fn delete(
         account_id: account.account_id,
     };
     note(db, name, by, now, event).await.map(Ok)
+}
+
+async fn count_apps(db: &mut AnyConnection, name: &AccountName) -> Result<i64, StoreError> {
+    let mut apps = Sql::new("SELECT COUNT(*) FROM apps WHERE state <> 'removed' AND account = ");
+    apps.bind(name.to_string())?;
+    Ok(apps.scalars().fetch_one(db).await?)
 }
 
 async fn note(

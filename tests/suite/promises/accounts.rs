@@ -1,6 +1,7 @@
 //! Registered accounts: three AWS accounts with authorization on, each reached by its own role.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -11,6 +12,7 @@ use slipway::provision::permissions;
 
 use super::{Fixture, pause, simulate};
 use crate::aws::{Consistency, Options};
+use crate::support::simulated::Host;
 use crate::support::wire::Call;
 
 const OWN: &str = "123456789012";
@@ -27,6 +29,10 @@ async fn service() -> Fixture {
 }
 
 async fn service_with(consistency: Consistency) -> Fixture {
+    service_set(consistency, |_| {}).await
+}
+
+async fn service_set(consistency: Consistency, set: impl FnOnce(&mut Host)) -> Fixture {
     let conventions = Conventions::new(&Defaults::default(), "aws", OWN);
     let mut policy = permissions::role_policy(&conventions);
     let roles = [NORTH, SOUTH].map(|account| RoleArn::parse(&role_arn(account)).unwrap());
@@ -37,7 +43,11 @@ async fn service_with(consistency: Consistency) -> Fixture {
         consistency,
         ..Options::default()
     };
-    Fixture::with(options, |host| host.role_policy = Some(policy)).await
+    Fixture::with(options, |host| {
+        host.role_policy = Some(policy);
+        set(host);
+    })
+    .await
 }
 
 impl Fixture {
@@ -109,6 +119,20 @@ impl Fixture {
         let update = json!({"RoleName": "SlipwayAccess", "PolicyDocument": trust.to_string()});
         owner.call("iam", "UpdateAssumeRolePolicy", update).unwrap();
     }
+}
+
+/// A service, and what it finds of an account whose owner has made another role than the bootstrap document describes.
+async fn verified_with(change: impl Fn(&mut Value)) -> (Fixture, Value) {
+    let fixture = service().await;
+    fixture.register("north", NORTH).await;
+    fixture
+        .bootstrap_as("north", NORTH, |mut role| {
+            change(&mut role);
+            role
+        })
+        .await;
+    let report = fixture.verify("north").await;
+    (fixture, report)
 }
 
 fn outcomes(report: &Value) -> Vec<(String, String)> {
@@ -274,16 +298,11 @@ fn a_role_that_can_be_assumed_without_its_external_id_is_blocked() {
     ];
     for (condition, found) in open {
         simulate(async {
-            let fixture = service().await;
-            fixture.register("north", NORTH).await;
-            fixture
-                .bootstrap_as("north", NORTH, |mut role| {
-                    let statement = &mut role["AssumeRolePolicyDocument"]["Statement"][0];
-                    statement["Condition"] = condition(&statement["Condition"]);
-                    role
-                })
-                .await;
-            let report = fixture.verify("north").await;
+            let (fixture, report) = verified_with(|role| {
+                let statement = &mut role["AssumeRolePolicyDocument"]["Statement"][0];
+                statement["Condition"] = condition(&statement["Condition"]);
+            })
+            .await;
             assert_eq!(report["state"], "blocked", "{report:#}");
             let outcomes = outcomes(&report);
             let of = |check: &str| {
@@ -347,16 +366,11 @@ fn a_check_by_the_service_itself_makes_no_open_role_ready() {
 #[test]
 fn a_role_that_takes_no_session_tags_is_found_before_a_job_fails_for_it() {
     simulate(async {
-        let fixture = service().await;
-        fixture.register("north", NORTH).await;
-        fixture
-            .bootstrap_as("north", NORTH, |mut role| {
-                let statement = &mut role["AssumeRolePolicyDocument"]["Statement"][0];
-                statement["Action"] = json!(["sts:AssumeRole", "sts:SetSourceIdentity"]);
-                role
-            })
-            .await;
-        let report = fixture.verify("north").await;
+        let (fixture, report) = verified_with(|role| {
+            let statement = &mut role["AssumeRolePolicyDocument"]["Statement"][0];
+            statement["Action"] = json!(["sts:AssumeRole", "sts:SetSourceIdentity"]);
+        })
+        .await;
         assert_eq!(
             (&report["state"], &report["checks"][0]["check"]),
             (&json!("unreachable"), &json!("assume_role")),
@@ -371,22 +385,17 @@ fn a_role_that_takes_no_session_tags_is_found_before_a_job_fails_for_it() {
 #[test]
 fn a_condition_on_source_identities_alone_does_not_close_a_role() {
     simulate(async {
-        let fixture = service().await;
-        fixture.register("north", NORTH).await;
-        fixture
-            .bootstrap_as("north", NORTH, |mut role| {
-                let statements = role["AssumeRolePolicyDocument"]["Statement"]
-                    .as_array_mut()
-                    .unwrap();
-                let mut others = statements[0].clone();
-                others["Action"] = json!(["sts:TagSession", "sts:SetSourceIdentity"]);
-                statements[0]["Action"] = json!("sts:AssumeRole");
-                statements[0]["Condition"] = json!({});
-                statements.push(others);
-                role
-            })
-            .await;
-        let report = fixture.verify("north").await;
+        let (fixture, report) = verified_with(|role| {
+            let statements = role["AssumeRolePolicyDocument"]["Statement"]
+                .as_array_mut()
+                .unwrap();
+            let mut others = statements[0].clone();
+            others["Action"] = json!(["sts:TagSession", "sts:SetSourceIdentity"]);
+            statements[0]["Action"] = json!("sts:AssumeRole");
+            statements[0]["Condition"] = json!({});
+            statements.push(others);
+        })
+        .await;
         assert_eq!(report["state"], "blocked", "{report:#}");
         fixture.end().await;
     });
@@ -434,24 +443,61 @@ fn an_account_that_refuses_the_service_parks_its_own_jobs_and_nobody_elses() {
 }
 
 #[test]
+fn a_process_that_is_lost_while_it_assumes_a_role_or_right_after_a_change_doubles_nothing() {
+    for call in ["sts:AssumeRole", "iam:CreateUser", "iam:CreateAccessKey"] {
+        simulate(async {
+            let mut fixture = service().await;
+            fixture.ready("north", NORTH).await;
+            fixture.host.aws.take_log();
+            let body = in_account("two", "north");
+            let id = fixture.begin("POST", "/v1/apps", Some(&body)).await;
+            fixture.killed_at(call, 0).await;
+            let job = fixture.process().wait(&id).await;
+            assert_eq!(job["state"], "succeeded", "killed at {call}: {job:#}");
+            pause(300).await;
+            let user = fixture.host.aws.snapshot(NORTH)["users"]["two"].take();
+            let keys = user["keys"].as_array().unwrap();
+            assert_eq!(keys.len(), 1, "killed at {call}: {user:#}");
+            assert_eq!(keys[0]["id"], job["result"]["access_key_id"]);
+            fixture.end().await;
+        });
+    }
+}
+
+#[test]
+fn a_job_that_an_account_refuses_makes_it_unreachable_before_the_next_check() {
+    simulate(async {
+        let fixture = service_set(Consistency::immediate(), |host| {
+            host.settings.account_check_interval = Duration::ZERO;
+        })
+        .await;
+        fixture.ready("north", NORTH).await;
+        fixture.onboard(&in_account("two", "north")).await;
+        fixture.set_trust(NORTH, &json!({"Version": "2012-10-17", "Statement": []}));
+        pause(3600).await;
+        assert_eq!(fixture.account_state("north").await["state"], "ready");
+        let parked = fixture.ended("POST", "/v1/apps/two/repair", None).await;
+        assert_eq!(parked["state"], "needs_attention", "{parked:#}");
+        pause(1).await;
+        assert_eq!(fixture.account_state("north").await["state"], "unreachable");
+        fixture.end().await;
+    });
+}
+
+#[test]
 fn each_action_that_the_policy_of_a_role_lacks_is_named() {
     simulate(async {
-        let fixture = service().await;
-        fixture.register("north", NORTH).await;
         let lacking = ["iam:CreateUser", "s3:PutBucketCORS", "ecr:TagResource"];
-        fixture
-            .bootstrap_as("north", NORTH, |mut role| {
-                let statements = role["Policies"][0]["PolicyDocument"]["Statement"]
-                    .as_array_mut()
-                    .unwrap();
-                for statement in statements {
-                    let actions = statement["Action"].as_array_mut().unwrap();
-                    actions.retain(|action| !lacking.contains(&action.as_str().unwrap()));
-                }
-                role
-            })
-            .await;
-        let report = fixture.verify("north").await;
+        let (fixture, report) = verified_with(|role| {
+            let statements = role["Policies"][0]["PolicyDocument"]["Statement"]
+                .as_array_mut()
+                .unwrap();
+            for statement in statements {
+                let actions = statement["Action"].as_array_mut().unwrap();
+                actions.retain(|action| !lacking.contains(&action.as_str().unwrap()));
+            }
+        })
+        .await;
         assert_eq!(report["state"], "ready", "it can be assumed");
         let mut missing: Vec<&str> = report["missing_actions"]
             .as_array()

@@ -34,6 +34,25 @@ impl Fixture {
         let registered = self.store.register_account(account(name, id)).await;
         registered.unwrap().unwrap()
     }
+
+    async fn registered(&self, name: &str) -> RegisteredAccount {
+        let name = AccountName::parse(name).unwrap();
+        self.store.registered_account(&name).await.unwrap().unwrap()
+    }
+
+    /// Changes the role of the account.
+    async fn with_role(
+        &self,
+        name: &str,
+        id: &str,
+        role: &str,
+    ) -> Result<RegisteredAccount, Refusal> {
+        let name = AccountName::parse(name).unwrap();
+        let update = self
+            .store
+            .update_account(name, settings(id, role), "bob".into());
+        update.await.unwrap()
+    }
 }
 
 #[tokio::test]
@@ -137,12 +156,7 @@ async fn only_an_account_that_was_verified_takes_apps() {
 async fn a_check_that_a_change_has_overtaken_is_not_kept() {
     each(async |t| {
         let north = t.register("north", NORTH).await;
-        let changed = t
-            .store
-            .update_account(north.name.clone(), settings(NORTH, "Other"), "ann".into())
-            .await
-            .unwrap()
-            .unwrap();
+        let changed = t.with_role("north", NORTH, "Other").await.unwrap();
         assert_eq!((changed.state, changed.version), (AccountState::Pending, 2));
         let ready = || AccountCheckResult {
             state: AccountState::Ready,
@@ -162,12 +176,7 @@ async fn a_check_that_a_change_has_overtaken_is_not_kept() {
                 .unwrap(),
             "what has to be verified is not ready by a check"
         );
-        let now = t
-            .store
-            .registered_account(&north.name)
-            .await
-            .unwrap()
-            .unwrap();
+        let now = t.registered("north").await;
         assert_eq!(now, changed, "the check was of the role before");
         let is_recorded = t
             .store
@@ -178,30 +187,24 @@ async fn a_check_that_a_change_has_overtaken_is_not_kept() {
             .number("SELECT COUNT(*) FROM audit WHERE action = 'account_verified'")
             .await;
         assert_eq!(verified, 1, "what was not kept is not in the audit");
-        let now = t
-            .store
-            .registered_account(&north.name)
-            .await
-            .unwrap()
-            .unwrap();
+        let now = t.registered("north").await;
         assert_eq!(
             (now.state, now.alias.as_deref(), now.checked_at.is_some()),
             (AccountState::Ready, Some("north-inc"), true)
         );
-        let same_role = t
-            .store
-            .update_account(north.name.clone(), settings(NORTH, "Other"), "ann".into())
-            .await
-            .unwrap()
-            .unwrap();
+        let same_role = t.with_role("north", NORTH, "Other").await.unwrap();
         assert_eq!(same_role.state, AccountState::Ready);
-        let other = settings("333333333333", "Other");
-        let refused = t
-            .store
-            .update_account(north.name, other, "ann".into())
-            .await;
+        let unreachable = AccountCheckResult {
+            state: AccountState::Unreachable,
+            reason: Some("it says why".into()),
+            alias: None,
+        };
+        let recorded = t.store.record_account_check(&same_role, unreachable).await;
+        assert!(recorded.unwrap());
+        let recorded = t.store.record_account_check(&same_role, ready()).await;
+        assert!(!recorded.unwrap(), "another check found it unreachable");
         assert_eq!(
-            refused.unwrap(),
+            t.with_role("north", "333333333333", "Other").await,
             Err(Refusal::NoAccount),
             "the role of another account"
         );
