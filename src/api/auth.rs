@@ -1,7 +1,9 @@
 //! Authentication and authorization.
 //!
-//! Invariant: a handler that takes [`Viewer`], [`Operator`] or [`Admin`] is called only for a token with that role or a
-//! higher one.
+//! Invariants:
+//! - A handler that takes [`Viewer`], [`Operator`], [`Approver`] or [`Admin`] is called only for a caller with that role or
+//!   a higher one.
+//! - The extractors of paths (`api::path`) let nobody reach what is outside the caller's scope.
 
 use std::sync::Arc;
 
@@ -12,7 +14,8 @@ use crate::api::bearer::token_hash_of;
 use crate::api::limits::RequestPermit;
 use crate::api::problem::ApiError;
 use crate::app::service::Service;
-use crate::domain::role::{Caller, Role};
+use crate::domain::caller::Caller;
+use crate::domain::role::Role;
 
 /// The caller name of the bootstrap token.
 const BOOTSTRAP: &str = "admin";
@@ -21,6 +24,8 @@ const BOOTSTRAP: &str = "admin";
 pub struct Viewer(pub Caller);
 /// A caller who may also request jobs and claim secrets.
 pub struct Operator(pub Caller);
+/// A caller who may also approve what others request.
+pub struct Approver(pub Caller);
 /// A caller who may also manage tokens.
 pub struct Admin(pub Caller);
 
@@ -49,7 +54,7 @@ macro_rules! extract_callers {
     };
 }
 
-extract_callers!(Viewer, Operator, Admin);
+extract_callers!(Viewer, Operator, Approver, Admin);
 
 /// The token of a request, to check later whether it is still valid.
 pub struct Token {
@@ -76,14 +81,20 @@ impl FromRequestParts<Arc<Service>> for Token {
     }
 }
 
-async fn caller(parts: &Parts, service: &Service) -> Result<Caller, ApiError> {
+/// The caller of a request. Looked up once for a request.
+pub(super) async fn caller(parts: &mut Parts, service: &Service) -> Result<Caller, ApiError> {
+    if let Some(caller) = parts.extensions.get::<Caller>() {
+        return Ok(caller.clone());
+    }
+    let caller = caller_by_token(parts, service).await?;
+    parts.extensions.insert(caller.clone());
+    Ok(caller)
+}
+
+async fn caller_by_token(parts: &Parts, service: &Service) -> Result<Caller, ApiError> {
     let hash = token_hash_of(&parts.headers).ok_or(ApiError::Unauthorized)?;
     if service.is_admin_token(&hash) {
-        return Ok(Caller {
-            id: BOOTSTRAP.into(),
-            name: BOOTSTRAP.into(),
-            role: Role::Admin,
-        });
+        return Ok(Caller::bootstrap(BOOTSTRAP));
     }
     let caller = service.store.caller_by_token_hash(&hash).await?;
     if let Some(permit) = parts.extensions.get::<RequestPermit>() {

@@ -5,7 +5,7 @@ use axum::http::request::Parts;
 use utoipa::ToSchema;
 
 use crate::api::problem::ApiError;
-use crate::domain::role::Caller;
+use crate::domain::caller::Caller;
 use crate::domain::validation::FieldError;
 use crate::store::{IdempotencyKey, fingerprint};
 

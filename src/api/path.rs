@@ -1,4 +1,7 @@
 //! Names and ids in the path.
+//!
+//! Invariant: [`AppPath`], [`KeyPath`], [`JobPath`] and [`AccountPath`] are 404 for whatever is outside the caller's scope, as
+//! if it did not exist.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +11,9 @@ use axum::http::request::Parts;
 use ulid::Ulid;
 use utoipa::ToSchema;
 
+use crate::api::auth::caller;
 use crate::api::problem::ApiError;
+use crate::app::scope::require_all_apps;
 use crate::app::service::Service;
 use crate::domain::names::{AccessKeyId, AccountName, AppName};
 
@@ -39,9 +44,13 @@ impl FromRequestParts<Arc<Service>> for AppPath {
             .await
             .map_err(|_| ApiError::NoSuch("app"))?;
         let name = segments.get("app").ok_or(ApiError::NoSuch("app"))?;
-        AppName::parse(name)
-            .map(Self)
-            .map_err(|_| ApiError::NoSuch("app"))
+        let name = AppName::parse(name).map_err(|_| ApiError::NoSuch("app"))?;
+        let scope = caller(parts, service).await?.scope;
+        if scope.is_all() || service.store.is_app_within(&name, &scope).await? {
+            Ok(Self(name))
+        } else {
+            Err(ApiError::NoSuch("app"))
+        }
     }
 }
 
@@ -67,7 +76,29 @@ impl FromRequestParts<Arc<Service>> for KeyPath {
     }
 }
 
+/// The id of a job in the path. A text that is not an id is 404.
+pub struct JobPath(pub Ulid);
+
+impl FromRequestParts<Arc<Service>> for JobPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        service: &Arc<Service>,
+    ) -> Result<Self, ApiError> {
+        let IdPath(id) = IdPath::from_request_parts(parts, service).await?;
+        let scope = caller(parts, service).await?.scope;
+        if scope.is_all() || service.store.is_job_within(id, &scope).await? {
+            Ok(Self(id))
+        } else {
+            Err(ApiError::NoSuch("job"))
+        }
+    }
+}
+
 /// The account's name in the path. A text that is not a valid name is 404.
+///
+/// A change of an account is one of all its apps, so a caller who may see some of them only may read it, not change it.
 pub struct AccountPath(pub AccountName);
 
 impl FromRequestParts<Arc<Service>> for AccountPath {
@@ -82,7 +113,15 @@ impl FromRequestParts<Arc<Service>> for AccountPath {
             .await
             .map_err(|_| none())?;
         let name = segments.get("account").ok_or_else(none)?;
-        AccountName::parse(name).map(Self).map_err(|_| none())
+        let name = AccountName::parse(name).map_err(|_| none())?;
+        let scope = caller(parts, service).await?.scope;
+        if !scope.allows_account(&name) {
+            return Err(none());
+        }
+        if !parts.method.is_safe() {
+            require_all_apps(&scope)?;
+        }
+        Ok(Self(name))
     }
 }
 

@@ -37,6 +37,7 @@ const SHOW_ROTATION: &str = "GET /v1/apps/{app}/credentials shows the stage of t
 pub enum Code {
     Unauthorized,
     Forbidden,
+    OutOfScope,
     NotFound,
     MethodNotAllowed,
     InvalidJson,
@@ -88,7 +89,7 @@ impl Code {
                 StatusCode::BAD_REQUEST
             }
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::Forbidden | Self::OutOfScope => StatusCode::FORBIDDEN,
             Self::NotFound | Self::AppRemoved | Self::NoReport => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -128,6 +129,7 @@ impl Code {
         match self {
             Self::Unauthorized => "Missing or invalid token",
             Self::Forbidden => "Insufficient role",
+            Self::OutOfScope => "Outside the caller's scope",
             Self::NotFound => "Not found",
             Self::MethodNotAllowed => "Method not allowed",
             Self::InvalidJson => "Invalid JSON",
@@ -359,6 +361,9 @@ fn of_use_case(error: &UseCaseError) -> Problem {
     let new = |code| Problem::new(code, error.to_string());
     match error {
         UseCaseError::NoSuch(_) => new(Code::NotFound),
+        UseCaseError::OutOfScope(_) => {
+            new(Code::OutOfScope).remedy("Use a token whose scope includes it, or ask an administrator for one.")
+        }
         UseCaseError::Fields(errors) => new(Code::InvalidFields).errors(errors),
         UseCaseError::Options(errors) => new(Code::InvalidParameters).errors(errors),
         UseCaseError::Refused(refusal) => of_refusal(refusal),

@@ -13,6 +13,9 @@ pub enum UseCaseError {
     /// Something that the request names does not exist.
     #[error("No such {0}.")]
     NoSuch(&'static str),
+    /// The caller's scope or role does not reach that far. Says how far it does.
+    #[error("{0}")]
+    OutOfScope(String),
     /// The document in the request has invalid fields.
     #[error("One or more fields are invalid.")]
     Fields(Vec<FieldError>),

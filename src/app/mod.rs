@@ -19,6 +19,7 @@ pub mod remove;
 pub mod repair;
 pub mod restore;
 pub mod rotate;
+pub mod scope;
 pub mod service;
 pub mod set_key_status;
 pub mod simulate_lifecycle;

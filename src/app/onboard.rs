@@ -8,11 +8,12 @@ use crate::app::accounts::require_ready;
 use crate::app::error::UseCaseError;
 use crate::app::find::steps_of;
 use crate::app::preview::preview;
+use crate::app::scope::{require_account, require_app_name};
 use crate::app::service::Service;
 use crate::aws::Account;
+use crate::domain::caller::Caller;
 use crate::domain::names::AccountName;
 use crate::domain::plan::Plan;
-use crate::domain::role::Caller;
 use crate::domain::spec::AppSpec;
 use crate::domain::task::Task;
 use crate::domain::validation::FieldError;
@@ -21,7 +22,7 @@ use crate::store::{Accepted, IdempotencyKey, NewApp, Refusal};
 /// Records the app that `body` describes and enqueues its onboarding.
 ///
 /// # Errors
-/// When the body has invalid fields, or the name is taken.
+/// When the body has invalid fields, the app would be outside the caller's scope, or the name is taken.
 pub async fn onboard(
     service: &Service,
     caller: Caller,
@@ -29,7 +30,9 @@ pub async fn onboard(
     accept_expiry: bool,
     key: Option<IdempotencyKey>,
 ) -> Result<Accepted, UseCaseError> {
+    require_account(&caller.scope, body.get("account"))?;
     let spec = parse_spec(service, body).await?;
+    require_app_name(&caller.scope, &spec.name)?;
     let resources = steps_of(service, &Task::Onboard { accept_expiry }, None, &spec).await?;
     let new = NewApp {
         spec,
@@ -46,12 +49,15 @@ pub async fn onboard(
 /// As [`onboard`].
 pub async fn plan_onboarding(
     service: &Service,
+    caller: &Caller,
     body: &Value,
     accept_expiry: bool,
     key: Option<&IdempotencyKey>,
 ) -> Result<Plan, UseCaseError> {
     service.store.replay(key).await??;
+    require_account(&caller.scope, body.get("account"))?;
     let spec = parse_spec(service, body).await?;
+    require_app_name(&caller.scope, &spec.name)?;
     require_ready(service, &spec.account).await?;
     if service.store.is_taken(&spec.name).await? {
         return Err(Refusal::AppExists(spec.name).into());

@@ -4,8 +4,8 @@ use crate::app::error::UseCaseError;
 use crate::app::find::{live_app, steps_of};
 use crate::app::remove::switched_off;
 use crate::app::service::Service;
+use crate::domain::caller::Caller;
 use crate::domain::names::AppName;
-use crate::domain::role::Caller;
 use crate::domain::task::Task;
 use crate::store::{Accepted, IdempotencyKey, JobRequest};
 

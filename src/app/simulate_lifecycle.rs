@@ -4,11 +4,14 @@ use serde_json::Value;
 
 use crate::app::error::UseCaseError;
 use crate::app::onboard::account_named;
+use crate::app::scope::require_account;
 use crate::app::service::Service;
 use crate::aws::MAX_THROTTLE_WAIT;
 use crate::domain::ecr_lifecycle::simulation::{MAX_IMAGES, Simulation, SimulationRequest};
 use crate::domain::ecr_lifecycle::{Image, LifecyclePolicy};
 use crate::domain::names::{AccountName, Region, RepositoryName};
+use crate::domain::resource_id::ResourceId;
+use crate::domain::scope::Scope;
 use crate::domain::validation::FieldError;
 use crate::provision::repository_contents::look;
 use crate::provision::timing::Timing;
@@ -17,9 +20,14 @@ use crate::provision::timing::Timing;
 ///
 /// # Errors
 /// When the body has invalid fields, or the repository does not exist or cannot be read.
-pub async fn simulate(service: &Service, body: &Value) -> Result<Simulation, UseCaseError> {
+pub async fn simulate(
+    service: &Service,
+    scope: &Scope,
+    body: &Value,
+) -> Result<Simulation, UseCaseError> {
     let now = service.clock.now();
     let name = body.pointer("/repository/account");
+    require_no_other_account(scope, name)?;
     let account = account_named(service, name).await?;
     let account = account.as_ref().unwrap_or(service.own_account());
     let request = SimulationRequest::parse(body, &service.place(account), now)
@@ -31,9 +39,41 @@ pub async fn simulate(service: &Service, body: &Value) -> Result<Simulation, Use
             account,
             region,
             name,
-        } => repository(service, policy, &account, &region, &name).await?,
+        } => {
+            require_repository(service, scope, &account, &region, &name).await?;
+            repository(service, policy, &account, &region, &name).await?
+        }
     };
     Ok(Simulation::of(policy, images, now))
+}
+
+/// Fails as if the account had no repository, if the account is outside the scope.
+fn require_no_other_account(scope: &Scope, name: Option<&Value>) -> Result<(), UseCaseError> {
+    match name {
+        Some(_) => require_account(scope, name).map_err(|_| UseCaseError::NoSuch("repository")),
+        None => Ok(()),
+    }
+}
+
+/// Fails as if the repository did not exist, unless it is that of an app within the scope.
+async fn require_repository(
+    service: &Service,
+    scope: &Scope,
+    account: &AccountName,
+    region: &Region,
+    name: &RepositoryName,
+) -> Result<(), UseCaseError> {
+    let resource = ResourceId::new("ecr:repository", &format!("{region}/{name}"));
+    if scope.is_all()
+        || service
+            .store
+            .has_resource(scope, account, &resource)
+            .await?
+    {
+        Ok(())
+    } else {
+        Err(UseCaseError::NoSuch("repository"))
+    }
 }
 
 /// The images of a repository, and its own policy unless another is given.

@@ -12,11 +12,13 @@ use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::domain::account::AccountState;
+use crate::domain::caller::CallerIdentity;
 use crate::domain::event::{AwsCall, EventPayload};
 use crate::domain::job::{AwsRefusal, JobError, JobState};
 use crate::domain::names::{AccountId, RoleArn};
 use crate::domain::resource_id::ResourceId;
 use crate::domain::role::Role;
+use crate::domain::scope::Scope;
 use crate::domain::task::Task;
 
 /// What happened.
@@ -78,6 +80,10 @@ pub enum AuditEvent {
         name: String,
         /// The role of the token.
         role: Role,
+        /// The apps and accounts that the token is for. Absent for all.
+        #[serde(default, skip_serializing_if = "Scope::is_all")]
+        #[schema(required = false)]
+        scope: Scope,
     },
     /// An API token was revoked.
     TokenRevoked {
@@ -295,6 +301,9 @@ pub struct AuditEntry {
     /// The name of the token that made the request. For the work of a job, the token that requested the job.
     #[schema(example = "deploy-bot")]
     pub actor: String,
+    /// The person or pipeline behind the token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<CallerIdentity>,
     /// The name of the app at that time.
     #[schema(example = "acme-shop")]
     pub app: Option<String>,
@@ -365,6 +374,7 @@ mod tests {
                 token_id: Ulid::nil(),
                 name: "bot".into(),
                 role: Role::Viewer,
+                scope: Scope::default(),
             },
             AuditEvent::TokenRevoked {
                 token_id: Ulid::nil(),
@@ -396,6 +406,7 @@ mod tests {
                 seq,
                 at: Timestamp::from_millis(1),
                 actor: "ann".into(),
+                identity: None,
                 app: None,
                 account: None,
                 job: Some(Ulid::nil()),

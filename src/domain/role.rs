@@ -1,4 +1,4 @@
-//! Who may do what over the API.
+//! What callers may do over the API.
 //!
 //! Invariant: roles are ordered, and each may do all that the ones below it may.
 
@@ -28,17 +28,8 @@ pub enum Role {
     Viewer,
     /// Request jobs and claim credentials.
     Operator,
-    /// Manage tokens and accounts.
+    /// Approve what others request.
+    Approver,
+    /// Manage tokens, trust rules and accounts.
     Admin,
-}
-
-/// Who sent a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Caller {
-    /// The token's id: names need not be unique.
-    pub id: String,
-    /// The token's name, recorded as `requested_by`.
-    pub name: String,
-    /// What the token allows.
-    pub role: Role,
 }

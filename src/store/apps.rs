@@ -9,11 +9,12 @@ use ulid::Ulid;
 use crate::clock::Timestamp;
 use crate::domain::app::{App, AppResource, AppState, AppSummary, Recorded, RecordedKey};
 use crate::domain::drift::DriftSummary;
-use crate::domain::names::AppName;
+use crate::domain::names::{AccountName, AppName};
 use crate::domain::removal::Removal;
 use crate::domain::resource_id::ResourceId;
 use crate::domain::retained::Owned;
 use crate::domain::retained::{Dropped, Retained};
+use crate::domain::scope::Scope;
 use crate::domain::spec::AppSpec;
 use crate::domain::task::Task;
 use crate::store::connection::WithTimeout as _;
@@ -21,6 +22,7 @@ use crate::store::database::Store;
 use crate::store::error::StoreError;
 use crate::store::lease::{Lease, hold};
 use crate::store::rows::{RowReader, readable, to_json};
+use crate::store::scope::restrict;
 use crate::store::sql::{Sql, for_update};
 
 const COLUMNS: &str = "SELECT a.id, a.name, a.account, a.spec, a.state, a.version, a.created_at, a.updated_at, a.retained, a.removal, \
@@ -31,6 +33,8 @@ const COLUMNS: &str = "SELECT a.id, a.name, a.account, a.spec, a.state, a.versio
 /// Which apps to list.
 #[derive(Debug, Clone, Default)]
 pub struct AppFilter {
+    /// Within the scope of the caller.
+    pub scope: Scope,
     /// In this account.
     pub account: Option<String>,
     /// In this state; in any but `removed` when absent.
@@ -64,6 +68,47 @@ impl Store {
         self.with_record(read_app(&row)?).await.map(Some)
     }
 
+    /// Whether an app within the scope has this resource, in this account.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn has_resource(
+        &self,
+        scope: &Scope,
+        account: &AccountName,
+        resource: &ResourceId,
+    ) -> Result<bool, StoreError> {
+        let mut sql = Sql::new(
+            "SELECT r.resource FROM resources r JOIN apps a ON a.id = r.app_id WHERE r.resource = ",
+        );
+        sql.bind(resource.to_string())?
+            .push(" AND a.account = ")
+            .bind(account.to_string())?;
+        restrict(&mut sql, scope, "a.name_key", "a.account")?;
+        let row = sql
+            .query()
+            .fetch_optional(&mut *self.reader().await?)
+            .with_timeout()
+            .await?;
+        Ok(row.is_some())
+    }
+
+    /// Whether there is an app by this name, without regard to case, within the scope.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn is_app_within(&self, name: &AppName, scope: &Scope) -> Result<bool, StoreError> {
+        let mut sql = Sql::new("SELECT a.id FROM apps a WHERE a.name_key = ");
+        sql.bind(name.key())?;
+        restrict(&mut sql, scope, "a.name_key", "a.account")?;
+        let row = sql
+            .query()
+            .fetch_optional(&mut *self.reader().await?)
+            .with_timeout()
+            .await?;
+        Ok(row.is_some())
+    }
+
     /// Lists apps in the order of their creation.
     ///
     /// # Errors
@@ -81,6 +126,7 @@ impl Store {
         if let Some(account) = &filter.account {
             sql.push(" AND a.account = ").bind(account.clone())?;
         }
+        restrict(&mut sql, &filter.scope, "a.name_key", "a.account")?;
         match filter.state {
             Some(state) => sql.push(" AND a.state = ").bind(state.to_string())?,
             None => sql.push(" AND a.state <> 'removed'"),

@@ -15,10 +15,12 @@ use ulid::Ulid;
 use crate::clock::Timestamp;
 use crate::domain::audit::{Action, AuditEntry, AuditEvent};
 use crate::domain::names::{AccountName, AppName};
+use crate::domain::scope::Scope;
 use crate::store::connection::WithTimeout as _;
 use crate::store::database::Store;
 use crate::store::error::StoreError;
 use crate::store::rows::{RowReader, to_json};
+use crate::store::scope::restrict;
 use crate::store::sql::Sql;
 
 /// The position of an entry: its time and its number.
@@ -64,6 +66,8 @@ impl FromStr for AuditCursor {
 /// Which entries to list.
 #[derive(Debug, Clone, Default)]
 pub struct AuditFilter {
+    /// Within the scope of the caller.
+    pub scope: Scope,
     /// Of this app.
     pub app: Option<AppName>,
     /// By this token's name.
@@ -187,8 +191,8 @@ impl Store {
 fn select(filter: &AuditFilter) -> Result<Sql, StoreError> {
     // Which entries these are is found in an index alone; only their rows are read.
     let mut sql = Sql::new(
-        "SELECT CAST(seq AS TEXT) AS row, seq, at, actor, app, account, job_id, detail FROM audit WHERE seq IN \
-         (SELECT seq FROM audit WHERE 1 = 1",
+        "SELECT CAST(e.seq AS TEXT) AS row, e.seq, e.at, e.actor, e.app, e.account, e.job_id, e.detail, b.identity FROM audit e \
+         LEFT JOIN actors b ON b.name = e.actor WHERE e.seq IN (SELECT seq FROM audit WHERE 1 = 1",
     );
     let mut conditions = Conditions {
         sql: &mut sql,
@@ -209,6 +213,7 @@ fn select(filter: &AuditFilter) -> Result<Sql, StoreError> {
     conditions.equal("action", filter.action.map(|action| action.to_string()))?;
     conditions.indexed = true;
     conditions.equal("service", filter.service.clone())?;
+    restrict(&mut sql, &filter.scope, "lower(app)", "account")?;
     if let Some(since) = filter.since {
         sql.push(" AND at >= ").bind(since.millis())?;
     }
@@ -224,7 +229,7 @@ fn select(filter: &AuditFilter) -> Result<Sql, StoreError> {
     }
     sql.push(" ORDER BY at DESC, seq DESC LIMIT ")
         .bind(i64::from(filter.limit))?;
-    sql.push(") ORDER BY at DESC, seq DESC");
+    sql.push(") ORDER BY e.at DESC, e.seq DESC");
     Ok(sql)
 }
 
@@ -282,6 +287,7 @@ fn read(row: &AnyRow) -> Result<AuditEntry, StoreError> {
         seq: row.plain("seq")?,
         at: row.moment("at")?,
         actor: row.plain("actor")?,
+        identity: row.in_table("actors").json_or_null("identity")?,
         app: row.plain("app")?,
         account: row.plain("account")?,
         job,

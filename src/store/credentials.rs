@@ -13,7 +13,7 @@ use crate::domain::access_key::{
     CLAIM_DEADLINE, CLAIM_REPLAY_WINDOW, Intent, KeyRecords, Readiness, SecretState,
 };
 use crate::domain::audit::AuditEvent;
-use crate::domain::role::Caller;
+use crate::domain::caller::Caller;
 use crate::store::audit;
 use crate::store::audit::Subject;
 use crate::store::connection::WithTimeout as _;

@@ -7,7 +7,7 @@ use axum::response::Response;
 
 use crate::api::auth::Operator;
 use crate::api::params::Params;
-use crate::api::path::{Id, IdPath};
+use crate::api::path::{Id, JobPath};
 use crate::api::problem::ApiError;
 use crate::api::response::with_job;
 use crate::app::service::Service;
@@ -28,7 +28,7 @@ use crate::app::service::Service;
 pub async fn cancel_job(
     State(service): State<Arc<Service>>,
     Operator(caller): Operator,
-    IdPath(id): IdPath,
+    JobPath(id): JobPath,
     params: Params,
 ) -> Result<Response, ApiError> {
     params.finish()?;

@@ -15,9 +15,9 @@ use crate::api::limits::RequestPermit;
 use crate::api::params::Params;
 use crate::api::problem::ApiError;
 use crate::app::service::{Service, token_hash};
-use crate::app::tokens::{self, NewToken, parse_token_name};
+use crate::app::tokens::{self, NewToken};
 use crate::domain::role::Role;
-use crate::domain::validation::Fields;
+use crate::domain::scope::Scope;
 
 /// A token to create.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -32,19 +32,26 @@ pub struct TokenRequest {
         pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
     )]
     name: String,
-    /// The token's role. `viewer` reads, `operator` also requests jobs and claims secrets, `admin` also manages tokens.
+    /// The token's role. `viewer` reads, `operator` also requests jobs and claims secrets, `approver` also approves, `admin`
+    /// also manages tokens, trust rules and accounts.
     role: Role,
+    /// The apps and accounts that the token is for. Absent for all that you may see.
+    scope: Option<Scope>,
+    /// How long the token is valid. Absent if it does not expire.
+    #[schema(value_type = Option<String>, example = "90d", pattern = "^[1-9][0-9]*[hdw]$")]
+    expires_in: Option<String>,
 }
 
 /// Create a token.
 ///
-/// Returns the token once. Slipway stores only its hash.
+/// Returns the token once. Slipway stores only its hash. Nobody can create a token that may do more than he may, or that
+/// outlives his own.
 #[utoipa::path(
     post, path = "/v1/tokens", tag = "tokens", operation_id = "createToken",
     request_body(content = TokenRequest, example = json!({"name": "deploy-bot", "role": "operator"})),
     responses(
         (status = 201, description = "The token.", body = NewToken),
-        (status = 403, description = "The role `admin` is required."),
+        (status = 403, description = "The role `admin` is required, or the token would allow more than yours."),
         (status = 422, description = "Fields are invalid."),
     )
 )]
@@ -56,17 +63,7 @@ pub async fn create_token(
     body: JsonBody,
 ) -> Result<Response, ApiError> {
     params.finish()?;
-    let mut fields = Fields::of(body.required()?, "");
-    let name = fields.required("name", parse_token_name);
-    let role = fields.required("role", |text| {
-        text.parse::<Role>()
-            .map_err(|_| "must be viewer, operator or admin")
-    });
-    let errors = fields.finish();
-    let (Some(name), Some(role), true) = (name, role, errors.is_empty()) else {
-        return Err(ApiError::Fields(errors));
-    };
-    let new = tokens::create_token(&service.store, &name, role, &caller.name).await?;
+    let new = tokens::create_token_for(&service, &caller, body.required()?).await?;
     permit.limits.note_valid_token(&token_hash(&new.token));
     let mut response = (StatusCode::CREATED, Json(new)).into_response();
     response

@@ -39,7 +39,7 @@ use crate::store::AuditFilter;
 )]
 pub async fn get_app_history(
     State(service): State<Arc<Service>>,
-    _: Viewer,
+    Viewer(caller): Viewer,
     AppPath(app): AppPath,
     OriginalUri(uri): OriginalUri,
     mut params: Params,
@@ -49,6 +49,7 @@ pub async fn get_app_history(
     params.finish()?;
     any_app(&service, &app).await?;
     let filter = AuditFilter {
+        scope: caller.scope,
         app: Some(app),
         ..query.filter
     };

@@ -12,7 +12,7 @@ use crate::api::job::JobResponse;
 use crate::api::job_watch::poll_delay;
 use crate::api::limits::RequestPermit;
 use crate::api::params::Params;
-use crate::api::path::{Id, IdPath};
+use crate::api::path::{Id, JobPath};
 use crate::api::problem::ApiError;
 use crate::app::service::Service;
 
@@ -36,7 +36,7 @@ pub async fn get_job(
     State(service): State<Arc<Service>>,
     _: Viewer,
     permit: RequestPermit,
-    IdPath(id): IdPath,
+    JobPath(id): JobPath,
     mut params: Params,
 ) -> Result<Json<JobResponse>, ApiError> {
     let wait = params.take("wait", parse_wait).unwrap_or_default();

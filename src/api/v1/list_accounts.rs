@@ -21,12 +21,14 @@ use crate::app::service::Service;
 )]
 pub async fn list_accounts(
     State(service): State<Arc<Service>>,
-    _: Viewer,
+    Viewer(caller): Viewer,
     params: Params,
 ) -> Result<Json<Page<AccountView>>, ApiError> {
     params.finish()?;
+    let mut items = accounts::list_accounts(&service).await?;
+    items.retain(|account| caller.scope.allows_account(&account.name));
     Ok(Json(Page {
-        items: accounts::list_accounts(&service).await?,
+        items,
         next_cursor: None,
     }))
 }

@@ -34,7 +34,7 @@ const MAX_QUERY_LENGTH: usize = 64;
 )]
 pub async fn list_apps(
     State(service): State<Arc<Service>>,
-    _: Viewer,
+    Viewer(caller): Viewer,
     mut params: Params,
 ) -> Result<Json<Page<AppSummary>>, ApiError> {
     let cursor = Cursor::of(&mut params);
@@ -48,6 +48,7 @@ pub async fn list_apps(
     let query = params.take("q", parse_query);
     params.finish()?;
     let filter = AppFilter {
+        scope: caller.scope,
         account: account.map(|name| name.to_string()),
         state,
         drifted,

@@ -46,13 +46,14 @@ const MAX_TEXT_LENGTH: usize = 256;
 )]
 pub async fn list_audit(
     State(service): State<Arc<Service>>,
-    _: Admin,
+    Admin(caller): Admin,
     OriginalUri(uri): OriginalUri,
     mut params: Params,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let query = AuditQuery::of(&mut params);
     let filter = AuditFilter {
+        scope: caller.scope,
         app: params.take("app", AppName::parse),
         actor: params.take("actor", parse_text),
         resource: params.take("resource", parse_text),

@@ -33,11 +33,12 @@ use crate::store::JobFilter;
 )]
 pub async fn list_jobs(
     State(service): State<Arc<Service>>,
-    _: Viewer,
+    Viewer(caller): Viewer,
     mut params: Params,
 ) -> Result<Json<Page<JobResponse>>, ApiError> {
     let cursor = Cursor::of(&mut params);
     let filter = JobFilter {
+        scope: caller.scope,
         app: params.take("app", AppName::parse),
         state: params.take("state", |text| {
             text.parse::<JobState>().map_err(|_| "is not a job state")

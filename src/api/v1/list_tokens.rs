@@ -10,6 +10,7 @@ use crate::api::page::Page;
 use crate::api::params::Params;
 use crate::api::problem::ApiError;
 use crate::app::service::Service;
+use crate::app::tokens::list_tokens as list_tokens_of;
 use crate::store::TokenRow;
 
 /// List tokens.
@@ -24,12 +25,12 @@ use crate::store::TokenRow;
 )]
 pub async fn list_tokens(
     State(service): State<Arc<Service>>,
-    _: Admin,
+    Admin(caller): Admin,
     params: Params,
 ) -> Result<Json<Page<TokenRow>>, ApiError> {
     params.finish()?;
     Ok(Json(Page {
-        items: service.store.tokens().await?,
+        items: list_tokens_of(&service, &caller).await?,
         next_cursor: None,
     }))
 }

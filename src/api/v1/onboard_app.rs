@@ -50,7 +50,8 @@ pub async fn onboard_app(
     let key = idempotency.key(&viewer.0, &body.bytes);
     if dry_run {
         let body = body.required()?;
-        let plan = onboard::plan_onboarding(&service, body, accept_expiry, key.as_ref()).await?;
+        let plan = onboard::plan_onboarding(&service, &viewer.0, body, accept_expiry, key.as_ref())
+            .await?;
         return Ok(Json(plan).into_response());
     }
     let caller = viewer.operator()?;

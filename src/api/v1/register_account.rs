@@ -11,6 +11,7 @@ use crate::api::body::JsonBody;
 use crate::api::params::Params;
 use crate::api::problem::ApiError;
 use crate::app::accounts::{self, AccountView};
+use crate::app::scope::{require_account, require_all_apps};
 use crate::app::service::Service;
 use crate::domain::account::AccountRequest;
 
@@ -35,6 +36,9 @@ pub async fn register_account(
     body: JsonBody,
 ) -> Result<(StatusCode, Json<AccountView>), ApiError> {
     params.finish()?;
-    let account = accounts::register_account(&service, &caller.name, body.required()?).await?;
+    let body = body.required()?;
+    require_all_apps(&caller.scope)?;
+    require_account(&caller.scope, body.get("name"))?;
+    let account = accounts::register_account(&service, &caller.name, body).await?;
     Ok((StatusCode::CREATED, Json(account)))
 }

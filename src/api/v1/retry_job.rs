@@ -7,7 +7,7 @@ use axum::response::Response;
 
 use crate::api::auth::Operator;
 use crate::api::params::Params;
-use crate::api::path::{Id, IdPath};
+use crate::api::path::{Id, JobPath};
 use crate::api::problem::ApiError;
 use crate::api::response::with_job;
 use crate::app::service::Service;
@@ -32,7 +32,7 @@ use crate::domain::task::ImageExpiry;
 pub async fn retry_job(
     State(service): State<Arc<Service>>,
     Operator(caller): Operator,
-    IdPath(id): IdPath,
+    JobPath(id): JobPath,
     mut params: Params,
 ) -> Result<Response, ApiError> {
     let expiry = match params.flag("accept_expiry") {

@@ -10,6 +10,7 @@ use crate::api::params::Params;
 use crate::api::path::{Id, IdPath};
 use crate::api::problem::ApiError;
 use crate::app::service::Service;
+use crate::app::tokens;
 
 /// Revoke a token.
 ///
@@ -30,9 +31,6 @@ pub async fn revoke_token(
     params: Params,
 ) -> Result<StatusCode, ApiError> {
     params.finish()?;
-    if service.store.delete_token(id, &caller.name).await? {
-        Ok(StatusCode::NO_CONTENT)
-    } else {
-        Err(ApiError::NoSuch("token"))
-    }
+    tokens::revoke_token(&service, &caller, id).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -30,10 +30,12 @@ use crate::domain::ecr_lifecycle::simulation::{SimulateRequest, Simulation};
 )]
 pub async fn simulate_lifecycle(
     State(service): State<Arc<Service>>,
-    _: Viewer,
+    Viewer(caller): Viewer,
     params: Params,
     body: JsonBody,
 ) -> Result<Json<Simulation>, ApiError> {
     params.finish()?;
-    Ok(Json(simulate(&service, body.required()?).await?))
+    Ok(Json(
+        simulate(&service, &caller.scope, body.required()?).await?,
+    ))
 }

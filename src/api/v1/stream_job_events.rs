@@ -21,7 +21,7 @@ use crate::api::job_watch::poll_delay;
 use crate::api::limits::{Limits, RequestPermit};
 use crate::api::page::Page;
 use crate::api::params::Params;
-use crate::api::path::{Id, IdPath};
+use crate::api::path::{Id, JobPath};
 use crate::api::problem::ApiError;
 use crate::app::service::Service;
 use crate::domain::event::Event;
@@ -65,7 +65,7 @@ pub async fn stream_job_events(
     _: Viewer,
     token: Token,
     permit: RequestPermit,
-    IdPath(id): IdPath,
+    JobPath(id): JobPath,
     mut params: Params,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {

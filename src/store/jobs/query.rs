@@ -8,10 +8,12 @@ use crate::clock::Timestamp;
 use crate::domain::job::{Job, JobState};
 use crate::domain::job_kind::JobKind;
 use crate::domain::names::{AccountName, AppName, NameError};
+use crate::domain::scope::Scope;
 use crate::store::connection::WithTimeout as _;
 use crate::store::database::Store;
 use crate::store::error::StoreError;
 use crate::store::rows::RowReader;
+use crate::store::scope::restrict;
 use crate::store::sql::Sql;
 
 pub(super) const COLUMNS: &str = "SELECT j.id, j.kind, j.task, j.state, j.attempt, j.reason, j.next_attempt_at, j.result, j.error, j.requested_by, j.created_at, \
@@ -21,6 +23,8 @@ pub(super) const COLUMNS: &str = "SELECT j.id, j.kind, j.task, j.state, j.attemp
 /// Which jobs to list.
 #[derive(Debug, Clone, Default)]
 pub struct JobFilter {
+    /// Within the scope of the caller.
+    pub scope: Scope,
     /// Of this app.
     pub app: Option<AppName>,
     /// In this state.
@@ -56,6 +60,23 @@ impl Store {
         job_by_id(&mut db, id).with_timeout().await
     }
 
+    /// Whether there is a job by this id within the scope.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn is_job_within(&self, id: Ulid, scope: &Scope) -> Result<bool, StoreError> {
+        let mut sql =
+            Sql::new("SELECT j.id FROM jobs j JOIN apps a ON a.id = j.app_id WHERE j.id = ");
+        sql.bind(id.to_string())?;
+        restrict(&mut sql, scope, "a.name_key", "a.account")?;
+        let row = sql
+            .query()
+            .fetch_optional(&mut *self.reader().await?)
+            .with_timeout()
+            .await?;
+        Ok(row.is_some())
+    }
+
     /// Jobs, the newest first.
     ///
     /// # Errors
@@ -76,6 +97,7 @@ impl Store {
                 .bind(app.key())?
                 .push(")");
         }
+        restrict(&mut sql, &filter.scope, "a.name_key", "a.account")?;
         if let Some(state) = filter.state {
             sql.push(" AND j.state = ").bind(state.to_string())?;
         }

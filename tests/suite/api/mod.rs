@@ -9,6 +9,7 @@ mod lists;
 mod onboard;
 mod problems;
 mod roles;
+mod scopes;
 mod service;
 mod tokens;
 

@@ -141,7 +141,7 @@ async fn every_route_takes_its_role_and_no_lower_one() {
     let name = unique("acme");
     post(&server, "/v1/apps", &light(&name)).await.expect(202);
     let mut bearers = vec![(None, None), (None, Some("not-a-token".to_owned()))];
-    for role in [Role::Viewer, Role::Operator, Role::Admin] {
+    for role in [Role::Viewer, Role::Operator, Role::Approver, Role::Admin] {
         bearers.push((Some(role), Some(server.token(&role.to_string()).await)));
     }
     for (method, path, needed) in ROUTES {

@@ -34,6 +34,7 @@ use slipway::domain::access_key::{CLAIM_DEADLINE, CLAIM_REPLAY_WINDOW, Readiness
 use slipway::domain::account::{AccountSettings, AccountState, RegisteredAccount};
 use slipway::domain::app::{App, AppState};
 use slipway::domain::audit::{Action, AuditEntry, AuditEvent};
+use slipway::domain::caller::{Caller, Person};
 use slipway::domain::drift::{DriftReport, DriftSummary, Unexpected};
 use slipway::domain::event::{AwsCall, EventPayload};
 use slipway::domain::job::{Job, JobError, JobErrorCode, JobResult, JobState, Step, StepState};
@@ -42,8 +43,9 @@ use slipway::domain::names::{AccountId, AccountName, AppName, BucketName, Region
 use slipway::domain::removal::Removal;
 use slipway::domain::resource_id::ResourceId;
 use slipway::domain::retained::RepairRequest;
-use slipway::domain::role::{Caller, Role};
+use slipway::domain::role::Role;
 use slipway::domain::rotation::{Rotation, RotationEvent, Stage};
+use slipway::domain::scope::Scope;
 use slipway::domain::spec::{AppSpec, BucketSpec, Defaults, Place};
 use slipway::domain::task::{ImageExpiry, KeyStatus, Task};
 use slipway::shutdown::Tasks;
@@ -444,6 +446,10 @@ fn bearer(name: &str) -> Caller {
         id: format!("the token of {name}"),
         name: name.into(),
         role: Role::Operator,
+        scope: Scope::default(),
+        identity: None,
+        person: None,
+        expires_at: None,
     }
 }
 

@@ -20,6 +20,10 @@ async fn a_token_is_known_by_its_hash_until_it_is_revoked() {
             id: token.id.to_string(),
             name: "deploy-bot".into(),
             role: Role::Operator,
+            scope: Scope::default(),
+            identity: None,
+            person: Some(Person::holder_of(&token.id.to_string())),
+            expires_at: None,
         };
         assert_eq!(
             t.store.caller_by_token_hash("hash-1").await.unwrap(),

@@ -1,0 +1,69 @@
+-- Who calls: tokens with a scope and an end, pipelines by their ID tokens, people who are signed in.
+
+ALTER TABLE tokens DROP CONSTRAINT tokens_role_check;
+ALTER TABLE tokens ADD CONSTRAINT tokens_role_check CHECK (role IN ('viewer', 'operator', 'approver', 'admin'));
+-- NULL for everything.
+ALTER TABLE tokens ADD COLUMN scope TEXT;
+ALTER TABLE tokens ADD COLUMN expires_at BIGINT;
+-- Who is behind it, and the person it counts as; NULL where that is the token itself.
+ALTER TABLE tokens ADD COLUMN identity TEXT;
+ALTER TABLE tokens ADD COLUMN person TEXT;
+
+CREATE INDEX tokens_expires ON tokens (expires_at) WHERE expires_at IS NOT NULL;
+
+-- Who is behind the names of callers that an identity provider vouches for.
+CREATE TABLE actors (
+    name     TEXT COLLATE "C" PRIMARY KEY,
+    identity TEXT NOT NULL,
+    seen_at  BIGINT NOT NULL
+);
+
+-- Which ID tokens of which issuers are exchanged for what.
+CREATE TABLE trust_rules (
+    id         TEXT COLLATE "C" PRIMARY KEY,
+    name       TEXT COLLATE "C" NOT NULL UNIQUE,
+    issuer     TEXT COLLATE "C" NOT NULL,
+    rule       TEXT NOT NULL,
+    created_by TEXT NOT NULL,
+    created_at BIGINT NOT NULL,
+    person     TEXT
+);
+CREATE INDEX trust_rules_issuer ON trust_rules (issuer);
+
+-- ID tokens that were exchanged, until they expire: each is accepted once.
+CREATE TABLE used_tokens (
+    id         TEXT COLLATE "C" PRIMARY KEY,
+    expires_at BIGINT NOT NULL
+);
+CREATE INDEX used_tokens_expires ON used_tokens (expires_at);
+
+-- Sign-ins that have begun, and people who are signed in. Cookies hold what these are the hashes of.
+CREATE TABLE sign_ins (
+    hash       TEXT COLLATE "C" PRIMARY KEY,
+    nonce      TEXT NOT NULL,
+    verifier   TEXT NOT NULL,
+    return_to  TEXT NOT NULL,
+    expires_at BIGINT NOT NULL
+);
+CREATE INDEX sign_ins_expires ON sign_ins (expires_at);
+
+CREATE TABLE sessions (
+    id         TEXT COLLATE "C" PRIMARY KEY,
+    hash       TEXT COLLATE "C" NOT NULL UNIQUE,
+    name       TEXT COLLATE "C" NOT NULL,
+    display    TEXT NOT NULL,
+    role       TEXT COLLATE "C" NOT NULL CHECK (role IN ('viewer', 'operator', 'approver', 'admin')),
+    scope      TEXT,
+    identity   TEXT NOT NULL,
+    -- The ID token, sealed: the identity provider asks for it at the sign-out.
+    id_token   BYTEA,
+    created_at BIGINT NOT NULL,
+    used_at    BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL
+);
+CREATE INDEX sessions_expires ON sessions (expires_at);
+
+ALTER TABLE audit DROP CONSTRAINT audit_action_check;
+ALTER TABLE audit ADD CONSTRAINT audit_action_check CHECK (action IN ('job_requested', 'cancel_requested', 'retry_requested', 'change_applied', 'step_failed',
+    'job_ended', 'secret_claimed', 'token_created', 'token_revoked', 'account_registered', 'account_updated', 'account_verified',
+    'account_deleted', 'token_exchanged', 'trust_rule_created', 'trust_rule_deleted', 'signed_in', 'signed_out'));

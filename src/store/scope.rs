@@ -1,0 +1,34 @@
+//! The scope of a caller as a condition in SQL: pages are full and their cursors right.
+
+use crate::domain::scope::Scope;
+use crate::store::error::StoreError;
+use crate::store::sql::Sql;
+
+/// Adds that the app, by the expressions for its lower-case name and its account, is within the scope. A row without a
+/// name or an account is not, unless the scope is silent about it.
+pub(super) fn restrict(
+    sql: &mut Sql,
+    scope: &Scope,
+    name_key: &str,
+    account: &str,
+) -> Result<(), StoreError> {
+    if let Some(patterns) = scope.apps() {
+        sql.push(" AND (1 = 0");
+        for pattern in patterns {
+            if pattern.is_prefix() {
+                let length = pattern.text().len();
+                sql.push(&format!(" OR substr({name_key}, 1, {length}) = "));
+            } else {
+                sql.push(&format!(" OR {name_key} = "));
+            }
+            sql.bind(pattern.text().to_owned())?;
+        }
+        sql.push(")");
+    }
+    if let Some(accounts) = scope.accounts() {
+        sql.push(&format!(" AND {account} IN ("))
+            .list(accounts.iter().map(ToString::to_string))?
+            .push(")");
+    }
+    Ok(())
+}
