@@ -90,7 +90,7 @@ enum TokenCommand {
         /// The person or program that uses the token.
         #[arg(long, value_parser = crate::app::tokens::parse_token_name)]
         name: String,
-        /// The role: viewer, operator or admin.
+        /// The role: viewer, operator, approver or admin.
         #[arg(long, default_value = "operator", value_parser = parse_role)]
         role: Role,
         #[command(flatten)]
@@ -201,7 +201,7 @@ impl Command {
 
 fn parse_role(text: &str) -> Result<Role, &'static str> {
     text.parse()
-        .map_err(|_| "must be viewer, operator or admin")
+        .map_err(|_| "must be viewer, operator, approver or admin")
 }
 
 fn parse_account_id(text: &str) -> Result<String, &'static str> {

@@ -119,6 +119,56 @@ pub enum AuditEvent {
         #[schema(example = "222222222222")]
         account_id: AccountId,
     },
+    /// A pipeline exchanged its ID token for an API token.
+    TokenExchanged {
+        /// The ID of the API token.
+        #[schema(value_type = String)]
+        token_id: Ulid,
+        /// The name of the trust rule that allows it.
+        #[schema(example = "shop-production")]
+        rule: String,
+        /// The role of the token.
+        role: Role,
+        /// The apps and accounts that the token is for. Absent for all.
+        #[serde(default, skip_serializing_if = "Scope::is_all")]
+        #[schema(required = false)]
+        scope: Scope,
+    },
+    /// A trust rule was created.
+    TrustRuleCreated {
+        /// The ID of the rule.
+        #[schema(value_type = String)]
+        rule_id: Ulid,
+        /// The name of the rule.
+        name: String,
+        /// The issuer whose ID tokens it accepts.
+        issuer: String,
+        /// The role of the tokens.
+        role: Role,
+        /// The apps and accounts that the tokens are for. Absent for all.
+        #[serde(default, skip_serializing_if = "Scope::is_all")]
+        #[schema(required = false)]
+        scope: Scope,
+    },
+    /// A trust rule was deleted.
+    TrustRuleDeleted {
+        /// The ID of the rule.
+        #[schema(value_type = String)]
+        rule_id: Ulid,
+        /// The name of the rule.
+        name: String,
+    },
+    /// A person signed in.
+    SignedIn {
+        /// The role of the session.
+        role: Role,
+        /// The apps and accounts that the session is for. Absent for all.
+        #[serde(default, skip_serializing_if = "Scope::is_all")]
+        #[schema(required = false)]
+        scope: Scope,
+    },
+    /// A person signed out.
+    SignedOut,
 }
 
 /// What was done, by its name alone.
@@ -165,6 +215,16 @@ pub enum Action {
     AccountVerified,
     /// The registration of an account was deleted.
     AccountDeleted,
+    /// A pipeline exchanged its ID token for an API token.
+    TokenExchanged,
+    /// A trust rule was created.
+    TrustRuleCreated,
+    /// A trust rule was deleted.
+    TrustRuleDeleted,
+    /// A person signed in.
+    SignedIn,
+    /// A person signed out.
+    SignedOut,
 }
 
 impl AuditEvent {
@@ -243,6 +303,11 @@ impl AuditEvent {
             Self::AccountUpdated { .. } => Action::AccountUpdated,
             Self::AccountVerified { .. } => Action::AccountVerified,
             Self::AccountDeleted { .. } => Action::AccountDeleted,
+            Self::TokenExchanged { .. } => Action::TokenExchanged,
+            Self::TrustRuleCreated { .. } => Action::TrustRuleCreated,
+            Self::TrustRuleDeleted { .. } => Action::TrustRuleDeleted,
+            Self::SignedIn { .. } => Action::SignedIn,
+            Self::SignedOut => Action::SignedOut,
         }
     }
 
@@ -390,6 +455,28 @@ mod tests {
                 state: AccountState::Ready,
             },
             AuditEvent::AccountDeleted { account_id },
+            AuditEvent::TokenExchanged {
+                token_id: Ulid::nil(),
+                rule: "shop".into(),
+                role: Role::Operator,
+                scope: Scope::default(),
+            },
+            AuditEvent::TrustRuleCreated {
+                rule_id: Ulid::nil(),
+                name: "shop".into(),
+                issuer: "https://gitlab.com".into(),
+                role: Role::Operator,
+                scope: Scope::default(),
+            },
+            AuditEvent::TrustRuleDeleted {
+                rule_id: Ulid::nil(),
+                name: "shop".into(),
+            },
+            AuditEvent::SignedIn {
+                role: Role::Viewer,
+                scope: Scope::default(),
+            },
+            AuditEvent::SignedOut,
         ]
     }
 
@@ -460,6 +547,11 @@ mod tests {
         account_updated: role_arn
         account_verified: state
         account_deleted: account_id
+        token_exchanged: role rule token_id
+        trust_rule_created: issuer name role rule_id
+        trust_rule_deleted: name rule_id
+        signed_in: role
+        signed_out: 
         ");
     }
 

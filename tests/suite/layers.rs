@@ -15,7 +15,7 @@ use syn::{Item, UseTree, Visibility};
 const LAYERS: [&[&str]; 8] = [
     &["clock", "shutdown", "telemetry", "vault"],
     &["domain"],
-    &["aws"],
+    &["aws", "oidc"],
     &["provision", "store"],
     &["config"],
     &["app"],
