@@ -17,6 +17,9 @@ pub fn add(api: &mut Document, list: &SpecList, holds_data: bool) {
     let noun = list.noun;
     let entry = (list.schema_name)().into_owned();
     components.schemas.insert(entry.clone(), entry_of(list));
+    let mut referenced = Vec::new();
+    (list.referenced)(&mut referenced);
+    components.schemas.extend(referenced);
     let entries = ArrayBuilder::new()
         .items(Ref::from_schema_name(entry))
         .description(Some(format!("Each {noun} of the app. Default: none.")))
@@ -69,7 +72,9 @@ fn entry_of(list: &SpecList) -> RefOr<Schema> {
     entry.properties.insert("name".into(), name.into());
     let region = Ref::from_schema_name("Region");
     entry.properties.insert("region".into(), region.into());
-    entry.required = vec!["name".into()];
+    if list.default_name.is_none() {
+        entry.required = vec!["name".into()];
+    }
     entry.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
     entry.into()
 }

@@ -63,7 +63,7 @@ async fn require_repository(
     region: &Region,
     name: &RepositoryName,
 ) -> Result<(), UseCaseError> {
-    let resource = ResourceId::new("ecr:repository", &format!("{region}/{name}"));
+    let resource = ResourceId::new("ecr:repository", format!("{region}/{name}"));
     if scope.is_all()
         || service
             .store

@@ -49,16 +49,15 @@ pub async fn look(
             .any(|id| *id == extra.resource)
     };
     let mut unexpected = Vec::new();
-    if has_its_user(app, &changes) {
-        match unmanaged::extras(&app.spec, conventions, cx).await {
-            Ok(extras) => unexpected.extend(
-                extras
-                    .into_iter()
-                    .filter(|extra| !known(extra))
-                    .map(|extra| told(extra, app, cx)),
-            ),
-            Err(fault) => error = error.or_else(|| Some(trouble_of(&fault))),
-        }
+    let of_user = has_its_user(app, &changes);
+    match unmanaged::extras(&app.spec, conventions, cx, of_user).await {
+        Ok(extras) => unexpected.extend(
+            extras
+                .into_iter()
+                .filter(|extra| !known(extra))
+                .map(|extra| told(extra, app, cx)),
+        ),
+        Err(fault) => error = error.or_else(|| Some(trouble_of(&fault))),
     }
     let drifted = changes.iter().any(is_difference) || unexpected.iter().any(|it| !it.adopted);
     let (name, warnings) = (app.spec.name.clone(), plan.warnings);
@@ -90,18 +89,24 @@ fn has_its_user(app: &App, changes: &[PlannedChange]) -> bool {
         .all(stands)
 }
 
-/// An adopted user may have had the resource before. AWS reports the creation time of access keys only.
+/// An adopted user or role may have had the resource before. AWS reports the creation time of access keys only.
 fn told(extra: Extra, app: &App, cx: &ReconcileContext) -> Unexpected {
-    let made_user = cx.is_created_by_app(&ids::user(&app.spec.name));
-    let adopted = !made_user
+    let adopted = !cx.is_created_by_app(&extra.of)
         && extra
             .since
             .is_none_or(|since| since <= app.summary.created_at);
     let detail = match adopted {
-        true => format!(
-            "{}. Slipway did not create it. It may predate the app, because the app's user was adopted.",
-            extra.detail
-        ),
+        true => {
+            let of = if extra.of.kind() == ids::ROLE {
+                "role"
+            } else {
+                "user"
+            };
+            format!(
+                "{}. Slipway did not create it. It may predate the app, because the app's {of} was adopted.",
+                extra.detail
+            )
+        }
         false => format!("{}. Slipway did not create it.", extra.detail),
     };
     let remove = BTreeSet::from([extra.resource.clone()]);

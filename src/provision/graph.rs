@@ -8,11 +8,13 @@ use crate::domain::app::App;
 use crate::domain::removal::Removal;
 use crate::domain::resource_id::ResourceId;
 use crate::domain::retained::Dropped;
-use crate::domain::spec::{AppSpec, MediaAccess};
+use crate::domain::spec::{AppSpec, Lists, MediaAccess};
 use crate::domain::task::Task;
 use crate::provision::change::Want;
 use crate::provision::conventions::Conventions;
+use crate::provision::ids;
 use crate::provision::kinds::access_key::{AccessKey, KeyGoal};
+use crate::provision::kinds::identity::role_policy::RolePolicy;
 use crate::provision::kinds::{KINDS, graph, list_holds_data, unwanted};
 use crate::provision::node::{Node, Typed};
 use crate::provision::unmanaged;
@@ -57,14 +59,7 @@ pub fn nodes(
                 rotating: rotation.is_some(),
             },
         ),
-        Task::Offboard => key(
-            spec,
-            KeyGoal::Off {
-                adopted: app
-                    .and_then(|app| app.removal.as_ref())
-                    .is_some_and(|removal| removal.adopted),
-            },
-        ),
+        Task::Offboard => of_offboarding(app, spec),
         Task::Restore { .. } => of_restore(app.and_then(|app| app.removal.as_ref()), spec, c),
         Task::Remove => of_removal(app, spec, c),
     }
@@ -106,6 +101,15 @@ fn of_repair(
             .or_else(|| unmanaged::node(id, spec, c));
         nodes.extend(left.filter(|_| !nodes.iter().any(|node| node.id() == *id)));
     }
+    nodes
+}
+
+/// Without its keys, and without what its identities grant, the app has no access.
+fn of_offboarding(app: Option<&App>, spec: &AppSpec) -> Vec<Box<dyn Node>> {
+    let removal = app.and_then(|app| app.removal.as_ref());
+    let adopted = removal.is_some_and(|removal| removal.adopted);
+    let mut nodes = key(spec, KeyGoal::Off { adopted });
+    nodes.extend(RolePolicy::suspending(spec).into_iter().map(present));
     nodes
 }
 
@@ -208,9 +212,16 @@ fn add_absent(nodes: &mut Vec<Box<dyn Node>>, spec: &AppSpec, c: &Conventions) {
             ..spec.clone()
         },
     );
-    let gone = graph(&by_one, c, Want::Absent)
-        .into_iter()
-        .chain(graph(&by_other, c, Want::Absent));
+    // A spec with identities may have had a user before.
+    let with_user = |spec: &AppSpec| AppSpec {
+        lists: Lists::default(),
+        ..spec.clone()
+    };
+    let specs = [&by_one, &by_other].map(|spec| [spec.clone(), with_user(spec)]);
+    let gone = specs
+        .iter()
+        .flatten()
+        .flat_map(|spec| graph(spec, c, Want::Absent));
     let mut added: Vec<Box<dyn Node>> = Vec::new();
     for node in gone {
         if !nodes
@@ -239,13 +250,8 @@ fn of_restore(removal: Option<&Removal>, spec: &AppSpec, c: &Conventions) -> Vec
             one: spec.access_key,
         },
     );
-    let mut nodes = of_spec(
-        &AppSpec {
-            access_key: false,
-            ..spec.clone()
-        },
-        c,
-    );
+    let mut nodes = of_spec(spec, c);
+    nodes.retain(|node| node.id() != ids::access_key(&spec.name));
     nodes.push(present(key));
     nodes
 }

@@ -6,7 +6,12 @@ use crate::domain::resource_id::ResourceId;
 pub const ACCESS_KEY: &str = "iam:access-key";
 pub const BUCKET: &str = "s3:bucket";
 pub const GROUP: &str = "iam:group";
+pub const INSTANCE_PROFILE: &str = "iam:instance-profile";
+pub const OIDC_PROVIDER: &str = "iam:oidc-provider";
 pub const REPOSITORY: &str = "ecr:repository";
+pub const ROLE: &str = "iam:role";
+pub const ROLE_ATTACHMENT: &str = "iam:role-attachment";
+pub const ROLE_POLICY: &str = "iam:role-policy";
 pub const USER: &str = "iam:user";
 
 /// An app's IAM user.
@@ -34,4 +39,22 @@ pub fn bucket(name: &BucketName) -> ResourceId {
 
 pub fn repository(region: &Region, name: &RepositoryName) -> ResourceId {
     ResourceId::new(REPOSITORY, format_args!("{region}/{name}"))
+}
+
+/// The OIDC provider of an issuer, without `https://`.
+pub fn oidc_provider(issuer: &str) -> ResourceId {
+    ResourceId::new(OIDC_PROVIDER, issuer)
+}
+
+pub fn role(name: &str) -> ResourceId {
+    ResourceId::new(ROLE, name)
+}
+
+/// A policy that is written on a role itself.
+pub fn role_policy(role: &str, policy: &str) -> ResourceId {
+    ResourceId::new(ROLE_POLICY, format_args!("{role}/{policy}"))
+}
+
+pub fn instance_profile(name: &str) -> ResourceId {
+    ResourceId::new(INSTANCE_PROFILE, name)
 }

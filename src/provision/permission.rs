@@ -17,6 +17,18 @@ pub enum Scope {
     Users,
     /// Users under any path, for reads: IAM names a user that does not exist without its path.
     AnyUser,
+    /// Roles under the configured path.
+    Roles,
+    /// Roles under any path, for reads: IAM names a role that does not exist without its path.
+    AnyRole,
+    /// Instance profiles under the configured path.
+    InstanceProfiles,
+    /// Instance profiles under any path, for reads.
+    AnyInstanceProfile,
+    /// Roles and instance profiles under the configured path: a role is passed to EC2 by an instance profile.
+    RolesAndInstanceProfiles,
+    /// OIDC providers, which everybody in the account shares.
+    OidcProviders,
     /// The shared media policy and the scoped ones.
     Policies,
     Buckets,
@@ -40,6 +52,8 @@ pub enum Condition {
     OnOurs,
     /// Only media policies can be attached.
     MediaPoliciesOnly,
+    /// A role that is passed is passed to EC2 only.
+    PassedToEc2,
 }
 
 /// An AWS operation and the permissions that it requires.
@@ -98,6 +112,10 @@ impl Permission {
 pub const CHANGES_OF_AUTHORIZATION: &[&str] = &[
     "CreateUser",
     "TagUser",
+    "CreateRole",
+    "TagRole",
+    "CreateInstanceProfile",
+    "TagInstanceProfile",
     "CreatePolicy",
     "TagPolicy",
     "CreateRepository",
@@ -119,6 +137,15 @@ impl Scope {
             Self::AnyGroup => json!(format!("{iam}:group/*")),
             Self::Users => json!(format!("{iam}:user{}*", c.iam_path)),
             Self::AnyUser => json!(format!("{iam}:user/*")),
+            Self::Roles => json!(format!("{iam}:role{}*", c.iam_path)),
+            Self::AnyRole => json!(format!("{iam}:role/*")),
+            Self::InstanceProfiles => json!(format!("{iam}:instance-profile{}*", c.iam_path)),
+            Self::AnyInstanceProfile => json!(format!("{iam}:instance-profile/*")),
+            Self::RolesAndInstanceProfiles => {
+                let kinds = ["instance-profile", "role"];
+                json!(kinds.map(|kind| format!("{iam}:{kind}{}*", c.iam_path)))
+            }
+            Self::OidcProviders => json!(format!("{iam}:oidc-provider/*")),
             // The shared one may sit under a path.
             Self::Policies => json!(
                 ["policy/", "policy/*/"]
@@ -138,6 +165,14 @@ impl Scope {
 }
 
 impl Condition {
+    /// EC2 as IAM names it.
+    pub fn ec2(c: &Conventions) -> &'static str {
+        match c.partition.as_str() {
+            "aws-cn" => "ec2.amazonaws.com.cn",
+            _ => "ec2.amazonaws.com",
+        }
+    }
+
     /// The `Condition` element of a policy statement.
     pub fn document(self, c: &Conventions) -> Option<Value> {
         match self {
@@ -148,6 +183,10 @@ impl Condition {
             Self::OnOurs => Some(json!({"Null": {"aws:ResourceTag/slipway:app": "false"}})),
             Self::MediaPoliciesOnly => {
                 Some(json!({"ArnLike": {"iam:PolicyARN": Scope::Policies.resources(c)}}))
+            }
+            // Only the call that passes a role has the key.
+            Self::PassedToEc2 => {
+                Some(json!({"StringEqualsIfExists": {"iam:PassedToService": Self::ec2(c)}}))
             }
         }
     }

@@ -88,9 +88,9 @@ mod tests {
     /// Operations whose actions have the access level List or Read in AWS's Service Authorization Reference.
     const READS: &str = "
         DescribeImages DescribeRepositories GetAccessKeyLastUsed GetBucketCors GetBucketOwnershipControls
-        GetBucketTagging GetGroup GetLifecyclePolicy GetLifecyclePolicyPreview GetLoginProfile GetPolicy
-        GetPolicyVersion GetPublicAccessBlock GetUser HeadBucket ListAccessKeys ListAttachedUserPolicies ListBuckets
-        ListGroupsForUser ListImages ListMFADevices ListMultipartUploads ListObjectVersions ListPolicies
+        GetBucketTagging GetGroup GetInstanceProfile GetLifecyclePolicy GetLifecyclePolicyPreview GetLoginProfile
+        GetOpenIDConnectProvider GetPolicy GetPolicyVersion GetPublicAccessBlock GetRole GetRolePolicy GetUser HeadBucket
+        ListAccessKeys ListAttachedRolePolicies ListAttachedUserPolicies ListBuckets ListRolePolicies ListGroupsForUser ListImages ListMFADevices ListMultipartUploads ListObjectVersions ListPolicies
         ListPolicyVersions ListSSHPublicKeys ListServiceSpecificCredentials ListSigningCertificates
         ListTagsForResource ListUserPolicies";
 

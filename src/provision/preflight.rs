@@ -81,6 +81,10 @@ fn context_of(condition: Condition, conventions: &Conventions) -> Option<Context
         Condition::Always => return None,
         Condition::TaggedOnCreation => ("aws:RequestTag/slipway:app", SAMPLE.to_owned()),
         Condition::OnOurs => ("aws:ResourceTag/slipway:app", SAMPLE.to_owned()),
+        Condition::PassedToEc2 => (
+            "iam:PassedToService",
+            Condition::ec2(conventions).to_owned(),
+        ),
         Condition::MediaPoliciesOnly => (
             "iam:PolicyARN",
             sample_resource(Scope::Policies, conventions)?,

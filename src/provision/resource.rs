@@ -38,7 +38,8 @@ pub trait Resource: Send + Sync + Clone + 'static {
     /// Whether resources of this kind hold the app's data. A removal keeps them unless it names them.
     const HOLDS_DATA: bool = false;
 
-    /// The list that the kind adds to the spec. The ID of the resource of an entry is the kind and `region/name`.
+    /// The list that the kind adds to the spec. The ID of the resource of an entry is the kind and `region/name`, or the
+    /// kind and the name if the list is global.
     const SPEC_LIST: Option<SpecList> = None;
 
     /// The environment variables in which the app finds its resources of this kind.
@@ -69,7 +70,9 @@ pub trait Resource: Send + Sync + Clone + 'static {
         let Some(list) = Self::SPEC_LIST else {
             return;
         };
-        let entry = id.name_of(Self::KIND).and_then(|at| list.entry_at(at));
+        let entry = id
+            .name_of(Self::KIND)
+            .and_then(|at| list.entry_at(at, &spec.region));
         if let Some(entry) = entry {
             let is_known = |lists: &Lists| lists.names(list.field, &entry);
             if !is_known(&spec.lists) && !is_known(&dropped.lists) {

@@ -59,6 +59,8 @@ pub fn retained(app: &App, c: &Conventions) -> Retained {
     let mut resources: Vec<RetainedResource> = things
         .chain(keys)
         .filter(|it| removable.contains(&it.resource))
+        // The user goes after its keys.
+        .filter(|it| it.resource.kind() != ids::USER || app.keys.is_empty())
         .collect();
     if is_removed {
         resources.iter_mut().for_each(|it| it.remove = None);

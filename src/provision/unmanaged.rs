@@ -33,6 +33,7 @@ use crate::provision::render::labels::Labels;
 use crate::provision::render::shell_words;
 use crate::provision::render::{cloudformation, terraform};
 use crate::provision::resource::Resource;
+use crate::provision::unmanaged_on_role;
 use crate::provision::user_dependencies;
 use crate::provision::user_dependencies::UserDependency;
 use crate::provision::user_keys;
@@ -51,6 +52,8 @@ pub struct UnmanagedResource {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Extra {
     pub resource: ResourceId,
+    /// The user or role that has it.
+    pub of: ResourceId,
     /// What it is.
     pub detail: String,
     /// Since when it is there, where AWS tells.
@@ -153,8 +156,12 @@ impl Resource for UnmanagedResource {
 
 /// The node that takes away what an id names; `None` for what is no stray of this app's user.
 pub fn node(id: &ResourceId, spec: &AppSpec, conventions: &Conventions) -> Option<Box<dyn Node>> {
-    let resource =
-        parse(id, &spec.name).filter(|stray| !is_asked_for(&stray.id, spec, conventions))?;
+    let Some(resource) = parse(id, &spec.name) else {
+        return unmanaged_on_role::node(id, spec, conventions);
+    };
+    if is_asked_for(&resource.id, spec, conventions) {
+        return None;
+    }
     Some(Box::new(Typed {
         resource,
         want: Want::Absent,
@@ -170,11 +177,31 @@ fn names(spec: &[Box<dyn Node>], id: &ResourceId) -> bool {
     spec.iter().any(|node| node.id().is_same_in_iam(id))
 }
 
-/// Every stray on the app's user.
+/// Every stray on the app's user and on its roles.
 ///
 /// # Errors
 /// What AWS refused.
 pub async fn extras(
+    spec: &AppSpec,
+    conventions: &Conventions,
+    cx: &ReconcileContext,
+    of_user: bool,
+) -> Result<Vec<Extra>, Fault> {
+    let mut extras = match of_user && spec.has_user() {
+        true => extras_of_user(spec, conventions, cx).await?,
+        false => Vec::new(),
+    };
+    let on_roles = unmanaged_on_role::extras(spec, conventions, cx).await?;
+    extras.extend(on_roles.into_iter().map(|(of, resource, detail)| Extra {
+        resource,
+        of,
+        detail,
+        since: None,
+    }));
+    Ok(extras)
+}
+
+async fn extras_of_user(
     spec: &AppSpec,
     conventions: &Conventions,
     cx: &ReconcileContext,
@@ -196,6 +223,7 @@ pub async fn extras(
         }
         extras.push(Extra {
             resource,
+            of: ids::user(&spec.name),
             detail,
             since,
         });

@@ -276,6 +276,9 @@ fn iam_needs(world: &World, r: &Request<'_>, look: Look) -> Vec<Need> {
         context: context.clone(),
     };
     let mut needs = vec![need(r.operation)];
+    if r.operation == "AddRoleToInstanceProfile" {
+        needs.push(pass_role(account, r, look));
+    }
     // Tags with a create need the permission to tag, too.
     if let Some(kind) = r
         .operation
@@ -285,6 +288,60 @@ fn iam_needs(world: &World, r: &Request<'_>, look: Look) -> Vec<Need> {
         needs.push(need(&format!("Tag{kind}")));
     }
     needs
+}
+
+/// The role that gets into an instance profile is passed to EC2 (IAM User Guide, "Grant a user permissions to pass a role
+/// to an AWS service").
+fn pass_role(account: &Account, r: &Request<'_>, look: Look) -> Need {
+    let name = text(r.input, "RoleName").unwrap_or_default();
+    let role = account
+        .roles
+        .get(&name.to_lowercase())
+        .and_then(|cell| cell.at(look));
+    let path = role.map_or("/", |role| role.path.as_str());
+    let mut context = Context::default();
+    context.set("iam:PassedToService", ["ec2.amazonaws.com".to_owned()]);
+    let resource = format!("arn:aws:iam::{}:role{path}{name}", r.account);
+    Need {
+        action: "iam:PassRole".into(),
+        named: resource.clone(),
+        resource,
+        context,
+    }
+}
+
+/// The ARN that a call on an instance profile or an OIDC provider is about, and the tags of what is there.
+fn other_resource(
+    account: &Account,
+    r: &Request<'_>,
+    look: Look,
+) -> Option<(String, String, Tags)> {
+    let iam = |rest: &str| format!("arn:aws:iam::{}:{rest}", r.account);
+    if let Some(name) = text(r.input, "InstanceProfileName") {
+        let known = account.instance_profiles.get(&name.to_lowercase());
+        let known = known.and_then(|cell| cell.at(look));
+        let (path, tags) = match known {
+            _ if r.operation == "CreateInstanceProfile" => {
+                (text(r.input, "Path").unwrap_or("/"), Tags::new())
+            }
+            Some(profile) => (profile.path.as_str(), profile.tags.clone()),
+            None => ("/", Tags::new()),
+        };
+        let arn = iam(&format!("instance-profile{path}{name}"));
+        return Some((arn.clone(), arn, tags));
+    }
+    let arn = match (
+        text(r.input, "OpenIDConnectProviderArn"),
+        text(r.input, "Url"),
+    ) {
+        (Some(arn), _) => arn.to_owned(),
+        (None, Some(url)) => iam(&format!(
+            "oidc-provider/{}",
+            url.trim_start_matches("https://")
+        )),
+        (None, None) => return None,
+    };
+    Some((arn.clone(), arn, Tags::new()))
 }
 
 /// The ARN that a call is about, as messages name it, and the tags of what is there.
@@ -308,6 +365,9 @@ fn iam_resource(
         |kind: &str, name: &str| (arn(kind, "/", name), format!("{kind} {name}"), Tags::new());
     if let Some(source) = text(r.input, "PolicySourceArn") {
         return (source.to_owned(), source.to_owned(), Tags::new());
+    }
+    if let Some(other) = other_resource(account, r, look) {
+        return other;
     }
     match (
         text(r.input, "UserName"),

@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use super::policy::Context;
 use super::protocol::{Refused, list, number, text, truth};
 use super::state::{
-    AccessKey, Account, Answer, Caller, Group, Policy, Request, Role, Session, Tags, User, World,
-    date, tag_list, tags_of,
+    AccessKey, Account, Answer, Caller, Group, Policy, Request, Session, Tags, User, World, date,
+    tag_list, tags_of,
 };
 
 /// Managed policies of AWS itself that tests attach.
@@ -187,7 +187,13 @@ pub fn call(world: &mut World, r: &Request<'_>) -> Answer {
                 .collect();
             page(r, "AttachedPolicies", attached)
         }
-        operation if operation.contains("Role") => role_call(world, r),
+        operation
+            if ["Role", "InstanceProfile", "OpenIDConnectProvider"]
+                .iter()
+                .any(|kind| operation.contains(kind)) =>
+        {
+            super::iam_roles::call(world, r)
+        }
         operation if operation.contains("Policy") || operation.contains("Policies") => {
             policy_call(world, r, user, arn)
         }
@@ -199,15 +205,15 @@ pub fn no_such(message: impl Into<String>) -> Refused {
     Refused::new(404, "NoSuchEntity", message)
 }
 
-fn exists(message: String) -> Refused {
+pub fn exists(message: String) -> Refused {
     Refused::new(409, "EntityAlreadyExists", message)
 }
 
-fn conflict(message: impl Into<String>) -> Refused {
+pub fn conflict(message: impl Into<String>) -> Refused {
     Refused::new(409, "DeleteConflict", message)
 }
 
-fn within(count: usize, most: usize, quota: &str) -> Changed {
+pub fn within(count: usize, most: usize, quota: &str) -> Changed {
     if count <= most {
         Ok(())
     } else {
@@ -219,24 +225,24 @@ fn within(count: usize, most: usize, quota: &str) -> Changed {
     }
 }
 
-fn malformed(message: impl Into<String>) -> Refused {
+pub fn malformed(message: impl Into<String>) -> Refused {
     Refused::new(400, "MalformedPolicyDocument", message)
 }
 
-fn account<'w>(world: &'w mut World, r: &Request<'_>) -> &'w mut Account {
+pub fn account<'w>(world: &'w mut World, r: &Request<'_>) -> &'w mut Account {
     world.accounts.entry(r.account.to_owned()).or_default()
 }
 
-fn path(r: &Request<'_>) -> String {
+pub fn path(r: &Request<'_>) -> String {
     text(r.input, "Path").unwrap_or("/").to_owned()
 }
 
-fn iam_arn(r: &Request<'_>, rest: &str) -> String {
+pub fn iam_arn(r: &Request<'_>, rest: &str) -> String {
     format!("arn:aws:iam::{}:{rest}", r.account)
 }
 
 /// A page of a list (`MaxItems`, 100 by default, and `Marker`).
-fn page(r: &Request<'_>, member: &str, items: Vec<Value>) -> Answer {
+pub fn page(r: &Request<'_>, member: &str, items: Vec<Value>) -> Answer {
     let from = number(r.input, "Marker").unwrap_or(0).min(items.len());
     let to = (from + number(r.input, "MaxItems").unwrap_or(100)).min(items.len());
     let is_truncated = to < items.len();
@@ -247,7 +253,7 @@ fn page(r: &Request<'_>, member: &str, items: Vec<Value>) -> Answer {
     Ok(output)
 }
 
-fn add_tags(r: &Request<'_>, tags: &mut Tags, more: Tags) -> Changed {
+pub fn add_tags(r: &Request<'_>, tags: &mut Tags, more: Tags) -> Changed {
     tags.extend(more);
     if tags.len() <= r.limits().tags {
         return Ok(());
@@ -262,7 +268,7 @@ fn add_tags(r: &Request<'_>, tags: &mut Tags, more: Tags) -> Changed {
     ))
 }
 
-fn remove_tags(r: &Request<'_>, tags: &mut Tags) {
+pub fn remove_tags(r: &Request<'_>, tags: &mut Tags) {
     for key in list(r.input, "TagKeys").iter().filter_map(Value::as_str) {
         tags.remove(key);
     }
@@ -559,11 +565,11 @@ fn delete_group(world: &mut World, r: &Request<'_>, name: &str) -> Answer {
 
 // Managed policies
 
-fn attachment(arn: &String) -> Value {
+pub fn attachment(arn: &String) -> Value {
     json!({"PolicyName": arn.rsplit('/').next(), "PolicyArn": arn})
 }
 
-fn detached(was_attached: bool, arn: &str) -> Changed {
+pub fn detached(was_attached: bool, arn: &str) -> Changed {
     was_attached
         .then_some(())
         .ok_or_else(|| no_such(format!("Policy {arn} was not found.")))
@@ -608,7 +614,7 @@ fn policy_of_aws(arn: &str) -> Policy {
     }
 }
 
-fn attachable(world: &mut World, r: &Request<'_>, arn: &str) -> Changed {
+pub fn attachable(world: &mut World, r: &Request<'_>, arn: &str) -> Changed {
     let found = seen_policy(world, r, arn).map(|_| ());
     found.map_err(|_| no_such(format!("Policy {arn} does not exist or is not attachable.")))
 }
@@ -826,7 +832,7 @@ fn policy_call(world: &mut World, r: &Request<'_>, user: &str, arn: &str) -> Ans
     }
 }
 
-fn unknown(operation: &str) -> Refused {
+pub fn unknown(operation: &str) -> Refused {
     Refused::new(
         400,
         "InvalidAction",
@@ -954,79 +960,7 @@ fn create_version(world: &mut World, r: &Request<'_>, arn: &str, document: &str)
     Ok(json!({"PolicyVersion": version}))
 }
 
-// Roles: for tests, and for who assumes them
-
-fn role_call(world: &mut World, r: &Request<'_>) -> Answer {
-    let name = text(r.input, "RoleName").unwrap_or_default();
-    let document = |member: &str| {
-        serde_json::from_str::<Value>(text(r.input, member).unwrap_or_default())
-            .map_err(|_| malformed("Syntax errors in policy."))
-    };
-    let roles = &mut account(world, r).roles;
-    let cell = roles.entry(name.to_lowercase()).or_default();
-    let known = cell.latest().map(|role| Role::clone(role));
-    let missing = || no_such(format!("The role with name {name} cannot be found."));
-    let write = |cell: &mut super::consistency::Cell<Role>, role: Role| {
-        cell.write(Some(role), r.times(&format!("role/{name}"), "iam"), r.now)
-    };
-    match (r.operation, known) {
-        ("CreateRole", Some(_)) => Err(exists(format!("Role with name {name} already exists."))),
-        ("CreateRole", None) => {
-            let trust = document("AssumeRolePolicyDocument")?;
-            let mut role = Role {
-                name: name.into(),
-                path: path(r),
-                id: r.new_id("AROA"),
-                created: r.date,
-                tags: Tags::new(),
-                trust,
-                inline: Default::default(),
-                attached: Default::default(),
-            };
-            add_tags(r, &mut role.tags, tags_of(&r.input["Tags"]))?;
-            let output = json!({"Role": described_role(r, &role)});
-            write(cell, role);
-            Ok(output)
-        }
-        (_, None) => Err(missing()),
-        ("GetRole", Some(role)) => Ok(json!({"Role": described_role(r, &role)})),
-        ("PutRolePolicy", Some(mut role)) => {
-            role.inline.insert(
-                text(r.input, "PolicyName").unwrap_or_default().to_owned(),
-                document("PolicyDocument")?,
-            );
-            write(cell, role);
-            Ok(json!({}))
-        }
-        ("DeleteRolePolicy", Some(mut role)) => {
-            role.inline
-                .remove(text(r.input, "PolicyName").unwrap_or_default())
-                .ok_or_else(missing)?;
-            write(cell, role);
-            Ok(json!({}))
-        }
-        ("UpdateAssumeRolePolicy", Some(mut role)) => {
-            role.trust = document("PolicyDocument")?;
-            write(cell, role);
-            Ok(json!({}))
-        }
-        ("DeleteRole", Some(role)) if !role.inline.is_empty() => Err(conflict(
-            "Cannot delete entity, must delete policies first.",
-        )),
-        ("DeleteRole", Some(_)) => {
-            cell.write(None, r.times(&format!("role/{name}"), "iam"), r.now);
-            Ok(json!({}))
-        }
-        (operation, _) => Err(unknown(operation)),
-    }
-}
-
-fn described_role(r: &Request<'_>, role: &Role) -> Value {
-    json!({
-        "Path": role.path, "RoleName": role.name, "RoleId": role.id, "CreateDate": date(role.created),
-        "Arn": iam_arn(r, &format!("role{}{}", role.path, role.name)), "AssumeRolePolicyDocument": role.trust.to_string(),
-    })
-}
+// Simulation
 
 fn simulate(world: &World, r: &Request<'_>) -> Answer {
     let source = text(r.input, "PolicySourceArn").unwrap_or_default();

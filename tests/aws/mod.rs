@@ -19,6 +19,7 @@ pub mod access;
 pub mod consistency;
 pub mod ecr;
 pub mod iam;
+pub mod iam_roles;
 pub mod listen;
 pub mod models;
 pub mod policy;

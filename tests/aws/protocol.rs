@@ -177,7 +177,9 @@ fn element(xml: &mut String, name: &str, value: &Value) {
             *xml += &format!("</{name}>");
         }
         // A document comes back URL-encoded (aws.md A8).
-        Value::String(text) if name == "Document" || name == "PolicyDocument" => {
+        Value::String(text)
+            if ["Document", "PolicyDocument", "AssumeRolePolicyDocument"].contains(&name) =>
+        {
             *xml += &format!("<{name}>{}</{name}>", utf8_percent_encode(text, ENCODED));
         }
         Value::String(text) => *xml += &format!("<{name}>{}</{name}>", escaped(text)),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::state::{Account, Bucket, Repository, User, World};
+use super::state::{Account, Bucket, InstanceProfile, Repository, Role, User, World};
 
 pub fn of(world: &World, account: &str) -> Value {
     let none = Account::default();
@@ -37,7 +37,9 @@ pub fn of(world: &World, account: &str) -> Value {
         "users": users,
         "groups": groups,
         "policies": policies.collect::<BTreeMap<_, _>>(),
-        "roles": latest(own.roles.values()).map(|role| (role.name.as_str(), json!({"tags": role.tags}))).collect::<BTreeMap<_, _>>(),
+        "roles": latest(own.roles.values()).map(|role| (role.name.as_str(), of_role(role))).collect::<BTreeMap<_, _>>(),
+        "instance_profiles": latest(own.instance_profiles.values()).map(|it| (it.name.as_str(), of_profile(it))).collect::<BTreeMap<_, _>>(),
+        "oidc_providers": own.oidc_providers.iter().filter_map(|(issuer, cell)| Some((issuer.as_str(), json!(cell.latest()?.audiences)))).collect::<BTreeMap<_, _>>(),
         "buckets": buckets.map(|bucket| (bucket.name.as_str(), of_bucket(bucket))).collect::<BTreeMap<_, _>>(),
         "repositories":
             repositories.map(|it| (format!("{}/{}", it.region, it.name), of_repository(it))).collect::<BTreeMap<_, _>>(),
@@ -67,6 +69,14 @@ fn of_user(account: &Account, user: &User) -> Value {
         "mfa_devices": user.mfa_devices.keys().collect::<Vec<_>>(), "certificates": user.certificates.len(),
         "ssh_keys": user.ssh_keys.len(), "service_credentials": user.service_credentials.len(), "boundary": user.boundary,
     })
+}
+
+fn of_role(role: &Role) -> Value {
+    json!({"path": role.path, "tags": role.tags, "trust": role.trust, "inline": role.inline, "attached": role.attached})
+}
+
+fn of_profile(profile: &InstanceProfile) -> Value {
+    json!({"path": profile.path, "tags": profile.tags, "roles": profile.roles})
 }
 
 fn of_bucket(bucket: &Bucket) -> Value {

@@ -39,6 +39,9 @@ pub struct Account {
     pub groups: BTreeMap<String, Cell<Group>>,
     pub policies: BTreeMap<String, Cell<Policy>>,
     pub roles: BTreeMap<String, Cell<Role>>,
+    pub instance_profiles: BTreeMap<String, Cell<InstanceProfile>>,
+    /// By their issuers, without the scheme.
+    pub oidc_providers: BTreeMap<String, Cell<OidcProvider>>,
     /// By region and name.
     pub repositories: BTreeMap<(String, String), Cell<Repository>>,
     pub mfa_devices: BTreeSet<String>,
@@ -115,6 +118,23 @@ pub struct Role {
     pub trust: Value,
     pub inline: BTreeMap<String, Value>,
     pub attached: BTreeSet<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct InstanceProfile {
+    pub name: String,
+    pub path: String,
+    pub id: String,
+    pub created: i64,
+    pub tags: Tags,
+    /// Names of roles, in lower case; one at most.
+    pub roles: BTreeSet<String>,
+}
+
+#[derive(Debug, Clone)]
+pub struct OidcProvider {
+    pub audiences: BTreeSet<String>,
+    pub created: i64,
 }
 
 /// A session of a role.

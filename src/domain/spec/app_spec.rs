@@ -153,6 +153,16 @@ pub struct AppSpec {
     pub lists: Lists,
 }
 
+impl AppSpec {
+    /// The list of keyless identities.
+    pub const IDENTITIES: &str = "identities";
+
+    /// Whether the app has an IAM user: to hold its access key, or because it has no keyless identities.
+    pub fn has_user(&self) -> bool {
+        self.access_key || !self.lists.has(Self::IDENTITIES)
+    }
+}
+
 /// The name of the account that the service itself runs in.
 pub const DEFAULT_ACCOUNT: &str = "default";
 

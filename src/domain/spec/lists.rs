@@ -1,7 +1,8 @@
 //! The lists of an app spec that kinds of resources add to it, besides its buckets and repositories.
 //!
 //! Invariants:
-//! - An entry is named by its region and name, once in its list.
+//! - An entry is named by its region and name, once in its list; in a global list by its name alone, without regard to
+//!   case, as IAM tells its names apart.
 //! - A list without entries is absent: the JSON of a spec does not mention it.
 
 use std::borrow::Cow;
@@ -13,7 +14,7 @@ use serde_json::{Map, Value, json};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::domain::names::{NameError, Region};
+use crate::domain::names::{AppName, NameError, Region};
 use crate::domain::validation::{FieldError, Fields};
 
 /// What an entry of a list has besides its name and region.
@@ -25,6 +26,10 @@ pub trait ListSettings: Serialize + DeserializeOwned + ToSchema {
     const FIELD: &'static str;
     /// An entry, such as `queue`.
     const NOUN: &'static str;
+    /// Whether names are unique in the account, whatever the region. The region is then where the entry is used.
+    const IS_GLOBAL: bool = false;
+    /// The name of an entry that has none, from the app and the entry. Absent if every entry has to have a name.
+    const DEFAULT_NAME: Option<DefaultName> = None;
 
     /// Checks the name of an entry.
     ///
@@ -35,6 +40,9 @@ pub trait ListSettings: Serialize + DeserializeOwned + ToSchema {
     /// Reads the settings, with defaults filled in. `None` if one is invalid, which `fields` then knows.
     fn read(fields: &mut Fields<'_>) -> Option<Self>;
 }
+
+/// Makes the name of an entry that has none.
+pub type DefaultName = fn(&AppName, &Value) -> Option<String>;
 
 /// A list that a kind of resource adds to the spec.
 #[derive(Clone, Copy)]
@@ -47,6 +55,12 @@ pub struct SpecList {
     pub schema_name: fn() -> Cow<'static, str>,
     /// The schema of the settings.
     pub schema: fn() -> RefOr<Schema>,
+    /// Adds the schemas that the schema of the settings refers to.
+    pub referenced: fn(&mut Vec<(String, RefOr<Schema>)>),
+    /// Whether names are unique in the account, whatever the region.
+    pub is_global: bool,
+    /// The name of an entry that has none.
+    pub default_name: Option<DefaultName>,
     check_name: fn(&str) -> Result<(), NameError>,
     read: fn(&mut Fields<'_>) -> Option<Map<String, Value>>,
 }
@@ -59,6 +73,9 @@ impl SpecList {
             noun: S::NOUN,
             schema_name: <S as ToSchema>::name,
             schema: <S as PartialSchema>::schema,
+            referenced: <S as ToSchema>::schemas,
+            is_global: S::IS_GLOBAL,
+            default_name: S::DEFAULT_NAME,
             check_name: S::check_name,
             read: |fields| match serde_json::to_value(S::read(fields)?) {
                 Ok(Value::Object(settings)) => Some(settings),
@@ -72,13 +89,20 @@ impl SpecList {
         &self,
         item: &Value,
         at: String,
+        app: Option<&AppName>,
         region: impl FnOnce(&mut Fields<'_>) -> Option<Region>,
         errors: &mut Vec<FieldError>,
     ) -> Option<ListEntry> {
         let mut fields = Fields::of(item, at);
-        let name = fields.required("name", |text| {
-            (self.check_name)(text).map(|()| text.to_owned())
-        });
+        let name = match self.default_name {
+            Some(named) if item.is_object() && item.get("name").is_none() => {
+                fields.get("name");
+                self.checked_default(named(app?, item), &mut fields)
+            }
+            _ => fields.required("name", |text| {
+                (self.check_name)(text).map(|()| text.to_owned())
+            }),
+        };
         let region = region(&mut fields);
         let settings = (self.read)(&mut fields);
         errors.extend(fields.finish());
@@ -89,13 +113,33 @@ impl SpecList {
         })
     }
 
-    /// The entry of a resource that is only known by its place, `region/name`. Its settings are the defaults.
-    pub fn entry_at(&self, place: &str) -> Option<ListEntry> {
-        let (region, name) = place.split_once('/')?;
+    /// A default name, unless it is invalid; then the message says to specify one.
+    fn checked_default(&self, name: Option<String>, fields: &mut Fields<'_>) -> Option<String> {
+        let name = name?;
+        let why = |error| {
+            fields.error(
+                "name",
+                format!("The default name {name} is invalid: it {error}. Specify a name"),
+            )
+        };
+        (self.check_name)(&name).map_err(why).ok()?;
+        Some(name)
+    }
+
+    /// The entry of a resource that is only known by its place: `region/name`, or in a global list its name. Its settings
+    /// are the defaults.
+    pub fn entry_at(&self, place: &str, home: &Region) -> Option<ListEntry> {
+        let (region, name) = match self.is_global {
+            true => (home.clone(), place),
+            false => {
+                let (region, name) = place.split_once('/')?;
+                (Region::parse(region).ok()?, name)
+            }
+        };
         (self.check_name)(name).ok()?;
         Some(ListEntry {
             name: name.to_owned(),
-            region: Region::parse(region).ok()?,
+            region,
             settings: (self.read)(&mut Fields::of(&json!({}), ""))?,
         })
     }
@@ -161,6 +205,11 @@ impl Lists {
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether a list has entries.
+    pub fn has(&self, field: &str) -> bool {
+        self.0.get(field).is_some_and(|entries| !entries.is_empty())
     }
 
     /// The entries of a list with their settings. An entry that this version cannot read is left alone.

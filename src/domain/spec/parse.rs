@@ -221,7 +221,12 @@ fn tag_problem(key: &str, value: &Value) -> Option<&'static str> {
 }
 
 /// The lists that kinds add. A list has no entries unless the request names some.
-fn parse_lists(f: &mut Fields<'_>, region: Option<&Region>, place: &Place<'_>) -> Lists {
+fn parse_lists(
+    f: &mut Fields<'_>,
+    app: Option<&AppName>,
+    region: Option<&Region>,
+    place: &Place<'_>,
+) -> Lists {
     let mut lists = Lists::default();
     let region_of = |f: &mut Fields<'_>| {
         f.parsed("region", |text| place.region_named(text))
@@ -229,11 +234,12 @@ fn parse_lists(f: &mut Fields<'_>, region: Option<&Region>, place: &Place<'_>) -
     };
     for list in place.lists {
         let entries = f.list(list.field, MAX_PLACES, |item, at, errors| {
-            list.entry(item, at, region_of, errors)
+            list.entry(item, at, app, region_of, errors)
         });
         let entries = entries.unwrap_or_default();
-        refuse_doubles(f, list.field, &entries, |it| {
-            format!("{} in {}", it.name, it.region)
+        refuse_doubles(f, list.field, &entries, |it| match list.is_global {
+            true => it.name.to_ascii_lowercase(),
+            false => format!("{} in {}", it.name, it.region),
         });
         for entry in entries {
             lists.push(list.field, entry);
@@ -327,7 +333,7 @@ impl AppSpec {
         refuse_doubles(&mut f, "repositories", &repositories, |r| {
             format!("{} in {}", r.name, r.region)
         });
-        let lists = parse_lists(&mut f, region.as_ref(), place);
+        let lists = parse_lists(&mut f, name.as_ref(), region.as_ref(), place);
         let media_access = media_access.unwrap_or(defaults.media_access);
         refuse_a_long_policy(&mut f, media_access, &buckets, place);
 

@@ -137,6 +137,10 @@ impl Resource for Attachment {
     /// The attachments of the media policies that the spec does not ask for: an app has exactly the attachments of its
     /// spec.
     fn unwanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Self> {
+        if !spec.has_user() {
+            // What a user that is retained can do stays as it is.
+            return Vec::new();
+        }
         let wanted: Vec<ResourceId> = Self::wanted(spec, conventions)
             .iter()
             .map(Resource::id)

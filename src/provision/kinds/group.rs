@@ -76,10 +76,11 @@ impl Resource for Group {
         ),
     ];
 
-    fn wanted(_spec: &AppSpec, conventions: &Conventions) -> Vec<Self> {
-        vec![Self {
+    fn wanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Self> {
+        let group = || Self {
             name: conventions.group.clone(),
-        }]
+        };
+        spec.has_user().then(group).into_iter().collect()
     }
 
     fn is_retained(_id: &ResourceId, _spec: &AppSpec, _c: &Conventions) -> bool {

@@ -96,10 +96,11 @@ impl Resource for Membership {
     ];
 
     fn wanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Self> {
-        vec![Self {
+        let membership = || Self {
             user: spec.name.clone(),
             group: conventions.group.clone(),
-        }]
+        };
+        spec.has_user().then(membership).into_iter().collect()
     }
 
     fn id(&self) -> ResourceId {

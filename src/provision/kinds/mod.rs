@@ -16,6 +16,7 @@ pub mod access_key;
 pub mod attachment;
 pub mod bucket;
 pub mod group;
+pub mod identity;
 pub mod lifecycle_policy;
 #[cfg(test)]
 pub mod made_up;
@@ -106,7 +107,13 @@ pub fn list_holds_data(field: &str) -> bool {
 
 /// The ID of the resource of an entry.
 pub fn id_of_entry(field: &str, entry: &ListEntry) -> Option<ResourceId> {
-    list_of(field).map(|(kind, _)| ResourceId::new(kind, entry.place()))
+    let is_global = spec_lists()
+        .iter()
+        .any(|list| list.field == field && list.is_global);
+    list_of(field).map(|(kind, _)| match is_global {
+        true => ResourceId::new(kind, &entry.name),
+        false => ResourceId::new(kind, entry.place()),
+    })
 }
 
 kinds! {
@@ -119,6 +126,10 @@ kinds! {
     crate::provision::kinds::bucket::Bucket,
     crate::provision::kinds::repository::Repository,
     crate::provision::kinds::lifecycle_policy::RepositoryLifecycle,
+    crate::provision::kinds::identity::oidc_provider::OidcProvider,
+    crate::provision::kinds::identity::role::Role,
+    crate::provision::kinds::identity::role_policy::RolePolicy,
+    crate::provision::kinds::identity::instance_profile::InstanceProfile,
     #[cfg(test)]
     crate::provision::kinds::made_up::MadeUp<true>,
     #[cfg(test)]

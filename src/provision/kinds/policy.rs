@@ -268,6 +268,9 @@ impl Resource for Policy {
     ];
 
     fn wanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Self> {
+        if !spec.has_user() {
+            return Vec::new();
+        }
         let partition = conventions.partition.as_str();
         let buckets: Vec<_> = spec.buckets.iter().map(|bucket| &bucket.name).collect();
         let document = match spec.media_access {

@@ -252,6 +252,9 @@ impl Resource for User {
     ];
 
     fn wanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Self> {
+        if !spec.has_user() {
+            return Vec::new();
+        }
         let tags = tags::wanted(spec, conventions);
         let policies = [
             conventions.policy.to_string(),

@@ -13,6 +13,7 @@ use strum::EnumIter;
 
 use crate::aws::Options;
 use crate::removal::hang_things_on;
+use crate::replay::of_every_kind;
 use crate::support::aws::AccountAdmin;
 use crate::support::simulated::{Host, Process, runtime};
 use crate::support::wire::{Fault, mutates};
@@ -42,6 +43,8 @@ pub enum Life {
     AdoptedElsewhere,
     /// It is removed, restored and removed with its data; much hangs on its user.
     Removed,
+    /// It has identities instead of a key, which are changed by hand, repaired, changed and removed.
+    Identities,
 }
 
 /// What came of a life.
@@ -99,6 +102,7 @@ impl Life {
             Self::Adopted => adopted(stage).await,
             Self::AdoptedElsewhere => adopted_elsewhere(stage).await,
             Self::Removed => removed(stage).await,
+            Self::Identities => identities(stage).await,
         }
     }
 }
@@ -328,6 +332,38 @@ async fn changed(stage: &mut Stage) {
             .job(Method::PUT, &path("?remove=true"), Some(&spec))
             .await;
     }
+}
+
+async fn identities(stage: &mut Stage) {
+    let provider = json!({"Url": "https://gitlab.com", "ClientIDList": ["somebody"]});
+    stage.by_hand("iam", "create_open_id_connect_provider", provider);
+    let mut spec = json!({
+        "name": APP, "access_key": false, "identities": of_every_kind(APP), "tags": {"team": "shop", "cost": "1"},
+    });
+    stage.onboard(spec.clone()).await;
+    let (ec2, ecs) = (format!("{APP}-ec2"), format!("{APP}-ecs"));
+    let attached = json!({"RoleName": ecs, "PolicyArn": "arn:aws:iam::aws:policy/ReadOnlyAccess"});
+    stage.by_hand("iam", "attach_role_policy", attached.clone());
+    let trust = json!({"Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]});
+    let trust = json!({"RoleName": ecs, "PolicyDocument": trust.to_string()});
+    stage.by_hand("iam", "update_assume_role_policy", trust);
+    let out = json!({"InstanceProfileName": ec2, "RoleName": ec2});
+    stage.by_hand("iam", "remove_role_from_instance_profile", out);
+    // Until AWS shows it everywhere.
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let look = stage.answer(Method::POST, &path("/drift"), None).await;
+    let error = Some(look["error"].clone()).filter(|error| !error.is_null());
+    stage.errors.extend(error);
+    let remove = json!({"remove": [format!("iam:role-attachment/{ecs}/aws/ReadOnlyAccess")]});
+    stage
+        .job(Method::POST, &path("/repair"), Some(&remove))
+        .await;
+    spec["tags"] = json!({"team": "web"});
+    stage
+        .job(Method::PUT, &path("?remove=true"), Some(&spec))
+        .await;
+    stage.by_hand("iam", "attach_role_policy", attached);
+    stage.remove("").await;
 }
 
 async fn bucket_in_doubt(stage: &mut Stage) {

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod data;
+mod identities;
 mod keys;
 mod ownership;
 mod removal;

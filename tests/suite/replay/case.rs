@@ -238,7 +238,14 @@ impl<'a, G: Ground> Case<'a, G> {
         for call in calls.iter().filter(|call| call.mutates()) {
             let things = call.things();
             let is_ours = |thing: &String| {
-                thing.contains(&self.name) || ["Apps", "MediaManagement"].contains(&thing.as_str())
+                let shared = [
+                    "Apps",
+                    "MediaManagement",
+                    "ReadOnlyAccess",
+                    "gitlab.com",
+                    "token.actions.githubusercontent.com",
+                ];
+                thing.contains(&self.name) || shared.contains(&thing.as_str())
             };
             assert!(
                 !things.is_empty() && things.iter().all(is_ours),

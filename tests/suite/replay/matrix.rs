@@ -9,6 +9,7 @@ use slipway::provision::kinds::KINDS;
 use slipway::provision::permissions;
 
 use super::case::{Case, Left, More};
+use super::identities;
 use super::scenarios::{SCENARIOS, Scenario};
 use super::{compared, enumerated, run_simulated};
 use crate::aws::Options;
@@ -123,9 +124,13 @@ fn host(scenario: &Scenario) -> Host {
     host
 }
 
+/// All scenarios: also those with calls that the emulators do not know.
+fn scenarios() -> impl Iterator<Item = &'static Scenario> {
+    SCENARIOS.iter().chain(&identities::SCENARIOS)
+}
+
 fn clean_runs() -> Vec<(&'static Scenario, Left)> {
-    SCENARIOS
-        .iter()
+    scenarios()
         .map(|scenario| (scenario, run(scenario, None)))
         .collect()
 }
@@ -154,8 +159,7 @@ fn every_fault_at_every_call_of_every_kind_of_job() {
 fn a_process_is_lost_at_every_step_that_counts() {
     let _turn = futures::executor::block_on(alone());
     let began = std::time::Instant::now();
-    let cases: Vec<(&Scenario, u64)> = SCENARIOS
-        .iter()
+    let cases: Vec<(&Scenario, u64)> = scenarios()
         .flat_map(|scenario| {
             places_to_die(scenario)
                 .into_iter()
@@ -167,8 +171,7 @@ fn a_process_is_lost_at_every_step_that_counts() {
         "the enumeration is not empty: {}",
         cases.len()
     );
-    let clean: BTreeMap<&str, Left> = SCENARIOS
-        .iter()
+    let clean: BTreeMap<&str, Left> = scenarios()
         .map(|scenario| (scenario.title, run(scenario, None)))
         .collect();
     let failed = Mutex::new(Vec::new());

@@ -7,6 +7,7 @@
 mod case;
 mod emulated;
 mod ground;
+mod identities;
 mod kills;
 mod matrix;
 mod scenarios;
@@ -21,6 +22,7 @@ use slipway::domain::job_kind::JobKind;
 use strum::IntoEnumIterator as _;
 
 use case::{Left, More};
+pub use identities::of_every_kind;
 use scenarios::{SCENARIOS, Scenario};
 
 use super::support::for_each_of;

@@ -152,6 +152,15 @@ fn spec(rng: &mut Rng, name: &str) -> Value {
     if rng.u32(..4) == 0 {
         spec["on_existing"] = json!("adopt");
     }
+    // Drawn aside, so that a seed goes on as it did without.
+    let mut aside = rng.clone();
+    if aside.u32(..4) == 0 {
+        let kinds = [
+            json!([{"kind": "ec2"}]),
+            json!([{"kind": "ecs"}, {"kind": "github", "repository": "acme/shop", "repository_id": "1", "owner_id": "2", "ref": "main"}]),
+        ];
+        spec["identities"] = kinds[aside.usize(..2)].clone();
+    }
     spec
 }
 

@@ -324,7 +324,7 @@ impl AccountAdmin for Host {
 /// AWS's name of an operation that boto3 calls `method`.
 fn operation_of(method: &str) -> String {
     let word = |word: &str| match word {
-        "mfa" | "ssh" => word.to_uppercase(),
+        "mfa" | "ssh" | "id" => word.to_uppercase(),
         _ => word[..1].to_uppercase() + &word[1..],
     };
     method.split('_').map(word).collect()

@@ -179,7 +179,13 @@ impl Call {
                     .filter_map(|field| Some(last_part(body[*field].as_str()?)))
                     .collect()
             }
-            _ => self.body.split('&').filter_map(iam_thing).collect(),
+            // An inline policy of a role is a part of the role.
+            _ => self
+                .body
+                .split('&')
+                .filter(|pair| !self.operation.contains("Role") || !pair.starts_with("PolicyName="))
+                .filter_map(iam_thing)
+                .collect(),
         }
     }
 }
@@ -195,7 +201,17 @@ pub fn mutates(name: &str) -> bool {
 /// The name in a field of an IAM request.
 fn iam_thing(pair: &str) -> Option<String> {
     let (field, value) = pair.split_once('=')?;
-    let named = ["UserName", "GroupName", "PolicyName", "PolicyArn"].contains(&field);
+    let named = [
+        "UserName",
+        "GroupName",
+        "PolicyName",
+        "PolicyArn",
+        "RoleName",
+        "InstanceProfileName",
+        "OpenIDConnectProviderArn",
+        "Url",
+    ]
+    .contains(&field);
     let value = percent_decode_str(value).decode_utf8_lossy().into_owned();
     named.then(|| last_part(&value))
 }
