@@ -20,7 +20,7 @@ use crate::provision::timing::Timing;
 use crate::vault::{Vault, VaultError};
 
 /// Settings that come from the environment as `SLIPWAY_` and their name in capitals.
-const NAMES: [&str; 27] = [
+const NAMES: [&str; 28] = [
     "listen",
     "database_url",
     "encryption_key",
@@ -40,6 +40,7 @@ const NAMES: [&str; 27] = [
     "rotation_delete_delay",
     "drift_interval",
     "account_check_interval",
+    "oidc_allow_http",
     "log",
     "max_connections",
     "max_requests",
@@ -108,6 +109,8 @@ pub struct Settings {
     /// How often it is checked whether the role of each registered account can be assumed. 0s is never.
     #[serde(with = "humantime_serde")]
     pub account_check_interval: Duration,
+    /// Whether issuers of ID tokens may be at http on this machine. For tests.
+    pub oidc_allow_http: bool,
     /// What to log, in the terms of `tracing-subscriber`'s filters.
     pub log: String,
     /// Connections at once. Those beyond are refused, or wait to be accepted. Each is an open file: the
@@ -178,6 +181,7 @@ impl Default for Settings {
             rotation_delete_delay: Duration::from_secs(24 * 3600),
             drift_interval: Duration::from_secs(24 * 3600),
             account_check_interval: Duration::from_secs(3600),
+            oidc_allow_http: false,
             log: "info".into(),
             max_connections: 4096,
             max_requests: 512,

@@ -1,4 +1,4 @@
--- Who calls: tokens with a scope and an end, pipelines by their ID tokens, people who are signed in.
+-- Who calls: tokens with a scope and an end, and pipelines by their ID tokens.
 
 ALTER TABLE tokens DROP CONSTRAINT tokens_role_check;
 ALTER TABLE tokens ADD CONSTRAINT tokens_role_check CHECK (role IN ('viewer', 'operator', 'approver', 'admin'));
@@ -25,8 +25,7 @@ CREATE TABLE trust_rules (
     issuer     TEXT COLLATE "C" NOT NULL,
     rule       TEXT NOT NULL,
     created_by TEXT NOT NULL,
-    created_at BIGINT NOT NULL,
-    person     TEXT
+    created_at BIGINT NOT NULL
 );
 CREATE INDEX trust_rules_issuer ON trust_rules (issuer);
 
@@ -37,33 +36,7 @@ CREATE TABLE used_tokens (
 );
 CREATE INDEX used_tokens_expires ON used_tokens (expires_at);
 
--- Sign-ins that have begun, and people who are signed in. Cookies hold what these are the hashes of.
-CREATE TABLE sign_ins (
-    hash       TEXT COLLATE "C" PRIMARY KEY,
-    nonce      TEXT NOT NULL,
-    verifier   TEXT NOT NULL,
-    return_to  TEXT NOT NULL,
-    expires_at BIGINT NOT NULL
-);
-CREATE INDEX sign_ins_expires ON sign_ins (expires_at);
-
-CREATE TABLE sessions (
-    id         TEXT COLLATE "C" PRIMARY KEY,
-    hash       TEXT COLLATE "C" NOT NULL UNIQUE,
-    name       TEXT COLLATE "C" NOT NULL,
-    display    TEXT NOT NULL,
-    role       TEXT COLLATE "C" NOT NULL CHECK (role IN ('viewer', 'operator', 'approver', 'admin')),
-    scope      TEXT,
-    identity   TEXT NOT NULL,
-    -- The ID token, sealed: the identity provider asks for it at the sign-out.
-    id_token   BYTEA,
-    created_at BIGINT NOT NULL,
-    used_at    BIGINT NOT NULL,
-    expires_at BIGINT NOT NULL
-);
-CREATE INDEX sessions_expires ON sessions (expires_at);
-
 ALTER TABLE audit DROP CONSTRAINT audit_action_check;
 ALTER TABLE audit ADD CONSTRAINT audit_action_check CHECK (action IN ('job_requested', 'cancel_requested', 'retry_requested', 'change_applied', 'step_failed',
     'job_ended', 'secret_claimed', 'token_created', 'token_revoked', 'account_registered', 'account_updated', 'account_verified',
-    'account_deleted', 'token_exchanged', 'trust_rule_created', 'trust_rule_deleted', 'signed_in', 'signed_out'));
+    'account_deleted', 'token_exchanged', 'trust_rule_created', 'trust_rule_deleted'));

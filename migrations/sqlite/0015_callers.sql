@@ -1,4 +1,4 @@
--- Who calls: tokens with a scope and an end, pipelines by their ID tokens, people who are signed in.
+-- Who calls: tokens with a scope and an end, and pipelines by their ID tokens.
 
 CREATE TABLE new_tokens (
     id         TEXT PRIMARY KEY,
@@ -34,8 +34,7 @@ CREATE TABLE trust_rules (
     issuer     TEXT NOT NULL,
     rule       TEXT NOT NULL,
     created_by TEXT NOT NULL,
-    created_at BIGINT NOT NULL,
-    person     TEXT
+    created_at BIGINT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX trust_rules_issuer ON trust_rules (issuer);
 
@@ -46,32 +45,6 @@ CREATE TABLE used_tokens (
 ) WITHOUT ROWID;
 CREATE INDEX used_tokens_expires ON used_tokens (expires_at);
 
--- Sign-ins that have begun, and people who are signed in. Cookies hold what these are the hashes of.
-CREATE TABLE sign_ins (
-    hash       TEXT PRIMARY KEY,
-    nonce      TEXT NOT NULL,
-    verifier   TEXT NOT NULL,
-    return_to  TEXT NOT NULL,
-    expires_at BIGINT NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX sign_ins_expires ON sign_ins (expires_at);
-
-CREATE TABLE sessions (
-    id         TEXT PRIMARY KEY,
-    hash       TEXT NOT NULL UNIQUE,
-    name       TEXT NOT NULL,
-    display    TEXT NOT NULL,
-    role       TEXT NOT NULL CHECK (role IN ('viewer', 'operator', 'approver', 'admin')),
-    scope      TEXT,
-    identity   TEXT NOT NULL,
-    -- The ID token, sealed: the identity provider asks for it at the sign-out.
-    id_token   BLOB,
-    created_at BIGINT NOT NULL,
-    used_at    BIGINT NOT NULL,
-    expires_at BIGINT NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX sessions_expires ON sessions (expires_at);
-
 -- SQLite alters no CHECK, so the table is made anew; its numbers go on.
 CREATE TABLE new_audit (
     seq       INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -79,7 +52,7 @@ CREATE TABLE new_audit (
     actor     TEXT NOT NULL,
     action    TEXT NOT NULL CHECK (action IN ('job_requested', 'cancel_requested', 'retry_requested', 'change_applied', 'step_failed',
         'job_ended', 'secret_claimed', 'token_created', 'token_revoked', 'account_registered', 'account_updated', 'account_verified',
-        'account_deleted', 'token_exchanged', 'trust_rule_created', 'trust_rule_deleted', 'signed_in', 'signed_out')),
+        'account_deleted', 'token_exchanged', 'trust_rule_created', 'trust_rule_deleted')),
     app_id    TEXT,
     app       TEXT,
     account   TEXT,

@@ -13,6 +13,7 @@ pub mod bearer;
 pub mod body;
 pub mod etag;
 pub mod examples;
+pub mod form;
 pub mod health;
 pub mod idempotency;
 pub mod job;

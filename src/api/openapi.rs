@@ -97,7 +97,9 @@ fn complete(path: &str, operation: &mut Operation) {
                 invalid
             },
         );
-        add("401", "The token is missing or invalid.");
+        if operation.security.is_none() {
+            add("401", "The token is missing or invalid.");
+        }
         add(
             "503",
             "The database is not available, or the service is overloaded.",
@@ -106,7 +108,7 @@ fn complete(path: &str, operation: &mut Operation) {
     if takes_body {
         add("408", "The body did not arrive in time.");
         add("413", "The body is larger than 64 KiB.");
-        add("415", "The body is not application/json.");
+        add("415", "The body is of another media type.");
     }
     if !is_for_operators(path) {
         add("429", "The caller sends too many requests.");

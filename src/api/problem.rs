@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::app::error::UseCaseError;
+use crate::app::token_exchange::GrantError;
 use crate::aws::{AwsError, ErrorKind};
 use crate::domain::job::AwsRefusal;
 use crate::domain::role::Role;
@@ -28,6 +29,8 @@ const RETRY_AFTER: u32 = 5;
 const RETRY_AFTER_OVERLOAD: std::ops::RangeInclusive<u32> = 1..=5;
 
 const ROTATE: &str = "To create a new access key, rotate the app's credentials (POST /v1/apps/{app}/credentials/rotate).";
+/// The endpoint of OAuth 2.0.
+const OAUTH_TOKEN: &str = "/v1/oauth/token";
 const SHOW_ROTATION: &str = "GET /v1/apps/{app}/credentials shows the stage of the rotation.";
 
 /// Every problem code. The text is the `code` of the problem document.
@@ -46,6 +49,8 @@ pub enum Code {
     TooLarge,
     InvalidParameters,
     InvalidFields,
+    InvalidGrant,
+    UnsupportedGrantType,
     IdempotencyKeyReused,
     AppExists,
     AppRemoved,
@@ -71,6 +76,7 @@ pub enum Code {
     AccountExists,
     AccountInUse,
     AccountNotReady,
+    IssuerUnavailable,
     AwsThrottled,
     AwsRefused,
     DatabaseUnavailable,
@@ -85,9 +91,11 @@ impl Code {
     /// The HTTP status of a problem with this code.
     pub fn status(self) -> StatusCode {
         match self {
-            Self::InvalidJson | Self::UnreadableBody | Self::InvalidParameters => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::InvalidJson
+            | Self::UnreadableBody
+            | Self::InvalidParameters
+            | Self::InvalidGrant
+            | Self::UnsupportedGrantType => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden | Self::OutOfScope => StatusCode::FORBIDDEN,
             Self::NotFound | Self::AppRemoved | Self::NoReport => StatusCode::NOT_FOUND,
@@ -118,9 +126,11 @@ impl Code {
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::CannotOpen | Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
             Self::AwsRefused => StatusCode::BAD_GATEWAY,
-            Self::AwsThrottled | Self::DatabaseUnavailable | Self::Overloaded | Self::TimedOut => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::IssuerUnavailable
+            | Self::AwsThrottled
+            | Self::DatabaseUnavailable
+            | Self::Overloaded
+            | Self::TimedOut => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -138,6 +148,9 @@ impl Code {
             Self::TooLarge => "Request body too large",
             Self::InvalidParameters => "Invalid parameters",
             Self::InvalidFields => "Invalid fields",
+            Self::InvalidGrant => "ID token not accepted",
+            Self::UnsupportedGrantType => "Unsupported grant type",
+            Self::IssuerUnavailable => "Issuer unavailable",
             Self::IdempotencyKeyReused => "Idempotency key reused",
             Self::AppExists => "App already exists",
             Self::AppRemoved => "App was removed",
@@ -215,6 +228,13 @@ pub struct Problem {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = "/v1/apps/acme-shop")]
     pub url: Option<String>,
+    /// The error code of OAuth 2.0 (RFC 6749), where the endpoint is one of OAuth's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "invalid_grant")]
+    pub error: Option<String>,
+    /// The same as `detail`, where the endpoint is one of OAuth's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_description: Option<String>,
     /// Seconds for the Retry-After header, if not the default.
     #[serde(skip)]
     retry_after: Option<u32>,
@@ -278,6 +298,9 @@ pub enum ApiError {
     /// The body is not JSON by its Content-Type.
     #[error("The request body must be application/json.")]
     UnsupportedMediaType,
+    /// The body is not a form by its Content-Type.
+    #[error("The request body must be application/x-www-form-urlencoded.")]
+    NotAForm,
     /// The body is too large.
     #[error("The request body is larger than 64 KiB.")]
     TooLarge,
@@ -333,6 +356,7 @@ impl ApiError {
             Self::InvalidJson(_) => new(Code::InvalidJson),
             Self::UnreadableBody => new(Code::UnreadableBody),
             Self::UnsupportedMediaType => new(Code::UnsupportedMediaType).remedy("Send `Content-Type: application/json`."),
+            Self::NotAForm => new(Code::UnsupportedMediaType).remedy("Send `Content-Type: application/x-www-form-urlencoded`."),
             Self::TooLarge => new(Code::TooLarge),
             Self::Parameters(errors) => new(Code::InvalidParameters).errors(errors),
             Self::Fields(errors) => new(Code::InvalidFields).errors(errors),
@@ -361,6 +385,15 @@ fn of_use_case(error: &UseCaseError) -> Problem {
     let new = |code| Problem::new(code, error.to_string());
     match error {
         UseCaseError::NoSuch(_) => new(Code::NotFound),
+        UseCaseError::Grant(error) => match error {
+            GrantError::Invalid(_) => new(Code::InvalidGrant).remedy(
+                "Request a new ID token with the audience of the trust rule, and compare its claims with GET /v1/trust-rules.",
+            ),
+            GrantError::Unavailable => new(Code::IssuerUnavailable)
+                .retry_after(60)
+                .remedy("Retry after the time in Retry-After, with a new ID token."),
+            GrantError::Type => new(Code::UnsupportedGrantType),
+        },
         UseCaseError::OutOfScope(_) => {
             new(Code::OutOfScope).remedy("Use a token whose scope includes it, or ask an administrator for one.")
         }
@@ -519,8 +552,25 @@ impl Problem {
             aws: None,
             remedy: None,
             url: None,
+            error: None,
+            error_description: None,
             retry_after: None,
         }
+    }
+
+    /// The problem of a request to this path. OAuth's clients read `error` and `error_description`.
+    fn for_endpoint(mut self, path: String) -> Self {
+        if path == OAUTH_TOKEN {
+            let error = match self.code.as_str() {
+                "invalid_grant" | "unsupported_grant_type" => self.code.as_str(),
+                _ if self.retryable => "temporarily_unavailable",
+                _ => "invalid_request",
+            };
+            self.error = Some(error.to_owned());
+            self.error_description = Some(self.detail.clone());
+        }
+        self.instance = path;
+        self
     }
 
     fn remedy(mut self, remedy: &str) -> Self {
@@ -592,13 +642,8 @@ pub async fn complete(request: Request, next: Next) -> Response {
     let instance = request.uri().path().to_owned();
     let mut response = next.run(request).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        return with_headers_of(
-            &response,
-            Problem {
-                instance,
-                ..problem
-            },
-        );
+        let problem = problem.for_endpoint(instance);
+        return with_headers_of(&response, problem);
     }
     let error = match response.status() {
         StatusCode::NOT_FOUND => ApiError::NotFound,

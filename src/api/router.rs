@@ -68,6 +68,15 @@ fn endpoints() -> OpenApiRouter<Arc<Service>> {
             v1::create_token::create_token
         ))
         .routes(routes!(v1::revoke_token::revoke_token))
+        .routes(routes!(v1::exchange_token::exchange_token))
+        .routes(routes!(
+            v1::list_trust_rules::list_trust_rules,
+            v1::create_trust_rule::create_trust_rule
+        ))
+        .routes(routes!(
+            v1::get_trust_rule::get_trust_rule,
+            v1::delete_trust_rule::delete_trust_rule
+        ))
         .routes(routes!(
             v1::list_accounts::list_accounts,
             v1::register_account::register_account

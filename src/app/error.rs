@@ -1,5 +1,6 @@
 //! Why a use case fails. `api::problem` turns each variant into a status and a problem document.
 
+use crate::app::token_exchange::GrantError;
 use crate::aws::AwsError;
 use crate::domain::names::AppName;
 use crate::domain::validation::FieldError;
@@ -13,6 +14,9 @@ pub enum UseCaseError {
     /// Something that the request names does not exist.
     #[error("No such {0}.")]
     NoSuch(&'static str),
+    /// The ID token is not exchanged.
+    #[error(transparent)]
+    Grant(#[from] GrantError),
     /// The caller's scope or role does not reach that far. Says how far it does.
     #[error("{0}")]
     OutOfScope(String),

@@ -23,6 +23,8 @@ pub mod scope;
 pub mod service;
 pub mod set_key_status;
 pub mod simulate_lifecycle;
+pub mod token_exchange;
 pub mod tokens;
+pub mod trust_rules;
 pub mod update;
 pub mod verify_key;

@@ -23,6 +23,7 @@ use crate::domain::access_key::{Intent, KeyRecords};
 use crate::domain::app::App;
 use crate::domain::names::{AccountName, AppName, RoleArn};
 use crate::domain::spec::{Defaults, Place, default_account};
+use crate::oidc::{KeyCache, KeyCacheLimits};
 use crate::provision::conventions::Conventions;
 use crate::provision::journal::ResumableAttempts;
 use crate::provision::kinds::spec_lists;
@@ -69,6 +70,8 @@ pub struct Service {
     account: Arc<Account>,
     /// The registered accounts that were used.
     registered: Mutex<HashMap<AccountName, Arc<Account>>>,
+    /// The keys of the issuers of ID tokens.
+    pub issuer_keys: KeyCache,
     admin_token_hash: Option<String>,
     /// When the dispatcher last ran, in milliseconds.
     dispatched_at: AtomicI64,
@@ -183,6 +186,7 @@ impl Service {
             background: BackgroundStatus::default(),
             account: Arc::new(account),
             registered: Mutex::default(),
+            issuer_keys: KeyCache::new(KeyCacheLimits::default(), settings.oidc_allow_http),
             admin_token_hash,
             dispatched_at: AtomicI64::new(0),
             intents: Mutex::default(),

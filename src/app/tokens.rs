@@ -127,7 +127,7 @@ fn parse_token(body: &Value) -> Result<TokenSpec, UseCaseError> {
     let mut fields = Fields::of(body, "");
     let name = fields.required("name", parse_token_name);
     let role = fields.required("role", parse_role);
-    let scope = parse_scope(&mut fields);
+    let scope = Scope::of_field(&mut fields);
     let expires_in = fields.parsed("expires_in", parse_age);
     let errors = fields.finish();
     match (name, role) {
@@ -139,17 +139,6 @@ fn parse_token(body: &Value) -> Result<TokenSpec, UseCaseError> {
         }),
         _ => Err(UseCaseError::Fields(errors)),
     }
-}
-
-/// Reads the field `scope`.
-pub fn parse_scope(fields: &mut Fields<'_>) -> Scope {
-    let Some(value) = fields.get("scope") else {
-        return Scope::default();
-    };
-    Scope::parse(value, &fields.at("scope")).unwrap_or_else(|errors| {
-        fields.extend(errors);
-        Scope::default()
-    })
 }
 
 /// Parses a role.

@@ -158,17 +158,6 @@ pub enum AuditEvent {
         /// The name of the rule.
         name: String,
     },
-    /// A person signed in.
-    SignedIn {
-        /// The role of the session.
-        role: Role,
-        /// The apps and accounts that the session is for. Absent for all.
-        #[serde(default, skip_serializing_if = "Scope::is_all")]
-        #[schema(required = false)]
-        scope: Scope,
-    },
-    /// A person signed out.
-    SignedOut,
 }
 
 /// What was done, by its name alone.
@@ -221,10 +210,6 @@ pub enum Action {
     TrustRuleCreated,
     /// A trust rule was deleted.
     TrustRuleDeleted,
-    /// A person signed in.
-    SignedIn,
-    /// A person signed out.
-    SignedOut,
 }
 
 impl AuditEvent {
@@ -306,8 +291,6 @@ impl AuditEvent {
             Self::TokenExchanged { .. } => Action::TokenExchanged,
             Self::TrustRuleCreated { .. } => Action::TrustRuleCreated,
             Self::TrustRuleDeleted { .. } => Action::TrustRuleDeleted,
-            Self::SignedIn { .. } => Action::SignedIn,
-            Self::SignedOut => Action::SignedOut,
         }
     }
 
@@ -472,11 +455,6 @@ mod tests {
                 rule_id: Ulid::nil(),
                 name: "shop".into(),
             },
-            AuditEvent::SignedIn {
-                role: Role::Viewer,
-                scope: Scope::default(),
-            },
-            AuditEvent::SignedOut,
         ]
     }
 
@@ -550,8 +528,6 @@ mod tests {
         token_exchanged: role rule token_id
         trust_rule_created: issuer name role rule_id
         trust_rule_deleted: name rule_id
-        signed_in: role
-        signed_out: 
         ");
     }
 

@@ -30,4 +30,5 @@ pub mod scope;
 pub mod spec;
 pub mod task;
 pub mod trust_policy;
+pub mod trust_rule;
 pub mod validation;

@@ -123,6 +123,17 @@ impl Scope {
         }
     }
 
+    /// The field `scope` of a request; everything when it is absent.
+    pub fn of_field(fields: &mut Fields<'_>) -> Self {
+        let Some(value) = fields.get("scope") else {
+            return Self::default();
+        };
+        Self::parse(value, &fields.at("scope")).unwrap_or_else(|errors| {
+            fields.extend(errors);
+            Self::default()
+        })
+    }
+
     /// Whether it leaves nothing out.
     pub fn is_all(&self) -> bool {
         self.apps.is_none() && self.accounts.is_none()

@@ -33,6 +33,7 @@ mod signals;
 mod sql;
 mod sqlite;
 mod tokens;
+mod trust_rules;
 mod writer;
 
 pub use accounts::AccountCheckResult;
@@ -53,3 +54,4 @@ pub use refusal::Refusal;
 pub use rotations::{DueRotation, RotationChange};
 pub use signals::Signal;
 pub use tokens::{NewTokenRow, TokenRow};
+pub use trust_rules::{Exchange, ExchangeAnswer};

@@ -52,6 +52,7 @@ fn each_task_shows_when_it_ran_and_for_how_long() {
             names,
             [
                 "expire_secrets",
+                "expire_tokens",
                 "prune_idempotency",
                 "reencrypt",
                 "verify_keys",

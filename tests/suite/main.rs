@@ -25,6 +25,7 @@ mod least_privilege;
 mod lifecycle;
 mod openapi;
 mod overload;
+mod pipelines;
 mod process;
 mod promises;
 mod properties;

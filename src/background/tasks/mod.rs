@@ -5,6 +5,7 @@ mod check_accounts;
 mod check_drift;
 mod checkpoint;
 mod expire_secrets;
+mod expire_tokens;
 mod prune_history;
 mod prune_idempotency;
 pub mod reencrypt;
@@ -20,6 +21,7 @@ use crate::background::driver::start;
 /// Starts every task.
 pub fn start_all(service: &Arc<Service>) {
     start(service, expire_secrets::ExpireSecrets);
+    start(service, expire_tokens::ExpireTokens);
     start(service, prune_idempotency::PruneIdempotency);
     start(service, reencrypt::Reencrypt::default());
     start(service, verify_keys::VerifyKeys::default());

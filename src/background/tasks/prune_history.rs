@@ -32,6 +32,7 @@ impl BackgroundTask for PruneHistory {
             let age = service.settings.retention;
             let jobs = service.store.prune_history(age).await?;
             let entries = service.store.prune_audit(age).await?;
+            service.store.prune_actors(age).await?;
             if (jobs, entries) == (0, 0) {
                 return Ok(NextRun::AfterPeriod);
             }

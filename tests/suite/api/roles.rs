@@ -10,7 +10,7 @@ use crate::openapi;
 use crate::support::unique;
 
 /// Every route with the role that it takes; `None` takes no token.
-pub const ROUTES: [(&str, &str, Option<Role>); 46] = [
+pub const ROUTES: [(&str, &str, Option<Role>); 51] = [
     ("get", "/healthz", None),
     ("get", "/readyz", None),
     ("get", "/metrics", None),
@@ -68,6 +68,11 @@ pub const ROUTES: [(&str, &str, Option<Role>); 46] = [
     ("get", "/v1/tokens", Some(Role::Admin)),
     ("post", "/v1/tokens", Some(Role::Admin)),
     ("delete", "/v1/tokens/{id}", Some(Role::Admin)),
+    ("post", "/v1/oauth/token", None),
+    ("get", "/v1/trust-rules", Some(Role::Admin)),
+    ("post", "/v1/trust-rules", Some(Role::Admin)),
+    ("get", "/v1/trust-rules/{id}", Some(Role::Admin)),
+    ("delete", "/v1/trust-rules/{id}", Some(Role::Admin)),
     ("get", "/v1/accounts", Some(Role::Viewer)),
     ("post", "/v1/accounts", Some(Role::Admin)),
     ("get", "/v1/accounts/{account}", Some(Role::Viewer)),

@@ -76,6 +76,10 @@ impl World {
             "/v1/ecr/lifecycle/simulate" => {
                 Some(json!({"policy": "guide", "repository": {"name": self.app}}))
             }
+            "/v1/trust-rules" => Some(json!({
+                "name": "wide", "issuer": "https://ci.example.com", "audience": "slipway", "role": "viewer",
+                "claims": {"sub": "job"},
+            })),
             "/v1/accounts" => Some(json!({
                 "name": "theirs",
                 "account_id": "222222222222",

@@ -4,6 +4,7 @@ pub mod api;
 pub mod aws;
 pub mod aws_inspector;
 pub mod database;
+pub mod issuer;
 pub mod process;
 pub mod proxy;
 pub mod server;

@@ -1,0 +1,138 @@
+//! Fetches what an issuer publishes: its configuration (OpenID Connect Discovery 1.0) and its keys (RFC 7517).
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Bytes;
+use hyper::{Request, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use rustls::crypto::aws_lc_rs::default_provider;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::time::timeout;
+
+/// The longest that one request takes.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// A larger document is none of an issuer.
+const MAX_BODY: usize = 256 * 1024;
+
+/// Why an issuer's keys could not be fetched.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{url}: {why}")]
+pub struct FetchError {
+    url: String,
+    why: String,
+}
+
+impl FetchError {
+    pub(super) fn new(url: &str, why: impl ToString) -> Self {
+        Self {
+            url: url.into(),
+            why: why.to_string(),
+        }
+    }
+}
+
+/// What an issuer says of itself.
+#[derive(Deserialize)]
+struct Configuration {
+    issuer: String,
+    jwks_uri: String,
+}
+
+#[derive(Deserialize)]
+struct Keys {
+    keys: Vec<Value>,
+}
+
+/// A client for documents of issuers. It follows no redirects.
+#[derive(Clone)]
+pub(super) struct Fetcher {
+    client: Option<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>,
+    allow_http: bool,
+}
+
+impl Fetcher {
+    /// Without certificates of authorities on this machine, every fetch fails and says so.
+    pub fn new(allow_http: bool) -> Self {
+        let connector = HttpsConnectorBuilder::new()
+            .with_provider_and_native_roots(default_provider())
+            .map(|builder| builder.https_or_http().enable_http1().build());
+        let client =
+            connector.map(|connector| Client::builder(TokioExecutor::new()).build(connector));
+        Self {
+            client: client
+                .inspect_err(|error| tracing::warn!(%error, "no certificates of authorities"))
+                .ok(),
+            allow_http,
+        }
+    }
+
+    /// The keys of an issuer.
+    pub async fn keys(&self, issuer: &str) -> Result<Vec<Value>, FetchError> {
+        let url = format!(
+            "{}/.well-known/openid-configuration",
+            issuer.trim_end_matches('/')
+        );
+        let configuration: Configuration = self.get(&url).await?;
+        if configuration.issuer != issuer {
+            let why = format!("the configuration is that of {}", configuration.issuer);
+            return Err(FetchError::new(&url, why));
+        }
+        let keys: Keys = self.get(&configuration.jwks_uri).await?;
+        Ok(keys.keys)
+    }
+
+    async fn get<T: DeserializeOwned>(&self, url: &str) -> Result<T, FetchError> {
+        let request = Request::get(url)
+            .header("accept", "application/json")
+            .body(Full::default())
+            .map_err(|error| FetchError::new(url, error))?;
+        self.send(url, request).await
+    }
+
+    async fn send<T: DeserializeOwned>(
+        &self,
+        url: &str,
+        request: Request<Full<Bytes>>,
+    ) -> Result<T, FetchError> {
+        let failed = |why: &dyn ToString| FetchError::new(url, why.to_string());
+        if !is_allowed(request.uri(), self.allow_http) {
+            return Err(failed(&"is not an https URL"));
+        }
+        let client = self
+            .client
+            .as_ref()
+            .ok_or_else(|| failed(&"this machine has no certificates of authorities"))?;
+        let answer = async {
+            let response = client
+                .request(request)
+                .await
+                .map_err(|error| failed(&error))?;
+            if response.status() != 200 {
+                return Err(failed(&format!("the answer is {}", response.status())));
+            }
+            let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
+            Ok(body.map_err(|error| failed(&error))?.to_bytes())
+        };
+        let bytes = timeout(REQUEST_TIMEOUT, answer)
+            .await
+            .map_err(|_| failed(&"no answer in time"))??;
+        serde_json::from_slice(&bytes).map_err(|error| failed(&error))
+    }
+}
+
+/// Whether a URL may be asked: an https one, or for tests an http one on this machine.
+fn is_allowed(url: &Uri, allow_http: bool) -> bool {
+    match url.scheme_str() {
+        Some("https") => url.host().is_some(),
+        Some("http") => {
+            allow_http && matches!(url.host(), Some("127.0.0.1" | "localhost" | "[::1]"))
+        }
+        _ => false,
+    }
+}
