@@ -102,7 +102,7 @@ fn error(status: &str, path: &str, takes_body: bool) -> Option<ApiError> {
         )]),
         "401" => ApiError::Unauthorized,
         "403" => ApiError::Forbidden {
-            needed: if ["/tokens", "/audit", "/accounts"]
+            needed: if ["/tokens", "/audit", "/accounts", "/trust-rules"]
                 .iter()
                 .any(|of_admin| path.contains(of_admin))
             {

@@ -108,6 +108,13 @@ const LINKS: [(&[From], &[Target]); 13] = [
         &[("listTokens", "200")],
         &[("revokeToken", &[("id", "$response.body#/items/0/id")])],
     ),
+    (
+        &[("createTrustRule", "201")],
+        &[
+            ("getTrustRule", &[("id", "$response.body#/id")]),
+            ("deleteTrustRule", &[("id", "$response.body#/id")]),
+        ],
+    ),
 ];
 
 const ACCOUNT: [(&str, &str); 1] = [("account", "$response.body#/name")];

@@ -12,8 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::app::error::UseCaseError;
-use crate::app::token_exchange::GrantError;
+use crate::app::error::{GrantError, UseCaseError};
 use crate::aws::{AwsError, ErrorKind};
 use crate::domain::job::AwsRefusal;
 use crate::domain::role::Role;

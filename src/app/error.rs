@@ -1,9 +1,9 @@
 //! Why a use case fails. `api::problem` turns each variant into a status and a problem document.
 
-use crate::app::token_exchange::GrantError;
 use crate::aws::AwsError;
 use crate::domain::names::AppName;
 use crate::domain::validation::FieldError;
+use crate::oidc::VerifyError;
 use crate::provision::export::Unseen;
 use crate::store::{Refusal, StoreError};
 use crate::vault::VaultError;
@@ -77,5 +77,28 @@ pub enum UseCaseError {
 impl From<Refusal> for UseCaseError {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
+    }
+}
+
+/// Why an ID token is not exchanged.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum GrantError {
+    /// The ID token is not valid, or was used.
+    #[error("{0}")]
+    Invalid(String),
+    /// The issuer's keys cannot be fetched.
+    #[error("The issuer's keys cannot be fetched now.")]
+    Unavailable,
+    /// The request asks for another kind of grant.
+    #[error("The only grant type is urn:ietf:params:oauth:grant-type:token-exchange.")]
+    Type,
+}
+
+impl From<VerifyError> for GrantError {
+    fn from(error: VerifyError) -> Self {
+        match error {
+            VerifyError::Unavailable => Self::Unavailable,
+            error => Self::Invalid(error.to_string()),
+        }
     }
 }

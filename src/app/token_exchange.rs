@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::app::error::UseCaseError;
+use crate::app::error::{GrantError, UseCaseError};
 use crate::app::service::{Service, token_hash};
 use crate::app::tokens::{VOUCHED_PREFIX, new_token};
 use crate::domain::caller::{CallerIdentity, Person};
@@ -16,29 +16,6 @@ use crate::store::{Exchange, ExchangeAnswer, TokenRow, fingerprint};
 
 /// How long an API token is valid.
 pub const LIFETIME: Duration = Duration::from_secs(30 * 60);
-
-/// Why an ID token is not exchanged.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum GrantError {
-    /// The ID token is not valid, or was used.
-    #[error("{0}")]
-    Invalid(String),
-    /// The issuer's keys cannot be fetched.
-    #[error("The issuer's keys cannot be fetched now.")]
-    Unavailable,
-    /// The request asks for another kind of grant.
-    #[error("The only grant type is urn:ietf:params:oauth:grant-type:token-exchange.")]
-    Type,
-}
-
-impl From<VerifyError> for GrantError {
-    fn from(error: VerifyError) -> Self {
-        match error {
-            VerifyError::Unavailable => Self::Unavailable,
-            error => Self::Invalid(error.to_string()),
-        }
-    }
-}
 
 /// An API token and its row.
 pub struct Granted {

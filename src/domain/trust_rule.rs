@@ -218,7 +218,8 @@ fn require_pins(issuer: &str, claims: &BTreeMap<String, String>) -> Result<(), &
             "must have `project_id`, and `environment` or `ref`. A project's path can pass to somebody else",
         );
     }
-    if !is_github && !is_gitlab && !has("sub") && !(has("repository_id") && is_placed) {
+    let is_pinned = has("sub") || has("repository_id") && is_placed;
+    if !(is_github || is_gitlab || is_pinned) {
         return Err("must have `sub`, or `repository_id` with `environment` or `ref`");
     }
     Ok(())

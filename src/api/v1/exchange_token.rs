@@ -13,9 +13,9 @@ use crate::api::form::{Form, invalid};
 use crate::api::limits::RequestPermit;
 use crate::api::params::Params;
 use crate::api::problem::ApiError;
-use crate::app::error::UseCaseError;
+use crate::app::error::{GrantError, UseCaseError};
 use crate::app::service::{Service, token_hash};
-use crate::app::token_exchange::{self, GrantError, LIFETIME};
+use crate::app::token_exchange::{self, LIFETIME};
 
 const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";

@@ -17,7 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::task::AbortHandle;
+use tokio::task::JoinSet;
 
 pub enum Key {
     Rsa(Box<RsaKeyPair>),
@@ -128,13 +128,8 @@ pub struct Issuer {
     pub url: String,
     pub key: Key,
     published: Arc<Published>,
-    server: AbortHandle,
-}
-
-impl Drop for Issuer {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
+    /// Ends with the issuer.
+    _server: JoinSet<()>,
 }
 
 impl Issuer {
@@ -152,12 +147,13 @@ impl Issuer {
             .route("/.well-known/openid-configuration", get(configuration))
             .route("/keys", get(keys))
             .with_state(published.clone());
-        let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let mut server = JoinSet::new();
+        server.spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self {
             url,
             key,
             published,
-            server: serving.abort_handle(),
+            _server: server,
         }
     }
 
