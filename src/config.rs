@@ -14,6 +14,7 @@ use config::{Config, ConfigError, Environment, File, FileFormat, Map};
 use secrecy::SecretString;
 use serde::Deserialize;
 
+use crate::domain::approval::ApprovalRules;
 use crate::domain::names::{Origin, Region, RoleArn};
 use crate::domain::spec::Defaults;
 use crate::provision::timing::Timing;
@@ -135,6 +136,8 @@ pub struct Settings {
     pub request_timeout: Duration,
     /// The organisation's conventions.
     pub defaults: Defaults,
+    /// Which jobs need an approval.
+    pub approvals: ApprovalRules,
     /// Timeouts and delays of calls to AWS.
     pub timing: Timing,
 }
@@ -191,6 +194,7 @@ impl Default for Settings {
             body_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(60),
             defaults: Defaults::default(),
+            approvals: ApprovalRules::default(),
             timing: Timing::default(),
         }
     }

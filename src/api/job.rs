@@ -68,6 +68,8 @@ pub struct JobResponse {
     error: Option<JobError>,
     /// The token that requested the job.
     requested_by: String,
+    /// Whether another person has to approve the plan of the job. See `GET /v1/jobs/{id}/approval`.
+    needs_approval: bool,
     /// When the job was accepted.
     created_at: Timestamp,
     /// When the first attempt started.
@@ -94,6 +96,7 @@ impl From<Job> for JobResponse {
             steps: job.steps,
             error: job.error,
             requested_by: job.requested_by,
+            needs_approval: job.needs_approval,
             created_at: job.created_at,
             started_at: job.started_at,
             finished_at: job.finished_at,

@@ -38,6 +38,7 @@ use crate::provision::render::bootstrap::BootstrapFormat;
         (name = "apps", description = "Onboard, update, repair, remove and export apps. An app has a spec: what it should have in AWS."),
         (name = "drift", description = "Compare AWS with the spec of an app."),
         (name = "jobs", description = "Follow, cancel and retry jobs. A job makes one requested change of one app."),
+        (name = "approvals", description = "Approve or reject the plans of jobs that need an approval."),
         (name = "history", description = "See who did what: requests and changes in AWS."),
         (name = "credentials", description = "List, rotate, deactivate and delete the access keys of an app, and claim their secrets once."),
         (name = "ecr", description = "Simulate lifecycle policies of ECR repositories."),

@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 
 use crate::app::error::{GrantError, UseCaseError};
 use crate::aws::{AwsError, ErrorKind};
+use crate::domain::approval::PlanDifference;
 use crate::domain::job::AwsRefusal;
 use crate::domain::role::Role;
 use crate::domain::validation::FieldError;
@@ -69,6 +70,10 @@ pub enum Code {
     ClaimExpired,
     KeyGone,
     CannotOpen,
+    PlanChanged,
+    SelfApproval,
+    NotAwaitingApproval,
+    NotApproved,
     RotationActive,
     NoRotation,
     RotationStage,
@@ -96,7 +101,7 @@ impl Code {
             | Self::InvalidGrant
             | Self::UnsupportedGrantType => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Forbidden | Self::OutOfScope => StatusCode::FORBIDDEN,
+            Self::Forbidden | Self::OutOfScope | Self::SelfApproval => StatusCode::FORBIDDEN,
             Self::NotFound | Self::AppRemoved | Self::NoReport => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -111,6 +116,9 @@ impl Code {
             | Self::JobSuperseded
             | Self::NoKeySlot
             | Self::KeyInUse
+            | Self::PlanChanged
+            | Self::NotAwaitingApproval
+            | Self::NotApproved
             | Self::RotationActive
             | Self::NoRotation
             | Self::RotationStage
@@ -169,6 +177,10 @@ impl Code {
             Self::ClaimExpired => "Secret expired",
             Self::KeyGone => "Access key deleted",
             Self::CannotOpen => "Secret cannot be decrypted",
+            Self::PlanChanged => "Plan changed",
+            Self::SelfApproval => "Own request",
+            Self::NotAwaitingApproval => "Job does not await approval",
+            Self::NotApproved => "Job was not approved",
             Self::RotationActive => "Rotation in progress",
             Self::NoRotation => "No rotation",
             Self::RotationStage => "Not allowed in this rotation stage",
@@ -234,6 +246,9 @@ pub struct Problem {
     /// The same as `detail`, where the endpoint is one of OAuth's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_description: Option<String>,
+    /// How the plan differs from the one that was approved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub difference: Option<PlanDifference>,
     /// Seconds for the Retry-After header, if not the default.
     #[serde(skip)]
     retry_after: Option<u32>,
@@ -418,6 +433,12 @@ fn of_use_case(error: &UseCaseError) -> Problem {
         UseCaseError::KeyDeleted => new(Code::KeyGone).remedy(
             "GET /v1/apps/{app}/credentials lists the app's access keys. If there is none, repair the app to create one.",
         ),
+        UseCaseError::NoPlan(job_error) => Problem {
+            aws: job_error.aws.clone(),
+            remedy: job_error.remedy.clone(),
+            ..new(Code::AwsRefused)
+        }
+        .retryable(),
         UseCaseError::Aws(error) => of_aws(error),
         UseCaseError::Unseen(unseen) => of_unseen(unseen),
         UseCaseError::Store(_) => Problem::new(
@@ -469,6 +490,24 @@ fn of_refusal(refusal: &Refusal) -> Problem {
         Refusal::NotBeingRemoved => Problem::new(Code::NotBeingRemoved, "The app is not being removed.".into()),
         Refusal::RotationActive(_) => Problem::new(Code::RotationActive, "A rotation of this app's access key is in progress.".into())
             .remedy(&format!("Wait for it to end, or roll it back. {SHOW_ROTATION}")),
+        Refusal::NoApproval => Problem::new(Code::NotFound, "The job needs no approval.".into()),
+        Refusal::Decided(state) => Problem::new(
+            Code::NotAwaitingApproval,
+            format!("The job does not await approval. Its approval is {state}."),
+        ),
+        Refusal::NotApproved(state) => Problem::new(
+            Code::NotApproved,
+            format!("The job was not approved, so it cannot be retried. Its approval is {state}."),
+        )
+        .remedy("Request the change again."),
+        Refusal::PlanChanged(job, difference) => Problem {
+            difference: Some((**difference).clone()),
+            ..Problem::new(Code::PlanChanged, "The plan of the job is not the one with this digest.".into())
+        }
+        .url(format!("/v1/jobs/{job}/approval"))
+        .remedy("Read the plan (GET /v1/jobs/{id}/approval), and approve it by its plan_digest."),
+        Refusal::OwnRequest => Problem::new(Code::SelfApproval, "You have requested this job.".into())
+            .remedy("Ask another person with the role approver. In an emergency, an admin can approve with `break_glass` and a reason."),
         Refusal::NoRotation => Problem::new(Code::NoRotation, "This app has no rotation to roll back.".into()),
         Refusal::RotationStage(illegal) => Problem::new(Code::RotationStage, illegal.to_string())
             .remedy(&format!("To create a new access key, rotate again. {SHOW_ROTATION}")),
@@ -553,6 +592,7 @@ impl Problem {
             url: None,
             error: None,
             error_description: None,
+            difference: None,
             retry_after: None,
         }
     }

@@ -62,6 +62,10 @@ fn endpoints() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(v1::stream_job_events::stream_job_events))
         .routes(routes!(v1::cancel_job::cancel_job))
         .routes(routes!(v1::retry_job::retry_job))
+        .routes(routes!(v1::list_approvals::list_approvals))
+        .routes(routes!(v1::get_approval::get_approval))
+        .routes(routes!(v1::approve_job::approve_job))
+        .routes(routes!(v1::reject_job::reject_job))
         .routes(routes!(v1::simulate_lifecycle::simulate_lifecycle))
         .routes(routes!(
             v1::list_tokens::list_tokens,

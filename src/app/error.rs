@@ -1,6 +1,7 @@
 //! Why a use case fails. `api::problem` turns each variant into a status and a problem document.
 
 use crate::aws::AwsError;
+use crate::domain::job::JobError;
 use crate::domain::names::AppName;
 use crate::domain::validation::FieldError;
 use crate::oidc::VerifyError;
@@ -57,6 +58,9 @@ pub enum UseCaseError {
         "The access key was deleted before its secret was claimed. The secret has been destroyed."
     )]
     KeyDeleted,
+    /// The plan to approve cannot be made now.
+    #[error("The plan to approve cannot be made now: {}", .0.detail)]
+    NoPlan(JobError),
     /// AWS returned an error.
     #[error(transparent)]
     Aws(#[from] AwsError),

@@ -3,6 +3,7 @@
 //! A use case parses nothing of HTTP and returns nothing of it: it takes domain types or a JSON document.
 
 pub mod accounts;
+pub mod approvals;
 pub mod background;
 pub mod claim;
 pub mod credentials;

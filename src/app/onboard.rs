@@ -5,12 +5,14 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::app::accounts::require_ready;
+use crate::app::approvals;
 use crate::app::error::UseCaseError;
 use crate::app::find::steps_of;
 use crate::app::preview::preview;
 use crate::app::scope::{require_account, require_app_name};
 use crate::app::service::Service;
 use crate::aws::Account;
+use crate::domain::approval::Requested;
 use crate::domain::caller::Caller;
 use crate::domain::names::AccountName;
 use crate::domain::plan::Plan;
@@ -33,12 +35,22 @@ pub async fn onboard(
     require_account(&caller.scope, body.get("account"))?;
     let spec = parse_spec(service, body).await?;
     require_app_name(&caller.scope, &spec.name)?;
-    let resources = steps_of(service, &Task::Onboard { accept_expiry }, None, &spec).await?;
+    let task = Task::Onboard { accept_expiry };
+    let resources = steps_of(service, &task, None, &spec).await?;
+    let earlier = service.app(&spec.name).await?;
+    let requested = Requested {
+        task: &task,
+        spec: &spec,
+        app: earlier.as_ref(),
+        removal: None,
+    };
+    let approval = approvals::needed(service, &caller, &requested, key.as_ref()).await?;
     let new = NewApp {
         spec,
         resources,
         accept_expiry,
         requested_by: caller.name,
+        approval,
     };
     Ok(service.store.onboard(new, key).await??)
 }

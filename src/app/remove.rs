@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::app::approvals::with_approval;
 use crate::app::error::UseCaseError;
 use crate::app::find::{account, live_app, steps_of};
 use crate::app::preview::{preview, preview_removals};
@@ -63,7 +64,7 @@ pub async fn remove(
     }
     let mut tries = 0;
     loop {
-        let request = job_request(service, name, caller, options).await?;
+        let request = job_request(service, name, caller, options, key.as_ref()).await?;
         tries += 1;
         match service.store.enqueue(request, key.clone()).await? {
             // Decide again: protection, resources and deactivated keys may have changed.
@@ -246,6 +247,7 @@ async fn job_request(
     name: &AppName,
     caller: &Caller,
     options: &RemoveOptions,
+    key: Option<&IdempotencyKey>,
 ) -> Result<JobRequest, UseCaseError> {
     let app = live_app(service, name).await?;
     let mut removal = options.removal(service, &app, caller)?;
@@ -255,21 +257,19 @@ async fn job_request(
     if app.spec.protected {
         return Err(UseCaseError::Protected(app.spec.name));
     }
-    let deletes_data = !removal.buckets.is_empty()
-        || !removal.repositories.is_empty()
-        || !removal.lists.is_empty();
-    if deletes_data && !options.confirmed {
+    if removal.deletes_data() && !options.confirmed {
         let app = with(&app, removal);
         let plan = preview_removals(service, &Task::Remove, &app.spec, Some(&app)).await?;
         return Err(UseCaseError::ConfirmationRequired(plan.warnings));
     }
     let steps = steps_of(service, &Task::Offboard, Some(&app), &app.spec).await?;
-    let request = JobRequest::new(app.spec.name, Task::Offboard, steps, &caller.name);
-    Ok(JobRequest {
+    let name = app.spec.name.clone();
+    let request = JobRequest {
         if_version: Some(app.version),
         change: Some(AppChange::Removal(removal)),
-        ..request
-    })
+        ..JobRequest::new(name, Task::Offboard, steps, &caller.name)
+    };
+    with_approval(service, caller, &app, request, key).await
 }
 
 /// Everything of the app that holds data.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use crate::app::approvals::with_approval;
 use crate::app::error::UseCaseError;
 use crate::app::find::{account, live_app, steps_of};
 use crate::app::service::Service;
@@ -54,7 +55,8 @@ pub async fn repair(
         accept_expiry,
     };
     let steps = steps_of(service, &task, Some(&app), &app.spec).await?;
-    let request = JobRequest::new(app.spec.name, task, steps, caller.name);
+    let request = JobRequest::new(app.spec.name.clone(), task, steps, &caller.name);
+    let request = with_approval(service, &caller, &app, request, key.as_ref()).await?;
     Ok(service.store.enqueue(request, key).await??)
 }
 

@@ -1,5 +1,6 @@
 //! Restores an app during its quarantine.
 
+use crate::app::approvals::with_approval;
 use crate::app::error::UseCaseError;
 use crate::app::find::{live_app, steps_of};
 use crate::app::remove::switched_off;
@@ -26,6 +27,7 @@ pub async fn restore(
         switched_off: switched_off(&app),
     };
     let steps = steps_of(service, &task, Some(&app), &app.spec).await?;
-    let request = JobRequest::new(app.spec.name, task, steps, caller.name);
+    let request = JobRequest::new(app.spec.name.clone(), task, steps, &caller.name);
+    let request = with_approval(service, &caller, &app, request, key.as_ref()).await?;
     Ok(service.store.enqueue(request, key).await??)
 }

@@ -2,6 +2,7 @@
 
 use ulid::Ulid;
 
+use crate::app::approvals::with_approval;
 use crate::app::credentials::{listed_keys, recorded_keys};
 use crate::app::error::UseCaseError;
 use crate::app::find::live_app;
@@ -56,7 +57,8 @@ pub async fn rotate(
         NoStart::NoSlot(keys) => UseCaseError::NoKeySlot(keys),
         NoStart::InUse(key) => UseCaseError::KeyInUse(key),
     })?;
-    let request = first_job(service, &app, begun, in_use, caller.name);
+    let request = first_job(service, &app, begun, in_use, &caller.name);
+    let request = with_approval(service, &caller, &app, request, key.as_ref()).await?;
     Ok(service.store.enqueue(request, key).await??)
 }
 
@@ -82,8 +84,9 @@ pub async fn roll_back(
     let change = RotationChange::Move(rotation.id, RotationEvent::RollbackAsked);
     let request = JobRequest {
         change: Some(AppChange::Rotation(change)),
-        ..key_job(&app, task, caller.name)
+        ..key_job(&app, task, &caller.name)
     };
+    let request = with_approval(service, &caller, &app, request, key.as_ref()).await?;
     Ok(service.store.enqueue(request, key).await??)
 }
 

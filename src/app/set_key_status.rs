@@ -1,5 +1,6 @@
 //! Activates, deactivates and deletes a single access key.
 
+use crate::app::approvals::with_approval;
 use crate::app::credentials::listed_keys;
 use crate::app::error::UseCaseError;
 use crate::app::find::live_app;
@@ -43,6 +44,7 @@ pub async fn set_key_status(
         force: in_use == InUse::Allow,
         rotation: None,
     };
-    let request = key_job(&app, task, caller.name);
+    let request = key_job(&app, task, &caller.name);
+    let request = with_approval(service, &caller, &app, request, key.as_ref()).await?;
     Ok(service.store.enqueue(request, key).await??)
 }

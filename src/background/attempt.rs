@@ -21,6 +21,7 @@ use crate::app::service::Service;
 use crate::aws::assumed_role::SessionLabel;
 use crate::aws::{Account, Fence};
 use crate::background::access_key_store::LeasedKeyStore;
+use crate::background::approved_plan::require_approved;
 use crate::background::lease_renewal::{renew_until_lost, work_deadline};
 use crate::background::reporter::Reporter;
 use crate::clock::Timestamp;
@@ -188,10 +189,17 @@ async fn attempt(
         job: claimed.lease.job.to_string(),
         requested_by: claimed.job.requested_by.clone(),
     };
-    let work = label.around(execute(&nodes, &cx, claimed.deadline, &reporter));
+    let work = label.around(async {
+        require_approved(service, &claimed, &cx.account, &nodes).await?;
+        Ok(execute(&nodes, &cx, claimed.deadline, &reporter).await)
+    });
     let outcome = tokio::select! {
         outcome = fence.around(work) => outcome,
-        () = renew_until_lost(service, claimed.lease, &fence, &reporter, signals) => AttemptOutcome::LostLease,
+        () = renew_until_lost(service, claimed.lease, &fence, &reporter, signals) => Ok(AttemptOutcome::LostLease),
+    };
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(ended) => return Some(ended),
     };
     if let AttemptOutcome::Later { .. } = outcome {
         let state = AttemptState {
@@ -255,11 +263,7 @@ async fn conclude(
         }
         AttemptOutcome::Later { reason, after } => {
             // What failed again and again waits longer and longer, up to the cap.
-            let again = full_jitter(
-                service.timing.backoff,
-                service.timing.backoff_cap,
-                claimed.job.attempt,
-            );
+            let again = backoff(service, claimed);
             AttemptResult::Waiting {
                 reason,
                 at: service.clock.now().after(after.max(again)),
@@ -340,31 +344,44 @@ fn staying(claimed: &Claimed, nodes: &[Box<dyn Node>], conventions: &Conventions
     }
 }
 
-fn database_trouble(service: &Service, claimed: &Claimed, error: &StoreError) -> AttemptResult {
-    let after = full_jitter(
+/// The wait of a job before its next attempt.
+fn backoff(service: &Service, claimed: &Claimed) -> Duration {
+    full_jitter(
         service.timing.backoff,
         service.timing.backoff_cap,
         claimed.job.attempt,
-    );
-    let at = service.clock.now().after(after);
-    let job_error = |code, retryable| JobError {
-        code,
-        detail: error.to_string(),
+    )
+}
+
+/// The job waits for its next attempt, or fails if there is no time for one.
+pub(super) fn waiting(service: &Service, claimed: &Claimed, reason: String) -> AttemptResult {
+    let at = service.clock.now().after(backoff(service, claimed));
+    if at < claimed.deadline {
+        return AttemptResult::Waiting { reason, at };
+    }
+    AttemptResult::Failed(JobError {
+        code: JobErrorCode::DeadlineExceeded,
+        detail: reason,
         remedy: None,
-        retryable,
+        retryable: true,
         aws: None,
-    };
+    })
+}
+
+pub(super) fn database_trouble(
+    service: &Service,
+    claimed: &Claimed,
+    error: &StoreError,
+) -> AttemptResult {
     match error {
-        StoreError::Corrupt { .. } => {
-            AttemptResult::NeedsAttention(job_error(JobErrorCode::Internal, false))
-        }
-        _ if at >= claimed.deadline => {
-            AttemptResult::Failed(job_error(JobErrorCode::DeadlineExceeded, true))
-        }
-        _ => AttemptResult::Waiting {
-            reason: error.to_string(),
-            at,
-        },
+        StoreError::Corrupt { .. } => AttemptResult::NeedsAttention(JobError {
+            code: JobErrorCode::Internal,
+            detail: error.to_string(),
+            remedy: None,
+            retryable: false,
+            aws: None,
+        }),
+        _ => waiting(service, claimed, error.to_string()),
     }
 }
 
@@ -387,7 +404,9 @@ fn no_account(claimed: &Claimed) -> JobError {
 
 fn reason_of(ended: &AttemptResult) -> Option<String> {
     match ended {
-        AttemptResult::Succeeded(_) | AttemptResult::Canceled => None,
+        AttemptResult::Succeeded(_)
+        | AttemptResult::Canceled
+        | AttemptResult::AwaitingApproval { .. } => None,
         AttemptResult::Waiting { reason, .. } | AttemptResult::Released { reason } => {
             Some(reason.clone())
         }
@@ -404,6 +423,7 @@ fn outcome_name(ended: &AttemptResult) -> &'static str {
         AttemptResult::Failed(_) => "failed",
         AttemptResult::NeedsAttention(_) => "needs_attention",
         AttemptResult::Canceled => "canceled",
+        AttemptResult::AwaitingApproval { .. } => "awaiting_approval",
         AttemptResult::Released { .. } => "released",
     }
 }

@@ -1,6 +1,7 @@
 //! What runs without being asked for: the dispatcher of jobs and the background tasks.
 
 mod access_key_store;
+mod approved_plan;
 mod attempt;
 mod dispatcher;
 mod driver;

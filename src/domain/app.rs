@@ -47,7 +47,13 @@ impl AppState {
     /// about a key alone.
     pub fn left_by(kind: JobKind, state: JobState) -> Option<Self> {
         match (kind, state) {
-            (_, JobState::Queued | JobState::Running | JobState::Waiting)
+            (
+                _,
+                JobState::AwaitingApproval
+                | JobState::Queued
+                | JobState::Running
+                | JobState::Waiting,
+            )
             | (JobKind::Rotate | JobKind::SetKeyStatus, _) => None,
             (JobKind::Offboard, JobState::Succeeded) => Some(Self::Quarantined),
             (JobKind::Remove, JobState::Succeeded) => Some(Self::Removed),

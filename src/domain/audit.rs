@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::domain::account::AccountState;
+use crate::domain::approval::PlanDigest;
 use crate::domain::caller::CallerIdentity;
 use crate::domain::event::{AwsCall, EventPayload};
 use crate::domain::job::{AwsRefusal, JobError, JobState};
@@ -34,6 +35,22 @@ pub enum AuditEvent {
     CancelRequested,
     /// The retry of a job was requested.
     RetryRequested,
+    /// The plan of a job was approved.
+    JobApproved {
+        /// The digest of the plan.
+        plan_digest: PlanDigest,
+        /// What was said with it.
+        comment: Option<String>,
+        /// Whether an admin approved without a second person.
+        break_glass: bool,
+    },
+    /// The plan of a job was rejected.
+    JobRejected {
+        /// The digest of the plan.
+        plan_digest: PlanDigest,
+        /// What was said with it.
+        comment: Option<String>,
+    },
     /// A job changed something in AWS.
     ChangeApplied {
         /// The resource ID.
@@ -184,6 +201,10 @@ pub enum Action {
     CancelRequested,
     /// The retry of a job was requested.
     RetryRequested,
+    /// The plan of a job was approved.
+    JobApproved,
+    /// The plan of a job was rejected.
+    JobRejected,
     /// A job changed something in AWS.
     ChangeApplied,
     /// A step of a job failed.
@@ -251,6 +272,9 @@ impl AuditEvent {
             EventPayload::JobQueued { .. }
             | EventPayload::CancelRequested { .. }
             | EventPayload::RetryRequested { .. }
+            | EventPayload::JobAwaitingApproval { .. }
+            | EventPayload::JobApproved { .. }
+            | EventPayload::JobRejected { .. }
             | EventPayload::JobStarted { .. }
             | EventPayload::StepStarted { .. }
             | EventPayload::StepGone { .. }
@@ -278,6 +302,8 @@ impl AuditEvent {
             Self::JobRequested { .. } => Action::JobRequested,
             Self::CancelRequested => Action::CancelRequested,
             Self::RetryRequested => Action::RetryRequested,
+            Self::JobApproved { .. } => Action::JobApproved,
+            Self::JobRejected { .. } => Action::JobRejected,
             Self::ChangeApplied { .. } => Action::ChangeApplied,
             Self::StepFailed { .. } => Action::StepFailed,
             Self::JobEnded { .. } => Action::JobEnded,
@@ -384,6 +410,7 @@ mod tests {
 
     fn one_of_each() -> Vec<AuditEvent> {
         let account_id = AccountId::parse("222222222222").unwrap();
+        let plan_digest = PlanDigest::parse(&"0".repeat(64)).unwrap();
         let role_arn = RoleArn::parse("arn:aws:iam::222222222222:role/Slipway").unwrap();
         let refused = Some(AwsRefusal {
             service: "iam".into(),
@@ -399,6 +426,15 @@ mod tests {
             },
             AuditEvent::CancelRequested,
             AuditEvent::RetryRequested,
+            AuditEvent::JobApproved {
+                plan_digest: plan_digest.clone(),
+                comment: None,
+                break_glass: true,
+            },
+            AuditEvent::JobRejected {
+                plan_digest,
+                comment: Some("Not now.".into()),
+            },
             AuditEvent::ChangeApplied {
                 resource: ResourceId::new("iam:user", "a"),
                 change: "create user a".into(),

@@ -5,11 +5,14 @@
 //! - Events are numbered in one rising sequence, so a listener goes on after the last one it saw.
 //! - No event carries a secret.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
+use crate::domain::approval::{ApprovalReason, PlanDigest};
 use crate::domain::job::JobError;
 use crate::domain::job_kind::JobKind;
 use crate::domain::resource_id::ResourceId;
@@ -25,6 +28,27 @@ pub enum EventPayload {
         kind: JobKind,
         /// The token that requested the job.
         requested_by: String,
+    },
+    /// The job waits until another person approves its plan.
+    JobAwaitingApproval {
+        /// Why the job needs an approval.
+        reasons: BTreeSet<ApprovalReason>,
+        /// The digest of the plan to approve.
+        plan_digest: PlanDigest,
+    },
+    /// The plan of the job was approved.
+    JobApproved {
+        /// The token that approved it.
+        by: String,
+        /// What was said with it.
+        comment: Option<String>,
+    },
+    /// The plan of the job was rejected.
+    JobRejected {
+        /// The token that rejected it.
+        by: String,
+        /// What was said with it.
+        comment: Option<String>,
     },
     /// A worker started an attempt.
     JobStarted {

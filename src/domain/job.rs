@@ -3,7 +3,7 @@
 //! Invariants:
 //! - Every change of a job's state goes through [`JobState::on`]; an event that a state does not
 //!   know is an error, never ignored.
-//! - An app has at most one active job (queued, running or waiting).
+//! - An app has at most one active job (awaiting approval, queued, running or waiting).
 
 use std::collections::BTreeMap;
 
@@ -36,6 +36,8 @@ use crate::domain::task::Task;
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum JobState {
+    /// The job waits until another person approves its plan. See `GET /v1/approvals`.
+    AwaitingApproval,
     /// The job is recorded and waits for a worker.
     Queued,
     /// A worker holds the lease of the job.
@@ -76,6 +78,11 @@ pub enum JobEvent {
     /// A person asked to go on.
     #[strum(to_string = "retried")]
     RetryAsked,
+    /// Its plan goes beyond the approved one.
+    #[strum(to_string = "sent back for approval")]
+    PlanChanged,
+    /// Another person agreed to its plan.
+    Approved,
 }
 
 /// An event that the state does not allow.
@@ -105,9 +112,12 @@ impl JobState {
             (S::Running, E::GaveUp) => Ok(S::Failed),
             (S::Queued | S::Waiting | S::Running, E::Parked) => Ok(S::NeedsAttention),
             (S::Running, E::Released) => Ok(S::Queued),
-            (S::Queued | S::Waiting | S::Running | S::NeedsAttention, E::Canceled) => {
-                Ok(S::Canceled)
-            }
+            (
+                S::AwaitingApproval | S::Queued | S::Waiting | S::Running | S::NeedsAttention,
+                E::Canceled,
+            ) => Ok(S::Canceled),
+            (S::Running, E::PlanChanged) => Ok(S::AwaitingApproval),
+            (S::AwaitingApproval, E::Approved) => Ok(S::Queued),
             (S::Failed | S::NeedsAttention | S::Canceled | S::Waiting, E::RetryAsked) => {
                 Ok(S::Queued)
             }
@@ -115,8 +125,13 @@ impl JobState {
         }
     }
 
-    /// Whether a worker has it or will take it.
+    /// Whether it has not ended.
     pub fn is_active(self) -> bool {
+        self == Self::AwaitingApproval || self.is_in_progress()
+    }
+
+    /// Whether a worker has it or will take it.
+    pub fn is_in_progress(self) -> bool {
         matches!(self, Self::Queued | Self::Running | Self::Waiting)
     }
 }
@@ -342,6 +357,9 @@ pub struct Job {
     pub error: Option<JobError>,
     /// The token that requested the job.
     pub requested_by: String,
+    /// Whether another person has to approve its plan.
+    #[serde(default)]
+    pub needs_approval: bool,
     pub created_at: Timestamp,
     /// When the first attempt started.
     pub started_at: Option<Timestamp>,
@@ -360,6 +378,8 @@ mod tests {
             .filter_map(|(state, event)| Some(format!("{state} {event} {}", state.on(event).ok()?)))
             .collect();
         insta::assert_snapshot!(table.join("\n"), @r"
+        awaiting_approval canceled canceled
+        awaiting_approval approved queued
         queued claimed running
         queued parked needs_attention
         queued canceled canceled
@@ -370,6 +390,7 @@ mod tests {
         running parked needs_attention
         running canceled canceled
         running released queued
+        running sent back for approval awaiting_approval
         waiting claimed running
         waiting parked needs_attention
         waiting canceled canceled

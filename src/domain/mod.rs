@@ -7,6 +7,7 @@
 pub mod access_key;
 pub mod account;
 pub mod app;
+pub mod approval;
 pub mod audit;
 pub mod background_task;
 pub mod caller;

@@ -38,6 +38,11 @@ pub struct Removal {
 }
 
 impl Removal {
+    /// Whether it deletes objects, images or the data of other lists.
+    pub fn deletes_data(&self) -> bool {
+        !(self.buckets.is_empty() && self.repositories.is_empty() && self.lists.is_empty())
+    }
+
     /// What is not removed of what this spec of an app, and those before it, have named.
     pub fn leaves(&self, spec: &AppSpec, before: &Dropped) -> Dropped {
         let mut stays = before.after(spec, &Dropped::default().as_spec(spec));

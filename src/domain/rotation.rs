@@ -56,7 +56,8 @@ pub enum Stage {
 }
 
 /// What moves a rotation from one stage to another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumIter)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumIter)]
+#[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum RotationEvent {
     /// The new key is there.

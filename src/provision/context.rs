@@ -173,6 +173,7 @@ impl ReconcileContext {
 
     /// Records that this attempt created the resource.
     pub fn note_created(&self, id: ResourceId) {
+        self.note_unsettled(id.clone());
         self.journal.entries().created.insert(id, self.clock.now());
     }
 
@@ -247,14 +248,27 @@ impl ReconcileContext {
 
     /// Records that the resource was, or may have been, created, tagged or deleted just now.
     pub fn note_unsettled(&self, id: ResourceId) {
-        self.note_unsettled_since(id, self.clock.now());
+        let now = Instant::now();
+        let mut entries = self.journal.entries();
+        let noted = entries.unsettled.entry(id).or_insert(now);
+        // The first time counts until it is over: a denial that outlasts it is not waited for again.
+        if now.duration_since(*noted) >= self.timing.propagation {
+            *noted = now;
+        }
     }
 
-    /// The same at `at`. The first time counts until it is over: a denial that outlasts it is not waited for again.
+    /// The same at `at`, by AWS's clock or the database. A time in the future is from before our clock was set back, or by
+    /// a clock that is ahead: it counts as the time at which it is first noted.
     pub fn note_unsettled_since(&self, id: ResourceId, at: Timestamp) {
+        let now = self.clock.now();
+        let age = now.since(at);
+        let Some(at) = Instant::now().checked_sub(age) else {
+            return;
+        };
         let mut entries = self.journal.entries();
         let noted = entries.unsettled.entry(id).or_insert(at);
-        if at.since(*noted) >= self.timing.propagation {
+        let is_later = at.saturating_duration_since(*noted) >= self.timing.propagation;
+        if is_later && !age.is_zero() {
             *noted = at;
         }
     }
@@ -269,11 +283,8 @@ impl ReconcileContext {
     /// Whether AWS may not show the resource yet or authorize calls on it, or may still show it.
     pub fn is_unsettled(&self, id: &ResourceId) -> bool {
         let entries = self.journal.entries();
-        let now = self.clock.now();
-        // AWS's clock may be a little ahead of ours.
-        let is_young = |at: &Timestamp| now.since(*at).max(at.since(now)) < self.timing.propagation;
-        entries.created.get(id).is_some_and(is_young)
-            || entries.unsettled.get(id).is_some_and(is_young)
+        let noted = entries.unsettled.get(id);
+        noted.is_some_and(|at| at.elapsed() < self.timing.propagation)
     }
 
     /// Records that the resource was reconciled.

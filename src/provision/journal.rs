@@ -35,7 +35,8 @@ pub(super) struct Entries {
     /// What AWS refused to delete because something depends on it, and since when.
     pub in_use: HashMap<ResourceId, Timestamp>,
     /// What was created, tagged or deleted so recently that AWS may not authorize calls on it yet.
-    pub unsettled: HashMap<ResourceId, Timestamp>,
+    /// On the monotonic clock: the wall clock can step back, and what is new must not look old then.
+    pub unsettled: HashMap<ResourceId, Instant>,
     /// What was reconciled, when, and with which warnings.
     pub reconciled: HashMap<ResourceId, (Instant, Vec<String>)>,
 }

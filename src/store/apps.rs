@@ -26,7 +26,7 @@ use crate::store::scope::restrict;
 use crate::store::sql::{Sql, for_update};
 
 const COLUMNS: &str = "SELECT a.id, a.name, a.account, a.spec, a.state, a.version, a.created_at, a.updated_at, a.retained, a.removal, \
-    (SELECT j.id FROM jobs j WHERE j.app_id = a.id AND j.state IN ('queued', 'running', 'waiting')) AS active_job, \
+    (SELECT j.id FROM jobs j WHERE j.app_id = a.id AND j.state IN ('awaiting_approval', 'queued', 'running', 'waiting')) AS active_job, \
     (SELECT j.id FROM jobs j WHERE j.app_id = a.id ORDER BY j.seq DESC LIMIT 1) AS last_job, r.checked_at, r.drifted FROM apps a \
     LEFT JOIN drift_reports r ON r.app_id = a.id";
 
@@ -208,6 +208,20 @@ impl Store {
             Ok((row.parsed("resource")?, row.moment("at")?))
         };
         rows.iter().map(read).collect()
+    }
+
+    /// Whether a caller by this name has onboarded an app.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn has_onboarded(&self, caller: &str) -> Result<bool, StoreError> {
+        let count = "SELECT COUNT(*) FROM apps WHERE created_by = $1 AND state NOT IN ('pending', 'failed', 'canceled')";
+        let count: i64 = sqlx::query_scalar(count)
+            .bind(caller)
+            .fetch_one(&mut *self.reader().await?)
+            .with_timeout()
+            .await?;
+        Ok(count > 0)
     }
 
     /// Records keys that are about to be deactivated because the app is removed. A restore activates them again.

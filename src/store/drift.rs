@@ -27,7 +27,7 @@ const SPREAD_BATCH: i64 = 100;
 
 /// Apps that can be checked: onboarded, not being removed, and without an active job.
 const AT_REST: &str = " AND a.state NOT IN ('pending', 'removed') AND a.removal IS NULL \
-    AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.app_id = a.id AND j.finished_at IS NULL)";
+    AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.app_id = a.id AND j.finished_at IS NULL AND j.state <> 'awaiting_approval')";
 
 impl Store {
     /// The app's last report.

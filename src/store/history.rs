@@ -78,6 +78,7 @@ async fn prune(db: &mut AnyConnection, oldest: i64) -> Result<u64, StoreError> {
         "DELETE FROM steps WHERE job_id",
         "DELETE FROM events WHERE job_id",
         "DELETE FROM key_intents WHERE job_id",
+        "DELETE FROM approvals WHERE job_id",
         "DELETE FROM jobs WHERE id",
     ] {
         let mut sql = Sql::new(delete);

@@ -10,6 +10,7 @@
 //! - One SQL text serves both databases; what differs is in `sqlite`, `postgres` and `sql`.
 
 mod accounts;
+mod approvals;
 mod apps;
 mod audit;
 mod connection;
@@ -37,6 +38,7 @@ mod trust_rules;
 mod writer;
 
 pub use accounts::AccountCheckResult;
+pub use approvals::{ApprovalFilter, NewApproval, PlanToApprove};
 pub use apps::AppFilter;
 pub use audit::{AuditCursor, AuditFilter};
 pub use credentials::{ClaimAnswer, CredentialRow, NewCredential};
@@ -44,9 +46,10 @@ pub use database::Store;
 pub use error::StoreError;
 pub use history::backup;
 pub use idempotency::{IDEMPOTENCY_AGE, IdempotencyKey, fingerprint};
+pub use jobs::approve::{Decision, Verdict};
 pub use jobs::claim::{Claimed, MAX_CLAIM_BATCH};
 pub use jobs::enqueue::{Accepted, AppChange, JobRequest, NewApp};
-pub use jobs::finish::AttemptResult;
+pub use jobs::finish::{AttemptResult, Reopened};
 pub use jobs::query::JobFilter;
 pub use lease::Lease;
 pub use progress_queue::StepRecord;

@@ -4,12 +4,13 @@ use ulid::Ulid;
 
 use crate::clock::Timestamp;
 use crate::domain::account::AccountState;
+use crate::domain::approval::{ApprovalState, PlanDifference};
 use crate::domain::job::IllegalTransition;
 use crate::domain::names::{AccountName, AppName};
 use crate::domain::rotation::IllegalStep;
 
 /// Why a request for a job is refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Refusal {
     /// An app by this name exists.
     AppExists(AppName),
@@ -45,6 +46,16 @@ pub enum Refusal {
     AccountInUse(AccountName),
     /// The account is not verified, or its role is open to others.
     AccountNotReady(AccountName, AccountState),
+    /// The job needs no approval.
+    NoApproval,
+    /// It was decided before.
+    Decided(ApprovalState),
+    /// The job was not approved, so it cannot be retried.
+    NotApproved(ApprovalState),
+    /// The plan of this job is another one by now, and differs so from the one that was approved.
+    PlanChanged(Ulid, Box<PlanDifference>),
+    /// The person who approves has requested the job.
+    OwnRequest,
     /// No such rotation.
     NoRotation,
     /// The rotation's stage does not allow it.

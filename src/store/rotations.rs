@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 use ulid::Ulid;
@@ -33,7 +34,8 @@ const INITIAL_RETRY_DELAY: Duration = Duration::from_secs(60);
 const MAX_DOUBLINGS: u32 = 6;
 
 /// The change of a rotation that comes with a job.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RotationChange {
     /// The rotation of the task starts.
     Begin {

@@ -20,7 +20,7 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// Get a job.
 ///
-/// With `wait`, the response is sent when the job ends or the time is up.
+/// With `wait`, the response is sent when the job ends or awaits approval, or the time is up.
 #[utoipa::path(
     get, path = "/v1/jobs/{id}", tag = "jobs", operation_id = "getJob",
     params(
@@ -45,11 +45,11 @@ pub async fn get_job(
     let mut progress = permit.limits.watch.subscribe(id);
     let read = async || service.store.job(id).await?.ok_or(ApiError::NoSuch("job"));
     let mut job = read().await?;
-    if !job.state.is_active() || wait.is_zero() {
+    if !job.state.is_in_progress() || wait.is_zero() {
         return Ok(Json(job.into()));
     }
     let _waiting = permit.exchange_for_waiting(wait)?;
-    while job.state.is_active() && Instant::now() < until {
+    while job.state.is_in_progress() && Instant::now() < until {
         tokio::select! {
             _ = progress.changed() => {}
             () = tokio::time::sleep(poll_delay()) => {}

@@ -1,6 +1,7 @@
 //! The endpoints of version 1, one file each. A file is named after the operation id.
 
 pub mod activate_key;
+pub mod approve_job;
 pub mod cancel_job;
 pub mod check_drift;
 pub mod claim_secret;
@@ -15,12 +16,14 @@ pub mod export_app;
 pub mod get_account;
 pub mod get_app;
 pub mod get_app_history;
+pub mod get_approval;
 pub mod get_bootstrap;
 pub mod get_drift;
 pub mod get_identity;
 pub mod get_job;
 pub mod get_trust_rule;
 pub mod list_accounts;
+pub mod list_approvals;
 pub mod list_apps;
 pub mod list_audit;
 pub mod list_background_tasks;
@@ -31,6 +34,7 @@ pub mod list_trust_rules;
 pub mod onboard_app;
 pub mod plan_app;
 pub mod register_account;
+pub mod reject_job;
 pub mod remove_app;
 pub mod repair_app;
 pub mod restore_app;

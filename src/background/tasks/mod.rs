@@ -4,6 +4,7 @@ mod advance_rotations;
 mod check_accounts;
 mod check_drift;
 mod checkpoint;
+mod expire_approvals;
 mod expire_secrets;
 mod expire_tokens;
 mod prune_history;
@@ -22,6 +23,7 @@ use crate::background::driver::start;
 pub fn start_all(service: &Arc<Service>) {
     start(service, expire_secrets::ExpireSecrets);
     start(service, expire_tokens::ExpireTokens);
+    start(service, expire_approvals::ExpireApprovals);
     start(service, prune_idempotency::PruneIdempotency);
     start(service, reencrypt::Reencrypt::default());
     start(service, verify_keys::VerifyKeys::default());

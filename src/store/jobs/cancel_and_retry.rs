@@ -4,9 +4,12 @@ use sqlx::AnyConnection;
 use ulid::Ulid;
 
 use crate::clock::Timestamp;
+use crate::domain::app::AppState;
+use crate::domain::approval::ApprovalState;
 use crate::domain::audit::AuditEvent;
 use crate::domain::event::EventPayload;
 use crate::domain::job::{Job, JobEvent, JobState};
+use crate::domain::job_kind::JobKind;
 use crate::domain::task::ImageExpiry;
 use crate::store::audit::Subject;
 use crate::store::database::Store;
@@ -18,7 +21,7 @@ use crate::store::refusal::Refusal;
 use crate::store::rows::{RowReader, to_json};
 use crate::store::signals::Signal;
 use crate::store::sql::{Sql, for_update};
-use crate::store::{apps, audit};
+use crate::store::{approvals, apps, audit};
 
 impl Store {
     /// Cancels a job that is not running, or asks its worker to.
@@ -58,7 +61,10 @@ impl Store {
 }
 
 /// Locks the job until the commit; returns it and its app.
-async fn lock(db: &mut AnyConnection, id: Ulid) -> Result<Option<(Job, Ulid)>, StoreError> {
+pub(super) async fn lock(
+    db: &mut AnyConnection,
+    id: Ulid,
+) -> Result<Option<(Job, Ulid)>, StoreError> {
     let mut sql = Sql::new("SELECT app_id, id FROM jobs WHERE id = ");
     sql.bind(id.to_string())?.push(for_update(db));
     let Some(row) = sql.query().fetch_optional(&mut *db).await? else {
@@ -99,28 +105,39 @@ async fn cancel(
     insert_events(
         db,
         &mut sql,
-        &[(id, now, &EventPayload::CancelRequested { by })],
+        &[(id, now, &EventPayload::CancelRequested { by: by.clone() })],
     )?;
     if job.state == JobState::Running {
         sql.then(db, "UPDATE jobs SET cancel_requested = 1 WHERE id = ")
             .bind(id.to_string())?;
     }
     sql.run(db).await?;
+    if job.state == JobState::AwaitingApproval {
+        approvals::end(db, id, ApprovalState::Canceled, Some(&by), None, now).await?;
+    }
     if job.state != JobState::Running {
-        stop(db, app, job, state, now).await?;
+        stop(db, app, job, state, None, now).await?;
     }
     Ok(job_by_id(db, id).await?.ok_or(Refusal::NoJob))
 }
 
 /// Ends a job that is not running: canceled, or parked if a key of its may be live.
-async fn stop(
+pub(super) async fn stop(
     db: &mut AnyConnection,
     app: Ulid,
     job: Job,
     canceled: JobState,
+    reason: Option<String>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let ended = park_if_key_in_doubt(db, app, AttemptResult::Canceled).await?;
+    // Of a job that was never approved, the app's record knows nothing yet.
+    let never_began = job.state == JobState::AwaitingApproval
+        && job.started_at.is_none()
+        && job.kind != JobKind::Onboard;
+    let ended = match never_began {
+        true => AttemptResult::Canceled,
+        false => park_if_key_in_doubt(db, app, AttemptResult::Canceled).await?,
+    };
     let payload = ended.payload();
     let (state, error) = match ended {
         AttemptResult::NeedsAttention(job_error) => (
@@ -136,7 +153,7 @@ async fn stop(
     sql.push(", error = ")
         .bind(error.as_ref().map(to_json).transpose()?)?;
     sql.push(", reason = ")
-        .bind(error.as_ref().map(|job_error| job_error.detail.clone()))?
+        .bind(reason.or_else(|| error.as_ref().map(|job_error| job_error.detail.clone())))?
         .push(" WHERE id = ")
         .bind(job.id.to_string())?;
     finish(
@@ -145,8 +162,11 @@ async fn stop(
         JobEnd {
             app,
             job: job.id,
-            task: Some(job.task),
+            task: Some(job.task).filter(|_| !never_began),
             state,
+            left: (!never_began)
+                .then(|| AppState::left_by(job.kind, state))
+                .flatten(),
             canceled: true,
             error,
             payload,
@@ -196,6 +216,11 @@ async fn retry(
     };
     apps::lock(db, &job.app).await?;
     if let Some(refusal) = later_job(db, id, app).await? {
+        return Ok(Err(refusal));
+    }
+    if job.needs_approval
+        && let Some(refusal) = approvals::refuse_retry(db, id).await?
+    {
         return Ok(Err(refusal));
     }
     let task = match expiry {

@@ -178,8 +178,9 @@ async fn take_leases(
 ) -> Result<Vec<LeasedJob>, StoreError> {
     let now = terms.now.millis();
     // Materialized: a plan that looks into it again would take the next ones, too.
-    let mut sql =
-        Sql::new("WITH due AS MATERIALIZED (SELECT id FROM jobs WHERE finished_at IS NULL ");
+    let mut sql = Sql::new(
+        "WITH due AS MATERIALIZED (SELECT id FROM jobs WHERE finished_at IS NULL AND state <> 'awaiting_approval' ",
+    );
     // A queued job has neither time, a waiting one the first, a running one the second.
     sql.push("AND (COALESCE(next_attempt_at, lease_until, 0) <= ")
         .bind(now)?;

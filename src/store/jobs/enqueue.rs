@@ -2,6 +2,7 @@
 //!
 //! Invariant: a job's row, its app's row, its idempotency record and its first event are one commit.
 
+use serde::{Deserialize, Serialize};
 use sqlx::AnyConnection;
 use ulid::Ulid;
 
@@ -17,6 +18,7 @@ use crate::domain::resource_id::ResourceId;
 use crate::domain::retained::Dropped;
 use crate::domain::spec::AppSpec;
 use crate::domain::task::Task;
+use crate::store::approvals::{self, NewApproval};
 use crate::store::audit::Subject;
 use crate::store::connection::WithTimeout as _;
 use crate::store::database::Store;
@@ -35,7 +37,7 @@ use crate::store::{accounts, apps, audit, idempotency, rotations};
 macro_rules! can_be_onboarded_again {
     () => {
         "apps.state IN ('failed', 'canceled', 'removed') AND NOT EXISTS (SELECT 1 FROM jobs WHERE app_id = apps.id \
-         AND (state IN ('queued', 'running', 'waiting') OR state = 'succeeded' AND apps.state <> 'removed' AND jobs.seq > COALESCE((SELECT MAX(r.seq) FROM jobs r WHERE r.app_id = apps.id \
+         AND (state IN ('awaiting_approval', 'queued', 'running', 'waiting') OR state = 'succeeded' AND apps.state <> 'removed' AND jobs.seq > COALESCE((SELECT MAX(r.seq) FROM jobs r WHERE r.app_id = apps.id \
          AND r.kind = 'remove' AND r.state = 'succeeded'), 0))) \
          AND NOT EXISTS (SELECT 1 FROM key_intents WHERE app_id = apps.id AND closed_at IS NULL)"
     };
@@ -52,6 +54,8 @@ pub struct NewApp {
     pub accept_expiry: bool,
     /// The requester.
     pub requested_by: String,
+    /// The approval that the job needs.
+    pub approval: Option<NewApproval>,
 }
 
 /// A request for a job of an existing app.
@@ -69,6 +73,8 @@ pub struct JobRequest {
     pub if_version: Option<i64>,
     /// A change of the app's record in the same commit.
     pub change: Option<AppChange>,
+    /// The approval that the job needs. The change waits for it, too.
+    pub approval: Option<NewApproval>,
 }
 
 impl JobRequest {
@@ -86,17 +92,21 @@ impl JobRequest {
             requested_by: requested_by.into(),
             if_version: None,
             change: None,
+            approval: None,
         }
     }
 }
 
 /// A change of the app's record.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum AppChange {
     /// Another spec, and what the specs before it named and it does not.
     Spec(Box<AppSpec>, Dropped),
     /// The app's removal starts.
     Removal(Removal),
+    /// The app's removal ends.
+    Restoring(Removal),
     /// A rotation starts or advances.
     Rotation(RotationChange),
 }
@@ -211,8 +221,9 @@ async fn onboard(
     let task = Task::Onboard {
         accept_expiry: new.accept_expiry,
     };
-    let job = new_job(job, &new.spec, task, &new.resources, new.requested_by, now);
-    insert_job(db, app_id, &job, key, now).await?;
+    let mut job = new_job(job, &new.spec, task, &new.resources, new.requested_by, now);
+    let approval = new.approval.as_ref().map(|approval| (approval, None));
+    insert_job(db, app_id, &mut job, approval, key, now).await?;
     Ok(Ok(Accepted::Fresh(Box::new(job))))
 }
 
@@ -318,40 +329,62 @@ async fn enqueue(
         Some(refusal) => return Ok(Err(refusal)),
         None => {}
     }
-    let spec = match &request.change {
-        Some(AppChange::Spec(spec, dropped)) => {
-            apps::set_spec(db, app_id, spec, dropped, now).await?;
-            spec
-        }
-        Some(AppChange::Removal(removal)) => {
-            apps::set_removal(db, app_id, Some(removal)).await?;
-            rotations::stop(db, app_id, "The app is being removed.", now).await?;
-            &app.spec
-        }
-        Some(AppChange::Rotation(_)) | None => &app.spec,
-    };
-    if let (Task::Restore { .. }, Some(removal)) = (&request.task, &app.removal) {
-        let restoring = Removal {
-            restoring: true,
-            ..removal.clone()
-        };
-        apps::set_removal(db, app_id, Some(&restoring)).await?;
-    }
-    let job = new_job(
+    let change = request.change.or_else(|| restoring(&request.task, &app));
+    let mut job = new_job(
         id,
-        spec,
+        &app.spec,
         request.task,
         &request.resources,
         request.requested_by,
         now,
     );
-    if let Some(AppChange::Rotation(change)) = &request.change
-        && let Some(refusal) = rotations::change(db, app_id, &job, change, now).await?
+    let approval = request.approval.as_ref();
+    if let (Some(change), None) = (&change, approval)
+        && let Some(refusal) = apply_change(db, &app, &job, change, now).await?
     {
         return Ok(Err(refusal));
     }
-    insert_job(db, app_id, &job, key, now).await?;
+    let approval = approval.map(|approval| (approval, change.as_ref()));
+    insert_job(db, app_id, &mut job, approval, key, now).await?;
     Ok(Ok(Accepted::Fresh(Box::new(job))))
+}
+
+/// The change of the app's record that the restoring of a removed app begins with.
+fn restoring(task: &Task, app: &App) -> Option<AppChange> {
+    match (task, &app.removal) {
+        (Task::Restore { .. }, Some(removal)) => Some(AppChange::Restoring(removal.clone())),
+        _ => None,
+    }
+}
+
+/// Makes the change of an app's record that comes with a job.
+pub(super) async fn apply_change(
+    db: &mut AnyConnection,
+    app: &App,
+    job: &Job,
+    change: &AppChange,
+    now: Timestamp,
+) -> Result<Option<Refusal>, StoreError> {
+    match change {
+        AppChange::Spec(spec, dropped) => {
+            apps::set_spec(db, app.id, spec, dropped, now).await?;
+        }
+        AppChange::Removal(removal) => {
+            apps::set_removal(db, app.id, Some(removal)).await?;
+            rotations::stop(db, app.id, "The app is being removed.", now).await?;
+        }
+        AppChange::Restoring(removal) => {
+            let restoring = Removal {
+                restoring: true,
+                ..removal.clone()
+            };
+            apps::set_removal(db, app.id, Some(&restoring)).await?;
+        }
+        AppChange::Rotation(change) => {
+            return rotations::change(db, app.id, job, change, now).await;
+        }
+    }
+    Ok(None)
 }
 
 /// Whether the app's active job removes it.
@@ -427,6 +460,7 @@ fn new_job(
         result: None,
         error: None,
         requested_by,
+        needs_approval: false,
         created_at: now,
         started_at: None,
         finished_at: None,
@@ -436,13 +470,18 @@ fn new_job(
 async fn insert_job(
     db: &mut AnyConnection,
     app: Ulid,
-    job: &Job,
+    job: &mut Job,
+    approval: Option<(&NewApproval, Option<&AppChange>)>,
     key: Option<IdempotencyKey>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    if approval.is_some() {
+        job.needs_approval = true;
+        job.state = JobState::AwaitingApproval;
+    }
     let id = job.id.to_string();
     let mut sql = Sql::new(
-        "INSERT INTO jobs (attempt, cancel_requested, lease_token, id, app_id, kind, task, state, requested_by, created_at) VALUES (0, 0, 0, ",
+        "INSERT INTO jobs (attempt, cancel_requested, lease_token, id, app_id, kind, task, state, requested_by, created_at, needs_approval) VALUES (0, 0, 0, ",
     );
     sql.list([
         &id,
@@ -452,15 +491,27 @@ async fn insert_job(
         &job.state.to_string(),
         &job.requested_by,
     ])?;
-    sql.push(", ").bind(now.millis())?.push(")");
+    sql.push(", ").bind(now.millis())?;
+    sql.push(", ")
+        .bind(i64::from(job.needs_approval))?
+        .push(")");
     sql.then(db, "INSERT INTO steps (job_id, steps) VALUES (")
         .list([&id, &to_json(&job.steps)?])?
         .push(")");
-    let queued = EventPayload::JobQueued {
-        kind: job.kind,
-        requested_by: job.requested_by.clone(),
+    let accepted = match approval {
+        Some((new, change)) => {
+            approvals::insert(db, &mut sql, job.id, new, change.map(to_json).transpose()?)?;
+            EventPayload::JobAwaitingApproval {
+                reasons: new.reasons.clone(),
+                plan_digest: new.plan.digest.clone(),
+            }
+        }
+        None => EventPayload::JobQueued {
+            kind: job.kind,
+            requested_by: job.requested_by.clone(),
+        },
     };
-    insert_events(db, &mut sql, &[(job.id, now, &queued)])?;
+    insert_events(db, &mut sql, &[(job.id, now, &accepted)])?;
     let requested = AuditEvent::JobRequested {
         task: job.task.clone(),
     };

@@ -1,13 +1,17 @@
 //! Finishes attempts and jobs, and applies the outcome to the app.
 
+use std::collections::BTreeSet;
+
 use sqlx::AnyConnection;
 use ulid::Ulid;
 
 use crate::clock::Timestamp;
 use crate::domain::app::AppState;
+use crate::domain::approval::{ApprovalReason, PlanDifference};
 use crate::domain::event::EventPayload;
 use crate::domain::job::{JobError, JobErrorCode, JobEvent, JobResult, JobState};
 use crate::domain::task::Task;
+use crate::store::approvals::{self, PlanToApprove};
 use crate::store::database::Store;
 use crate::store::error::StoreError;
 use crate::store::events::insert_events;
@@ -35,11 +39,27 @@ pub enum AttemptResult {
     NeedsAttention(JobError),
     /// Canceled on request.
     Canceled,
+    /// Its plan goes beyond the approved one.
+    AwaitingApproval {
+        /// The plan, and why it needs an approval.
+        reopened: Box<Reopened>,
+    },
     /// Handed back, because the worker stops.
     Released {
         /// Why.
         reason: String,
     },
+}
+
+/// A plan that goes beyond the approved one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reopened {
+    /// Why the job needs an approval.
+    pub reasons: BTreeSet<ApprovalReason>,
+    /// The plan.
+    pub plan: PlanToApprove,
+    /// How it differs from the approved one.
+    pub difference: PlanDifference,
 }
 
 impl AttemptResult {
@@ -50,6 +70,7 @@ impl AttemptResult {
             Self::Failed(_) => JobEvent::GaveUp,
             Self::NeedsAttention(_) => JobEvent::Parked,
             Self::Canceled => JobEvent::Canceled,
+            Self::AwaitingApproval { .. } => JobEvent::PlanChanged,
             Self::Released { .. } => JobEvent::Released,
         }
     }
@@ -64,6 +85,10 @@ impl AttemptResult {
             Self::Failed(error) => EventPayload::JobFailed { error },
             Self::NeedsAttention(error) => EventPayload::JobNeedsAttention { error },
             Self::Canceled => EventPayload::JobCanceled,
+            Self::AwaitingApproval { reopened } => EventPayload::JobAwaitingApproval {
+                reasons: reopened.reasons,
+                plan_digest: reopened.plan.digest,
+            },
             Self::Released { reason } => EventPayload::JobReleased { reason },
         }
     }
@@ -121,6 +146,10 @@ pub(super) async fn finish_attempt(
         AttemptResult::Failed(job_error) | AttemptResult::NeedsAttention(job_error) => {
             (Some(job_error.detail.clone()), None)
         }
+        AttemptResult::AwaitingApproval { .. } => (
+            Some("The plan has changed since it was approved.".into()),
+            None,
+        ),
         AttemptResult::Released { reason } => (Some(reason.clone()), None),
         AttemptResult::Succeeded(_) | AttemptResult::Canceled => (None, None),
     };
@@ -153,6 +182,15 @@ pub(super) async fn finish_attempt(
         sql.push(", deadline_at = NULL");
     }
     sql.push(" WHERE id = ").bind(lease.job.to_string())?;
+    if let AttemptResult::AwaitingApproval { reopened } = ended {
+        approvals::reopen(
+            db,
+            &mut sql,
+            lease.job,
+            &reopened.plan,
+            &reopened.difference,
+        )?;
+    }
     let payload = ended.payload();
     // A job is parked because it cannot be read, and that can be its task.
     let task = if matches!(ended, AttemptResult::NeedsAttention(_)) || state.is_active() {
@@ -160,6 +198,11 @@ pub(super) async fn finish_attempt(
     } else {
         Some(task?)
     };
+    let left = task
+        .as_ref()
+        .map_or(Some(AppState::NeedsAttention), |task| {
+            AppState::left_by(task.kind(), state)
+        });
     finish(
         db,
         sql,
@@ -168,6 +211,7 @@ pub(super) async fn finish_attempt(
             job: lease.job,
             task,
             state,
+            left,
             canceled,
             error,
             payload,
@@ -200,6 +244,8 @@ pub(super) struct JobEnd {
     /// Its task, if that can be read.
     pub(super) task: Option<Task>,
     pub(super) state: JobState,
+    /// The state that it leaves the app in, if another one.
+    pub(super) left: Option<AppState>,
     /// Whether its cancellation was requested.
     pub(super) canceled: bool,
     pub(super) error: Option<JobError>,
@@ -219,22 +265,18 @@ pub(super) async fn finish(
         job,
         task,
         state: ended,
+        left,
         canceled,
         error,
         payload,
     } = end;
     if !ended.is_active() {
-        let state = task
-            .as_ref()
-            .map_or(Some(AppState::NeedsAttention), |task| {
-                AppState::left_by(task.kind(), ended)
-            });
-        let state = state.map(|state| state.to_string());
+        let left = left.map(|state| state.to_string());
         sql.then(
             db,
             "UPDATE apps SET version = version + 1, state = COALESCE(CAST(",
         )
-        .bind(state)?
+        .bind(left)?
         .push(" AS TEXT), state), updated_at = ");
         sql.bind(now.millis())?
             .push(" WHERE id = ")
@@ -262,6 +304,7 @@ pub(super) async fn park_if_key_in_doubt(
     let so_far = match &ended {
         AttemptResult::Succeeded(_)
         | AttemptResult::Waiting { .. }
+        | AttemptResult::AwaitingApproval { .. }
         | AttemptResult::Released { .. }
         | AttemptResult::NeedsAttention(_) => return Ok(ended),
         AttemptResult::Canceled => "The job was canceled".to_owned(),

@@ -16,7 +16,7 @@ use crate::store::rows::RowReader;
 use crate::store::scope::restrict;
 use crate::store::sql::Sql;
 
-pub(super) const COLUMNS: &str = "SELECT j.id, j.kind, j.task, j.state, j.attempt, j.reason, j.next_attempt_at, j.result, j.error, j.requested_by, j.created_at, \
+pub(super) const COLUMNS: &str = "SELECT j.id, j.kind, j.task, j.state, j.attempt, j.reason, j.next_attempt_at, j.result, j.error, j.requested_by, j.needs_approval, j.created_at, \
     j.started_at, j.finished_at, a.name, a.account, a.id AS app_id, s.steps FROM jobs j \
     JOIN apps a ON a.id = j.app_id LEFT JOIN steps s ON s.job_id = j.id";
 
@@ -43,7 +43,7 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        let due = "SELECT MIN(COALESCE(next_attempt_at, lease_until)) FROM jobs WHERE finished_at IS NULL";
+        let due = "SELECT MIN(COALESCE(next_attempt_at, lease_until)) FROM jobs WHERE finished_at IS NULL AND state <> 'awaiting_approval'";
         let due: Option<i64> = sqlx::query_scalar(due)
             .fetch_one(&mut *self.reader().await?)
             .with_timeout()
@@ -121,7 +121,7 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn active_jobs(&self) -> Result<Vec<(JobState, u64)>, StoreError> {
-        let count = "SELECT state, COUNT(*) AS n FROM jobs WHERE state IN ('queued', 'running', 'waiting') GROUP BY state";
+        let count = "SELECT state, COUNT(*) AS n FROM jobs WHERE state IN ('awaiting_approval', 'queued', 'running', 'waiting') GROUP BY state";
         let rows = sqlx::query(count)
             .fetch_all(&mut *self.reader().await?)
             .with_timeout()
@@ -172,6 +172,7 @@ pub(super) fn read_job(row: &AnyRow) -> Result<Job, StoreError> {
         result: row.json_or_null("result")?,
         error: row.json_or_null("error")?,
         requested_by: row.plain("requested_by")?,
+        needs_approval: row.plain::<i64>("needs_approval")? == 1,
         created_at: row.moment("created_at")?,
         started_at: row.moment_or_null("started_at")?,
         finished_at: row.moment_or_null("finished_at")?,

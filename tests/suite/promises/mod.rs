@@ -3,6 +3,7 @@
 //! are told once nothing goes wrong any more.
 
 mod accounts;
+mod approvals;
 mod data;
 mod identities;
 mod keys;

@@ -33,6 +33,7 @@ use slipway::clock::{Clock, Timestamp};
 use slipway::domain::access_key::{CLAIM_DEADLINE, CLAIM_REPLAY_WINDOW, Readiness, SecretState};
 use slipway::domain::account::{AccountSettings, AccountState, RegisteredAccount};
 use slipway::domain::app::{App, AppState};
+use slipway::domain::approval::{ApprovalReason, PlanDifference, PlanDigest};
 use slipway::domain::audit::{Action, AuditEntry, AuditEvent};
 use slipway::domain::caller::{Caller, Person};
 use slipway::domain::drift::{DriftReport, DriftSummary, Unexpected};
@@ -52,7 +53,8 @@ use slipway::shutdown::Tasks;
 use slipway::store::{
     Accepted, AccountCheckResult, AppChange, AppFilter, AttemptResult, AuditCursor, AuditFilter,
     ClaimAnswer, Claimed, IDEMPOTENCY_AGE, IdempotencyKey, JobFilter, JobRequest, Lease, NewApp,
-    NewCredential, Refusal, RotationChange, Signal, StepRecord, Store, StoreError,
+    NewCredential, PlanToApprove, Refusal, Reopened, RotationChange, Signal, StepRecord, Store,
+    StoreError,
 };
 use sqlx::Connection as _;
 use strum::IntoEnumIterator as _;
@@ -289,6 +291,7 @@ impl Fixture {
         let lease = self.at_work(app).await.lease;
         match state {
             JobState::Queued | JobState::Running => {}
+            JobState::AwaitingApproval => self.end(lease, reopened()).await,
             JobState::Waiting => {
                 self.end(lease, waiting_until(self.clock.now().after(MINUTE)))
                     .await
@@ -403,6 +406,25 @@ fn new_app_in(app: &str, account: &str) -> NewApp {
         resources: resources(app),
         accept_expiry: false,
         requested_by: "ann".into(),
+        approval: None,
+    }
+}
+
+/// The end of an attempt whose plan goes beyond the approved one.
+fn reopened() -> AttemptResult {
+    let plan = PlanToApprove {
+        changes: Vec::new(),
+        warnings: Vec::new(),
+        digest: PlanDigest::parse(&"0".repeat(64)).unwrap(),
+        expires_at: Timestamp::from_millis(i64::MAX),
+    };
+    let reopened = Reopened {
+        reasons: BTreeSet::from([ApprovalReason::JobKind]),
+        plan,
+        difference: PlanDifference::default(),
+    };
+    AttemptResult::AwaitingApproval {
+        reopened: Box::new(reopened),
     }
 }
 
