@@ -11,7 +11,7 @@ A page is Markdown; what this script needs beyond that is in HTML comments, whic
     <!-- test: file NAME -->           The next block is written to the file NAME, for the commands that read it.
     <!-- test: not run: REASON -->     The next block is not run.
     <!-- test: prelude -->             The next block also runs at the start of every other page.
-    <!-- test: settings NAME=VALUE --> The page's service starts with SLIPWAY_NAME=VALUE.
+    <!-- test: settings NAME=VALUE --> The page's service starts with SLIPWAY_NAME=VALUE; $ROOT is the repository.
     <!-- test: emulator NAME -->       The page's AWS account is that of another emulator.
 
 In an output `…` stands for any text, and on a line of its own for any lines. Ids, times, keys, ports and durations
@@ -118,7 +118,7 @@ def read(path):
             if text.startswith("run"):
                 page.steps += [Command(at + 1, text, None) for text in commands_in(text[3:].strip().splitlines())]
             elif text.startswith("settings"):
-                page.settings |= dict(pair.split("=", 1) for pair in text.split()[1:])
+                page.settings |= dict(pair.replace("$ROOT", str(ROOT)).split("=", 1) for pair in text.split()[1:])
             elif text.startswith("emulator"):
                 page.emulator = text.split()[1]
             else:

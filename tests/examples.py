@@ -145,6 +145,14 @@ def record_accounts(recorder, endpoint):
     call("GET", account, expected=200, account="acme")
     call("GET", "/v1/accounts", expected=200)
     call("DELETE", account, expected=204, account="acme")
+    old = call("POST", "/v1/apps", {"name": "acme-old", "on_existing": "adopt"}, expected=202)
+    call("GET", "/v1/approvals", expected=200)
+    approval = call("GET", "/v1/jobs/{id}/approval", expected=200, id=old["id"])
+    decision = {"plan_digest": approval["plan_digest"], "comment": "Agreed with the customer.", "break_glass": True}
+    call("POST", "/v1/jobs/{id}/approve", decision, expected=202, id=old["id"])
+    recorder.slipway.ended(old)
+    older = call("POST", "/v1/apps", {"name": "acme-older", "on_existing": "adopt"}, expected=202)
+    call("POST", "/v1/jobs/{id}/reject", {"comment": "The bucket is still in use."}, expected=202, id=older["id"])
 
 
 def shortened(value):
@@ -174,7 +182,7 @@ def main():
     options = parser.parse_args()
     end_on_signals()
     with emulators(EMULATOR) as urls, instance_metadata(urls[EMULATOR]) as metadata:
-        with service(options.binary, urls[EMULATOR], metadata) as slipway:
+        with service(options.binary, urls[EMULATOR], metadata, config=ROOT / "demo" / "examples.toml") as slipway:
             found = record(slipway, urls[EMULATOR])
     # No pipeline runs here, so this call's example is written by hand.
     found[EXCHANGE] = json.loads((ROOT / "docs/api/examples.json").read_text())[EXCHANGE]

@@ -30,6 +30,8 @@ const LINKS: [(&[From], &[Target]); 13] = [
             ("deleteKey", "202"),
             ("cancelJob", "202"),
             ("retryJob", "202"),
+            ("approveJob", "202"),
+            ("rejectJob", "202"),
             ("getJob", "200"),
         ],
         &OF_JOB,
@@ -144,11 +146,14 @@ const OF_KEY: [(&str, &str); 2] = [
 ];
 
 /// The links of a job.
-const OF_JOB: [Target; 10] = [
+const OF_JOB: [Target; 13] = [
     ("getJob", &[("id", "$response.body#/id"), ("wait", "10s")]),
     ("streamJobEvents", &ID),
     ("cancelJob", &ID),
     ("retryJob", &ID),
+    ("getApproval", &ID),
+    ("approveJob", &ID),
+    ("rejectJob", &ID),
     ("getApp", &APP),
     ("planApp", &APP),
     ("repairApp", &APP),

@@ -551,6 +551,8 @@ mod tests {
         job_requested: task
         cancel_requested: 
         retry_requested: 
+        job_approved: break_glass comment plan_digest
+        job_rejected: comment plan_digest
         change_applied: calls change resource
         step_failed: reason refused resource
         job_ended: reason refused state

@@ -152,10 +152,10 @@ async fn approve(
 ) -> Result<Option<Refusal>, StoreError> {
     apps::lock(db, &job.app).await?;
     let app = apps::app_by_id(db, app_id).await?;
-    if let Some(change) = requested_change(db, job.id).await? {
-        if let Some(refusal) = apply_change(db, &app, job, &change, now).await? {
-            return Ok(Some(refusal));
-        }
+    if let Some(change) = requested_change(db, job.id).await?
+        && let Some(refusal) = apply_change(db, &app, job, &change, now).await?
+    {
+        return Ok(Some(refusal));
     }
     let Ok(state) = job.state.on(JobEvent::Approved) else {
         return Ok(Some(Refusal::Decided(ApprovalState::Approved)));
