@@ -8,7 +8,7 @@ use crate::app::approvals::{expiry, reasons_of};
 use crate::app::inspect::read_only_context;
 use crate::app::service::Service;
 use crate::aws::Account;
-use crate::background::attempt::{database_trouble, waiting};
+use crate::background::waiting::{database_trouble, waiting};
 use crate::domain::approval::{Approval, PlanDifference, PlanDigest};
 use crate::domain::plan::Plan;
 use crate::provision::node::Node;

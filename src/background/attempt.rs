@@ -24,6 +24,7 @@ use crate::background::access_key_store::LeasedKeyStore;
 use crate::background::approved_plan::require_approved;
 use crate::background::lease_renewal::{renew_until_lost, work_deadline};
 use crate::background::reporter::Reporter;
+use crate::background::waiting::{backoff, database_trouble};
 use crate::clock::Timestamp;
 use crate::domain::access_key::SecretState;
 use crate::domain::app::Recorded;
@@ -32,7 +33,6 @@ use crate::domain::job_kind::JobKind;
 use crate::domain::resource_id::ResourceId;
 use crate::domain::task::Task;
 use crate::provision::access_key_store::AccessKeys;
-use crate::provision::backoff::full_jitter;
 use crate::provision::change::Want;
 use crate::provision::context::{ReconcileContext, Request};
 use crate::provision::conventions::Conventions;
@@ -341,47 +341,6 @@ fn staying(claimed: &Claimed, nodes: &[Box<dyn Node>], conventions: &Conventions
         ) => retained(app, conventions).told(|id| is_taken_away(id, nodes)),
         (Task::Remove, Some(removal)) => given_back_or_left(app, removal, conventions),
         _ => Vec::new(),
-    }
-}
-
-/// The wait of a job before its next attempt.
-fn backoff(service: &Service, claimed: &Claimed) -> Duration {
-    full_jitter(
-        service.timing.backoff,
-        service.timing.backoff_cap,
-        claimed.job.attempt,
-    )
-}
-
-/// The job waits for its next attempt, or fails if there is no time for one.
-pub(super) fn waiting(service: &Service, claimed: &Claimed, reason: String) -> AttemptResult {
-    let at = service.clock.now().after(backoff(service, claimed));
-    if at < claimed.deadline {
-        return AttemptResult::Waiting { reason, at };
-    }
-    AttemptResult::Failed(JobError {
-        code: JobErrorCode::DeadlineExceeded,
-        detail: reason,
-        remedy: None,
-        retryable: true,
-        aws: None,
-    })
-}
-
-pub(super) fn database_trouble(
-    service: &Service,
-    claimed: &Claimed,
-    error: &StoreError,
-) -> AttemptResult {
-    match error {
-        StoreError::Corrupt { .. } => AttemptResult::NeedsAttention(JobError {
-            code: JobErrorCode::Internal,
-            detail: error.to_string(),
-            remedy: None,
-            retryable: false,
-            aws: None,
-        }),
-        _ => waiting(service, claimed, error.to_string()),
     }
 }
 

@@ -8,6 +8,7 @@ mod driver;
 mod lease_renewal;
 mod reporter;
 pub mod tasks;
+mod waiting;
 
 use std::sync::Arc;
 

@@ -53,6 +53,7 @@ fn each_task_shows_when_it_ran_and_for_how_long() {
             [
                 "expire_secrets",
                 "expire_tokens",
+                "expire_approvals",
                 "prune_idempotency",
                 "reencrypt",
                 "verify_keys",

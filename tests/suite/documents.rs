@@ -27,7 +27,7 @@ fn settings() -> BTreeSet<String> {
         .filter(|line| line.starts_with("    ") && !line.starts_with("     "));
     let names = fields
         .filter_map(|line| Some(line.split_once(": ")?.0.trim()))
-        .filter(|name| !["defaults", "timing"].contains(name));
+        .filter(|name| !["defaults", "approvals", "timing"].contains(name));
     names
         .map(|name| format!("SLIPWAY_{}", name.to_uppercase()))
         .collect()
@@ -65,7 +65,7 @@ fn the_file_that_the_page_shows_is_that_of_the_defaults() {
     let loaded = Settings::load(Some(&file), &[], &[]).unwrap();
     assert_eq!(
         (blocks.len(), loaded.defaults.clone()),
-        (2, Settings::default().defaults)
+        (3, Settings::default().defaults)
     );
     assert_eq!(format!("{loaded:?}"), format!("{:?}", Settings::default()));
 }
