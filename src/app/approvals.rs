@@ -235,7 +235,8 @@ pub async fn reject(
     body: Option<&Value>,
 ) -> Result<Job, UseCaseError> {
     let empty = Value::Object(serde_json::Map::new());
-    let mut fields = Fields::of(body.unwrap_or(&empty), "");
+    let body = body.filter(|body| !body.is_null()).unwrap_or(&empty);
+    let mut fields = Fields::of(body, "");
     let comment = fields.parsed("comment", parse_comment);
     let errors = fields.finish();
     if !errors.is_empty() {

@@ -28,6 +28,7 @@ pub struct ApproveRequest {
     #[schema(
         min_length = 1,
         max_length = 500,
+        nullable = false,
         example = "Agreed with the customer."
     )]
     comment: Option<String>,

@@ -36,9 +36,10 @@ pub struct TokenRequest {
     /// also manages tokens, trust rules and accounts.
     role: Role,
     /// The apps and accounts that the token is for. Absent for all that you may see.
+    #[schema(nullable = false)]
     scope: Option<Scope>,
     /// How long the token is valid. Absent if it does not expire.
-    #[schema(value_type = Option<String>, example = "90d", pattern = "^[1-9][0-9]*[hdw]$")]
+    #[schema(value_type = Option<String>, nullable = false, example = "90d", pattern = "^[1-9][0-9]*[hdw]$")]
     expires_in: Option<String>,
 }
 

@@ -25,6 +25,7 @@ pub struct RejectRequest {
     #[schema(
         min_length = 1,
         max_length = 500,
+        nullable = false,
         example = "The bucket is still in use."
     )]
     comment: Option<String>,
