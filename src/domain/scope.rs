@@ -85,11 +85,11 @@ impl From<AppPattern> for String {
 pub struct Scope {
     /// Names of apps, or prefixes that end with `*`. Absent for all apps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(min_items = 1, max_items = 50)]
+    #[schema(min_items = 1, max_items = 50, nullable = false)]
     apps: Option<Vec<AppPattern>>,
     /// Names of accounts. Absent for all accounts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(min_items = 1, max_items = 50)]
+    #[schema(min_items = 1, max_items = 50, nullable = false)]
     accounts: Option<Vec<AccountName>>,
 }
 
