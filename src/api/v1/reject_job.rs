@@ -26,6 +26,7 @@ pub struct RejectRequest {
         min_length = 1,
         max_length = 500,
         nullable = false,
+        pattern = r"^[^\x00-\x09\x0b-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x09\x0b-\x1f\x7f-\x9f]*$",
         example = "The bucket is still in use."
     )]
     comment: Option<String>,
