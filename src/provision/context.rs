@@ -173,8 +173,9 @@ impl ReconcileContext {
 
     /// Records that this attempt created the resource.
     pub fn note_created(&self, id: ResourceId) {
-        self.note_unsettled(id.clone());
-        self.journal.entries().created.insert(id, self.clock.now());
+        let mut entries = self.journal.entries();
+        entries.unsettled.begin(id.clone());
+        entries.created.insert(id, self.clock.now());
     }
 
     /// Records that the resource carries the tags that only a create of this app sets.
@@ -248,28 +249,20 @@ impl ReconcileContext {
 
     /// Records that the resource was, or may have been, created, tagged or deleted just now.
     pub fn note_unsettled(&self, id: ResourceId) {
-        let now = Instant::now();
-        let mut entries = self.journal.entries();
-        let noted = entries.unsettled.entry(id).or_insert(now);
-        // The first time counts until it is over: a denial that outlasts it is not waited for again.
-        if now.duration_since(*noted) >= self.timing.propagation {
-            *noted = now;
-        }
+        let (now, span) = (Instant::now(), self.timing.propagation);
+        self.journal.entries().unsettled.note(id, now, span);
     }
 
     /// The same at `at`, by AWS's clock or the database. A time in the future is from before our clock was set back, or by
-    /// a clock that is ahead: it counts as the time at which it is first noted.
+    /// a clock that is ahead.
     pub fn note_unsettled_since(&self, id: ResourceId, at: Timestamp) {
-        let now = self.clock.now();
-        let age = now.since(at);
-        let Some(at) = Instant::now().checked_sub(age) else {
-            return;
-        };
+        let (age, span) = (self.clock.now().since(at), self.timing.propagation);
         let mut entries = self.journal.entries();
-        let noted = entries.unsettled.entry(id).or_insert(at);
-        let is_later = at.saturating_duration_since(*noted) >= self.timing.propagation;
-        if is_later && !age.is_zero() {
-            *noted = at;
+        match Instant::now().checked_sub(age) {
+            _ if age.is_zero() => entries.unsettled.note_once(id),
+            Some(at) => entries.unsettled.note(id, at, span),
+            // Longer ago than this machine runs.
+            None => {}
         }
     }
 
@@ -282,9 +275,8 @@ impl ReconcileContext {
 
     /// Whether AWS may not show the resource yet or authorize calls on it, or may still show it.
     pub fn is_unsettled(&self, id: &ResourceId) -> bool {
-        let entries = self.journal.entries();
-        let noted = entries.unsettled.get(id);
-        noted.is_some_and(|at| at.elapsed() < self.timing.propagation)
+        let span = self.timing.propagation;
+        self.journal.entries().unsettled.contains(id, span)
     }
 
     /// Records that the resource was reconciled.

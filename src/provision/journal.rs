@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::time::Instant;
 use ulid::Ulid;
@@ -35,10 +36,39 @@ pub(super) struct Entries {
     /// What AWS refused to delete because something depends on it, and since when.
     pub in_use: HashMap<ResourceId, Timestamp>,
     /// What was created, tagged or deleted so recently that AWS may not authorize calls on it yet.
-    /// On the monotonic clock: the wall clock can step back, and what is new must not look old then.
-    pub unsettled: HashMap<ResourceId, Instant>,
+    pub unsettled: Unsettled,
     /// What was reconciled, when, and with which warnings.
     pub reconciled: HashMap<ResourceId, (Instant, Vec<String>)>,
+}
+
+/// When resources were changed. On the monotonic clock: the wall clock can step back, and what is new must not look old then.
+#[derive(Debug, Default)]
+pub(super) struct Unsettled(HashMap<ResourceId, Instant>);
+
+impl Unsettled {
+    /// The resource was created now, whatever was done to an earlier one by its name.
+    pub fn begin(&mut self, id: ResourceId) {
+        self.0.insert(id, Instant::now());
+    }
+
+    /// The resource was changed `at` this time. The first time counts until `span` is over: a denial that outlasts it is not
+    /// waited for again.
+    pub fn note(&mut self, id: ResourceId, at: Instant, span: Duration) {
+        let noted = self.0.entry(id).or_insert(at);
+        if at.saturating_duration_since(*noted) >= span {
+            *noted = at;
+        }
+    }
+
+    /// The resource was changed at a time that is not known: it counts from when that is first noted.
+    pub fn note_once(&mut self, id: ResourceId) {
+        self.0.entry(id).or_insert_with(Instant::now);
+    }
+
+    /// Whether the resource was changed within `span`.
+    pub fn contains(&self, id: &ResourceId, span: Duration) -> bool {
+        self.0.get(id).is_some_and(|at| at.elapsed() < span)
+    }
 }
 
 impl Journal {
@@ -101,5 +131,43 @@ impl ResumableAttempts {
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&job)?;
         (state.attempt + 1 == attempt && state.deadline == deadline).then_some(state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPAN: Duration = Duration::from_secs(120);
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_created_anew_has_the_whole_time_after_a_deletion() {
+        let (id, mut unsettled) = (ResourceId::new("iam:user", "acme"), Unsettled::default());
+        unsettled.note(id.clone(), Instant::now(), SPAN);
+        tokio::time::advance(SPAN - Duration::from_secs(1)).await;
+        unsettled.begin(id.clone());
+        tokio::time::advance(SPAN - Duration::from_secs(1)).await;
+        assert!(unsettled.contains(&id, SPAN));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!unsettled.contains(&id, SPAN));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_time_counts_until_it_is_over() {
+        let (id, mut unsettled) = (ResourceId::new("iam:user", "acme"), Unsettled::default());
+        for _ in 0..4 {
+            unsettled.note(id.clone(), Instant::now(), SPAN);
+            unsettled.note_once(id.clone());
+            assert!(unsettled.contains(&id, SPAN));
+            tokio::time::advance(SPAN / 4).await;
+        }
+        assert!(
+            !unsettled.contains(&id, SPAN),
+            "not waited for again and again"
+        );
+        unsettled.note_once(id.clone());
+        assert!(!unsettled.contains(&id, SPAN));
+        unsettled.note(id.clone(), Instant::now(), SPAN);
+        assert!(unsettled.contains(&id, SPAN), "another change");
     }
 }
