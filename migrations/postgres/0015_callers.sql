@@ -35,8 +35,3 @@ CREATE TABLE used_tokens (
     expires_at BIGINT NOT NULL
 );
 CREATE INDEX used_tokens_expires ON used_tokens (expires_at);
-
-ALTER TABLE audit DROP CONSTRAINT audit_action_check;
-ALTER TABLE audit ADD CONSTRAINT audit_action_check CHECK (action IN ('job_requested', 'cancel_requested', 'retry_requested', 'change_applied', 'step_failed',
-    'job_ended', 'secret_claimed', 'token_created', 'token_revoked', 'account_registered', 'account_updated', 'account_verified',
-    'account_deleted', 'token_exchanged', 'trust_rule_created', 'trust_rule_deleted'));

@@ -31,5 +31,9 @@ CREATE TABLE approvals (
 );
 CREATE INDEX approvals_pending ON approvals (expires_at) WHERE state = 'pending';
 
--- The program knows the actions: a list of them here would be one to change with each.
+-- What is new in the audit: decisions on plans, exchanged tokens and trust rules.
 ALTER TABLE audit DROP CONSTRAINT audit_action_check;
+ALTER TABLE audit ADD CONSTRAINT audit_action_check CHECK (action IN ('job_requested', 'cancel_requested', 'retry_requested', 'job_approved',
+    'job_rejected', 'change_applied', 'step_failed', 'job_ended', 'secret_claimed', 'token_created', 'token_revoked',
+    'account_registered', 'account_updated', 'account_verified', 'account_deleted', 'token_exchanged', 'trust_rule_created',
+    'trust_rule_deleted'));

@@ -144,7 +144,7 @@ async fn what_cannot_be_written_to_the_audit_is_not_done() {
 }
 
 #[tokio::test]
-async fn the_table_takes_every_action() {
+async fn the_table_takes_the_actions_that_there_are_and_no_other() {
     each(async |t| {
         let mut db = t.connect().await;
         let insert = "INSERT INTO audit (at, actor, action, detail) VALUES (1, 'ann', $1, '{}')";
@@ -155,6 +155,13 @@ async fn the_table_takes_every_action() {
                 .await
                 .unwrap();
         }
+        assert!(
+            sqlx::query(insert)
+                .bind("danced")
+                .execute(&mut db)
+                .await
+                .is_err()
+        );
     })
     .await;
 }
