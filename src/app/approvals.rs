@@ -1,13 +1,12 @@
 //! Which jobs wait for an approval, and who may give it.
 
-use std::collections::BTreeSet;
-
 use serde_json::Value;
 use ulid::Ulid;
 
 use crate::app::error::UseCaseError;
 use crate::app::preview::preview;
 use crate::app::service::Service;
+use crate::app::token_exchange::rule_prefix_of;
 use crate::clock::Timestamp;
 use crate::domain::app::App;
 use crate::domain::approval::{Approval, ApprovalReason, PlanDigest, Requested};
@@ -20,23 +19,23 @@ use crate::domain::role::Role;
 use crate::domain::task::Task;
 use crate::domain::validation::{FieldError, Fields};
 use crate::store::{
-    AppChange, ApprovalFilter, Decision, IdempotencyKey, JobRequest, NewApproval, PlanToApprove,
-    Verdict,
+    Accepted, AppChange, ApprovalFilter, Decision, IdempotencyKey, JobRequest, NewApproval,
+    PlanToApprove, Refusal, Verdict,
 };
 
 const MAX_COMMENT: usize = 500;
 
-/// Adds the approval that a request for a job needs, if it needs one.
+/// Enqueues a job that a caller requests of an app, with the approval that it needs, if it needs one.
 ///
 /// # Errors
-/// When the plan to approve cannot be made.
-pub async fn with_approval(
+/// When the plan to approve cannot be made, or the database is not available.
+pub async fn enqueue(
     service: &Service,
     caller: &Caller,
     app: &App,
     request: JobRequest,
-    key: Option<&IdempotencyKey>,
-) -> Result<JobRequest, UseCaseError> {
+    key: Option<IdempotencyKey>,
+) -> Result<Result<Accepted, Refusal>, UseCaseError> {
     let (spec, removal) = match &request.change {
         Some(AppChange::Spec(spec, _)) => (&**spec, None),
         Some(AppChange::Removal(removal)) => (&app.spec, Some(removal)),
@@ -48,11 +47,12 @@ pub async fn with_approval(
         app: Some(app),
         removal,
     };
-    let approval = needed(service, caller, &requested, key).await?;
-    Ok(JobRequest {
+    let approval = needed(service, caller, &requested, key.as_ref()).await?;
+    let request = JobRequest {
         approval,
         ..request
-    })
+    };
+    Ok(service.store.enqueue(request, key).await?)
 }
 
 /// The approval that a job needs, with the plan to approve; `None` if it needs none.
@@ -69,8 +69,8 @@ pub async fn needed(
     let mut reasons = rules.reasons(requested);
     if rules.first_app_of_pipeline
         && requested.task.kind() == JobKind::Onboard
-        && is_pipeline(caller)
-        && !service.store.has_onboarded(&caller.name).await?
+        && let Some(prefix) = rule_prefix_of(caller)
+        && !service.store.has_onboarded(prefix).await?
     {
         reasons.insert(ApprovalReason::FirstAppOfPipeline);
     }
@@ -85,14 +85,6 @@ pub async fn needed(
         plan,
         requester: person(caller),
     }))
-}
-
-/// Whether the run of a pipeline is behind the token.
-fn is_pipeline(caller: &Caller) -> bool {
-    caller
-        .identity
-        .as_ref()
-        .is_some_and(|identity| identity.run_url.is_some())
 }
 
 /// The plan of a job that needs an approval. That of a removal also tells what is deleted after the quarantine.
@@ -156,16 +148,6 @@ pub fn expiry(service: &Service) -> Timestamp {
         .clock
         .now()
         .after(service.settings.approvals.expires_after)
-}
-
-/// Why a job of an app needs an approval, by the rules of now.
-pub fn reasons_of(service: &Service, job: &Job, app: &App) -> BTreeSet<ApprovalReason> {
-    service.settings.approvals.reasons(&Requested {
-        task: &job.task,
-        spec: &app.spec,
-        app: Some(app),
-        removal: app.removal.as_ref(),
-    })
 }
 
 /// Approvals, the newest first.

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::app::approvals::with_approval;
+use crate::app::approvals::enqueue;
 use crate::app::error::UseCaseError;
 use crate::app::find::{account, live_app, steps_of};
 use crate::app::preview::{preview, preview_removals};
@@ -64,9 +64,10 @@ pub async fn remove(
     }
     let mut tries = 0;
     loop {
-        let request = job_request(service, name, caller, options, key.as_ref()).await?;
+        let app = live_app(service, name).await?;
+        let request = job_request(service, &app, caller, options).await?;
         tries += 1;
-        match service.store.enqueue(request, key.clone()).await? {
+        match enqueue(service, caller, &app, request, key.clone()).await? {
             // Decide again: protection, resources and deactivated keys may have changed.
             Err(Refusal::Changed) if tries < MAX_TRIES => {}
             accepted => return Ok(accepted?),
@@ -244,32 +245,29 @@ async fn recently_activated(
 
 async fn job_request(
     service: &Service,
-    name: &AppName,
+    app: &App,
     caller: &Caller,
     options: &RemoveOptions,
-    key: Option<&IdempotencyKey>,
 ) -> Result<JobRequest, UseCaseError> {
-    let app = live_app(service, name).await?;
-    let mut removal = options.removal(service, &app, caller)?;
+    let name = &app.spec.name;
+    let mut removal = options.removal(service, app, caller)?;
     removal
         .switched_off
         .extend(recently_activated(service, name).await?);
     if app.spec.protected {
-        return Err(UseCaseError::Protected(app.spec.name));
+        return Err(UseCaseError::Protected(name.clone()));
     }
     if removal.deletes_data() && !options.confirmed {
-        let app = with(&app, removal);
+        let app = with(app, removal);
         let plan = preview_removals(service, &Task::Remove, &app.spec, Some(&app)).await?;
         return Err(UseCaseError::ConfirmationRequired(plan.warnings));
     }
-    let steps = steps_of(service, &Task::Offboard, Some(&app), &app.spec).await?;
-    let name = app.spec.name.clone();
-    let request = JobRequest {
+    let steps = steps_of(service, &Task::Offboard, Some(app), &app.spec).await?;
+    Ok(JobRequest {
         if_version: Some(app.version),
         change: Some(AppChange::Removal(removal)),
-        ..JobRequest::new(name, Task::Offboard, steps, &caller.name)
-    };
-    with_approval(service, caller, &app, request, key).await
+        ..JobRequest::new(name.clone(), Task::Offboard, steps, &caller.name)
+    })
 }
 
 /// Everything of the app that holds data.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::app::approvals::with_approval;
+use crate::app::approvals::enqueue;
 use crate::app::error::UseCaseError;
 use crate::app::find::{account, live_app, steps_of};
 use crate::app::service::Service;
@@ -56,8 +56,7 @@ pub async fn repair(
     };
     let steps = steps_of(service, &task, Some(&app), &app.spec).await?;
     let request = JobRequest::new(app.spec.name.clone(), task, steps, &caller.name);
-    let request = with_approval(service, &caller, &app, request, key.as_ref()).await?;
-    Ok(service.store.enqueue(request, key).await??)
+    Ok(enqueue(service, &caller, &app, request, key).await??)
 }
 
 /// The ids of the resources that the body of a repair removes.

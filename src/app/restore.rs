@@ -1,6 +1,6 @@
 //! Restores an app during its quarantine.
 
-use crate::app::approvals::with_approval;
+use crate::app::approvals::enqueue;
 use crate::app::error::UseCaseError;
 use crate::app::find::{live_app, steps_of};
 use crate::app::remove::switched_off;
@@ -28,6 +28,5 @@ pub async fn restore(
     };
     let steps = steps_of(service, &task, Some(&app), &app.spec).await?;
     let request = JobRequest::new(app.spec.name.clone(), task, steps, &caller.name);
-    let request = with_approval(service, &caller, &app, request, key.as_ref()).await?;
-    Ok(service.store.enqueue(request, key).await??)
+    Ok(enqueue(service, &caller, &app, request, key).await??)
 }

@@ -2,7 +2,7 @@
 
 use ulid::Ulid;
 
-use crate::app::approvals::with_approval;
+use crate::app::approvals::enqueue;
 use crate::app::credentials::{listed_keys, recorded_keys};
 use crate::app::error::UseCaseError;
 use crate::app::find::live_app;
@@ -58,8 +58,7 @@ pub async fn rotate(
         NoStart::InUse(key) => UseCaseError::KeyInUse(key),
     })?;
     let request = first_job(service, &app, begun, in_use, &caller.name);
-    let request = with_approval(service, &caller, &app, request, key.as_ref()).await?;
-    Ok(service.store.enqueue(request, key).await??)
+    Ok(enqueue(service, &caller, &app, request, key).await??)
 }
 
 /// Enqueues the rollback of the app's rotation: its old key is activated again.
@@ -86,8 +85,7 @@ pub async fn roll_back(
         change: Some(AppChange::Rotation(change)),
         ..key_job(&app, task, &caller.name)
     };
-    let request = with_approval(service, &caller, &app, request, key.as_ref()).await?;
-    Ok(service.store.enqueue(request, key).await??)
+    Ok(enqueue(service, &caller, &app, request, key).await??)
 }
 
 /// Fails if a removal, a rotation or a job is running for the app.

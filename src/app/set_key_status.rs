@@ -1,6 +1,6 @@
 //! Activates, deactivates and deletes a single access key.
 
-use crate::app::approvals::with_approval;
+use crate::app::approvals::enqueue;
 use crate::app::credentials::listed_keys;
 use crate::app::error::UseCaseError;
 use crate::app::find::live_app;
@@ -45,6 +45,5 @@ pub async fn set_key_status(
         rotation: None,
     };
     let request = key_job(&app, task, &caller.name);
-    let request = with_approval(service, &caller, &app, request, key.as_ref()).await?;
-    Ok(service.store.enqueue(request, key).await??)
+    Ok(enqueue(service, &caller, &app, request, key).await??)
 }

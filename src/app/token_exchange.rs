@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::app::error::{GrantError, UseCaseError};
 use crate::app::service::{Service, token_hash};
 use crate::app::tokens::{VOUCHED_PREFIX, new_token};
-use crate::domain::caller::{CallerIdentity, Person};
+use crate::domain::caller::{Caller, CallerIdentity, Person};
 use crate::domain::trust_rule::TrustRule;
 use crate::oidc::{Claims, IdToken, VerifyError};
 use crate::store::{Exchange, ExchangeAnswer, TokenRow, fingerprint};
@@ -81,6 +81,13 @@ pub async fn exchange_token(service: &Service, text: &str) -> Result<Granted, Us
 /// How the names of callers begin that a rule lets in.
 pub fn name_prefix(rule: &TrustRule) -> String {
     format!("{VOUCHED_PREFIX}{}/", rule.spec.name)
+}
+
+/// How the names of the callers begin that the same rule lets in; `None` if no rule lets the caller in.
+pub fn rule_prefix_of(caller: &Caller) -> Option<&str> {
+    let rest = caller.name.strip_prefix(VOUCHED_PREFIX)?;
+    let id = rest.rsplit_once('/')?.1;
+    caller.name.strip_suffix(id)
 }
 
 fn accepts(rule: &TrustRule, claims: &Claims) -> bool {

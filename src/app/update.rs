@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::app::approvals::with_approval;
+use crate::app::approvals::enqueue;
 use crate::app::credentials::{listed_keys, recorded_keys};
 use crate::app::error::UseCaseError;
 use crate::app::find::{live_app, steps_of};
@@ -67,7 +67,7 @@ pub async fn update(
     loop {
         let app = live_app(service, name).await?;
         let holds = precondition.is_none_or(|holds| holds(&app));
-        let request = match job_request(service, &app, caller, options, body, key.as_ref()).await {
+        let request = match job_request(service, &app, caller, options, body).await {
             Ok(request) if holds => request,
             // A repeated request gets its first response, whatever the app has become since.
             stale => match service.store.replay(key.as_ref()).await?? {
@@ -76,7 +76,7 @@ pub async fn update(
             },
         };
         tries += 1;
-        match service.store.enqueue(request, key.clone()).await? {
+        match enqueue(service, caller, &app, request, key.clone()).await? {
             Err(Refusal::Changed) if precondition.is_none() && tries < MAX_TRIES => {}
             accepted => return Ok(accepted?),
         }
@@ -103,18 +103,16 @@ async fn job_request(
     caller: &Caller,
     options: UpdateOptions,
     body: &Value,
-    key: Option<&IdempotencyKey>,
 ) -> Result<JobRequest, UseCaseError> {
     let spec = parse_update(service, app, body).await?;
     let task = update_task(app, &spec, options);
     let steps = steps_of(service, &task, Some(app), &spec).await?;
     let dropped = app.dropped.after(&app.spec, &spec);
-    let request = JobRequest {
+    Ok(JobRequest {
         if_version: Some(app.version),
         change: Some(AppChange::Spec(Box::new(spec), dropped)),
         ..JobRequest::new(app.spec.name.clone(), task, steps, &caller.name)
-    };
-    with_approval(service, caller, app, request, key).await
+    })
 }
 
 fn update_task(app: &App, spec: &AppSpec, options: UpdateOptions) -> Task {

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::app::approvals::{expiry, reasons_of};
+use crate::app::approvals::expiry;
 use crate::app::inspect::read_only_context;
 use crate::app::service::Service;
 use crate::aws::Account;
@@ -56,10 +56,7 @@ fn reopened(
     plan: Plan,
     difference: PlanDifference,
 ) -> AttemptResult {
-    let reasons = match approved {
-        Some(approved) => approved.reasons,
-        None => reasons_of(service, &claimed.job, &claimed.app),
-    };
+    let reasons = approved.map(|it| it.reasons).unwrap_or_default();
     let plan = PlanToApprove {
         digest: PlanDigest::of(&claimed.job.task, &plan, claimed.app.removal.as_ref()),
         changes: plan.changes,

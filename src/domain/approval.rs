@@ -247,7 +247,8 @@ impl PlanDifference {
 fn without(changes: &[PlannedChange], others: &[PlannedChange]) -> Vec<PlannedChange> {
     let mut others: Vec<String> = effects(others).map(canonical).collect();
     let mut is_other = |change: &PlannedChange| {
-        let found = others.iter().position(|other| *other == canonical(change));
+        let change = canonical(change);
+        let found = others.iter().position(|other| *other == change);
         found.map(|at| others.swap_remove(at)).is_some()
     };
     effects(changes)

@@ -20,6 +20,7 @@ use crate::domain::scope::Scope;
 use crate::store::connection::WithTimeout as _;
 use crate::store::database::Store;
 use crate::store::error::StoreError;
+use crate::store::jobs::query::only_before;
 use crate::store::refusal::Refusal;
 use crate::store::rows::{RowReader, to_json};
 use crate::store::scope::restrict;
@@ -90,9 +91,7 @@ impl Store {
         }
         restrict(&mut sql, &filter.scope, "a.name_key", "a.account")?;
         if let Some(before) = filter.before {
-            sql.push(" AND j.seq < (SELECT seq FROM jobs WHERE id = ")
-                .bind(before.to_string())?
-                .push(")");
+            only_before(&mut sql, before)?;
         }
         sql.push(" ORDER BY j.seq DESC LIMIT ")
             .bind(i64::from(filter.limit))?;

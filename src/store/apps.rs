@@ -84,13 +84,7 @@ impl Store {
         sql.bind(resource.to_string())?
             .push(" AND a.account = ")
             .bind(account.to_string())?;
-        restrict(&mut sql, scope, "a.name_key", "a.account")?;
-        let row = sql
-            .query()
-            .fetch_optional(&mut *self.reader().await?)
-            .with_timeout()
-            .await?;
-        Ok(row.is_some())
+        self.is_within(sql, scope).await
     }
 
     /// Whether there is an app by this name, without regard to case, within the scope.
@@ -100,13 +94,7 @@ impl Store {
     pub async fn is_app_within(&self, name: &AppName, scope: &Scope) -> Result<bool, StoreError> {
         let mut sql = Sql::new("SELECT a.id FROM apps a WHERE a.name_key = ");
         sql.bind(name.key())?;
-        restrict(&mut sql, scope, "a.name_key", "a.account")?;
-        let row = sql
-            .query()
-            .fetch_optional(&mut *self.reader().await?)
-            .with_timeout()
-            .await?;
-        Ok(row.is_some())
+        self.is_within(sql, scope).await
     }
 
     /// Lists apps in the order of their creation.
@@ -210,18 +198,22 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
-    /// Whether a caller by this name has onboarded an app.
+    /// Whether a caller whose name begins with `prefix` has onboarded an app.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn has_onboarded(&self, caller: &str) -> Result<bool, StoreError> {
-        let count = "SELECT COUNT(*) FROM apps WHERE created_by = $1 AND state NOT IN ('pending', 'failed', 'canceled')";
-        let count: i64 = sqlx::query_scalar(count)
-            .bind(caller)
-            .fetch_one(&mut *self.reader().await?)
+    pub async fn has_onboarded(&self, prefix: &str) -> Result<bool, StoreError> {
+        let mut sql =
+            Sql::new("SELECT id FROM apps WHERE state NOT IN ('pending', 'failed', 'canceled')");
+        sql.push(&format!(" AND substr(created_by, 1, {}) = ", prefix.len()))
+            .bind(prefix.to_owned())?
+            .push(" LIMIT 1");
+        let row = sql
+            .query()
+            .fetch_optional(&mut *self.reader().await?)
             .with_timeout()
             .await?;
-        Ok(count > 0)
+        Ok(row.is_some())
     }
 
     /// Records keys that are about to be deactivated because the app is removed. A restore activates them again.

@@ -1,8 +1,23 @@
 //! The scope of a caller as a condition in SQL: pages are full and their cursors right.
 
 use crate::domain::scope::Scope;
+use crate::store::connection::WithTimeout as _;
+use crate::store::database::Store;
 use crate::store::error::StoreError;
 use crate::store::sql::Sql;
+
+impl Store {
+    /// Whether a query for one app, or for what is an app's, finds a row within the scope.
+    pub(super) async fn is_within(&self, mut sql: Sql, scope: &Scope) -> Result<bool, StoreError> {
+        restrict(&mut sql, scope, "a.name_key", "a.account")?;
+        let row = sql
+            .query()
+            .fetch_optional(&mut *self.reader().await?)
+            .with_timeout()
+            .await?;
+        Ok(row.is_some())
+    }
+}
 
 /// Adds that the app, by the expressions for its lower-case name and its account, is within the scope. A row without a
 /// name or an account is not, unless the scope is silent about it.

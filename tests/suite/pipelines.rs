@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use slipway::clock::Clock;
 use slipway::oidc::{IdToken, KeyCache, KeyCacheLimits, TokenError, VerifyError};
 
-use crate::api::{Answer, as_bearer, ask, get, id, idle, light, post};
+use crate::api::{Answer, as_bearer, ask, get, id, idle, light, post, wait_for_state, working};
 use crate::support::issuer::{Issuer, Key, encoded, now, token};
 use crate::support::server::{Server, Setup};
 use crate::support::unique;
@@ -125,6 +125,40 @@ async fn a_pipeline_onboards_an_app_within_its_scope_with_nothing_but_its_id_tok
         );
         get(&server, &path).await.problem(404, "not_found");
     }
+}
+
+/// Each run has an ID token of its own. What one run of a pipeline has onboarded counts for the next.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_approves_the_first_app_of_a_pipeline_and_no_other() {
+    let (mut setup, issuer) = (working(), Issuer::start(Key::rsa()).await);
+    setup.settings.oidc_allow_http = true;
+    setup.settings.approvals.first_app_of_pipeline = true;
+    let server = setup.start().await;
+    post(&server, "/v1/trust-rules", &rule(&issuer, "shop"))
+        .await
+        .expect(201);
+    let onboard = async || {
+        let granted = exchange(&server, &issuer.token(&json!({})))
+            .await
+            .expect(200);
+        let token = granted["access_token"].as_str().unwrap();
+        let body = light(&unique("acme"));
+        let request = as_bearer(&server, token, Method::POST, "/v1/apps").json(&body);
+        ask(request).await.expect(202)
+    };
+    let first = onboard().await;
+    assert_eq!(first["state"], "awaiting_approval", "{first:#}");
+    let approval = get(&server, &format!("/v1/jobs/{}/approval", id(&first)))
+        .await
+        .expect(200);
+    assert_eq!(approval["reasons"], json!(["first_app_of_pipeline"]));
+    let path = format!("/v1/jobs/{}/approve", id(&first));
+    let body = json!({"plan_digest": approval["plan_digest"]});
+    post(&server, &path, &body).await.expect(202);
+    wait_for_state(&server, id(&first), "succeeded").await;
+    let second = onboard().await;
+    assert_eq!(second["needs_approval"], false, "{second:#}");
+    wait_for_state(&server, id(&second), "succeeded").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

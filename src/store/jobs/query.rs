@@ -68,13 +68,7 @@ impl Store {
         let mut sql =
             Sql::new("SELECT j.id FROM jobs j JOIN apps a ON a.id = j.app_id WHERE j.id = ");
         sql.bind(id.to_string())?;
-        restrict(&mut sql, scope, "a.name_key", "a.account")?;
-        let row = sql
-            .query()
-            .fetch_optional(&mut *self.reader().await?)
-            .with_timeout()
-            .await?;
-        Ok(row.is_some())
+        self.is_within(sql, scope).await
     }
 
     /// Jobs, the newest first.
@@ -85,12 +79,7 @@ impl Store {
         let mut sql = Sql::new(COLUMNS);
         sql.push(" WHERE 1 = 1");
         if let Some(before) = filter.before {
-            // The job by this id may have been removed with old history since.
-            sql.push(" AND j.seq < COALESCE((SELECT seq FROM jobs WHERE id = ")
-                .bind(before.to_string())?;
-            sql.push("), (SELECT MAX(seq) + 1 FROM jobs WHERE id < ")
-                .bind(before.to_string())?
-                .push("))");
+            only_before(&mut sql, before)?;
         }
         if let Some(app) = &filter.app {
             sql.push(" AND j.app_id = (SELECT id FROM apps WHERE name_key = ")
@@ -132,6 +121,16 @@ impl Store {
         };
         rows.iter().map(read).collect()
     }
+}
+
+/// Adds that the job comes before the one by this id, which may have been removed with old history since.
+pub(in crate::store) fn only_before(sql: &mut Sql, job: Ulid) -> Result<(), StoreError> {
+    sql.push(" AND j.seq < COALESCE((SELECT seq FROM jobs WHERE id = ")
+        .bind(job.to_string())?;
+    sql.push("), (SELECT MAX(seq) + 1 FROM jobs WHERE id < ")
+        .bind(job.to_string())?
+        .push("))");
+    Ok(())
 }
 
 pub(super) async fn job_by_id(db: &mut AnyConnection, id: Ulid) -> Result<Option<Job>, StoreError> {
