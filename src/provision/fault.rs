@@ -78,6 +78,18 @@ impl Fault {
         Self::Rejected(JobError::new(JobErrorCode::Conflict, detail, remedy))
     }
 
+    /// IAM has the name already, in another case.
+    pub fn same_in_other_case(noun: &str, wanted: &str, seen: &str) -> Self {
+        Self::Rejected(JobError::new(
+            JobErrorCode::Conflict,
+            format!(
+                "{noun} {seen} already exists. IAM {} names are not case-sensitive, so {wanted} is the same name.",
+                noun.to_lowercase()
+            ),
+            "Choose a name that differs in more than case.",
+        ))
+    }
+
     /// AWS does not delete a resource that other resources depend on.
     pub fn in_use(error: &AwsError, remedy: &str) -> Self {
         Self::Blocked(JobError {

@@ -8,7 +8,7 @@ use crate::provision::change::{Applied, Observation, Want};
 use crate::provision::context::ReconcileContext;
 use crate::provision::fault::{Fault, found};
 use crate::provision::ids;
-use crate::provision::ownership;
+use crate::provision::ownership::{self, Provenance};
 use crate::provision::render::shell_words;
 use crate::provision::tags::Tags;
 
@@ -51,27 +51,23 @@ pub async fn look(cx: &ReconcileContext, name: &str) -> Result<Observation<SeenR
     };
     let role = answer.role.filter(|role| !role.role_name().is_empty());
     let role = role.ok_or_else(|| Fault::unreadable(Service::Iam, "GetRole"))?;
-    let tags: Tags = role
-        .tags()
-        .iter()
-        .map(|tag| (tag.key().to_owned(), tag.value().to_owned()))
-        .collect();
-    cx.note_arn(ids::role(name), role.arn());
-    let made_by_us = ownership::is_created_by_app(cx, &ids::role(name), &tags);
-    if made_by_us {
-        cx.note_created_at(ids::role(name), Some(role.create_date()));
-    }
+    let id = ids::role(name);
+    let Provenance {
+        tags,
+        made_by_us,
+        dropped,
+    } = ownership::of_iam(cx, &id, role.arn(), role.create_date(), role.tags());
     let trust = role.assume_role_policy_document();
     let seen = SeenRole {
         name: role.role_name().to_owned(),
         path: role.path().to_owned(),
         trust: trust.and_then(|text| TrustPolicy::parse(text).ok()),
         made_by_us,
-        dropped: ownership::dropped(cx, &tags),
+        dropped,
         tags: tags.clone(),
         dependencies: Vec::new(),
     };
-    Ok(ownership::sort(cx, &ids::role(name), &tags, seen))
+    Ok(ownership::sort(cx, &id, &tags, seen))
 }
 
 /// IAM is eventually consistent: what a job of this app created a moment ago and AWS does not show may still be there, so
@@ -101,9 +97,7 @@ pub async fn may_take_from(
     what: &ResourceId,
 ) -> Result<bool, Fault> {
     Ok(match look(cx, name).await? {
-        Observation::Ours(role) => {
-            !ownership::is_left(cx, role.made_by_us) || cx.is_created_by_app(what)
-        }
+        Observation::Ours(role) => ownership::may_take(cx, role.made_by_us, what),
         Observation::Absent | Observation::Foreign { .. } => false,
     })
 }

@@ -7,7 +7,7 @@ use crate::provision::change::Observation;
 use crate::provision::context::ReconcileContext;
 use crate::provision::fault::{Fault, found};
 use crate::provision::ids;
-use crate::provision::ownership;
+use crate::provision::ownership::{self, Provenance};
 use crate::provision::tags::Tags;
 use crate::provision::user_dependencies::UserDependency;
 
@@ -44,27 +44,21 @@ pub async fn look(cx: &ReconcileContext, name: &AppName) -> Result<Observation<S
         return Ok(Observation::Absent);
     };
     let user = user.ok_or_else(|| Fault::unreadable(Service::Iam, "GetUser"))?;
-    let tags: Tags = user
-        .tags()
-        .iter()
-        .map(|tag| (tag.key().to_owned(), tag.value().to_owned()))
-        .collect();
-    cx.note_arn(ids::user(name), user.arn());
-    let made_by_us = ownership::is_created_by_app(cx, &ids::user(name), &tags);
-    if made_by_us {
-        cx.note_created_at(ids::user(name), Some(user.create_date()));
-    }
-    let dropped = ownership::dropped(cx, &tags);
-    let (name_there, path) = (user.user_name().to_owned(), user.path().to_owned());
+    let id = ids::user(name);
+    let Provenance {
+        tags,
+        made_by_us,
+        dropped,
+    } = ownership::of_iam(cx, &id, user.arn(), user.create_date(), user.tags());
     let seen = SeenUser {
-        name: name_there,
-        path,
+        name: user.user_name().to_owned(),
+        path: user.path().to_owned(),
         tags: tags.clone(),
         made_by_us,
         dropped,
         dependencies: Vec::new(),
     };
-    Ok(ownership::sort(cx, &ids::user(name), &tags, seen))
+    Ok(ownership::sort(cx, &id, &tags, seen))
 }
 
 /// Whether a resource may be removed from the app's user: never from a user of another owner, and from an adopted user
@@ -78,9 +72,7 @@ pub async fn may_take_from(
     what: &ResourceId,
 ) -> Result<bool, Fault> {
     Ok(match look(cx, name).await? {
-        Observation::Ours(user) => {
-            !ownership::is_left(cx, user.made_by_us) || cx.is_created_by_app(what)
-        }
+        Observation::Ours(user) => ownership::may_take(cx, user.made_by_us, what),
         Observation::Absent | Observation::Foreign { .. } => false,
     })
 }

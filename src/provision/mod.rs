@@ -37,5 +37,6 @@ pub mod tags;
 pub mod timing;
 pub mod unmanaged;
 pub mod unmanaged_on_role;
+pub mod unmanaged_resource;
 pub mod user_dependencies;
 pub mod user_keys;

@@ -6,6 +6,9 @@
 //! - A thing with the app's tag and none of an installation is from before there was one: it is ours by our record, or by
 //!   the tag of the very job that looks, whose id no other installation has.
 
+use aws_sdk_iam::types::Tag;
+use aws_smithy_types::DateTime;
+
 use crate::domain::names::AppName;
 use crate::domain::resource_id::ResourceId;
 use crate::provision::change::Observation;
@@ -60,6 +63,45 @@ fn was_made_by(app: &AppName, installation: &str, job: &str, tags: &Tags) -> boo
     has(&app_key(), app.as_str())
         && (has(&installation_key(), installation) || is_of_job())
         && !is_adopted(tags)
+}
+
+/// What the tags of an IAM resource tell of its owner.
+pub struct Provenance {
+    pub tags: Tags,
+    /// Whether a job of this app created it.
+    pub made_by_us: bool,
+    /// Tags that the spec no longer includes.
+    pub dropped: Vec<String>,
+}
+
+/// Reads the tags of an observed IAM resource, and notes its ARN and, if a job of this app created it, its age.
+pub fn of_iam(
+    cx: &ReconcileContext,
+    id: &ResourceId,
+    arn: &str,
+    created: &DateTime,
+    tags: &[Tag],
+) -> Provenance {
+    let tags: Tags = tags
+        .iter()
+        .map(|tag| (tag.key().to_owned(), tag.value().to_owned()))
+        .collect();
+    cx.note_arn(id.clone(), arn);
+    let made_by_us = is_created_by_app(cx, id, &tags);
+    if made_by_us {
+        cx.note_created_at(id.clone(), Some(created));
+    }
+    Provenance {
+        made_by_us,
+        dropped: dropped(cx, &tags),
+        tags,
+    }
+}
+
+/// Whether `what` may be removed from a resource of the app: from an adopted one only if a job of this app created it,
+/// unless adopted resources are removed too.
+pub fn may_take(cx: &ReconcileContext, made_by_us: bool, what: &ResourceId) -> bool {
+    !is_left(cx, made_by_us) || cx.is_created_by_app(what)
 }
 
 /// Classifies an observed resource by its owner.

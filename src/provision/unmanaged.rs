@@ -7,19 +7,14 @@
 //! - It is no kind that a spec can ask for, so it is not in the list of kinds; what the role needs for it is said by
 //!   the kinds whose things these are.
 
-use std::fmt;
-
-use serde_json::{Value, json};
-
 use crate::aws::Service;
 use crate::clock::Timestamp;
 use crate::domain::access_key::KeyRecords;
 use crate::domain::iam_policy::is_aws_managed;
 use crate::domain::names::{AccessKeyId, AppName, GroupName, PolicyName};
-use crate::domain::plan::Action;
 use crate::domain::resource_id::ResourceId;
 use crate::domain::spec::AppSpec;
-use crate::provision::change::{Applied, Change, Changes, Observation, Want};
+use crate::provision::change::{Applied, Want};
 use crate::provision::context::ReconcileContext;
 use crate::provision::conventions::Conventions;
 use crate::provision::fault::Fault;
@@ -27,26 +22,17 @@ use crate::provision::ids;
 use crate::provision::kinds::attachment::Attachment;
 use crate::provision::kinds::graph;
 use crate::provision::kinds::membership::Membership;
-use crate::provision::node::{Node, Typed};
-use crate::provision::permission::Permission;
-use crate::provision::render::labels::Labels;
+use crate::provision::node::Node;
 use crate::provision::render::shell_words;
-use crate::provision::render::{cloudformation, terraform};
-use crate::provision::resource::Resource;
+use crate::provision::resource::Resource as _;
 use crate::provision::unmanaged_on_role;
+use crate::provision::unmanaged_resource::{Holder, UnmanagedResource};
 use crate::provision::user_dependencies;
 use crate::provision::user_dependencies::UserDependency;
 use crate::provision::user_keys;
 
 const INLINE_POLICY: &str = "iam:inline-policy";
 const LOGIN_PROFILE: &str = "iam:login-profile";
-
-/// Something on an app's user, by the id that it has in reports.
-#[derive(Debug, Clone, PartialEq)]
-pub struct UnmanagedResource {
-    user: AppName,
-    id: ResourceId,
-}
 
 /// A stray, as people are told of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,97 +46,44 @@ pub struct Extra {
     pub since: Option<Timestamp>,
 }
 
-/// The call that takes a stray away.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Take {
-    user: AppName,
-    belonging: UserDependency,
-}
-
-impl fmt::Display for Take {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.belonging.removal(&self.user))
-    }
-}
-
-impl Change for Take {
-    fn action(&self) -> Action {
-        Action::Delete
-    }
-
-    fn before(&self) -> Option<Value> {
-        Some(json!(told(&self.user, &self.belonging)))
-    }
-
-    fn aws_cli(&self) -> String {
-        self.belonging.aws_cli(&self.user)
-    }
-}
-
-impl Resource for UnmanagedResource {
-    type Observed = Vec<UserDependency>;
-    type Change = Take;
+impl Holder for AppName {
+    type Dependency = UserDependency;
 
     const KIND: &'static str = "iam:stray";
-    const PERMISSIONS: &'static [Permission] = &[];
-
-    fn wanted(_: &AppSpec, _: &Conventions) -> Vec<Self> {
-        Vec::new()
-    }
 
     fn id(&self) -> ResourceId {
-        self.id.clone()
+        ids::user(self)
     }
 
-    fn needs(&self) -> Vec<ResourceId> {
-        vec![ids::user(&self.user)]
-    }
-
-    async fn observe(
+    async fn unmanaged(
         &self,
         cx: &ReconcileContext,
-    ) -> Result<Observation<Vec<UserDependency>>, Fault> {
+        id: &ResourceId,
+    ) -> Result<Vec<UserDependency>, Fault> {
         let records = cx.keys.records().await?;
-        let mut seen = user_dependencies::of(cx, &self.user).await?;
-        seen.retain(|it| {
-            id_of(&self.user, it).is_some_and(|id| id == self.id) && !is_of_ours(it, &records)
-        });
-        Ok(if seen.is_empty() {
-            Observation::Absent
-        } else {
-            Observation::Ours(seen)
-        })
+        let mut seen = user_dependencies::of(cx, self).await?;
+        seen.retain(|it| id_of(self, it).is_some_and(|it| it == *id) && !is_of_ours(it, &records));
+        Ok(seen)
     }
 
-    fn plan(&self, _: Option<&Vec<UserDependency>>) -> Result<Changes<Take>, Fault> {
-        Ok(Changes::of(Vec::new()))
+    fn told(&self, dependency: &UserDependency) -> String {
+        told(self, dependency)
     }
 
-    fn plan_absent(
+    fn removal(&self, dependency: &UserDependency) -> String {
+        dependency.removal(self)
+    }
+
+    fn aws_cli(&self, dependency: &UserDependency) -> String {
+        dependency.aws_cli(self)
+    }
+
+    async fn take(
         &self,
-        _: &ReconcileContext,
-        seen: &Vec<UserDependency>,
-    ) -> Result<Changes<Take>, Fault> {
-        Ok(Changes::of(
-            seen.iter()
-                .map(|it| Take {
-                    user: self.user.clone(),
-                    belonging: it.clone(),
-                })
-                .collect(),
-        ))
-    }
-
-    async fn apply(&self, cx: &ReconcileContext, change: &Take) -> Result<Applied, Fault> {
-        change.belonging.take(cx, &change.user).await
-    }
-
-    fn terraform(&self, _: &Vec<UserDependency>, _: &Labels) -> Vec<terraform::Piece> {
-        Vec::new()
-    }
-
-    fn cloudformation(&self, _: &Vec<UserDependency>, _: &Labels) -> Vec<cloudformation::Entry> {
-        Vec::new()
+        cx: &ReconcileContext,
+        dependency: &UserDependency,
+    ) -> Result<Applied, Fault> {
+        dependency.take(cx, self).await
     }
 }
 
@@ -162,10 +95,7 @@ pub fn node(id: &ResourceId, spec: &AppSpec, conventions: &Conventions) -> Optio
     if is_asked_for(&resource.id, spec, conventions) {
         return None;
     }
-    Some(Box::new(Typed {
-        resource,
-        want: Want::Absent,
-    }))
+    Some(resource.removed())
 }
 
 /// Whether a spec asks for what an id names.
@@ -257,7 +187,7 @@ fn id_of(user: &AppName, it: &UserDependency) -> Option<ResourceId> {
 }
 
 /// What an id of [`id_of`] names on this user.
-fn parse(id: &ResourceId, user: &AppName) -> Option<UnmanagedResource> {
+fn parse(id: &ResourceId, user: &AppName) -> Option<UnmanagedResource<AppName>> {
     let (kind, rest) = (id.kind(), id.name());
     let named = || {
         rest.split_once('/')
@@ -284,7 +214,7 @@ fn parse(id: &ResourceId, user: &AppName) -> Option<UnmanagedResource> {
         _ => false,
     };
     valid.then(|| UnmanagedResource {
-        user: user.clone(),
+        holder: user.clone(),
         id: id.clone(),
     })
 }
@@ -388,7 +318,7 @@ mod tests {
             let other = AppName::parse(&format!("{:.60}-not", user.as_str())).unwrap();
             let id = id_of(&user, &it).unwrap();
             let stray = parse(&id, &user).unwrap();
-            prop_assert_eq!(Resource::id(&stray), id.clone());
+            prop_assert_eq!(&stray.id, &id);
             prop_assert_eq!(parse(&id, &other), None);
         }
     }
@@ -433,7 +363,7 @@ mod tests {
             "iam:attachment/aws/MediaManagement/acme",
         ] {
             let id = ResourceId::parse(id).unwrap();
-            assert_eq!(Resource::id(&parse(&id, &user).unwrap()), id);
+            assert_eq!(parse(&id, &user).unwrap().id, id);
         }
         let id = ResourceId::parse("iam:attachment/aws/x/y/acme").unwrap();
         assert_eq!(parse(&id, &user), None);

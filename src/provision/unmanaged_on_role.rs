@@ -1,125 +1,63 @@
 //! What an app's roles have and Slipway did not put on them: inline and attached policies.
 //!
-//! Invariants:
-//! - It is removed only when it is asked for by its id, and after everything that the spec asks for is there.
-//! - It is no kind that a spec can ask for, so it is not in the list of kinds; the kind `iam:role` declares the permissions
-//!   for it.
+//! The kind `iam:role` declares the permissions for them.
 
-use std::fmt;
-
-use serde_json::{Value, json};
-
-use crate::domain::plan::Action;
 use crate::domain::resource_id::ResourceId;
 use crate::domain::spec::AppSpec;
-use crate::provision::change::{Applied, Change, Changes, Observation, Want};
+use crate::provision::change::{Applied, Observation, Want};
 use crate::provision::context::ReconcileContext;
 use crate::provision::conventions::Conventions;
 use crate::provision::fault::Fault;
 use crate::provision::iam_role::{self, RoleDependency};
 use crate::provision::ids;
 use crate::provision::kinds::graph;
-use crate::provision::node::{Node, Typed};
-use crate::provision::permission::Permission;
-use crate::provision::render::labels::Labels;
-use crate::provision::render::{cloudformation, terraform};
-use crate::provision::resource::Resource;
+use crate::provision::node::Node;
+use crate::provision::unmanaged_resource::{Holder, UnmanagedResource};
 
-/// A policy on a role of the app, by the id that it has in reports.
+/// A role of the app.
 #[derive(Debug, Clone, PartialEq)]
-struct UnmanagedOnRole {
-    role: String,
-    id: ResourceId,
-}
+struct Role(String);
 
-/// The call that removes a policy from a role.
-#[derive(Debug, Clone, PartialEq)]
-struct Take {
-    role: String,
-    dependency: RoleDependency,
-}
-
-impl fmt::Display for Take {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.dependency.removal(&self.role))
-    }
-}
-
-impl Change for Take {
-    fn action(&self) -> Action {
-        Action::Delete
-    }
-
-    fn before(&self) -> Option<Value> {
-        Some(json!(self.dependency.told(&self.role)))
-    }
-
-    fn aws_cli(&self) -> String {
-        self.dependency.aws_cli(&self.role)
-    }
-}
-
-impl Resource for UnmanagedOnRole {
-    type Observed = Vec<RoleDependency>;
-    type Change = Take;
+impl Holder for Role {
+    type Dependency = RoleDependency;
 
     const KIND: &'static str = "iam:unmanaged-on-role";
-    const PERMISSIONS: &'static [Permission] = &[];
-
-    fn wanted(_: &AppSpec, _: &Conventions) -> Vec<Self> {
-        Vec::new()
-    }
 
     fn id(&self) -> ResourceId {
-        self.id.clone()
+        ids::role(&self.0)
     }
 
-    fn needs(&self) -> Vec<ResourceId> {
-        vec![ids::role(&self.role)]
-    }
-
-    async fn observe(
+    async fn unmanaged(
         &self,
         cx: &ReconcileContext,
-    ) -> Result<Observation<Vec<RoleDependency>>, Fault> {
-        if !matches!(iam_role::look(cx, &self.role).await?, Observation::Ours(_)) {
-            return Ok(Observation::Absent);
+        id: &ResourceId,
+    ) -> Result<Vec<RoleDependency>, Fault> {
+        if !matches!(iam_role::look(cx, &self.0).await?, Observation::Ours(_)) {
+            return Ok(Vec::new());
         }
-        let mut seen = iam_role::dependencies(cx, &self.role).await?;
-        seen.retain(|it| it.id(&self.role) == self.id);
-        Ok(if seen.is_empty() {
-            Observation::Absent
-        } else {
-            Observation::Ours(seen)
-        })
+        let mut seen = iam_role::dependencies(cx, &self.0).await?;
+        seen.retain(|it| it.id(&self.0) == *id);
+        Ok(seen)
     }
 
-    fn plan(&self, _: Option<&Vec<RoleDependency>>) -> Result<Changes<Take>, Fault> {
-        Ok(Changes::of(Vec::new()))
+    fn told(&self, dependency: &RoleDependency) -> String {
+        dependency.told(&self.0)
     }
 
-    fn plan_absent(
+    fn removal(&self, dependency: &RoleDependency) -> String {
+        dependency.removal(&self.0)
+    }
+
+    fn aws_cli(&self, dependency: &RoleDependency) -> String {
+        dependency.aws_cli(&self.0)
+    }
+
+    async fn take(
         &self,
-        _: &ReconcileContext,
-        seen: &Vec<RoleDependency>,
-    ) -> Result<Changes<Take>, Fault> {
-        let take = |dependency: &RoleDependency| Take {
-            role: self.role.clone(),
-            dependency: dependency.clone(),
-        };
-        Ok(Changes::of(seen.iter().map(take).collect()))
-    }
-
-    async fn apply(&self, cx: &ReconcileContext, change: &Take) -> Result<Applied, Fault> {
-        change.dependency.take(cx, &change.role).await
-    }
-
-    fn terraform(&self, _: &Vec<RoleDependency>, _: &Labels) -> Vec<terraform::Piece> {
-        Vec::new()
-    }
-
-    fn cloudformation(&self, _: &Vec<RoleDependency>, _: &Labels) -> Vec<cloudformation::Entry> {
-        Vec::new()
+        cx: &ReconcileContext,
+        dependency: &RoleDependency,
+    ) -> Result<Applied, Fault> {
+        dependency.take(cx, &self.0).await
     }
 }
 
@@ -143,14 +81,8 @@ pub fn node(id: &ResourceId, spec: &AppSpec, c: &Conventions) -> Option<Box<dyn 
     if is_asked_for(&graph(spec, c, Want::Present), id) {
         return None;
     }
-    let resource = UnmanagedOnRole {
-        role: role.to_owned(),
-        id: id.clone(),
-    };
-    Some(Box::new(Typed {
-        resource,
-        want: Want::Absent,
-    }))
+    let (holder, id) = (Role(role.to_owned()), id.clone());
+    Some(UnmanagedResource { holder, id }.removed())
 }
 
 fn is_asked_for(nodes: &[Box<dyn Node>], id: &ResourceId) -> bool {

@@ -102,6 +102,10 @@ fn sources(folder: &Path, prefix: &str, found: &mut BTreeMap<Module, Source>) {
             sources(&path, &name, found);
             continue;
         }
+        // A failed snapshot leaves a file beside its source.
+        if path.extension().is_none_or(|extension| extension != "rs") {
+            continue;
+        }
         let (module, has_children) = if stem == "mod" {
             (prefix.to_owned(), true)
         } else {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::aws::{ErrorKind, Service};
 use crate::domain::access_key::KeyRecords;
 use crate::domain::iam_policy::is_aws_managed;
-use crate::domain::job::{JobError, JobErrorCode, JobResult};
+use crate::domain::job::JobResult;
 use crate::domain::names::{AppName, IamPath};
 use crate::domain::plan::Action;
 use crate::domain::resource_id::ResourceId;
@@ -307,7 +307,11 @@ impl Resource for User {
             return Ok(Changes::of(vec![UserChange::Create { name, path, tags }]));
         };
         if seen.name != self.name.as_str() {
-            return Err(collides_by_case(&self.name, &seen.name));
+            return Err(Fault::same_in_other_case(
+                "User",
+                self.name.as_str(),
+                &seen.name,
+            ));
         }
         let (name, tags) = (
             self.name.clone(),
@@ -459,19 +463,10 @@ impl User {
     }
 }
 
-fn collides_by_case(wanted: &AppName, seen: &str) -> Fault {
-    Fault::Rejected(JobError::new(
-        JobErrorCode::Conflict,
-        format!(
-            "User {seen} already exists. IAM user names are not case-sensitive, so {wanted} is the same name."
-        ),
-        "Choose a name that differs in more than case.",
-    ))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::job::JobErrorCode;
 
     fn user() -> User {
         let name = AppName::parse("acme").unwrap();

@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 
 use crate::aws::{ErrorKind, Service};
 use crate::domain::identity::IdentityKind;
-use crate::domain::job::{JobError, JobErrorCode};
 use crate::domain::names::IamPath;
 use crate::domain::plan::Action;
 use crate::domain::resource_id::ResourceId;
@@ -23,7 +22,7 @@ use crate::provision::conventions::Conventions;
 use crate::provision::fault::{Fault, found};
 use crate::provision::iam_role;
 use crate::provision::ids;
-use crate::provision::ownership;
+use crate::provision::ownership::{self, Provenance};
 use crate::provision::permission::{Condition, Permission, Scope};
 use crate::provision::render::labels::Labels;
 use crate::provision::render::shell_words;
@@ -253,16 +252,12 @@ impl Resource for InstanceProfile {
             .filter(|profile| !profile.instance_profile_name().is_empty());
         let profile =
             profile.ok_or_else(|| Fault::unreadable(Service::Iam, "GetInstanceProfile"))?;
-        let tags: Tags = profile
-            .tags()
-            .iter()
-            .map(|tag| (tag.key().to_owned(), tag.value().to_owned()))
-            .collect();
-        cx.note_arn(self.id(), profile.arn());
-        let made_by_us = ownership::is_created_by_app(cx, &self.id(), &tags);
-        if made_by_us {
-            cx.note_created_at(self.id(), Some(profile.create_date()));
-        }
+        let (arn, created) = (profile.arn(), profile.create_date());
+        let Provenance {
+            tags,
+            made_by_us,
+            dropped,
+        } = ownership::of_iam(cx, &self.id(), arn, created, profile.tags());
         let seen = SeenProfile {
             name: profile.instance_profile_name().to_owned(),
             path: profile.path().to_owned(),
@@ -272,7 +267,7 @@ impl Resource for InstanceProfile {
                 .map(|role| role.role_name().to_owned())
                 .collect(),
             made_by_us,
-            dropped: ownership::dropped(cx, &tags),
+            dropped,
             tags: tags.clone(),
         };
         Ok(ownership::sort(cx, &self.id(), &tags, seen))
@@ -285,7 +280,11 @@ impl Resource for InstanceProfile {
             return Ok(self.changes([create, add()]));
         };
         if seen.name != self.name {
-            return Err(collides_by_case(&self.name, &seen.name));
+            return Err(Fault::same_in_other_case(
+                "Instance profile",
+                &self.name,
+                &seen.name,
+            ));
         }
         let mut calls = Vec::new();
         let tags = tags::missing(&self.tags, &seen.tags, seen.made_by_us);
@@ -468,14 +467,4 @@ impl InstanceProfile {
             }
         }
     }
-}
-
-fn collides_by_case(wanted: &str, seen: &str) -> Fault {
-    Fault::Rejected(JobError::new(
-        JobErrorCode::Conflict,
-        format!(
-            "Instance profile {seen} already exists. IAM names are not case-sensitive, so {wanted} is the same name."
-        ),
-        "Choose a name that differs in more than case.",
-    ))
 }

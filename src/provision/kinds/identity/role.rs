@@ -9,7 +9,7 @@ use super::{oidc_provider, usage};
 use crate::aws::{AwsError, ErrorKind, Service};
 use crate::domain::identity::{IdentitySettings, Subject};
 use crate::domain::identity_policy::{token_issuer, trust};
-use crate::domain::job::{JobError, JobErrorCode, JobResult};
+use crate::domain::job::JobResult;
 use crate::domain::names::{IamPath, Region};
 use crate::domain::resource_id::ResourceId;
 use crate::domain::spec::{AppSpec, ListEntry, SpecList};
@@ -173,7 +173,7 @@ impl Resource for Role {
             return Ok(self.changes(vec![create]));
         };
         if seen.name != self.name {
-            return Err(collides_by_case(&self.name, &seen.name));
+            return Err(Fault::same_in_other_case("Role", &self.name, &seen.name));
         }
         let mut calls = Vec::new();
         let tags = tags::missing(&self.tags, &seen.tags, seen.made_by_us);
@@ -358,14 +358,4 @@ impl Role {
             _ => cx.missing_after_create(&self.id(), error),
         }
     }
-}
-
-fn collides_by_case(wanted: &str, seen: &str) -> Fault {
-    Fault::Rejected(JobError::new(
-        JobErrorCode::Conflict,
-        format!(
-            "Role {seen} already exists. IAM role names are not case-sensitive, so {wanted} is the same name."
-        ),
-        "Choose a name that differs in more than case.",
-    ))
 }
