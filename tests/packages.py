@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT / "benches"))
 from emulators import POSTGRES, emulators, free_port  # noqa: E402
 from instance_metadata import instance_metadata  # noqa: E402
 from machine import Machine  # noqa: E402
-from service import REGION, encryption_key  # noqa: E402
+from service import REGION  # noqa: E402
 
 PACKAGE = ROOT / "deploy" / "package.py"
 CREDENTIALS = "/etc/slipway/credentials"
@@ -119,7 +119,7 @@ class Client:
 def configure(machine, endpoint, metadata):
     """Sets the three values that the package asks for, and where AWS is in this test."""
     port, token = free_port(), secrets.token_hex(32)
-    machine.write(f"{CREDENTIALS}/encryption_key", encryption_key() + "\n", 0o600)
+    machine.write(f"{CREDENTIALS}/encryption_key", machine.run("slipway", "generate-key"), 0o600)
     machine.write(f"{CREDENTIALS}/admin_token", token + "\n", 0o600)
     machine.write(
         "/etc/slipway/environment",
