@@ -491,31 +491,25 @@ mod tests {
         );
         assert!(settings.previous_encryption_keys.is_none());
         let missing = folder.path().join("missing");
-        let missing = missing.to_string_lossy();
-        for (pairs, problem) in [
+        let missing = missing.to_string_lossy().into_owned();
+        for (variables, problem) in [
             (
-                [
+                vec![
                     ("SLIPWAY_ADMIN_TOKEN", "x"),
                     ("SLIPWAY_ADMIN_TOKEN_FILE", token.as_str()),
                 ],
                 "SLIPWAY_ADMIN_TOKEN and SLIPWAY_ADMIN_TOKEN_FILE are both set",
             ),
             (
-                [
-                    ("SLIPWAY_WORKERS", "3"),
-                    ("SLIPWAY_ADMIN_TOKEN_FILE", &missing),
-                ],
+                vec![("SLIPWAY_ADMIN_TOKEN_FILE", missing.as_str())],
                 "SLIPWAY_ADMIN_TOKEN_FILE: cannot read",
             ),
             (
-                [
-                    ("SLIPWAY_WORKERS", "3"),
-                    ("SLIPWAY_ADMIN_TOKENS_FILE", &token),
-                ],
+                vec![("SLIPWAY_ADMIN_TOKENS_FILE", token.as_str())],
                 "SLIPWAY_ADMIN_TOKENS_FILE is not a setting",
             ),
         ] {
-            let error = load(&pairs).unwrap_err().to_string();
+            let error = load(&variables).unwrap_err().to_string();
             assert!(error.contains(problem), "{error}");
         }
     }
