@@ -4,7 +4,7 @@
 # make demo       the service on an emulated AWS, on this machine (STAY=1: keeps running)
 # make soak       kills the service at random instants, again and again (ROUNDS=300, SLIPWAY_TEST_SEED=…)
 # make simulate   random worlds on the AWS in memory (SEEDS=100000, or one: SEED=…, TRACE=1 tells what is done in it)
-# make packages   builds the Debian and the RPM package of a release, and tests them (needs root)
+# make packages   builds the Debian and the RPM package of a release, with the list of what is in it, and tests them (needs root)
 # make bench      the table of figures and targets
 
 PYTHON ?= python3
@@ -42,6 +42,7 @@ bench: venv
 packages: packages-venv postgresql
 	cargo build --release
 	$(PYTHON) deploy/package.py --binary $(TARGET)/release/slipway --to $(TARGET)/packages
+	$(PYTHON) deploy/inventory.py --to $(TARGET)/packages
 	$(VENV) tests/packages.py --binary $(TARGET)/release/slipway
 
 venv: .venv/installed

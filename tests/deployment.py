@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import tomllib
 
 import yaml
 
@@ -229,6 +230,38 @@ def check_policy():
     assert filled == policy, "deploy/terraform/modules/role/policy.json.tftpl is not docs/role-policy.json"
 
 
+def check_licences():
+    """Each crate in the binary has a licence that deny.toml allows, comes from crates.io, and is not banned there.
+
+    cargo-deny does the same and more, but has to be built for minutes first.
+    """
+    sys.path.insert(0, str(DEPLOY))
+    import inventory
+
+    rules = tomllib.loads((ROOT / "deny.toml").read_text())
+    banned = {entry["crate"] for entry in rules["bans"]["deny"]}
+    exceptions = {entry["crate"]: entry["allow"] for entry in rules["licenses"].get("exceptions", [])}
+    crates, edges = inventory.dependencies()
+    for crate in crates[1:]:
+        allowed = {*rules["licenses"]["allow"], *exceptions.get(crate["name"], [])}
+        assert is_allowed(crate["license"].replace("/", " OR "), allowed), f"{crate['name']}: {crate['license']}"
+        assert crate["source"] == "registry+https://github.com/rust-lang/crates.io-index", f"{crate['name']}: {crate['source']}"
+        assert crate["name"] not in banned, crate["name"]
+    listed = inventory.bill_of_materials(crates, edges)
+    assert all("hashes" in entry and "licenses" in entry for entry in listed["components"])
+    texts = inventory.licences(crates)
+    missing = [crate["name"] for crate in crates[1:] if f"{crate['name']} {crate['version']}" not in texts]
+    assert not missing, missing
+
+
+def is_allowed(expression, allowed):
+    """Whether the allowed licences satisfy an SPDX expression."""
+    tokens = re.findall(r"[()]|[^\s()]+", expression)
+    words = {"AND": "and", "OR": "or", "(": "(", ")": ")"}
+    # Of the names only whether they are allowed is left.
+    return eval(" ".join(words.get(token) or str(token in allowed) for token in tokens))
+
+
 def found(program, *elsewhere):
     for path in (shutil.which(program), *elsewhere):
         if path and os.access(path, os.X_OK):
@@ -245,7 +278,7 @@ def run(*command, environment=None):
 
 CHECKS = {
     check.__name__.removeprefix("check_"): check
-    for check in (check_metrics, check_queries, check_alerts, check_promtool, check_unit, check_kubernetes, check_policy, check_chart, check_terraform)
+    for check in (check_metrics, check_queries, check_alerts, check_promtool, check_unit, check_kubernetes, check_policy, check_licences, check_chart, check_terraform)
 }
 # Terraform reads the schema of the whole provider.
 LONG = {"terraform"}
