@@ -50,6 +50,8 @@ for unit in $2; do ln -sf /dev/null "etc/systemd/system/$unit"; done
 mkdir .old
 pivot_root . .old
 umount -l /.old
+# A service's credentials are mounted elsewhere, and get to it by propagation.
+mount --make-rshared /
 exec /usr/bin/env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --unit=basic.target --show-status=0
 """
 
