@@ -174,7 +174,7 @@ class Onboarding(threading.Thread):
                 continue
             if status == 202:
                 self.accepted.append(job)
-            self.ends.wait(0.05)
+            self.ends.wait(0.3)
 
 
 def debian(machine, old, new, endpoint, metadata):
