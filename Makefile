@@ -4,18 +4,19 @@
 # make demo       the service on an emulated AWS, on this machine (STAY=1: keeps running)
 # make soak       kills the service at random instants, again and again (ROUNDS=300, SLIPWAY_TEST_SEED=…)
 # make simulate   random worlds on the AWS in memory (SEEDS=100000, or one: SEED=…, TRACE=1 tells what is done in it)
+# make packages   builds the Debian and the RPM package of a release, with the list of what is in it, and tests them (needs root)
 # make bench      the table of figures and targets
 
 PYTHON ?= python3
 VENV := .venv/bin/python
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: test test-all lint soak simulate demo bench venv postgresql jq
+.PHONY: test test-all lint soak simulate demo bench packages venv packages-venv postgresql jq promtool
 
-test: venv postgresql jq
+test: venv postgresql jq promtool
 	$(VENV) tests/run.py
 
-test-all: venv postgresql jq
+test-all: packages-venv postgresql jq promtool
 	$(VENV) tests/run.py --all
 
 lint:
@@ -38,7 +39,30 @@ bench: venv
 	cargo build --release
 	$(VENV) benches/run.py --binary $(TARGET)/release/slipway $(if $(ONLY),--only $(ONLY))
 
+packages: packages-venv postgresql
+	cargo build --release
+	$(PYTHON) deploy/package.py --binary $(TARGET)/release/slipway --to $(TARGET)/packages
+	$(PYTHON) deploy/inventory.py --to $(TARGET)/packages
+	$(VENV) tests/packages.py --binary $(TARGET)/release/slipway
+
 venv: .venv/installed
+
+# The Helm chart is rendered by Helm's own code, a download of 75 MB.
+packages-venv: venv
+	$(VENV) -m pip install --quiet --requirement tests/requirements-packages.txt
+	@command -v lintian rpmbuild dpkg-shlibdeps >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends lintian rpm dpkg-dev; \
+	} || { echo "install lintian, rpm and dpkg-dev first" >&2; exit 1; }
+
+# The alerts' tests. Debian's package would also start a server; only the tool is taken out of it.
+promtool: venv
+	@command -v promtool >/dev/null || test -x .venv/bin/promtool || { \
+	  command -v apt-get >/dev/null && folder=$$(mktemp -d) && chmod 755 $$folder && \
+	  { [ "$$(id -u)" != 0 ] || apt-get update -q; } && (cd $$folder && apt-get download -q prometheus) && \
+	  dpkg-deb --fsys-tarfile $$folder/prometheus_*.deb | tar -xO ./usr/bin/promtool > .venv/promtool.new && \
+	  chmod +x .venv/promtool.new && mv .venv/promtool.new .venv/bin/promtool && rm -r $$folder; \
+	} || echo "promtool is not installed: the alerts are not tested" >&2
 
 # Debian's package makes a cluster and starts it, unless it is told not to; the tests make their own.
 postgresql:

@@ -55,6 +55,8 @@ const NAMES: [&str; 28] = [
 /// Variables with the prefix that are not settings: the command line's, and those of its tests.
 const OTHER_VARIABLES: [&str; 1] = ["SLIPWAY_CONFIG"];
 const PREFIX: &str = "SLIPWAY_";
+/// `SLIPWAY_ADMIN_TOKEN_FILE` names the file that holds the admin token, and so for every setting.
+const FILE_SUFFIX: &str = "_FILE";
 const TEST_PREFIX: &str = "SLIPWAY_TEST_";
 
 /// The settings of `slipway serve`.
@@ -313,14 +315,36 @@ fn known_variables(environment: &[(String, String)]) -> Result<Map<String, Strin
             && !is_service_link(name, value)
     });
     for (name, value) in variables {
-        if !NAMES.iter().any(|setting| *name == variable(setting)) {
-            return Err(unknown_variable(name));
-        }
-        if !value.is_empty() {
-            known.insert(name.clone(), value.clone());
+        let (setting, value) = match name
+            .strip_suffix(FILE_SUFFIX)
+            .filter(|name| is_setting(name))
+        {
+            Some(setting) => (setting, in_file(name, value)?),
+            None if is_setting(name) => (name.as_str(), value.clone()),
+            None => return Err(unknown_variable(name)),
+        };
+        if !value.is_empty() && known.insert(setting.to_owned(), value).is_some() {
+            return Err(ConfigError::Message(format!(
+                "{setting} and {setting}{FILE_SUFFIX} are both set. Unset one of them"
+            )));
         }
     }
     Ok(known)
+}
+
+fn is_setting(name: &str) -> bool {
+    NAMES.iter().any(|setting| name == variable(setting))
+}
+
+/// What the file holds that a variable names, without the line break at its end.
+fn in_file(variable: &str, path: &str) -> Result<String, ConfigError> {
+    if path.is_empty() {
+        return Ok(String::new());
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        ConfigError::Message(format!("{variable}: cannot read {path}: {error}"))
+    })?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// Whether Kubernetes has set the variable, for a Service whose name begins with `slipway`: such as
@@ -442,6 +466,51 @@ mod tests {
                     "{error}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_variable_can_name_a_file_that_holds_the_value() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.to_string_lossy().into_owned()
+        };
+        let (token, empty) = (write("token", "0123\n"), write("empty", "\n"));
+        let load = |pairs: &[(&str, &str)]| Settings::load(None, &env(pairs), &[]);
+        let settings = load(&[
+            ("SLIPWAY_ADMIN_TOKEN_FILE", &token),
+            ("SLIPWAY_PREVIOUS_ENCRYPTION_KEYS_FILE", &empty),
+            ("SLIPWAY_WORKERS_FILE", ""),
+        ])
+        .unwrap();
+        assert_eq!(
+            settings.admin_token.as_ref().unwrap().expose_secret(),
+            "0123"
+        );
+        assert!(settings.previous_encryption_keys.is_none());
+        let missing = folder.path().join("missing");
+        let missing = missing.to_string_lossy().into_owned();
+        for (variables, problem) in [
+            (
+                vec![
+                    ("SLIPWAY_ADMIN_TOKEN", "x"),
+                    ("SLIPWAY_ADMIN_TOKEN_FILE", token.as_str()),
+                ],
+                "SLIPWAY_ADMIN_TOKEN and SLIPWAY_ADMIN_TOKEN_FILE are both set",
+            ),
+            (
+                vec![("SLIPWAY_ADMIN_TOKEN_FILE", missing.as_str())],
+                "SLIPWAY_ADMIN_TOKEN_FILE: cannot read",
+            ),
+            (
+                vec![("SLIPWAY_ADMIN_TOKENS_FILE", token.as_str())],
+                "SLIPWAY_ADMIN_TOKENS_FILE is not a setting",
+            ),
+        ] {
+            let error = load(&variables).unwrap_err().to_string();
+            assert!(error.contains(problem), "{error}");
         }
     }
 

@@ -3,7 +3,7 @@
     python tests/run.py [--all]
 
 Without --all: what each change has to pass. With it also what takes long: the fault matrix and the killed processes on
-the emulators, the role's policy without each of its actions, and rustdoc. docs/testing.md says what proves what.
+the emulators, the role's policy without each of its actions, the packages, and rustdoc. docs/testing.md says what proves what.
 """
 
 import argparse
@@ -105,6 +105,7 @@ def build(steps):
 
 def test(steps, again, binaries, long):
     unit, suite = binaries["src/lib.rs"], binaries["tests/suite/main.rs"]
+    run(steps, "deployment", sys.executable, HERE / "deployment.py", *(["--all"] if long else []))
     run(steps, "unit tests", unit, tests=True)
     skipped = [part for name in BUSY for part in ("--skip", name)]
     run_suite(steps, again, "suite", suite, "--test-threads", THREADS, *skipped)
@@ -116,6 +117,7 @@ def test(steps, again, binaries, long):
     if long:
         ignored = ["--ignored", "--test-threads", "1", *(part for name in BY_HAND for part in ("--skip", name))]
         run_suite(steps, again, "suite, long", suite, *ignored)
+        run(steps, "packages", sys.executable, HERE / "packages.py", "--binary", TARGET / "debug" / "slipway")
         run(steps, "rustdoc", "cargo", "doc", "--no-deps", environment={"RUSTDOCFLAGS": "-D warnings"})
 
 

@@ -1,21 +1,19 @@
-//! Health, readiness and metrics. These endpoints need no token.
+//! Health and readiness. These endpoints need no token.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::IntoResponse;
-use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
-use crate::api::limits::Limits;
 use crate::app::check_permissions::permissions;
 use crate::app::permission_check::PermissionReport;
 use crate::app::service::Service;
-use crate::telemetry;
 
 /// A component that takes longer is not ready.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -70,6 +68,17 @@ pub async fn get_health() -> &'static str {
     responses((status = 200, description = "The service is ready.", body = Readiness), (status = 503, description = "The service is not ready.", body = Readiness))
 )]
 pub async fn get_readiness(State(service): State<Arc<Service>>) -> impl IntoResponse {
+    let checks = readiness(&service).await;
+    let status = if checks.ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, Json(checks))
+}
+
+/// Whether each component is ready.
+pub async fn readiness(service: &Arc<Service>) -> Readiness {
     let late = |_| "it did not respond within 3 seconds".to_owned();
     let database = async {
         timeout(CHECK_TIMEOUT, service.store.check())
@@ -90,42 +99,11 @@ pub async fn get_readiness(State(service): State<Arc<Service>>) -> impl IntoResp
     } else {
         Err("no worker has polled for jobs for 30 seconds".to_owned())
     };
-    let checks = Readiness {
+    Readiness {
         ready: database.is_ok() && aws.is_ok() && workers.is_ok(),
         database: Check::of(database),
         aws: Check::of(aws),
         workers: Check::of(workers),
-        permissions: permissions(&service),
-    };
-    let status = if checks.ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    (status, Json(checks))
-}
-
-/// Get metrics.
-///
-/// Returns metrics in the Prometheus text format.
-#[utoipa::path(get, path = "/metrics", tag = "service", operation_id = "getMetrics", security(()), responses((status = 200, description = "The metrics.", body = String, content_type = "text/plain")))]
-pub async fn get_metrics(
-    State(service): State<Arc<Service>>,
-    Extension(limits): Extension<Arc<Limits>>,
-) -> impl IntoResponse {
-    limits.measure();
-    if let Ok(Ok(active)) = timeout(CHECK_TIMEOUT, service.store.active_jobs()).await {
-        for state in ["queued", "running", "waiting"] {
-            let count = active
-                .iter()
-                .find(|(at, _)| at.to_string() == state)
-                .map_or(0, |(_, count)| *count);
-            metrics::gauge!("slipway_active_jobs", "state" => state)
-                .set(u32::try_from(count).unwrap_or(u32::MAX));
-        }
+        permissions: permissions(service),
     }
-    let text = telemetry::metrics()
-        .map(metrics_exporter_prometheus::PrometheusHandle::render)
-        .unwrap_or_default();
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
 }

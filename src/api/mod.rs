@@ -21,6 +21,7 @@ pub mod job_watch;
 pub mod known_tokens;
 pub mod limits;
 pub mod links;
+pub mod metrics;
 pub mod openapi;
 pub mod page;
 pub mod params;

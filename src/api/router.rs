@@ -111,7 +111,7 @@ fn operations() -> OpenApiRouter<Arc<Service>> {
     OpenApiRouter::new()
         .routes(routes!(crate::api::health::get_health))
         .routes(routes!(crate::api::health::get_readiness))
-        .routes(routes!(crate::api::health::get_metrics))
+        .routes(routes!(crate::api::metrics::get_metrics))
 }
 
 /// The OpenAPI document.

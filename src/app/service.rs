@@ -233,6 +233,16 @@ impl Service {
         Ok(Some(account))
     }
 
+    /// The accounts that this process has used: the service's own and registered ones.
+    pub fn used_accounts(&self) -> Vec<Arc<Account>> {
+        let registered = self
+            .registered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let own = std::iter::once(&self.account);
+        own.chain(registered.values()).cloned().collect()
+    }
+
     /// The account that the service itself runs in.
     pub fn own_account(&self) -> &Arc<Account> {
         &self.account

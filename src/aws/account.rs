@@ -21,13 +21,13 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use secrecy::{ExposeSecret, SecretString};
-use strum::EnumCount as _;
+use strum::{EnumCount as _, IntoEnumIterator as _};
 use tokio::time::Instant;
 
 use crate::aws::error::{AwsError, Effect, ErrorKind, RequiredAccess, Service};
 use crate::aws::fence::before_fence;
 use crate::aws::identity::{Identity, IdentityError, Provider};
-use crate::aws::rate_limiter::{QueueFull, RateLimiter, Rates};
+use crate::aws::rate_limiter::{LimiterState, QueueFull, RateLimiter, Rates};
 use crate::aws::retries::{ATTEMPTS, Attempts, MAX_ATTEMPTS, MAX_THROTTLE_WAIT, RetryPolicy};
 use crate::aws::throttle_interceptor::ThrottleInterceptor;
 use crate::domain::account::RegisteredAccount;
@@ -423,6 +423,11 @@ impl Account {
         self.acquire(service, operation, MAX_THROTTLE_WAIT).await?;
         self.call_at_once(service, operation, MAX_THROTTLE_WAIT, call)
             .await
+    }
+
+    /// What the rate limiter of each service does at the moment.
+    pub fn limiters(&self) -> impl Iterator<Item = (Service, LimiterState)> {
+        Service::iter().map(|service| (service, self.limiters.of(service).state()))
     }
 
     pub fn effect_of(&self, service: Service, operation: &str) -> Effect {

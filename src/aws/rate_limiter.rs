@@ -9,7 +9,7 @@
 //! - Calls proceed in first-in, first-out order. A call that is dropped, or that would wait longer than its
 //!   `max_wait`, does not delay the others.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -58,6 +58,19 @@ pub struct RateLimiter {
     /// Held by the next call: tokio's mutex is fair, so calls proceed in order.
     next: tokio::sync::Mutex<()>,
     waiting: AtomicU32,
+    /// Throttled calls so far.
+    throttles: AtomicU64,
+}
+
+/// What a rate limiter does at the moment.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LimiterState {
+    /// The rate in calls a second, if AWS throttles.
+    pub rate: Option<f64>,
+    /// Calls in the queue.
+    pub waiting: u32,
+    /// Throttled calls so far.
+    pub throttles: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -141,6 +154,7 @@ impl RateLimiter {
 
     /// Records that AWS throttled a call that began at `began`.
     pub fn on_throttle(&self, began: Instant) {
+        self.throttles.fetch_add(1, Ordering::Relaxed);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let rate = match *state {
@@ -155,6 +169,15 @@ impl RateLimiter {
             went: now,
             fell: now,
         });
+    }
+
+    /// What the limiter does at the moment.
+    pub fn state(&self) -> LimiterState {
+        LimiterState {
+            rate: self.slowed().map(|slowed| slowed.rate),
+            waiting: self.waiting.load(Ordering::Relaxed),
+            throttles: self.throttles.load(Ordering::Relaxed),
+        }
     }
 
     /// Records that AWS did not throttle a call.
@@ -230,7 +253,12 @@ mod tests {
         for _ in 0..50 {
             limiter.on_throttle(began);
         }
-        assert!((limiter.slowed().unwrap().rate - Rates::default().first).abs() < f64::EPSILON);
+        let expected = LimiterState {
+            rate: Some(Rates::default().first),
+            waiting: 0,
+            throttles: 50,
+        };
+        assert_eq!(limiter.state(), expected);
     }
 
     #[tokio::test(start_paused = true)]

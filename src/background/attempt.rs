@@ -22,6 +22,7 @@ use crate::aws::assumed_role::SessionLabel;
 use crate::aws::{Account, Fence};
 use crate::background::access_key_store::LeasedKeyStore;
 use crate::background::approved_plan::require_approved;
+use crate::background::job_times::JobTimes;
 use crate::background::lease_renewal::{renew_until_lost, work_deadline};
 use crate::background::reporter::Reporter;
 use crate::background::waiting::{backoff, database_trouble};
@@ -58,6 +59,7 @@ pub async fn run(
     let (lease, kind) = (claimed.lease, claimed.job.kind);
     let span = tracing::info_span!("job", job = %lease.job, app = %claimed.job.app, kind = %kind);
     tracing::info!(parent: &span, attempt = claimed.job.attempt, "job started");
+    let times = JobTimes::start(service, &claimed.job);
     let attempt = AssertUnwindSafe(attempt(service, claimed, asked, signals))
         .catch_unwind()
         .instrument(span.clone());
@@ -71,6 +73,7 @@ pub async fn run(
     let (state, reason) = (outcome_name(&ended), reason_of(&ended));
     metrics::counter!("slipway_jobs_total", "kind" => kind.to_string(), "outcome" => state)
         .increment(1);
+    times.record(service, &ended);
     let (written, ()) = futures::join!(write_end(service, lease, ended), async { drop(worker) });
     match written {
         Ok(()) => tracing::info!(parent: &span, outcome = state, reason, "job attempt ended"),

@@ -5,6 +5,7 @@ mod approved_plan;
 mod attempt;
 mod dispatcher;
 mod driver;
+mod job_times;
 mod lease_renewal;
 mod reporter;
 pub mod tasks;

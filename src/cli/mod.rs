@@ -3,6 +3,7 @@
 mod error;
 mod reencrypt;
 mod serve;
+mod service_manager;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

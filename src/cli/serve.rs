@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::timeout;
 
 use crate::app::service::{Overrides, Service, StartError};
+use crate::cli::service_manager::{State, notify};
 use crate::config::Settings;
 use crate::shutdown::{Tasks, signalled};
 use crate::telemetry;
@@ -45,6 +46,7 @@ pub async fn serve(settings: Settings) -> Result<(), StartError> {
     };
     crate::background::start(&service);
     tracing::info!(listen = %address, "listening");
+    notify(State::Ready);
     let server = crate::api::server::serve(listener, service);
     let ended = async {
         server.await;
@@ -82,6 +84,7 @@ fn stop_when_signalled(tasks: &Tasks) {
     tokio::spawn(async move {
         signalled().await;
         tracing::info!("stopping");
+        notify(State::Stopping);
         stop.stop();
     });
 }

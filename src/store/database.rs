@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use sqlx::AnyConnection;
 use tokio::sync::{broadcast, mpsc};
+use tokio::time::Instant;
 use ulid::Ulid;
 
 use crate::clock::{Clock, TimeHold};
@@ -32,7 +33,16 @@ pub struct Store {
 /// A connection for reads. Simulated time stands still while it is in use.
 pub(super) struct ReadConnection {
     connection: PooledConnection,
+    /// When it was asked for.
+    began: Instant,
     _hold: TimeHold,
+}
+
+impl Drop for ReadConnection {
+    fn drop(&mut self) {
+        metrics::histogram!("slipway_database_read_seconds")
+            .record(self.began.elapsed().as_secs_f64());
+    }
 }
 
 impl Deref for ReadConnection {
@@ -133,7 +143,9 @@ impl Store {
             file.check()?;
         }
         let hold = self.clock.hold();
+        let began = Instant::now();
         Ok(ReadConnection {
+            began,
             connection: self.readers.acquire().await?,
             _hold: hold,
         })

@@ -34,6 +34,7 @@ mod signals;
 mod sql;
 mod sqlite;
 mod tokens;
+mod totals;
 mod trust_rules;
 mod writer;
 
@@ -57,4 +58,5 @@ pub use refusal::Refusal;
 pub use rotations::{DueRotation, RotationChange};
 pub use signals::Signal;
 pub use tokens::{NewTokenRow, TokenRow};
+pub use totals::{JobTotal, KEY_AGES, KeyTotals};
 pub use trust_rules::{Exchange, ExchangeAnswer};

@@ -16,7 +16,7 @@ use sqlx::any::AnyConnectOptions;
 use sqlx::postgres::PgListener;
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use ulid::Ulid;
 
 use crate::clock::{Clock, Timestamp};
@@ -24,7 +24,7 @@ use crate::shutdown::Tasks;
 use crate::store::connection::{Connections, PooledConnection, WithTimeout as _};
 use crate::store::error::StoreError;
 use crate::store::signals::{Signal, Signals};
-use crate::store::writer::{Request, Waiting, Writer};
+use crate::store::writer::{Request, Waiting, Writer, record_commit};
 
 const WRITERS: usize = 8;
 const READERS: u32 = 8;
@@ -88,7 +88,10 @@ async fn run(connections: Connections, mut waiting: Waiting) {
                     break;
                 }
             };
-            match timeout(TRANSACTION_TIMEOUT, commit(&mut connection, request)).await {
+            let began = Instant::now();
+            let committed = timeout(TRANSACTION_TIMEOUT, commit(&mut connection, request)).await;
+            record_commit(began, matches!(committed, Ok(Ok(()))));
+            match committed {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => tracing::error!(%error, "the commit failed"),
                 Err(_) => {

@@ -16,11 +16,12 @@ use std::time::Duration;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Executor as _};
+use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::shutdown::Tasks;
 use crate::store::error::StoreError;
-use crate::store::writer::{Reply, Request, Waiting, Writer};
+use crate::store::writer::{Reply, Request, Waiting, Writer, record_commit};
 
 /// Requests in one commit, without the delayed ones.
 const BATCH: usize = 128;
@@ -164,7 +165,9 @@ async fn run(
             return;
         }
         let _hold = clock.hold();
+        let began = Instant::now();
         let (replies, committed) = commit(&mut connection, &file, batch).await;
+        record_commit(began, committed.is_ok());
         if let Err(error) = &committed {
             tracing::error!(%error, "the commit failed");
         }

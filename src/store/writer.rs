@@ -113,6 +113,13 @@ impl Waiting {
     }
 }
 
+/// Measures a transaction that began at `began`.
+pub fn record_commit(began: Instant, committed: bool) {
+    let outcome = if committed { "success" } else { "error" };
+    metrics::histogram!("slipway_database_commit_seconds", "outcome" => outcome)
+        .record(began.elapsed().as_secs_f64());
+}
+
 async fn passed(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,

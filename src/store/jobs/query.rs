@@ -104,23 +104,6 @@ impl Store {
             .map(read_job)
             .collect()
     }
-
-    /// How many jobs are active, by state.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn active_jobs(&self) -> Result<Vec<(JobState, u64)>, StoreError> {
-        let count = "SELECT state, COUNT(*) AS n FROM jobs WHERE state IN ('awaiting_approval', 'queued', 'running', 'waiting') GROUP BY state";
-        let rows = sqlx::query(count)
-            .fetch_all(&mut *self.reader().await?)
-            .with_timeout()
-            .await?;
-        let read = |row: &AnyRow| {
-            let row = RowReader::new(row, "jobs", "state");
-            Ok((row.parsed("state")?, row.count("n")?))
-        };
-        rows.iter().map(read).collect()
-    }
 }
 
 /// Adds that the job comes before the one by this id, which may have been removed with old history since.

@@ -29,11 +29,25 @@ async fn health_metrics_and_documentation_take_no_token() {
         "{}",
         metrics.text()
     );
-    assert!(
-        metrics
-            .text()
-            .contains("slipway_active_jobs{state=\"queued\"}")
-    );
+    for series in [
+        "slipway_active_jobs{state=\"queued\"}",
+        "slipway_active_jobs{state=\"awaiting_approval\"}",
+        "slipway_oldest_active_job_age_seconds{state=\"waiting\"}",
+        "slipway_ready{component=\"database\"} 1",
+        "slipway_apps{state=\"needs_attention\"}",
+        "slipway_accounts{state=\"unreachable\"}",
+        "slipway_access_keys_older{days=\"90\"}",
+        "slipway_aws_rate_limit_calls_per_second{account=\"default\",service=\"iam\"}",
+        "slipway_aws_throttles_total{account=\"default\",service=\"s3\"}",
+        "slipway_database_read_seconds_count",
+        "slipway_database_commit_seconds_bucket{outcome=\"success\",le=\"0.0005\"}",
+    ] {
+        assert!(
+            metrics.text().contains(series),
+            "{series} in {}",
+            metrics.text()
+        );
+    }
     let document = open("/openapi.yaml").await;
     assert_eq!(
         (document.header("content-type"), document.text()),

@@ -210,9 +210,13 @@ async fn active_jobs_are_counted_by_state() {
         t.onboard("four").await;
         t.onboard("five").await;
         let mut counted = t.store.active_jobs().await.unwrap();
-        counted.sort_by_key(|(state, _)| state.to_string());
+        counted.sort_by_key(|total| total.state.to_string());
+        let counts: Vec<_> = counted
+            .iter()
+            .map(|total| (total.state, total.count))
+            .collect();
         assert_eq!(
-            counted,
+            counts,
             [
                 (JobState::Queued, 2),
                 (JobState::Running, 1),

@@ -22,6 +22,7 @@ mod replicas;
 mod resources;
 mod rotations;
 mod tokens;
+mod totals;
 mod writer;
 
 use std::collections::BTreeSet;
