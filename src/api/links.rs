@@ -15,7 +15,7 @@ type Parameters = &'static [(&'static str, &'static str)];
 type Target = (&'static str, Parameters);
 
 /// Every link, from each of these responses to each of those operations.
-const LINKS: [(&[From], &[Target]); 14] = [
+const LINKS: [(&[From], &[Target]); 15] = [
     (
         &[
             ("onboardApp", "202"),
@@ -109,6 +109,10 @@ const LINKS: [(&[From], &[Target]); 14] = [
     (
         &[("listTokens", "200")],
         &[("revokeToken", &[("id", "$response.body#/items/0/id")])],
+    ),
+    (
+        &[("listSessions", "200")],
+        &[("revokeSession", &[("id", "$response.body#/items/0/id")])],
     ),
     (
         &[("createTrustRule", "201")],

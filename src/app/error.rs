@@ -21,6 +21,9 @@ pub enum UseCaseError {
     /// The caller's scope or role does not reach that far. Says how far it does.
     #[error("{0}")]
     OutOfScope(String),
+    /// The person signed in too long ago.
+    #[error("Your sign-in is older than five minutes.")]
+    SignInAgain,
     /// The document in the request has invalid fields.
     #[error("One or more fields are invalid.")]
     Fields(Vec<FieldError>),

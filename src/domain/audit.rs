@@ -175,6 +175,41 @@ pub enum AuditEvent {
         /// The name of the rule.
         name: String,
     },
+    /// A person signed in.
+    SessionStarted {
+        /// The ID of the session.
+        #[schema(value_type = String)]
+        session_id: Ulid,
+        /// The role of the person.
+        role: Role,
+        /// The apps and accounts that the role is for. Absent for all.
+        #[serde(default, skip_serializing_if = "Scope::is_all")]
+        #[schema(required = false)]
+        scope: Scope,
+    },
+    /// A session was ended before its time.
+    SessionEnded {
+        /// The ID of the session.
+        #[schema(value_type = String)]
+        session_id: Ulid,
+        /// The name of the caller whose session it was.
+        #[schema(example = "oidc:ana@example.com#5f1c0d6f0b")]
+        name: String,
+        /// Why it ended.
+        cause: SessionEnd,
+    },
+}
+
+/// Why a session was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionEnd {
+    /// The person signed out.
+    SignedOut,
+    /// The person or an admin revoked it.
+    Revoked,
+    /// The same browser signed in again.
+    Replaced,
 }
 
 /// What was done, by its name alone.
@@ -231,6 +266,10 @@ pub enum Action {
     TrustRuleCreated,
     /// A trust rule was deleted.
     TrustRuleDeleted,
+    /// A person signed in.
+    SessionStarted,
+    /// A session was ended before its time.
+    SessionEnded,
 }
 
 impl AuditEvent {
@@ -317,6 +356,8 @@ impl AuditEvent {
             Self::TokenExchanged { .. } => Action::TokenExchanged,
             Self::TrustRuleCreated { .. } => Action::TrustRuleCreated,
             Self::TrustRuleDeleted { .. } => Action::TrustRuleDeleted,
+            Self::SessionStarted { .. } => Action::SessionStarted,
+            Self::SessionEnded { .. } => Action::SessionEnded,
         }
     }
 
@@ -491,6 +532,16 @@ mod tests {
                 rule_id: Ulid::nil(),
                 name: "shop".into(),
             },
+            AuditEvent::SessionStarted {
+                session_id: Ulid::nil(),
+                role: Role::Operator,
+                scope: Scope::default(),
+            },
+            AuditEvent::SessionEnded {
+                session_id: Ulid::nil(),
+                name: "oidc:ana#5f1c0d6f0b".into(),
+                cause: SessionEnd::SignedOut,
+            },
         ]
     }
 
@@ -566,6 +617,8 @@ mod tests {
         token_exchanged: role rule token_id
         trust_rule_created: issuer name role rule_id
         trust_rule_deleted: name rule_id
+        session_started: role session_id
+        session_ended: cause name session_id
         ");
     }
 

@@ -21,6 +21,7 @@ mod removal;
 mod replicas;
 mod resources;
 mod rotations;
+mod sessions;
 mod tokens;
 mod writer;
 
@@ -472,6 +473,7 @@ fn bearer(name: &str) -> Caller {
         identity: None,
         person: None,
         expires_at: None,
+        session: None,
     }
 }
 
