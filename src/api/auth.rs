@@ -36,6 +36,11 @@ impl Viewer {
     pub fn operator(self) -> Result<Caller, ApiError> {
         with_role(self.0, Role::Operator)
     }
+
+    /// The caller, if it may manage accounts.
+    pub fn admin(self) -> Result<Caller, ApiError> {
+        with_role(self.0, Role::Admin)
+    }
 }
 
 /// Each role's extractor accepts the callers that have that role or a higher one.

@@ -125,6 +125,28 @@ impl FromRequestParts<Arc<Service>> for AccountPath {
     }
 }
 
+/// The account's name and a person's e-mail address in the path. A text that is not valid is 404.
+pub struct PersonPath(pub AccountName, pub AppName);
+
+impl FromRequestParts<Arc<Service>> for PersonPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        service: &Arc<Service>,
+    ) -> Result<Self, ApiError> {
+        let AccountPath(account) = AccountPath::from_request_parts(parts, service).await?;
+        let none = || ApiError::NoSuch("person");
+        let Path(segments) = Path::<BTreeMap<String, String>>::from_request_parts(parts, service)
+            .await
+            .map_err(|_| none())?;
+        let person = segments.get("email").ok_or_else(none)?;
+        AppName::parse(person)
+            .map(|person| Self(account, person))
+            .map_err(|_| none())
+    }
+}
+
 /// The id in the path. A text that is not a ULID is 404.
 pub struct IdPath(pub Ulid);
 

@@ -28,6 +28,7 @@ const RETRY_AFTER: u32 = 5;
 /// Retry-After of an overloaded service, in seconds: a range, so that clients do not all return at once.
 const RETRY_AFTER_OVERLOAD: std::ops::RangeInclusive<u32> = 1..=5;
 
+const NEW_PASSWORD: &str = "To create another one, delete the person's console password in AWS (aws iam delete-login-profile), then repair the set-up.";
 const ROTATE: &str = "To create a new access key, rotate the app's credentials (POST /v1/apps/{app}/credentials/rotate).";
 /// The endpoint of OAuth 2.0.
 const OAUTH_TOKEN: &str = "/v1/oauth/token";
@@ -441,6 +442,9 @@ fn of_use_case(error: &UseCaseError) -> Problem {
         UseCaseError::NoDriftReport(app) => new(Code::NoReport).remedy(&format!(
             "To check the app now, use POST /v1/apps/{app}/drift. The service also checks it every SLIPWAY_DRIFT_INTERVAL."
         )),
+        UseCaseError::NoSetupReport(account) => new(Code::NoReport).remedy(&format!(
+            "To check it now, use POST /v1/accounts/{account}/setup/drift. The service also checks it every SLIPWAY_DRIFT_INTERVAL."
+        )),
         UseCaseError::NoKeySlot(_) => new(Code::NoKeySlot).remedy(
             "Repeat the request with `replace=<access key id>`, naming a key that nobody uses. It is deleted and the new key takes its place.",
         ),
@@ -449,6 +453,8 @@ fn of_use_case(error: &UseCaseError) -> Problem {
         ),
         UseCaseError::AlreadyClaimed => new(Code::AlreadyClaimed).remedy(ROTATE),
         UseCaseError::ClaimExpired => new(Code::ClaimExpired).remedy(ROTATE),
+        UseCaseError::PasswordClaimed => new(Code::AlreadyClaimed).remedy(NEW_PASSWORD),
+        UseCaseError::PasswordExpired => new(Code::ClaimExpired).remedy(NEW_PASSWORD),
         UseCaseError::KeyDeleted => new(Code::KeyGone).remedy(
             "GET /v1/apps/{app}/credentials lists the app's access keys. If there is none, repair the app to create one.",
         ),

@@ -94,6 +94,18 @@ fn endpoints() -> OpenApiRouter<Arc<Service>> {
         ))
         .routes(routes!(v1::get_bootstrap::get_bootstrap))
         .routes(routes!(v1::verify_account::verify_account))
+        .routes(routes!(
+            v1::get_setup::get_setup,
+            v1::setup_account::setup_account
+        ))
+        .routes(routes!(
+            v1::get_setup_drift::get_setup_drift,
+            v1::check_setup_drift::check_setup_drift
+        ))
+        .routes(routes!(v1::repair_setup::repair_setup))
+        .routes(routes!(v1::export_setup::export_setup))
+        .routes(routes!(v1::get_setup_history::get_setup_history))
+        .routes(routes!(v1::claim_password::claim_password))
         .routes(routes!(v1::get_identity::get_identity))
         .routes(routes!(v1::list_background_tasks::list_background_tasks))
         .routes(routes!(crate::api::openapi::get_openapi))

@@ -26,6 +26,7 @@ pub mod service;
 pub mod sessions;
 pub mod set_key_status;
 pub mod sign_in;
+pub mod setup;
 pub mod simulate_lifecycle;
 pub mod token_exchange;
 pub mod tokens;

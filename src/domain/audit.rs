@@ -88,6 +88,14 @@ pub enum AuditEvent {
         /// Whether the same claim was repeated within ten minutes.
         again: bool,
     },
+    /// The first console password of a person was claimed.
+    PasswordClaimed {
+        /// The e-mail address of the person.
+        #[schema(example = "ana@example.com")]
+        person: String,
+        /// Whether the same claim was repeated within ten minutes.
+        again: bool,
+    },
     /// An API token was created.
     TokenCreated {
         /// The ID of the token.
@@ -248,6 +256,8 @@ pub enum Action {
     JobEnded,
     /// The secret of an access key was claimed.
     SecretClaimed,
+    /// The first console password of a person was claimed.
+    PasswordClaimed,
     /// An API token was created.
     TokenCreated,
     /// An API token was revoked.
@@ -347,6 +357,7 @@ impl AuditEvent {
             Self::StepFailed { .. } => Action::StepFailed,
             Self::JobEnded { .. } => Action::JobEnded,
             Self::SecretClaimed { .. } => Action::SecretClaimed,
+            Self::PasswordClaimed { .. } => Action::PasswordClaimed,
             Self::TokenCreated { .. } => Action::TokenCreated,
             Self::TokenRevoked { .. } => Action::TokenRevoked,
             Self::AccountRegistered { .. } => Action::AccountRegistered,

@@ -6,11 +6,13 @@
 
 pub mod access_key;
 pub mod account;
+pub mod account_setup;
 pub mod app;
 pub mod approval;
 pub mod audit;
 pub mod background_task;
 pub mod caller;
+pub mod console_password;
 pub mod drift;
 pub mod ecr_lifecycle;
 pub mod event;
@@ -20,6 +22,7 @@ pub mod identity_policy;
 pub mod job;
 pub mod job_kind;
 pub mod names;
+pub mod on_existing;
 pub mod plan;
 pub mod public_url;
 pub mod regions;
