@@ -15,8 +15,8 @@ use crate::aws::{Consistency, Options};
 use crate::support::simulated::Host;
 use crate::support::wire::Call;
 
-const OWN: &str = "123456789012";
-const NORTH: &str = "222222222222";
+pub(super) const OWN: &str = "123456789012";
+pub(super) const NORTH: &str = "222222222222";
 const SOUTH: &str = "333333333333";
 
 fn role_arn(account: &str) -> String {
@@ -24,11 +24,11 @@ fn role_arn(account: &str) -> String {
 }
 
 /// A service whose own role may do what its policy says, and assume the roles of two customers.
-async fn service() -> Fixture {
+pub(super) async fn service() -> Fixture {
     service_with(Consistency::immediate()).await
 }
 
-async fn service_with(consistency: Consistency) -> Fixture {
+pub(super) async fn service_with(consistency: Consistency) -> Fixture {
     service_set(consistency, |_| {}).await
 }
 
@@ -90,14 +90,14 @@ impl Fixture {
     }
 
     /// Registers an account and makes it ready.
-    async fn ready(&self, name: &str, account: &str) {
+    pub(super) async fn ready(&self, name: &str, account: &str) {
         self.register(name, account).await;
         self.bootstrap(name, account).await;
         let report = self.verify(name).await;
         assert_eq!(report["state"], "ready", "{report:#}");
     }
 
-    async fn account_state(&self, name: &str) -> Value {
+    pub(super) async fn account_state(&self, name: &str) -> Value {
         self.json(&format!("/v1/accounts/{name}")).await
     }
 

@@ -10,6 +10,7 @@ mod keys;
 mod ownership;
 mod removal;
 mod rotation;
+mod setup;
 mod time;
 
 use std::collections::BTreeMap;
