@@ -37,3 +37,11 @@ pub fn of_person<'r>(
         .iter()
         .filter(move |record| record.person.key() == person.key())
 }
+
+/// The newest password of a person that AWS has set.
+pub fn newest<'r>(
+    records: &'r [PasswordRecord],
+    person: &'r AppName,
+) -> Option<&'r PasswordRecord> {
+    of_person(records, person).rfind(|record| record.is_set && record.gone_at.is_none())
+}

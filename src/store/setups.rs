@@ -7,9 +7,8 @@ use crate::clock::Timestamp;
 use crate::domain::names::{AccountName, AppName};
 use crate::domain::spec::AppSpec;
 use crate::store::error::StoreError;
-use crate::store::refusal::Refusal;
 use crate::store::rows::to_json;
-use crate::store::{accounts, apps};
+use crate::store::apps;
 
 /// Inserts the row of an account's set-up, unless there is one. One of an account that was deleted starts anew.
 pub(super) async fn insert(
@@ -18,10 +17,7 @@ pub(super) async fn insert(
     id: Ulid,
     by: &str,
     now: Timestamp,
-) -> Result<Result<(), Refusal>, StoreError> {
-    if let Err(refusal) = accounts::lock_for_app(db, &spec.account).await? {
-        return Ok(Err(refusal));
-    }
+) -> Result<(), StoreError> {
     let insert = "INSERT INTO apps (id, name, name_key, account, spec, state, version, created_by, created_at, updated_at, retained, subject) \
          VALUES ($1, $2, $3, $4, $5, 'pending', 1, $6, $7, $7, '{}', 'account') ON CONFLICT (name_key) DO NOTHING";
     let insert = sqlx::query(insert)
@@ -35,7 +31,7 @@ pub(super) async fn insert(
     if insert.execute(&mut *db).await?.rows_affected() == 0 {
         start_anew(db, &spec.name, by, now).await?;
     }
-    Ok(Ok(()))
+    Ok(())
 }
 
 async fn start_anew(

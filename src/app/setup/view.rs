@@ -11,7 +11,7 @@ use crate::app::setup::find::FoundSetup;
 use crate::clock::Timestamp;
 use crate::domain::account_setup::{BillingAttestation, SetupSpec};
 use crate::domain::app::{AppResource, AppState};
-use crate::domain::console_password::{PasswordRecord, of_person};
+use crate::domain::console_password::newest;
 use crate::domain::drift::{DriftReport, DriftSummary};
 use crate::domain::job::{JobError, JobState};
 use crate::domain::names::{AccountName, AppName};
@@ -168,11 +168,6 @@ pub async fn view(service: &Service, found: FoundSetup) -> Result<SetupView, Use
         created_at: record.summary.created_at,
         updated_at: record.summary.updated_at,
     })
-}
-
-/// The newest password of a person that AWS has set.
-pub fn newest<'r>(passwords: &'r [PasswordRecord], person: &'r AppName) -> Option<&'r PasswordRecord> {
-    of_person(passwords, person).rfind(|password| password.is_set && password.gone_at.is_none())
 }
 
 /// What was last told of the account: by the drift check or by the job that succeeded, whichever is later.

@@ -320,10 +320,11 @@ async fn enqueue(
     }
     if let (Task::SetupAccount { .. }, Some(AppChange::Spec(spec, _))) =
         (&request.task, &request.change)
-        && let Err(refusal) =
-            setups::insert(db, spec, new_subject, &request.requested_by, now).await?
     {
-        return Ok(Err(refusal));
+        if let Err(refusal) = accounts::lock_for_app(db, &spec.account).await? {
+            return Ok(Err(refusal));
+        }
+        setups::insert(db, spec, new_subject, &request.requested_by, now).await?;
     }
     let Some(app_id) = apps::lock(db, &request.app).await? else {
         return Ok(Err(Refusal::NoApp));
