@@ -77,6 +77,8 @@ impl FromRequestParts<Arc<Service>> for KeyPath {
 }
 
 /// The id of a job in the path. A text that is not an id is 404.
+///
+/// A job of an account's set-up is a change of the account, see [`AccountPath`].
 pub struct JobPath(pub Ulid);
 
 impl FromRequestParts<Arc<Service>> for JobPath {
@@ -88,11 +90,16 @@ impl FromRequestParts<Arc<Service>> for JobPath {
     ) -> Result<Self, ApiError> {
         let IdPath(id) = IdPath::from_request_parts(parts, service).await?;
         let scope = caller(parts, service).await?.scope;
-        if scope.is_all() || service.store.is_job_within(id, &scope).await? {
-            Ok(Self(id))
-        } else {
-            Err(ApiError::NoSuch("job"))
+        if !scope.is_all() && !service.store.is_job_within(id, &scope).await? {
+            return Err(ApiError::NoSuch("job"));
         }
+        if !parts.method.is_safe() && !scope.is_all_apps() {
+            let job = service.store.job(id).await?;
+            if job.is_some_and(|job| job.app.is_of_setup()) {
+                require_all_apps(&scope)?;
+            }
+        }
+        Ok(Self(id))
     }
 }
 

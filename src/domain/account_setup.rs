@@ -236,12 +236,34 @@ impl AccountSetup {
 
     /// The people who have `AdministratorAccess`.
     pub fn leads(&self) -> impl Iterator<Item = &Person> {
-        let is_of_leads = |name: &GroupName| {
-            let group = self.spec.groups.iter().find(|group| group.name == *name);
-            group.is_some_and(|group| group.has_policy(ADMINISTRATOR_ACCESS))
-        };
+        let is_of_leads =
+            |name: &GroupName| self.groups_of_leads().any(|group| group.name == *name);
         let people = self.spec.people.iter();
         people.filter(move |person| person.groups.iter().any(is_of_leads))
+    }
+
+    fn groups_of_leads(&self) -> impl Iterator<Item = &SetupGroup> {
+        let groups = self.spec.groups.iter();
+        groups.filter(|group| group.has_policy(ADMINISTRATOR_ACCESS))
+    }
+
+    /// Whether it gives `AdministratorAccess` to a person or a group that does not have it by `earlier`. A group may have
+    /// members that no set-up names.
+    pub fn gives_administrator_access(&self, earlier: Option<&Self>) -> bool {
+        let had_it = |lead: &Person| {
+            earlier.is_some_and(|earlier| {
+                let mut leads = earlier.leads();
+                leads.any(|before| before.email.key() == lead.email.key())
+            })
+        };
+        let was_of_leads = |group: &SetupGroup| {
+            earlier.is_some_and(|earlier| {
+                let mut groups = earlier.groups_of_leads();
+                groups.any(|before| before.name == group.name)
+            })
+        };
+        self.leads().any(|lead| !had_it(lead))
+            || self.groups_of_leads().any(|group| !was_of_leads(group))
     }
 
     /// Whether a group has access to billing.

@@ -90,17 +90,17 @@ name!(
 );
 
 /// What the name of the subject of an account's set-up begins with. No app's name has a colon.
-const OF_ACCOUNT: &str = "account:";
+pub const SETUP_PREFIX: &str = "account:";
 
 impl AppName {
     /// The name under which the set-up of an account is recorded, beside the apps.
     pub fn of_setup(account: &AccountName) -> Self {
-        Self(format!("{OF_ACCOUNT}{account}"))
+        Self(format!("{SETUP_PREFIX}{account}"))
     }
 
     /// Whether it is the name of an account's set-up.
     pub fn is_of_setup(&self) -> bool {
-        self.0.starts_with(OF_ACCOUNT)
+        self.0.starts_with(SETUP_PREFIX)
     }
 
     /// A name that was recorded: an app's, or that of an account's set-up.
@@ -108,7 +108,7 @@ impl AppName {
     /// # Errors
     /// When it is neither.
     pub fn stored(text: &str) -> Result<Self, NameError> {
-        match text.strip_prefix(OF_ACCOUNT) {
+        match text.strip_prefix(SETUP_PREFIX) {
             Some(account) => AccountName::parse(account).map(|name| Self::of_setup(&name)),
             None => Self::parse(text),
         }

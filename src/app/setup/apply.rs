@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::app::accounts::require_ready;
+use crate::app::approvals::enqueue;
 use crate::app::error::UseCaseError;
 use crate::app::find::steps_of;
 use crate::app::preview::preview;
@@ -15,7 +16,7 @@ use crate::domain::account_setup::{AccountSetup, SetupPlace, SetupSpec};
 use crate::domain::app::App;
 use crate::domain::names::{AccountName, Region};
 use crate::domain::retained::Dropped;
-use crate::domain::role::Caller;
+use crate::domain::caller::Caller;
 use crate::domain::spec::AppSpec;
 use crate::domain::task::Task;
 use crate::store::{Accepted, AppChange, IdempotencyKey, JobRequest, Refusal};
@@ -53,9 +54,10 @@ pub async fn apply(
         if !holds {
             return Err(Refusal::Changed.into());
         }
+        require_ready(service, request.account).await?;
         let job = job_request(service, &request, &account, record.as_ref()).await?;
         tries += 1;
-        match service.store.enqueue(job, key.clone()).await? {
+        match enqueue(service, request.caller, record.as_ref(), job, key.clone()).await? {
             Err(Refusal::Changed) if precondition.is_none() && tries < MAX_TRIES => {}
             accepted => return Ok(accepted?),
         }

@@ -10,7 +10,7 @@ use crate::app::setup::find::setup;
 use crate::aws::Account;
 use crate::domain::console_password::newest;
 use crate::domain::names::{AccountName, AppName};
-use crate::domain::role::Caller;
+use crate::domain::caller::Caller;
 use crate::store::{ClaimAnswer, fingerprint};
 
 /// A claimed password, with what the person needs to sign in.

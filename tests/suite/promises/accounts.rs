@@ -24,15 +24,15 @@ fn role_arn(account: &str) -> String {
 }
 
 /// A service whose own role may do what its policy says, and assume the roles of two customers.
-pub(super) async fn service() -> Fixture {
+async fn service() -> Fixture {
     service_with(Consistency::immediate()).await
 }
 
-pub(super) async fn service_with(consistency: Consistency) -> Fixture {
+async fn service_with(consistency: Consistency) -> Fixture {
     service_set(consistency, |_| {}).await
 }
 
-async fn service_set(consistency: Consistency, set: impl FnOnce(&mut Host)) -> Fixture {
+pub(super) async fn service_set(consistency: Consistency, set: impl FnOnce(&mut Host)) -> Fixture {
     let conventions = Conventions::new(&Defaults::default(), "aws", OWN);
     let mut policy = permissions::role_policy(&conventions);
     let roles = [NORTH, SOUTH].map(|account| RoleArn::parse(&role_arn(account)).unwrap());

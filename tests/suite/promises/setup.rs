@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::accounts::{NORTH, OWN, service, service_with};
+use super::accounts::{NORTH, OWN, service_set};
 use super::{Fixture, pause, simulate};
 use crate::aws::Consistency;
 use crate::support::wire::{Call, Fault};
@@ -13,7 +13,19 @@ use crate::support::wire::{Call, Fault};
 const ANA: &str = "ana@example.com";
 const BO: &str = "bo@example.com";
 
-fn spec() -> Value {
+/// A service where set-ups need no approval.
+async fn service() -> Fixture {
+    service_with(Consistency::immediate()).await
+}
+
+async fn service_with(consistency: Consistency) -> Fixture {
+    service_set(consistency, |host| {
+        host.settings.approvals.administrator_access = false;
+    })
+    .await
+}
+
+pub(super) fn spec() -> Value {
     json!({
         "alias": "the-customer",
         "groups": [

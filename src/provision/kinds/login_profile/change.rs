@@ -43,13 +43,10 @@ impl fmt::Display for ProfileChange {
             Self::AllowChange { user, .. } => {
                 write!(f, "let user {user} change the password ({CHANGE_PASSWORD})")
             }
-            Self::Create { user, .. } => write!(
+            // An approved plan with one of the two covers the other.
+            Self::Create { user, .. } | Self::SetAgain { user, .. } => write!(
                 f,
-                "create a first console password for user {user}, to be changed at the first sign-in"
-            ),
-            Self::SetAgain { user, .. } => write!(
-                f,
-                "set the first console password of user {user} again, because the response of AWS was lost"
+                "set a first console password for user {user}, to be changed at the first sign-in"
             ),
             Self::Delete { user, .. } => write!(f, "delete the console password of user {user}"),
             Self::Forget { .. } => f.write_str("record that the console password is gone"),
@@ -60,8 +57,9 @@ impl fmt::Display for ProfileChange {
 impl Change for ProfileChange {
     fn action(&self) -> Action {
         match self {
-            Self::AllowChange { .. } | Self::Create { .. } => Action::Create,
-            Self::SetAgain { .. } => Action::Update,
+            Self::AllowChange { .. } | Self::Create { .. } | Self::SetAgain { .. } => {
+                Action::Create
+            }
             Self::Delete { .. } => Action::Delete,
             Self::Forget { .. } => Action::None,
         }
