@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::api::auth::Operator;
+use crate::api::auth::Admin;
 use crate::api::idempotency::{Idempotency, IdempotencyText};
 use crate::api::params::Params;
 use crate::api::path::PersonPath;
@@ -51,7 +51,7 @@ fn exposed<S: serde::Serializer>(secret: &SecretString, serializer: S) -> Result
     ),
     responses(
         (status = 200, description = "The password.", body = PasswordClaim),
-        (status = 403, description = "The role `operator` is required."),
+        (status = 403, description = "The role `admin` is required: the person may be an administrator of the account."),
         (status = 404, description = "No such account, set-up or person, or AWS has not set the password yet."),
         (status = 410, description = "The password was already claimed, or was not claimed within seven days."),
         (status = 500, description = "The password cannot be decrypted."),
@@ -59,7 +59,7 @@ fn exposed<S: serde::Serializer>(secret: &SecretString, serializer: S) -> Result
 )]
 pub async fn claim_password(
     State(service): State<Arc<Service>>,
-    Operator(caller): Operator,
+    Admin(caller): Admin,
     PersonPath(account, person): PersonPath,
     params: Params,
     idempotency: Idempotency,

@@ -11,6 +11,7 @@ use crate::support::unique;
 
 /// Every route with the role that it takes; `None` takes no token.
 pub const ROUTES: [(&str, &str, Option<Role>); 60] = [
+pub const ROUTES: [(&str, &str, Option<Role>); 63] = [
     ("get", "/healthz", None),
     ("get", "/readyz", None),
     ("get", "/metrics", None),
@@ -90,6 +91,38 @@ pub const ROUTES: [(&str, &str, Option<Role>); 60] = [
         Some(Role::Viewer),
     ),
     ("post", "/v1/accounts/{account}/verify", Some(Role::Admin)),
+    ("get", "/v1/accounts/{account}/setup", Some(Role::Viewer)),
+    ("put", "/v1/accounts/{account}/setup", Some(Role::Admin)),
+    (
+        "get",
+        "/v1/accounts/{account}/setup/drift",
+        Some(Role::Viewer),
+    ),
+    (
+        "post",
+        "/v1/accounts/{account}/setup/drift",
+        Some(Role::Operator),
+    ),
+    (
+        "post",
+        "/v1/accounts/{account}/setup/repair",
+        Some(Role::Admin),
+    ),
+    (
+        "get",
+        "/v1/accounts/{account}/setup/export",
+        Some(Role::Viewer),
+    ),
+    (
+        "get",
+        "/v1/accounts/{account}/setup/history",
+        Some(Role::Viewer),
+    ),
+    (
+        "post",
+        "/v1/accounts/{account}/setup/people/{email}/claim",
+        Some(Role::Admin),
+    ),
     ("get", "/v1/identity", Some(Role::Viewer)),
     ("get", "/v1/background", Some(Role::Viewer)),
     ("get", "/", None),

@@ -11,6 +11,7 @@ mod ownership;
 mod removal;
 mod rotation;
 mod setup;
+mod setup_approvals;
 mod time;
 
 use std::collections::BTreeMap;
