@@ -22,6 +22,7 @@ mod replicas;
 mod resources;
 mod rotations;
 mod sessions;
+mod setups;
 mod tokens;
 mod writer;
 
