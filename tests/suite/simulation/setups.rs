@@ -53,7 +53,10 @@ impl World {
                 self.ask("PUT", &path, Some(&spec(rng))).await;
             }
             45..=54 => drop(self.ask("POST", &format!("{PATH}/repair"), None).await),
-            55..=69 => self.claim_passwords().await.clear(),
+            55..=69 => {
+                let wrong = self.claim_passwords().await;
+                self.known.wrong_answers.extend(wrong);
+            }
             70..=79 => {
                 let setup = self.json(PATH).await.unwrap_or_default();
                 if let Some(job) = setup["last_job"].as_str() {
