@@ -25,8 +25,8 @@ pub fn generate(length: u32) -> Result<SecretString, StoreError> {
         for _ in 0..length {
             password.push(one_of(&all)?);
         }
-        let has = |class: &&str| password.contains(|c| class.contains(c));
-        if CLASSES.iter().all(|class| has(&class)) {
+        let has = |class: &str| password.contains(|c| class.contains(c));
+        if CLASSES.iter().all(|class| has(class)) {
             return Ok(password.as_str().to_owned().into());
         }
     }

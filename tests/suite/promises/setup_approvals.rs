@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::approvals::Team;
 use super::{Fixture, id_of, items, pause, simulate};
 use crate::aws::Options;
+use crate::support::aws::AccountAdmin as _;
 use crate::support::wire::Fault;
 
 const PATH: &str = "/v1/accounts/default/setup";

@@ -16,7 +16,8 @@ fn spec(rng: &mut Rng) -> Value {
     for (group, policy) in GROUPS.iter().zip(["AdministratorAccess", "ReadOnlyAccess"]) {
         if rng.u32(..4) > 0 {
             let policies = [vec![policy], vec![policy, "job-function/Billing"], vec![]];
-            groups.push(json!({"name": group, "policies": policies[rng.usize(..3)]}));
+            let policies = &policies[rng.usize(..3)];
+            groups.push(json!({"name": group, "policies": policies}));
         }
     }
     let mut people = Vec::new();
@@ -27,15 +28,18 @@ fn spec(rng: &mut Rng) -> Value {
                 .filter(|_| rng.bool())
                 .map(|group| &group["name"])
                 .collect();
-            people.push(json!({"email": person, "groups": of_person, "console": rng.u32(..4) > 0}));
+            let console = rng.u32(..4) > 0;
+            people.push(json!({"email": person, "groups": of_person, "console": console}));
         }
     }
     let mut spec = json!({"groups": groups, "people": people});
     if rng.bool() {
-        spec["alias"] = json!(["customer-one", "customer-two"][rng.usize(..2)]);
+        let aliases = ["customer-one", "customer-two"];
+        spec["alias"] = json!(aliases[rng.usize(..2)]);
     }
     if rng.bool() {
-        spec["password_policy"] = json!({"minimum_length": [10, 14][rng.usize(..2)]});
+        let length = [10, 14][rng.usize(..2)];
+        spec["password_policy"] = json!({"minimum_length": length});
     }
     if rng.u32(..4) == 0 {
         spec["on_existing"] = json!("adopt");
