@@ -68,7 +68,9 @@ pub enum UseCaseError {
     #[error("The plan to approve cannot be made now: {}", .0.detail)]
     NoPlan(JobError),
     /// The first console password was already claimed.
-    #[error("The first console password of this person was already claimed. A password is shown once.")]
+    #[error(
+        "The first console password of this person was already claimed. A password is shown once."
+    )]
     PasswordClaimed,
     /// The first console password was not claimed within seven days.
     #[error(

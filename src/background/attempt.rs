@@ -331,7 +331,10 @@ fn add_passwords(claimed: &Claimed, passwords: &[PasswordRecord], result: &mut J
     for person in people {
         if newest(passwords, &person.email).is_some_and(|password| password.is_unclaimed) {
             let claim = claim_path(&spec.account, &person.email);
-            result.add("people", [("email", person.email.to_string()), ("claim", claim)]);
+            result.add(
+                "people",
+                [("email", person.email.to_string()), ("claim", claim)],
+            );
         }
     }
 }

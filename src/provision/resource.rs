@@ -61,11 +61,7 @@ pub trait Resource: Send + Sync + Clone + 'static {
     }
 
     /// The resource of an account's set-up with this recorded id, to be removed.
-    fn of_recorded(
-        _id: &ResourceId,
-        _spec: &AppSpec,
-        _conventions: &Conventions,
-    ) -> Option<Self> {
+    fn of_recorded(_id: &ResourceId, _spec: &AppSpec, _conventions: &Conventions) -> Option<Self> {
         None
     }
 

@@ -355,7 +355,9 @@ async fn delete(
 }
 
 async fn count_apps(db: &mut AnyConnection, name: &AccountName) -> Result<i64, StoreError> {
-    let mut apps = Sql::new("SELECT COUNT(*) FROM apps WHERE subject = 'app' AND state <> 'removed' AND account = ");
+    let mut apps = Sql::new(
+        "SELECT COUNT(*) FROM apps WHERE subject = 'app' AND state <> 'removed' AND account = ",
+    );
     apps.bind(name.to_string())?;
     Ok(apps.scalars().fetch_one(db).await?)
 }

@@ -212,8 +212,8 @@ fn read(row: &AnyRow) -> Result<Row, StoreError> {
         why: error.to_string(),
     };
     let digest: String = row.plain("plan_digest")?;
-    let name = AppName::stored(&row.plain::<String>("name")?)
-        .map_err(|error| corrupt("name", error))?;
+    let name =
+        AppName::stored(&row.plain::<String>("name")?).map_err(|error| corrupt("name", error))?;
     let approval = Approval {
         job: row.id("job_id")?,
         kind: row.parsed("kind")?,

@@ -203,8 +203,9 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn has_onboarded(&self, prefix: &str) -> Result<bool, StoreError> {
-        let mut sql =
-            Sql::new("SELECT id FROM apps WHERE subject = 'app' AND state NOT IN ('pending', 'failed', 'canceled')");
+        let mut sql = Sql::new(
+            "SELECT id FROM apps WHERE subject = 'app' AND state NOT IN ('pending', 'failed', 'canceled')",
+        );
         sql.push(&format!(" AND substr(created_by, 1, {}) = ", prefix.len()))
             .bind(prefix.to_owned())?
             .push(" LIMIT 1");

@@ -114,10 +114,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn sealed_password(
-        &self,
-        id: Ulid,
-    ) -> Result<Option<(Vec<u8>, String)>, StoreError> {
+    pub async fn sealed_password(&self, id: Ulid) -> Result<Option<(Vec<u8>, String)>, StoreError> {
         let query = sqlx::query("SELECT id, sealed, encryption_key FROM credentials WHERE id = $1");
         let row = query
             .bind(id.to_string())

@@ -6,9 +6,9 @@ use ulid::Ulid;
 use crate::clock::Timestamp;
 use crate::domain::names::{AccountName, AppName};
 use crate::domain::spec::AppSpec;
+use crate::store::apps;
 use crate::store::error::StoreError;
 use crate::store::rows::to_json;
-use crate::store::apps;
 
 /// Inserts the row of an account's set-up, unless there is one. One of an account that was deleted starts anew.
 pub(super) async fn insert(
@@ -72,7 +72,8 @@ pub(super) async fn forget(
     if apps::app_by_id(db, id).await?.summary.active_job.is_some() {
         return Ok(false);
     }
-    let update = "UPDATE apps SET state = 'removed', version = version + 1, updated_at = $1 WHERE id = $2";
+    let update =
+        "UPDATE apps SET state = 'removed', version = version + 1, updated_at = $1 WHERE id = $2";
     let update = sqlx::query(update).bind(now.millis()).bind(id.to_string());
     update.execute(&mut *db).await?;
     let destroy = "UPDATE credentials SET gone_at = $1, sealed = NULL, \

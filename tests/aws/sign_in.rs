@@ -87,7 +87,8 @@ fn no_password_policy(r: &Request<'_>) -> Refused {
 fn create_profile(world: &mut World, r: &Request<'_>, name: &str) -> Answer {
     let password = text(r.input, "Password").unwrap_or_default().to_owned();
     check_password(world, r, &password)?;
-    let resets = r.input["PasswordResetRequired"] == "true" || r.input["PasswordResetRequired"] == true;
+    let resets =
+        r.input["PasswordResetRequired"] == "true" || r.input["PasswordResetRequired"] == true;
     change_user(world, r, name, |user| {
         if user.login_profile.replace(r.date).is_some() {
             return Err(exists(format!(
@@ -106,7 +107,8 @@ fn create_profile(world: &mut World, r: &Request<'_>, name: &str) -> Answer {
 fn update_profile(world: &mut World, r: &Request<'_>, name: &str) -> Answer {
     let password = text(r.input, "Password").unwrap_or_default().to_owned();
     check_password(world, r, &password)?;
-    let resets = r.input["PasswordResetRequired"] == "true" || r.input["PasswordResetRequired"] == true;
+    let resets =
+        r.input["PasswordResetRequired"] == "true" || r.input["PasswordResetRequired"] == true;
     change_user(world, r, name, |user| {
         if user.login_profile.is_none() {
             return Err(no_profile(&user.name));
@@ -122,9 +124,7 @@ fn check_password(world: &mut World, r: &Request<'_>, password: &str) -> Result<
     let least = policy["MinimumPasswordLength"].as_u64().unwrap_or(6);
     let violates = |why: String| Err(Refused::new(400, "PasswordPolicyViolation", why));
     if (password.len() as u64) < least {
-        return violates(format!(
-            "Password should have a minimum length of {least}"
-        ));
+        return violates(format!("Password should have a minimum length of {least}"));
     }
     let kinds: [(&str, fn(char) -> bool); 4] = [
         ("RequireSymbols", |c| !c.is_ascii_alphanumeric()),

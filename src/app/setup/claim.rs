@@ -8,9 +8,9 @@ use crate::app::error::UseCaseError;
 use crate::app::service::Service;
 use crate::app::setup::find::setup;
 use crate::aws::Account;
+use crate::domain::caller::Caller;
 use crate::domain::console_password::newest;
 use crate::domain::names::{AccountName, AppName};
-use crate::domain::caller::Caller;
 use crate::store::{ClaimAnswer, fingerprint};
 
 /// A claimed password, with what the person needs to sign in.
@@ -66,9 +66,7 @@ pub async fn claim(
     })
 }
 
-fn claimable(
-    answer: ClaimAnswer,
-) -> Result<(crate::store::CredentialRow, Vec<u8>), UseCaseError> {
+fn claimable(answer: ClaimAnswer) -> Result<(crate::store::CredentialRow, Vec<u8>), UseCaseError> {
     match answer {
         ClaimAnswer::Sealed(row, sealed) => Ok((*row, sealed)),
         ClaimAnswer::NoKey | ClaimAnswer::Gone => Err(UseCaseError::NoSuch("console password")),

@@ -1,6 +1,9 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
+use crate::clock::Timestamp;
+use crate::domain::names::GroupName;
+use crate::domain::validation::FieldError;
 
 fn parse(body: &Value) -> Result<SetupSpec, Vec<FieldError>> {
     let place = SetupPlace {
@@ -58,7 +61,29 @@ fn every_error_is_told_at_once() {
         "on_existing": "replace",
         "aliases": [],
     }));
-    insta::assert_snapshot!(told.join("\n"));
+    for pointer in [
+        "/alias",
+        "/groups",
+        "/groups/0/policies/0",
+        "/groups/0/policies/1",
+        "/groups/2/name",
+        "/groups/3/name",
+        "/groups/3/policies",
+        "/people",
+        "/people/0/groups/1",
+        "/people/1/console",
+        "/people/2/email",
+        "/password_policy/minimum_length",
+        "/password_policy/max_age_days",
+        "/password_policy/reuse_prevention",
+        "/password_policy/minimum",
+        "/billing/iam_access_attested_by",
+        "/on_existing",
+        "/aliases",
+    ] {
+        let is_told = |error: &String| error.starts_with(&format!("{pointer}: "));
+        assert!(told.iter().any(is_told), "{pointer}: {told:#?}");
+    }
 }
 
 #[test]
@@ -87,9 +112,8 @@ fn an_address_is_one_that_can_name_a_user() {
 
 #[test]
 fn an_attestation_counts_from_when_it_was_first_recorded() {
-    let spec = |name: Option<&str>| {
-        parse(&json!({"billing": {"iam_access_attested_by": name}})).unwrap()
-    };
+    let spec =
+        |name: Option<&str>| parse(&json!({"billing": {"iam_access_attested_by": name}})).unwrap();
     let at = Timestamp::from_millis;
     let first = AccountSetup::new(spec(Some("Ana")), None, "ops", at(1));
     let again = AccountSetup::new(spec(Some("Ana")), Some(&first), "other", at(2));
@@ -98,4 +122,38 @@ fn an_attestation_counts_from_when_it_was_first_recorded() {
     assert_eq!(other.attestation.unwrap().recorded_at, at(2));
     let none = AccountSetup::new(spec(None), Some(&first), "other", at(2));
     assert_eq!(none.attestation, None);
+}
+
+#[test]
+fn administrators_are_compared_with_those_before() {
+    let setup = |people: &[&str], group: &str, policy: &str| {
+        let people: Vec<Value> = people
+            .iter()
+            .map(|email| json!({"email": email, "groups": [group]}))
+            .collect();
+        let spec = json!({"groups": [{"name": group, "policies": [policy]}], "people": people});
+        AccountSetup::new(
+            parse(&spec).unwrap(),
+            None,
+            "ops",
+            Timestamp::from_millis(1),
+        )
+    };
+    let (ana, bo) = ("ana@example.com", "bo@example.com");
+    let arn = "arn:aws:iam::aws:policy/AdministratorAccess";
+    let before = setup(&[ana], "Leads", "AdministratorAccess");
+    assert!(before.gives_administrator_access(None));
+    for (after, gives) in [
+        (setup(&[ana], "Leads", arn), false),
+        (setup(&["Ana@example.com"], "Leads", arn), false),
+        (setup(&[], "Leads", arn), false),
+        (setup(&[ana, bo], "Leads", arn), true),
+        (setup(&[bo], "Leads", arn), true),
+        (setup(&[ana], "Others", arn), true),
+        (setup(&[], "Others", arn), true),
+        (setup(&[ana, bo], "Leads", "PowerUserAccess"), false),
+    ] {
+        let told = after.gives_administrator_access(Some(&before));
+        assert_eq!(told, gives, "{:?}", after.spec);
+    }
 }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::app_spec::{
-    AppSpec, BucketSpec, DriftMode, MAX_PLACES, MAX_TAGS, MediaAccess, RepositorySpec,
-    TAG_PREFIX, default_account,
+    AppSpec, BucketSpec, DriftMode, MAX_PLACES, MAX_TAGS, MediaAccess, RepositorySpec, TAG_PREFIX,
+    default_account,
 };
 use super::defaults::{Defaults, Place};
 use super::lists::Lists;

@@ -293,15 +293,16 @@ impl Resource for AccountGroup {
     fn arn(&self, c: &Conventions) -> Option<String> {
         let (partition, account_id) = (&c.partition, &c.account_id);
         let (path, name) = (&self.path, &self.name);
-        Some(format!("arn:{partition}:iam::{account_id}:group{path}{name}"))
+        Some(format!(
+            "arn:{partition}:iam::{account_id}:group{path}{name}"
+        ))
     }
 
     fn terraform(&self, seen: &SeenGroup, labels: &Labels) -> Vec<terraform::Piece> {
         let group = terraform::Thing::new("aws_iam_group", &seen.name)
             .set("name", seen.name.as_str())
             .set("path", seen.path.as_str());
-        let name =
-            || terraform::reference(labels, &self.id(), "aws_iam_group", "name", &seen.name);
+        let name = || terraform::reference(labels, &self.id(), "aws_iam_group", "name", &seen.name);
         let attachment = |arn: &String| {
             let import = format!("{}/{arn}", seen.name);
             terraform::Thing::new("aws_iam_group_policy_attachment", import)

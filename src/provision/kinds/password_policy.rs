@@ -87,8 +87,7 @@ fn options(settings: &Settings) -> Vec<String> {
         let no = |value| if value { "" } else { "no-" };
         value.map(|value| format!(" --{}{name}", no(value)))
     };
-    let number =
-        |name: &str, value: Option<u32>| value.map(|value| format!(" --{name} {value}"));
+    let number = |name: &str, value: Option<u32>| value.map(|value| format!(" --{name} {value}"));
     let all = [
         number("minimum-password-length", settings.minimum_length),
         flag("require-symbols", settings.require_symbols),
@@ -149,7 +148,10 @@ impl Resource for AccountPasswordPolicy {
 
     fn wanted_by_setup(_: &AppSpec, setup: &AccountSetup, _: &Conventions) -> Vec<Self> {
         let settings = setup.spec.password_policy;
-        settings.map(|settings| Self { settings }).into_iter().collect()
+        settings
+            .map(|settings| Self { settings })
+            .into_iter()
+            .collect()
     }
 
     fn of_recorded(_: &ResourceId, _: &AppSpec, _: &Conventions) -> Option<Self> {

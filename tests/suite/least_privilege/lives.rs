@@ -228,10 +228,7 @@ impl Stage {
     }
 
     async fn end(mut self) -> Lived {
-        let jobs = self
-            .process
-            .json("/v1/jobs?limit=100")
-            .await;
+        let jobs = self.process.json("/v1/jobs?limit=100").await;
         for job in jobs["items"].as_array().expect("jobs") {
             let job = self
                 .process
@@ -387,7 +384,8 @@ async fn account_setup(stage: &mut Stage) {
     stage.job(Method::PUT, SETUP, Some(&spec)).await;
     let claim = format!("{SETUP}/people/{ANA}/claim");
     stage.answer(Method::POST, &claim, None).await;
-    let other = json!({"GroupName": "Leads", "PolicyArn": "arn:aws:iam::aws:policy/ReadOnlyAccess"});
+    let other =
+        json!({"GroupName": "Leads", "PolicyArn": "arn:aws:iam::aws:policy/ReadOnlyAccess"});
     stage.by_hand("iam", "attach_group_policy", other);
     // Until AWS shows it everywhere.
     tokio::time::sleep(Duration::from_secs(150)).await;
@@ -399,9 +397,7 @@ async fn account_setup(stage: &mut Stage) {
     stage.job(Method::POST, &repair, None).await;
     let mut without_console = spec;
     without_console["people"][0]["console"] = json!(false);
-    stage
-        .job(Method::PUT, SETUP, Some(&without_console))
-        .await;
+    stage.job(Method::PUT, SETUP, Some(&without_console)).await;
     let nobody = json!({});
     let path = format!("{SETUP}?remove=true");
     stage.job(Method::PUT, &path, Some(&nobody)).await;

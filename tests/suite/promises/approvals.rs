@@ -51,7 +51,13 @@ impl Team {
         Self { fixture, tokens }
     }
 
-    pub(super) async fn ask(&self, who: &str, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+    pub(super) async fn ask(
+        &self,
+        who: &str,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+    ) -> (u16, Value) {
         let method: Method = method.parse().unwrap();
         let process = self.fixture.process();
         let request = process

@@ -66,12 +66,16 @@ fn changing(log: &[Call]) -> Vec<String> {
 fn details(plan: &Value) -> Vec<&str> {
     let changes = plan["changes"].as_array().unwrap().iter();
     let changes = changes.filter(|change| change["action"] != "none");
-    changes.map(|change| change["detail"].as_str().unwrap()).collect()
+    changes
+        .map(|change| change["detail"].as_str().unwrap())
+        .collect()
 }
 
 fn warns_of(document: &Value, text: &str) -> bool {
     let warnings = document["warnings"].as_array().unwrap().iter();
-    warnings.filter_map(Value::as_str).any(|warning| warning.contains(text))
+    warnings
+        .filter_map(Value::as_str)
+        .any(|warning| warning.contains(text))
 }
 
 impl Fixture {
@@ -131,7 +135,10 @@ fn an_account_is_set_up_by_one_job_and_again_by_none() {
                 assert!(warns_of(&plan, "Identity Center"));
                 let job = fixture.set_up(account, &spec).await;
                 assert_eq!(job["kind"], "setup_account");
-                assert_eq!((&job["app"], &job["account"]), (&json!(null), &json!(account)));
+                assert_eq!(
+                    (&job["app"], &job["account"]),
+                    (&json!(null), &json!(account))
+                );
                 let claim = &job["result"]["people"][0]["claim"];
                 assert_eq!(*claim, claim_path(account), "{job:#}");
                 let aws = fixture.host.aws.snapshot(id);
@@ -166,7 +173,10 @@ fn drift_is_found_and_repaired() {
         let fixture = service().await;
         fixture.set_up("default", &spec()).await;
         pause(150).await;
-        let report = fixture.ask("POST", &path("default", "/drift"), None).await.1;
+        let report = fixture
+            .ask("POST", &path("default", "/drift"), None)
+            .await
+            .1;
         assert_eq!(report["drifted"], false, "{report:#}");
         let owner = fixture.host.aws.owner(OWN);
         let by_hand = |operation: &str, input: Value| owner.call("iam", operation, input).unwrap();
@@ -174,10 +184,22 @@ fn drift_is_found_and_repaired() {
             "AttachGroupPolicy",
             json!({"GroupName": "Developers", "PolicyArn": "arn:aws:iam::aws:policy/AdministratorAccess"}),
         );
-        by_hand("RemoveUserFromGroup", json!({"GroupName": "Leads", "UserName": ANA}));
-        by_hand("UpdateAccountPasswordPolicy", json!({"MinimumPasswordLength": 8, "RequireSymbols": true}));
-        by_hand("DeleteAccountAlias", json!({"AccountAlias": "the-customer"}));
-        let report = fixture.ask("POST", &path("default", "/drift"), None).await.1;
+        by_hand(
+            "RemoveUserFromGroup",
+            json!({"GroupName": "Leads", "UserName": ANA}),
+        );
+        by_hand(
+            "UpdateAccountPasswordPolicy",
+            json!({"MinimumPasswordLength": 8, "RequireSymbols": true}),
+        );
+        by_hand(
+            "DeleteAccountAlias",
+            json!({"AccountAlias": "the-customer"}),
+        );
+        let report = fixture
+            .ask("POST", &path("default", "/drift"), None)
+            .await
+            .1;
         assert_eq!(report["drifted"], true);
         let told = details(&report).join("\n");
         for text in [
@@ -189,13 +211,22 @@ fn drift_is_found_and_repaired() {
             assert!(told.contains(text), "{text}: {told}");
         }
         assert_eq!(report, fixture.json(&path("default", "/drift")).await);
-        fixture.done("POST", &path("default", "/repair"), None).await;
+        fixture
+            .done("POST", &path("default", "/repair"), None)
+            .await;
         pause(150).await;
-        let report = fixture.ask("POST", &path("default", "/drift"), None).await.1;
+        let report = fixture
+            .ask("POST", &path("default", "/drift"), None)
+            .await
+            .1;
         assert_eq!(report["drifted"], false, "{report:#}");
         let policy = fixture.snapshot()["password_policy"].clone();
         let kept = (&policy["MinimumPasswordLength"], &policy["RequireSymbols"]);
-        assert_eq!(kept, (&json!(14), &json!(true)), "what the spec does not name stays");
+        assert_eq!(
+            kept,
+            (&json!(14), &json!(true)),
+            "what the spec does not name stays"
+        );
         fixture.end().await;
     });
 }
@@ -208,7 +239,10 @@ fn a_person_who_is_not_named_any_more_is_kept_until_removal_is_requested() {
         let owner = fixture.host.aws.owner(OWN);
         let by_hand = |operation: &str, input: Value| owner.call("iam", operation, input).unwrap();
         by_hand("CreateAccessKey", json!({"UserName": ANA}));
-        let device = by_hand("CreateVirtualMFADevice", json!({"VirtualMFADeviceName": "ana"}));
+        let device = by_hand(
+            "CreateVirtualMFADevice",
+            json!({"VirtualMFADeviceName": "ana"}),
+        );
         let serial = &device["VirtualMFADevice"]["SerialNumber"];
         by_hand(
             "EnableMFADevice",
@@ -217,7 +251,10 @@ fn a_person_who_is_not_named_any_more_is_kept_until_removal_is_requested() {
         let mut less = spec();
         less["people"].as_array_mut().unwrap().remove(0);
         fixture.set_up("default", &less).await;
-        assert!(fixture.snapshot()["users"][ANA].is_object(), "she is retained");
+        assert!(
+            fixture.snapshot()["users"][ANA].is_object(),
+            "she is retained"
+        );
         let setup = fixture.setup_of("default").await;
         let retained = setup["retained"].to_string();
         assert!(retained.contains("iam:user/ana@example.com"), "{setup:#}");
@@ -227,7 +264,9 @@ fn a_person_who_is_not_named_any_more_is_kept_until_removal_is_requested() {
         assert!(told.contains("delete user ana@example.com"), "{told}");
         assert!(told.contains("deactivate MFA device"), "{told}");
         pause(150).await;
-        fixture.done("PUT", &path("default", "?remove=true"), Some(&less)).await;
+        fixture
+            .done("PUT", &path("default", "?remove=true"), Some(&less))
+            .await;
         let aws = fixture.snapshot();
         assert!(aws["users"][ANA].is_null(), "{aws:#}");
         assert!(aws["users"][BO].is_object());
@@ -255,7 +294,10 @@ fn what_a_named_person_has_is_exact() {
         let aws = fixture.snapshot();
         assert_eq!(aws["users"][ANA]["groups"], json!(["Developers"]));
         assert_eq!(aws["users"][ANA]["login_profile"], false);
-        assert_eq!(aws["alias"], "the-client", "an alias of the set-up's own is replaced");
+        assert_eq!(
+            aws["alias"], "the-client",
+            "an alias of the set-up's own is replaced"
+        );
         let billing = "arn:aws:iam::aws:policy/job-function/Billing";
         assert_eq!(aws["groups"]["Leads"]["attached"], json!([billing]));
         fixture.converged("default", &moved).await;
@@ -269,19 +311,30 @@ fn an_alias_is_never_replaced_unasked_and_never_taken_from_another() {
         let fixture = service().await;
         let owner = |account: &str| fixture.host.aws.owner(account);
         let create = json!({"AccountAlias": "the-customer"});
-        owner(NORTH).call("iam", "CreateAccountAlias", create).unwrap();
+        owner(NORTH)
+            .call("iam", "CreateAccountAlias", create)
+            .unwrap();
         let only = json!({"alias": "the-customer"});
-        let job = fixture.ended("PUT", &path("default", ""), Some(&only)).await;
+        let job = fixture
+            .ended("PUT", &path("default", ""), Some(&only))
+            .await;
         assert_eq!(job["state"], "failed");
         assert_eq!(job["error"]["code"], "conflict", "{job:#}");
         let detail = job["error"]["detail"].as_str().unwrap();
-        assert!(detail.contains("Another AWS account has the alias"), "{detail}");
+        assert!(
+            detail.contains("Another AWS account has the alias"),
+            "{detail}"
+        );
         let create = json!({"AccountAlias": "by-hand"});
-        owner(OWN).call("iam", "CreateAccountAlias", create).unwrap();
+        owner(OWN)
+            .call("iam", "CreateAccountAlias", create)
+            .unwrap();
         let other = json!({"alias": "another"});
         let plan = fixture.set_up_plan("default", &other, "").await;
         assert_eq!(plan["changes"][0]["action"], "conflict", "{plan:#}");
-        let job = fixture.ended("PUT", &path("default", ""), Some(&other)).await;
+        let job = fixture
+            .ended("PUT", &path("default", ""), Some(&other))
+            .await;
         assert_eq!(job["error"]["code"], "conflict", "{job:#}");
         assert!(job["error"]["remedy"].as_str().unwrap().contains("by-hand"));
         assert_eq!(fixture.snapshot()["alias"], "by-hand");
@@ -296,19 +349,29 @@ fn a_user_or_group_of_somebody_else_is_left_alone_unless_adopted() {
         let owner = fixture.host.aws.owner(OWN);
         let by_hand = |operation: &str, input: Value| owner.call("iam", operation, input).unwrap();
         by_hand("CreateUser", json!({"UserName": ANA, "Path": "/apps/"}));
-        by_hand("CreateGroup", json!({"GroupName": "Leads", "Path": "/apps/"}));
+        by_hand(
+            "CreateGroup",
+            json!({"GroupName": "Leads", "Path": "/apps/"}),
+        );
         let before = fixture.snapshot();
         let mut spec = of_one(true);
-        let job = fixture.ended("PUT", &path("default", ""), Some(&spec)).await;
+        let job = fixture
+            .ended("PUT", &path("default", ""), Some(&spec))
+            .await;
         assert_eq!(job["error"]["code"], "conflict", "{job:#}");
         assert_eq!(fixture.snapshot(), before, "nothing of it is changed");
         spec["on_existing"] = json!("adopt");
         fixture.set_up("default", &spec).await;
         fixture.password_works("default", OWN).await;
         let nobody = json!({});
-        fixture.done("PUT", &path("default", "?remove=true"), Some(&nobody)).await;
+        fixture
+            .done("PUT", &path("default", "?remove=true"), Some(&nobody))
+            .await;
         let aws = fixture.snapshot();
-        assert!(aws["users"][ANA].is_object(), "an adopted user is never deleted");
+        assert!(
+            aws["users"][ANA].is_object(),
+            "an adopted user is never deleted"
+        );
         assert!(aws["groups"]["Leads"].is_object());
         assert_eq!(aws["users"][ANA]["tags"], json!({}), "it is given back");
         fixture.end().await;
@@ -328,7 +391,12 @@ fn a_lost_answer_to_a_create_leaves_one_thing_and_a_known_password() {
         "iam:CreateLoginProfile",
     ];
     for call in calls {
-        for fault in [Fault::ResetAfter, Fault::ResetBefore, Fault::CutShort, Fault::Late] {
+        for fault in [
+            Fault::ResetAfter,
+            Fault::ResetBefore,
+            Fault::CutShort,
+            Fault::Late,
+        ] {
             simulate(async {
                 let fixture = service().await;
                 fixture.host.break_calls(&[(call, 0, fault)]);
@@ -352,7 +420,9 @@ fn a_process_that_is_lost_around_a_password_leaves_one_that_is_known() {
                 fixture.host.break_calls(&[(call, 0, fault)]);
                 let lost = fixture.host.aws.lost();
                 let spec = of_one(true);
-                let id = fixture.begin("PUT", &path("default", ""), Some(&spec)).await;
+                let id = fixture
+                    .begin("PUT", &path("default", ""), Some(&spec))
+                    .await;
                 lost.await;
                 fixture.again().await;
                 let job = fixture.process().wait(&id).await;
@@ -375,7 +445,9 @@ fn a_password_that_was_claimed_is_never_set_again() {
         let own = json!({"UserName": ANA, "Password": "Her-own-password-1", "PasswordResetRequired": false});
         owner.call("iam", "UpdateLoginProfile", own).unwrap();
         fixture.converged("default", &of_one(true)).await;
-        fixture.done("POST", &path("default", "/repair"), None).await;
+        fixture
+            .done("POST", &path("default", "/repair"), None)
+            .await;
         let known = fixture.host.aws.console_password(OWN, ANA);
         assert_eq!(known, Some(("Her-own-password-1".into(), false)));
         fixture.end().await;
@@ -389,7 +461,11 @@ fn a_password_is_claimed_once_and_expires() {
         fixture.set_up("default", &of_one(true)).await;
         pause(8 * 24 * 3600).await;
         let (status, problem) = fixture.claim_password("default").await;
-        assert_eq!((status, &problem["code"]), (410, &json!("claim_expired")), "{problem:#}");
+        assert_eq!(
+            (status, &problem["code"]),
+            (410, &json!("claim_expired")),
+            "{problem:#}"
+        );
         let setup = fixture.setup_of("default").await;
         assert_eq!(setup["passwords"][0]["claim"], json!(null), "{setup:#}");
         fixture.end().await;
@@ -423,10 +499,16 @@ fn warnings_tell_of_the_root_user_and_of_leads_without_mfa() {
         attested["billing"]["iam_access_attested_by"] = json!("Ana Silva");
         fixture.set_up("default", &attested).await;
         let setup = fixture.setup_of("default").await;
-        assert!(warns_of(&setup, "root user of the account has access keys"), "{setup:#}");
+        assert!(
+            warns_of(&setup, "root user of the account has access keys"),
+            "{setup:#}"
+        );
         assert!(!warns_of(&setup, "has no MFA device. Register"));
         assert!(!warns_of(&setup, "no API for it"));
-        assert!(warns_of(&setup, "User ana@example.com has AdministratorAccess and no MFA"));
+        assert!(warns_of(
+            &setup,
+            "User ana@example.com has AdministratorAccess and no MFA"
+        ));
         assert!(!warns_of(&setup, BO));
         let attestation = &setup["billing_attestation"];
         assert_eq!(attestation["attested_by"], "Ana Silva");
@@ -456,7 +538,10 @@ fn the_password_is_in_no_answer_but_the_claim_and_nowhere_in_the_database() {
             let response = fixture.process().send(request).await;
             assert_eq!(response.status(), 200, "{format}");
             let text = response.text().await.unwrap();
-            assert!(!text.contains(&password) && text.contains("Leads"), "{text}");
+            assert!(
+                !text.contains(&password) && text.contains("Leads"),
+                "{text}"
+            );
         }
         let history = fixture.json(&path("default", "/history")).await;
         assert_eq!(history["items"][0]["account"], "default");
@@ -464,7 +549,9 @@ fn the_password_is_in_no_answer_but_the_claim_and_nowhere_in_the_database() {
         let copy = fixture.copy().await;
         for file in std::fs::read_dir(copy).unwrap() {
             let bytes = std::fs::read(file.unwrap().path()).unwrap();
-            let found = bytes.windows(password.len()).any(|it| it == password.as_bytes());
+            let found = bytes
+                .windows(password.len())
+                .any(|it| it == password.as_bytes());
             assert!(!found, "the password is in the database");
         }
         fixture.end().await;
@@ -476,14 +563,20 @@ fn a_policy_that_does_not_exist_and_one_too_short_are_told() {
     simulate(async {
         let fixture = service().await;
         let wrong = json!({"groups": [{"name": "Leads", "policies": ["Administrator"]}]});
-        let job = fixture.ended("PUT", &path("default", ""), Some(&wrong)).await;
+        let job = fixture
+            .ended("PUT", &path("default", ""), Some(&wrong))
+            .await;
         assert_eq!(job["state"], "failed", "{job:#}");
         let detail = job["error"]["detail"].as_str().unwrap();
         assert!(detail.contains("There is no policy"), "{detail}");
         let owner = fixture.host.aws.owner(OWN);
         let long = json!({"MinimumPasswordLength": 64});
-        owner.call("iam", "UpdateAccountPasswordPolicy", long).unwrap();
-        let job = fixture.ended("PUT", &path("default", ""), Some(&of_one(true))).await;
+        owner
+            .call("iam", "UpdateAccountPasswordPolicy", long)
+            .unwrap();
+        let job = fixture
+            .ended("PUT", &path("default", ""), Some(&of_one(true)))
+            .await;
         let remedy = job["error"]["remedy"].as_str().unwrap();
         assert!(remedy.contains("password_policy.minimum_length"), "{job:#}");
         let mut longer = of_one(true);
@@ -500,14 +593,24 @@ fn a_request_is_checked_and_applied_once() {
         let fixture = service().await;
         let (status, problem) = fixture.ask("GET", &path("default", ""), None).await;
         assert_eq!(status, 404, "{problem:#}");
-        let (status, _) = fixture.ask("PUT", &path("nowhere", ""), Some(&spec())).await;
+        let (status, _) = fixture
+            .ask("PUT", &path("nowhere", ""), Some(&spec()))
+            .await;
         assert_eq!(status, 404);
         let invalid = json!({"alias": "A", "people": [{"email": "ana", "groups": ["Nobody"]}]});
-        let (status, problem) = fixture.ask("PUT", &path("default", ""), Some(&invalid)).await;
+        let (status, problem) = fixture
+            .ask("PUT", &path("default", ""), Some(&invalid))
+            .await;
         assert_eq!(status, 422);
-        assert_eq!(problem["errors"].as_array().unwrap().len(), 3, "{problem:#}");
+        assert_eq!(
+            problem["errors"].as_array().unwrap().len(),
+            3,
+            "{problem:#}"
+        );
         let put = |key: &'static str, tag: Option<String>| {
-            let request = fixture.process().request(reqwest::Method::PUT, &path("default", ""));
+            let request = fixture
+                .process()
+                .request(reqwest::Method::PUT, &path("default", ""));
             let request = request.header("Idempotency-Key", key).json(&of_one(false));
             match tag {
                 Some(tag) => request.header("If-Match", tag),
@@ -516,14 +619,22 @@ fn a_request_is_checked_and_applied_once() {
         };
         let first = fixture.process().send(put("one", None)).await;
         let again = fixture.process().send(put("one", None)).await;
-        assert_eq!((first.status(), again.status()), (202.try_into().unwrap(), 202.try_into().unwrap()));
+        assert_eq!(
+            (first.status(), again.status()),
+            (202.try_into().unwrap(), 202.try_into().unwrap())
+        );
         assert!(again.headers().contains_key("idempotent-replayed"));
         let job: Value = first.json().await.unwrap();
         fixture.process().wait(job["id"].as_str().unwrap()).await;
-        let request = fixture.process().request(reqwest::Method::GET, &path("default", ""));
+        let request = fixture
+            .process()
+            .request(reqwest::Method::GET, &path("default", ""));
         let got = fixture.process().send(request).await;
         let tag = got.headers()["etag"].to_str().unwrap().to_owned();
-        let stale = fixture.process().send(put("two", Some("\"0-0000\"".into()))).await;
+        let stale = fixture
+            .process()
+            .send(put("two", Some("\"0-0000\"".into())))
+            .await;
         assert_eq!(stale.status(), 412);
         let fresh = fixture.process().send(put("three", Some(tag))).await;
         assert_eq!(fresh.status(), 202);

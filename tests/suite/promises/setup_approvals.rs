@@ -12,9 +12,7 @@ const PATH: &str = "/v1/accounts/default/setup";
 
 /// A set-up in which these people are in the group that has `AdministratorAccess`, and the others in another.
 fn with_leads(leads: &[&str], others: &[&str]) -> Value {
-    let of_group = |group: &'static str| {
-        move |name: &&str| json!({"email": format!("{name}@example.com"), "groups": [group]})
-    };
+    let of_group = |group: &'static str| move |name: &&str| json!({"email": format!("{name}@example.com"), "groups": [group]});
     let people = leads.iter().map(of_group("Leads"));
     let people = people.chain(others.iter().map(of_group("Developers")));
     json!({
@@ -66,7 +64,10 @@ fn nobody_becomes_administrator_without_a_second_person() {
         let expected = (json!(null), json!("default"), json!("setup_account"));
         assert_eq!(subject, (&expected.0, &expected.1, &expected.2));
         let changes = approval["changes"].to_string();
-        assert!(changes.contains("AdministratorAccess to group Leads"), "{changes}");
+        assert!(
+            changes.contains("AdministratorAccess to group Leads"),
+            "{changes}"
+        );
         let waiting = items(&team.fixture.json("/v1/approvals").await);
         assert_eq!(waiting.len(), 1, "{waiting:#?}");
         pause(1200).await;
@@ -78,13 +79,18 @@ fn nobody_becomes_administrator_without_a_second_person() {
         // What is there already and less need none.
         team.applied(&with_leads(&["ana"], &["bo"])).await;
         team.applied(&with_leads(&["ana"], &["bo", "cy"])).await;
-        let (status, job) = team.ask("dan", "POST", &format!("{PATH}/repair"), None).await;
+        let (status, job) = team
+            .ask("dan", "POST", &format!("{PATH}/repair"), None)
+            .await;
         assert_eq!((status, &job["needs_approval"]), (202, &json!(false)));
         team.fixture.process().wait(&id_of(&job)).await;
 
         let (id, approval) = team.awaiting(&with_leads(&["ana", "bo"], &[])).await;
         let added = approval["changes"].to_string();
-        assert!(added.contains("add user bo@example.com to group Leads"), "{added}");
+        assert!(
+            added.contains("add user bo@example.com to group Leads"),
+            "{added}"
+        );
         let (status, job) = team.reject("bob", &id).await;
         assert_eq!((status, &job["state"]), (202, &json!("canceled")));
         let setup = team.fixture.json(PATH).await;
@@ -92,7 +98,10 @@ fn nobody_becomes_administrator_without_a_second_person() {
         assert_eq!(setup["spec"]["people"][1]["groups"], json!(["Developers"]));
         let account = team.fixture.host.account().to_owned();
         let aws = team.fixture.host.aws.snapshot(&account);
-        assert_eq!(aws["users"]["bo@example.com"]["groups"], json!(["Developers"]));
+        assert_eq!(
+            aws["users"]["bo@example.com"]["groups"],
+            json!(["Developers"])
+        );
         team.applied(&with_leads(&[], &["bo"])).await;
         team.fixture.end().await;
     });
@@ -108,7 +117,9 @@ fn what_was_rejected_needs_an_approval_again() {
         assert_eq!(team.reject("bob", &id).await.0, 202);
         let (id, _) = team.awaiting(&spec).await;
         assert_eq!(team.reject("bob", &id).await.0, 202);
-        let (status, job) = team.ask("dan", "POST", &format!("{PATH}/repair"), None).await;
+        let (status, job) = team
+            .ask("dan", "POST", &format!("{PATH}/repair"), None)
+            .await;
         assert_eq!((status, &job["state"]), (202, &json!("awaiting_approval")));
         assert_eq!(team.reject("bob", &id_of(&job)).await.0, 202);
         assert_eq!(team.changes_in_aws(), Vec::<String>::new());
@@ -121,7 +132,11 @@ fn what_was_rejected_needs_an_approval_again() {
 /// An attempt that is interrupted goes on within the approved plan.
 #[test]
 fn a_lost_answer_needs_no_other_approval() {
-    for call in ["iam:CreateGroup", "iam:CreateUser", "iam:CreateLoginProfile"] {
+    for call in [
+        "iam:CreateGroup",
+        "iam:CreateUser",
+        "iam:CreateLoginProfile",
+    ] {
         for fault in [Fault::ResetBefore, Fault::ResetAfter] {
             simulate(async {
                 let team = team().await;
@@ -151,14 +166,22 @@ fn the_settings_say_whether_administrators_need_an_approval() {
 
 impl Fixture {
     /// What a new token with this scope gets: the status, and the answer.
-    async fn scoped(&self, scope: &Value, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
+    async fn scoped(
+        &self,
+        scope: &Value,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> (u16, Value) {
         let token = json!({"name": "scoped", "role": "admin", "scope": scope});
         let (status, token) = self.ask("POST", "/v1/tokens", Some(&token)).await;
         assert_eq!(status, 201, "{token:#}");
         let process = self.process();
         let request = process.anonymous(method.parse().unwrap(), path);
         let request = request.bearer_auth(token["token"].as_str().unwrap());
-        let request = body.iter().fold(request, |request, body| request.json(body));
+        let request = body
+            .iter()
+            .fold(request, |request, body| request.json(body));
         let response = process.send(request).await;
         let status = response.status().as_u16();
         let text = response.text().await.unwrap();
@@ -185,7 +208,8 @@ fn a_set_up_is_in_the_scope_of_its_account() {
             }
         }
         for (path, seen) in [("/v1/jobs", 1), ("/v1/approvals", 1), ("/v1/apps", 0)] {
-            let count = async |scope| items(&fixture.scoped(scope, "GET", path, None).await.1).len();
+            let count =
+                async |scope| items(&fixture.scoped(scope, "GET", path, None).await.1).len();
             assert_eq!(count(&elsewhere).await, 0, "{path}");
             assert_eq!(count(&some_apps).await, seen, "{path}");
             assert_eq!(count(&whole).await, seen, "{path}");
@@ -200,8 +224,16 @@ fn a_set_up_is_in_the_scope_of_its_account() {
         ] {
             let (status, problem) = fixture.scoped(&some_apps, method, &path, body).await;
             let refused = (status, &problem["code"]);
-            assert_eq!(refused, (403, &json!("out_of_scope")), "{method} {path}: {problem:#}");
-            assert_eq!(fixture.scoped(&elsewhere, method, &path, body).await.0, 404, "{path}");
+            assert_eq!(
+                refused,
+                (403, &json!("out_of_scope")),
+                "{method} {path}: {problem:#}"
+            );
+            assert_eq!(
+                fixture.scoped(&elsewhere, method, &path, body).await.0,
+                404,
+                "{path}"
+            );
         }
         let cancel = format!("{job}/cancel");
         assert_eq!(fixture.scoped(&whole, "POST", &cancel, None).await.0, 202);

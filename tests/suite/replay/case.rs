@@ -64,7 +64,10 @@ impl<'a, G: Ground> Case<'a, G> {
         let mut key = String::new();
         if let Some(later) = &self.scenario.later {
             let first = self.scenario.first_request(api, &self.name);
-            let id = accepted(api, first).await["id"].as_str().unwrap().to_owned();
+            let id = accepted(api, first).await["id"]
+                .as_str()
+                .unwrap()
+                .to_owned();
             let job = api.wait(&id).await;
             assert_eq!(job["state"], "succeeded", "{job:#}");
             key = job["result"]["access_key_id"]

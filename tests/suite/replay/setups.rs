@@ -108,8 +108,14 @@ fn people_made_by_hand(admin: &dyn AccountAdmin, name: &str) {
     let leads = format!("{name}-leads");
     let arn = "arn:aws:iam::aws:policy/PowerUserAccess";
     for (method, args) in [
-        ("create_user", json!({"UserName": ana(name), "Path": "/apps/"})),
-        ("create_group", json!({"GroupName": leads, "Path": "/apps/"})),
+        (
+            "create_user",
+            json!({"UserName": ana(name), "Path": "/apps/"}),
+        ),
+        (
+            "create_group",
+            json!({"GroupName": leads, "Path": "/apps/"}),
+        ),
         (
             "attach_group_policy",
             json!({"GroupName": leads, "PolicyArn": arn}),

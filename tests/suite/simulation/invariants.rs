@@ -70,7 +70,8 @@ pub fn untrue_reason(world: &World, asked: &str, job: &Value) -> Option<String> 
                 || says("BucketAlreadyExists")
                 || says("-hand")
                 || says("iam:user/")
-                || says("iam:account-group/") && (world.known.kills > 0 || world.plan.clock_steps > 0)
+                || says("iam:account-group/")
+                    && (world.known.kills > 0 || world.plan.clock_steps > 0)
                 || says("NotEmpty")
                 || says("DeleteConflict")
         }

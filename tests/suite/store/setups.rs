@@ -53,7 +53,8 @@ impl Fixture {
     }
 
     async fn claim_password(&self, app: Ulid) -> ClaimAnswer {
-        self.claim_secret(app, "console-password/1", "ann", None).await
+        self.claim_secret(app, "console-password/1", "ann", None)
+            .await
     }
 }
 
@@ -164,7 +165,10 @@ async fn deleting_the_registration_forgets_the_set_up_and_its_passwords() {
         t.register("north", NORTH).await;
         fresh(t.ask_setup("north", &one_person()).await);
         let again = t.setup("north").await.unwrap();
-        assert_eq!((again.id, again.summary.state), (setup.id, AppState::Pending));
+        assert_eq!(
+            (again.id, again.summary.state),
+            (setup.id, AppState::Pending)
+        );
         assert!(again.resources.is_empty());
     })
     .await;

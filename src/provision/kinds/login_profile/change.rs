@@ -85,7 +85,11 @@ impl Change for ProfileChange {
         };
         match self {
             Self::AllowChange { user, arn } => {
-                format!("{} --policy-arn {}", of("attach-user-policy", user), word(arn))
+                format!(
+                    "{} --policy-arn {}",
+                    of("attach-user-policy", user),
+                    word(arn)
+                )
             }
             Self::Create { user, .. } => with_password("create-login-profile", user),
             Self::SetAgain { user, .. } => with_password("update-login-profile", user),

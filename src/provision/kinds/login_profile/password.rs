@@ -56,7 +56,10 @@ impl LoginProfile {
                 cx.note_created(self.id_of_it());
                 Ok(Applied::Done)
             }
-            Err(error) => self.not_created(cx, &record, recorded.is_some(), error).await,
+            Err(error) => {
+                self.not_created(cx, &record, recorded.is_some(), error)
+                    .await
+            }
         }
     }
 

@@ -90,9 +90,7 @@ impl Resource for LoginProfile {
     }
 
     async fn observe(&self, cx: &ReconcileContext) -> Result<Observation<SeenProfile>, Fault> {
-        if cx.want == Want::Absent
-            && !iam_user::may_take_from(cx, &self.user, &self.id()).await?
-        {
+        if cx.want == Want::Absent && !iam_user::may_take_from(cx, &self.user, &self.id()).await? {
             return Ok(Observation::Absent);
         }
         let records = cx.keys.records().await?.passwords;
@@ -139,7 +137,11 @@ impl Resource for LoginProfile {
                 let recorded = recorded.as_ref();
                 recorded.is_some_and(|recorded| recorded.credential == *name)
             };
-            seen.live.iter().filter(|name| !is_it(name)).cloned().collect()
+            seen.live
+                .iter()
+                .filter(|name| !is_it(name))
+                .cloned()
+                .collect()
         };
         match &seen.profile {
             Profile::Missing { recorded } => {

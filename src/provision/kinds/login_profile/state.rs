@@ -67,7 +67,10 @@ pub(super) fn judge(
         (Some(_), Some(_), None) => Ok(Profile::Confirmed),
         (Some(_), _, recorded @ Some(_)) => Ok(Profile::NotOurs { recorded }),
         (Some(_), None, None) => {
-            let gone = records.iter().filter_map(|record| record.gone_at).next_back();
+            let gone = records
+                .iter()
+                .filter_map(|record| record.gone_at)
+                .next_back();
             match gone.is_some_and(is_young) {
                 true => Err(wait("Waiting for AWS to delete the console password.")),
                 false => Ok(Profile::NotOurs { recorded: None }),
