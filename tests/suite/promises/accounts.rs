@@ -51,7 +51,7 @@ pub(super) async fn service_set(consistency: Consistency, set: impl FnOnce(&mut 
 }
 
 impl Fixture {
-    async fn register(&self, name: &str, account: &str) -> Value {
+    pub(super) async fn register(&self, name: &str, account: &str) -> Value {
         let body = json!({"name": name, "account_id": account, "role_arn": role_arn(account)});
         let (status, answer) = self.ask("POST", "/v1/accounts", Some(&body)).await;
         assert_eq!(status, 201, "{answer:#}");
@@ -82,7 +82,7 @@ impl Fixture {
         }
     }
 
-    async fn verify(&self, name: &str) -> Value {
+    pub(super) async fn verify(&self, name: &str) -> Value {
         let path = format!("/v1/accounts/{name}/verify");
         let (status, report) = self.ask("POST", &path, None).await;
         assert_eq!(status, 200, "{report:#}");
@@ -108,13 +108,13 @@ impl Fixture {
     }
 
     /// The trust policy of a customer's role as it should be.
-    async fn trust_of(&self, name: &str) -> Value {
+    pub(super) async fn trust_of(&self, name: &str) -> Value {
         let path = format!("/v1/accounts/{name}/bootstrap?format=cloudformation");
         let mut template = self.json(&path).await;
         template["Resources"]["SlipwayRole"]["Properties"]["AssumeRolePolicyDocument"].take()
     }
 
-    fn set_trust(&self, account: &str, trust: &Value) {
+    pub(super) fn set_trust(&self, account: &str, trust: &Value) {
         let owner = self.host.aws.owner(account);
         let update = json!({"RoleName": "SlipwayAccess", "PolicyDocument": trust.to_string()});
         owner.call("iam", "UpdateAssumeRolePolicy", update).unwrap();
