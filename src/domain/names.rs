@@ -103,6 +103,14 @@ impl AppName {
         self.0.starts_with(SETUP_PREFIX)
     }
 
+    /// What it is the name of, for people.
+    pub fn subject(&self) -> String {
+        match self.0.strip_prefix(SETUP_PREFIX) {
+            Some(account) => format!("the set-up of account {account}"),
+            None => self.0.clone(),
+        }
+    }
+
     /// A name that was recorded: an app's, or that of an account's set-up.
     ///
     /// # Errors
