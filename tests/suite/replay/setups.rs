@@ -106,7 +106,7 @@ fn with_leads(name: &str) -> Value {
 
 fn people_made_by_hand(admin: &dyn AccountAdmin, name: &str) {
     let leads = format!("{name}-leads");
-    let arn = "arn:aws:iam::aws:policy/PowerUserAccess";
+    let arn = "arn:aws:iam::aws:policy/AdministratorAccess";
     for (method, args) in [
         (
             "create_user",

@@ -85,7 +85,7 @@ impl World {
             ),
             2 => (
                 "attach_group_policy",
-                json!({"GroupName": group, "PolicyArn": arn("PowerUserAccess")}),
+                json!({"GroupName": group, "PolicyArn": arn("SecurityAudit")}),
             ),
             3 => (
                 "detach_user_policy",
