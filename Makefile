@@ -11,12 +11,21 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
+<<<<<<< HEAD
 .PHONY: test test-all lint soak simulate demo bench packages venv packages-venv postgresql jq promtool
 
 test: venv postgresql jq promtool
 	$(VENV) tests/run.py
 
 test-all: packages-venv postgresql jq promtool
+=======
+.PHONY: test test-all lint soak simulate demo bench venv postgresql jq node identity-provider
+
+test: venv postgresql jq identity-provider
+	$(VENV) tests/run.py
+
+test-all: venv postgresql jq identity-provider
+>>>>>>> setup
 	$(VENV) tests/run.py --all
 
 lint:
@@ -77,6 +86,18 @@ jq:
 	@command -v jq >/dev/null || { \
 	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q && apt-get install -qy jq; \
 	} || { echo "install jq first (Debian: apt-get install jq)" >&2; exit 1; }
+
+# The identity provider that people sign in with in tests.
+identity-provider: tests/oidc_provider/node_modules/installed
+
+tests/oidc_provider/node_modules/installed: tests/oidc_provider/package-lock.json | node
+	cd tests/oidc_provider && npm ci --ignore-scripts --no-audit --no-fund
+	touch $@
+
+node:
+	@{ command -v node && command -v npm; } >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q && apt-get install -qy nodejs npm; \
+	} || { echo "install Node.js and npm first (Debian: apt-get install nodejs npm)" >&2; exit 1; }
 
 # Debian keeps ensurepip in a package of its own.
 .venv/installed: tests/requirements.txt

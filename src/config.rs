@@ -16,12 +16,14 @@ use serde::Deserialize;
 
 use crate::domain::approval::ApprovalRules;
 use crate::domain::names::{Origin, Region, RoleArn};
+use crate::domain::public_url::PublicUrl;
+use crate::domain::sign_in::SignInSettings;
 use crate::domain::spec::Defaults;
 use crate::provision::timing::Timing;
 use crate::vault::{Vault, VaultError};
 
 /// Settings that come from the environment as `SLIPWAY_` and their name in capitals.
-const NAMES: [&str; 28] = [
+const NAMES: [&str; 30] = [
     "listen",
     "database_url",
     "encryption_key",
@@ -42,6 +44,8 @@ const NAMES: [&str; 28] = [
     "drift_interval",
     "account_check_interval",
     "oidc_allow_http",
+    "public_url",
+    "sign_in_client_secret",
     "log",
     "max_connections",
     "max_requests",
@@ -114,6 +118,10 @@ pub struct Settings {
     pub account_check_interval: Duration,
     /// Whether issuers of ID tokens may be at http on this machine. For tests.
     pub oidc_allow_http: bool,
+    /// The URL at which browsers reach this service.
+    pub public_url: Option<PublicUrl>,
+    /// The secret of the client that Slipway is to the identity provider that people sign in with.
+    pub sign_in_client_secret: Option<SecretString>,
     /// What to log, in the terms of `tracing-subscriber`'s filters.
     pub log: String,
     /// Connections at once. Those beyond are refused, or wait to be accepted. Each is an open file: the
@@ -138,6 +146,8 @@ pub struct Settings {
     pub request_timeout: Duration,
     /// The organisation's conventions.
     pub defaults: Defaults,
+    /// Sign-in of people.
+    pub sign_in: Option<SignInSettings>,
     /// Which jobs need an approval.
     pub approvals: ApprovalRules,
     /// Timeouts and delays of calls to AWS.
@@ -187,6 +197,8 @@ impl Default for Settings {
             drift_interval: Duration::from_secs(24 * 3600),
             account_check_interval: Duration::from_secs(3600),
             oidc_allow_http: false,
+            public_url: None,
+            sign_in_client_secret: None,
             log: "info".into(),
             max_connections: 4096,
             max_requests: 512,
@@ -196,6 +208,7 @@ impl Default for Settings {
             body_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(60),
             defaults: Defaults::default(),
+            sign_in: None,
             approvals: ApprovalRules::default(),
             timing: Timing::default(),
         }
@@ -280,7 +293,22 @@ impl Settings {
             ));
         }
         self.defaults.check().map_err(ConfigError::Message)?;
+        self.check_sign_in().map_err(ConfigError::Message)?;
         Ok(self)
+    }
+
+    fn check_sign_in(&self) -> Result<(), String> {
+        let Some(sign_in) = &self.sign_in else {
+            return Ok(());
+        };
+        sign_in.check()?;
+        if self.public_url.is_none() {
+            return Err("[sign_in] needs SLIPWAY_PUBLIC_URL: the identity provider sends browsers back there".into());
+        }
+        if self.sign_in_client_secret.is_none() {
+            return Err("[sign_in] needs SLIPWAY_SIGN_IN_CLIENT_SECRET".into());
+        }
+        Ok(())
     }
 
     /// The vault of the encryption keys.

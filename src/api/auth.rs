@@ -3,6 +3,7 @@
 //! Invariants:
 //! - A handler that takes [`Viewer`], [`Operator`], [`Approver`] or [`Admin`] is called only for a caller with that role or
 //!   a higher one.
+//! - A person who is signed in is a caller as the bearer of a token is: no handler tells them apart.
 //! - The extractors of paths (`api::path`) let nobody reach what is outside the caller's scope.
 
 use std::sync::Arc;
@@ -10,10 +11,11 @@ use std::sync::Arc;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
-use crate::api::bearer::token_hash_of;
+use crate::api::credential::Credential;
 use crate::api::limits::RequestPermit;
 use crate::api::problem::ApiError;
 use crate::app::service::Service;
+use crate::app::sessions::{caller_by_session, idle_timeout};
 use crate::domain::caller::Caller;
 use crate::domain::role::Role;
 
@@ -33,6 +35,11 @@ impl Viewer {
     /// The caller, if it may request jobs.
     pub fn operator(self) -> Result<Caller, ApiError> {
         with_role(self.0, Role::Operator)
+    }
+
+    /// The caller, if it may manage accounts.
+    pub fn admin(self) -> Result<Caller, ApiError> {
+        with_role(self.0, Role::Admin)
     }
 }
 
@@ -56,28 +63,35 @@ macro_rules! extract_callers {
 
 extract_callers!(Viewer, Operator, Approver, Admin);
 
-/// The token of a request, to check later whether it is still valid.
-pub struct Token {
-    hash: String,
-}
+/// The token or session of a request, to check later whether it is still valid.
+pub struct Token(Credential);
 
 impl Token {
-    /// Whether the token is revoked. False while the database is not available.
+    /// Whether the token is revoked, or the session has ended. False while the database is not available.
     pub async fn is_revoked(&self, service: &Service) -> bool {
-        !service.is_admin_token(&self.hash)
-            && matches!(
-                service.store.caller_by_token_hash(&self.hash).await,
-                Ok(None)
-            )
+        match &self.0 {
+            Credential::Token(hash) => {
+                let caller = service.store.caller_by_token_hash(hash);
+                !service.is_admin_token(hash) && matches!(caller.await, Ok(None))
+            }
+            // An open page is no use of a session.
+            Credential::Session(hash) => {
+                let alive = service.store.has_session(hash, idle_timeout(service));
+                matches!(alive.await, Ok(false))
+            }
+        }
     }
 }
 
 impl FromRequestParts<Arc<Service>> for Token {
     type Rejection = ApiError;
-    async fn from_request_parts(parts: &mut Parts, _: &Arc<Service>) -> Result<Self, ApiError> {
-        Ok(Self {
-            hash: token_hash_of(&parts.headers).ok_or(ApiError::Unauthorized)?,
-        })
+    async fn from_request_parts(
+        parts: &mut Parts,
+        service: &Arc<Service>,
+    ) -> Result<Self, ApiError> {
+        Credential::of(&parts.headers, service)
+            .map(Self)
+            .ok_or(ApiError::Unauthorized)
     }
 }
 
@@ -86,21 +100,24 @@ pub(super) async fn caller(parts: &mut Parts, service: &Service) -> Result<Calle
     if let Some(caller) = parts.extensions.get::<Caller>() {
         return Ok(caller.clone());
     }
-    let caller = caller_by_token(parts, service).await?;
+    let caller = caller_by_credential(parts, service).await?;
     parts.extensions.insert(caller.clone());
     Ok(caller)
 }
 
-async fn caller_by_token(parts: &Parts, service: &Service) -> Result<Caller, ApiError> {
-    let hash = token_hash_of(&parts.headers).ok_or(ApiError::Unauthorized)?;
-    if service.is_admin_token(&hash) {
-        return Ok(Caller::bootstrap(BOOTSTRAP));
-    }
-    let caller = service.store.caller_by_token_hash(&hash).await?;
+async fn caller_by_credential(parts: &Parts, service: &Service) -> Result<Caller, ApiError> {
+    let credential = Credential::of(&parts.headers, service).ok_or(ApiError::Unauthorized)?;
+    let caller = match &credential {
+        Credential::Token(hash) if service.is_admin_token(hash) => {
+            return Ok(Caller::bootstrap(BOOTSTRAP));
+        }
+        Credential::Token(hash) => service.store.caller_by_token_hash(hash).await?,
+        Credential::Session(hash) => caller_by_session(service, hash).await?,
+    };
     if let Some(permit) = parts.extensions.get::<RequestPermit>() {
         match caller {
-            Some(_) => permit.limits.note_valid_token(&hash),
-            None => permit.limits.note_invalid_token(&hash),
+            Some(_) => permit.limits.note_valid_token(credential.hash()),
+            None => permit.limits.note_invalid_token(credential.hash()),
         }
     }
     caller.ok_or(ApiError::Unauthorized)

@@ -52,6 +52,16 @@ impl FromRequest<Arc<Service>> for Form {
         }
         let bytes = read(request, service).await?;
         let text = std::str::from_utf8(&bytes).map_err(|_| ApiError::UnreadableBody)?;
+        Self::parse(text)
+    }
+}
+
+impl Form {
+    /// Parses fields, in a body or a query.
+    ///
+    /// # Errors
+    /// When they are not properly encoded, or one is given twice.
+    pub fn parse(text: &str) -> Result<Self, ApiError> {
         let mut fields = BTreeMap::new();
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));

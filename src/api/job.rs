@@ -46,10 +46,10 @@ pub struct JobResponse {
     kind: JobKind,
     /// The task of the job with its parameters.
     task: Task,
-    /// The name of the app.
-    #[schema(value_type = String, example = "acme-shop")]
-    app: AppName,
-    /// The account of the app.
+    /// The name of the app. Absent for a job of an account's set-up.
+    #[schema(value_type = Option<String>, example = "acme-shop")]
+    app: Option<AppName>,
+    /// The account of the app, or of the set-up.
     #[schema(value_type = String, example = "default")]
     account: AccountName,
     /// The state of the job.
@@ -87,7 +87,7 @@ impl From<Job> for JobResponse {
             id: job.id,
             kind: job.kind,
             task: job.task,
-            app: job.app,
+            app: Some(job.app).filter(|app| !app.is_of_setup()),
             account: job.account,
             state: job.state,
             attempt: job.attempt,

@@ -8,7 +8,7 @@
 //!   permits instead.
 //! - A request that gets no permit is refused at once. Only requests that return from waiting queue for one.
 //! - `/healthz`, `/readyz` and `/metrics` have their own limit, so that an overloaded service can be observed.
-//! - A caller is identified by a valid token or else by the address of the connection. So attempts to guess a token
+//! - A caller is identified by a valid token or session or else by the address of the connection. So attempts to guess a token
 //!   are limited, no header can fake an address, and callers at one address cannot use up the rate of a valid token.
 
 use std::future::Future;
@@ -32,7 +32,7 @@ use tower_governor::key_extractor::KeyExtractor;
 use tower_governor::{GovernorError, GovernorLayer};
 use tracing::Instrument as _;
 
-use crate::api::bearer::token_hash_of;
+use crate::api::credential::Credential;
 use crate::api::job_watch::JobWatch;
 use crate::api::known_tokens::KnownTokens;
 use crate::api::problem::{ApiError, Limit};
@@ -261,8 +261,11 @@ pub fn apply<S: Clone + Send + Sync + 'static>(
 
 /// Looks an unknown token up before the rate limit applies, so that a valid token has a rate of its own.
 async fn recognize(State(limits): State<Arc<Limits>>, request: Request, next: Next) -> Response {
-    if let Some(hash) = token_hash_of(request.headers()).filter(|hash| !limits.is_known(hash)) {
-        limits.known.look_for(&hash, &limits.service.store).await;
+    if let Some(credential) = Credential::of(request.headers(), &limits.service)
+        && !limits.is_known(credential.hash())
+    {
+        let store = &limits.service.store;
+        limits.known.look_for(credential.hash(), store).await;
     }
     next.run(request).await
 }
@@ -336,7 +339,7 @@ fn too_many(error: GovernorError) -> Response {
 /// The caller, for the rate limit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Caller {
-    /// The hash of a valid token.
+    /// The hash of a valid token or session.
     Token(String),
     /// An IPv4 address, or the /64 prefix of an IPv6 address.
     Peer(IpAddr),
@@ -349,7 +352,9 @@ impl KeyExtractor for ByCaller {
     type Key = Caller;
 
     fn extract<T>(&self, request: &axum::http::Request<T>) -> Result<Caller, GovernorError> {
-        let token = token_hash_of(request.headers()).filter(|hash| self.0.is_known(hash));
+        let token = Credential::of(request.headers(), &self.0.service)
+            .map(|credential| credential.hash().to_owned())
+            .filter(|hash| self.0.is_known(hash));
         let peer = || {
             request
                 .extensions()

@@ -15,7 +15,7 @@ type Parameters = &'static [(&'static str, &'static str)];
 type Target = (&'static str, Parameters);
 
 /// Every link, from each of these responses to each of those operations.
-const LINKS: [(&[From], &[Target]); 14] = [
+const LINKS: [(&[From], &[Target]); 18] = [
     (
         &[
             ("onboardApp", "202"),
@@ -103,12 +103,25 @@ const LINKS: [(&[From], &[Target]); 14] = [
         &[("getAccount", &[("account", "$response.body#/items/0/name")])],
     ),
     (
+        &[("setupAccount", "202"), ("repairSetup", "202")],
+        &OF_SETUP_JOB,
+    ),
+    (&[("getSetup", "200")], &OF_SETUP),
+    (
+        &[("getSetupDrift", "200"), ("checkSetupDrift", "200")],
+        &[("repairSetup", &SETUP), ("getSetup", &SETUP)],
+    ),
+    (
         &[("createToken", "201")],
         &[("revokeToken", &[("id", "$response.body#/id")])],
     ),
     (
         &[("listTokens", "200")],
         &[("revokeToken", &[("id", "$response.body#/items/0/id")])],
+    ),
+    (
+        &[("listSessions", "200")],
+        &[("revokeSession", &[("id", "$response.body#/items/0/id")])],
     ),
     (
         &[("createTrustRule", "201")],
@@ -133,6 +146,41 @@ const OF_ACCOUNT: [Target; 5] = [
             ("format", "cloudformation"),
         ],
     ),
+];
+
+const SETUP: [(&str, &str); 1] = [("account", "$response.body#/account")];
+/// The links of an account's set-up.
+const OF_SETUP: [Target; 7] = [
+    ("setupAccount", &SETUP),
+    ("checkSetupDrift", &SETUP),
+    ("getSetupDrift", &SETUP),
+    ("repairSetup", &SETUP),
+    ("getSetupHistory", &SETUP),
+    (
+        "exportSetup",
+        &[
+            ("account", "$response.body#/account"),
+            ("format", "terraform"),
+        ],
+    ),
+    (
+        "claimPassword",
+        &[
+            ("account", "$response.body#/account"),
+            ("email", "$response.body#/passwords/0/person"),
+        ],
+    ),
+];
+/// The links of a job of an account's set-up.
+const OF_SETUP_JOB: [Target; 8] = [
+    ("getJob", &[("id", "$response.body#/id"), ("wait", "10s")]),
+    ("streamJobEvents", &ID),
+    ("cancelJob", &ID),
+    ("retryJob", &ID),
+    ("getApproval", &ID),
+    ("approveJob", &ID),
+    ("rejectJob", &ID),
+    ("getSetup", &SETUP),
 ];
 
 const NEXT: [(&str, &str); 1] = [("cursor", "$response.body#/next_cursor")];

@@ -77,6 +77,8 @@ impl FromRequestParts<Arc<Service>> for KeyPath {
 }
 
 /// The id of a job in the path. A text that is not an id is 404.
+///
+/// A job of an account's set-up is a change of the account, see [`AccountPath`].
 pub struct JobPath(pub Ulid);
 
 impl FromRequestParts<Arc<Service>> for JobPath {
@@ -88,11 +90,16 @@ impl FromRequestParts<Arc<Service>> for JobPath {
     ) -> Result<Self, ApiError> {
         let IdPath(id) = IdPath::from_request_parts(parts, service).await?;
         let scope = caller(parts, service).await?.scope;
-        if scope.is_all() || service.store.is_job_within(id, &scope).await? {
-            Ok(Self(id))
-        } else {
-            Err(ApiError::NoSuch("job"))
+        if !scope.is_all() && !service.store.is_job_within(id, &scope).await? {
+            return Err(ApiError::NoSuch("job"));
         }
+        if !parts.method.is_safe() && !scope.is_all_apps() {
+            let job = service.store.job(id).await?;
+            if job.is_some_and(|job| job.app.is_of_setup()) {
+                require_all_apps(&scope)?;
+            }
+        }
+        Ok(Self(id))
     }
 }
 
@@ -122,6 +129,28 @@ impl FromRequestParts<Arc<Service>> for AccountPath {
             require_all_apps(&scope)?;
         }
         Ok(Self(name))
+    }
+}
+
+/// The account's name and a person's e-mail address in the path. A text that is not valid is 404.
+pub struct PersonPath(pub AccountName, pub AppName);
+
+impl FromRequestParts<Arc<Service>> for PersonPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        service: &Arc<Service>,
+    ) -> Result<Self, ApiError> {
+        let AccountPath(account) = AccountPath::from_request_parts(parts, service).await?;
+        let none = || ApiError::NoSuch("person");
+        let Path(segments) = Path::<BTreeMap<String, String>>::from_request_parts(parts, service)
+            .await
+            .map_err(|_| none())?;
+        let person = segments.get("email").ok_or_else(none)?;
+        AppName::parse(person)
+            .map(|person| Self(account, person))
+            .map_err(|_| none())
     }
 }
 

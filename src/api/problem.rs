@@ -28,6 +28,7 @@ const RETRY_AFTER: u32 = 5;
 /// Retry-After of an overloaded service, in seconds: a range, so that clients do not all return at once.
 const RETRY_AFTER_OVERLOAD: std::ops::RangeInclusive<u32> = 1..=5;
 
+const NEW_PASSWORD: &str = "To create another one, delete the person's console password in AWS (aws iam delete-login-profile), then repair the set-up.";
 const ROTATE: &str = "To create a new access key, rotate the app's credentials (POST /v1/apps/{app}/credentials/rotate).";
 /// The endpoint of OAuth 2.0.
 const OAUTH_TOKEN: &str = "/v1/oauth/token";
@@ -40,6 +41,8 @@ const SHOW_ROTATION: &str = "GET /v1/apps/{app}/credentials shows the stage of t
 pub enum Code {
     Unauthorized,
     Forbidden,
+    CrossOrigin,
+    SignInAgain,
     OutOfScope,
     NotFound,
     MethodNotAllowed,
@@ -101,7 +104,11 @@ impl Code {
             | Self::InvalidGrant
             | Self::UnsupportedGrantType => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Forbidden | Self::OutOfScope | Self::SelfApproval => StatusCode::FORBIDDEN,
+            Self::Forbidden
+            | Self::CrossOrigin
+            | Self::SignInAgain
+            | Self::OutOfScope
+            | Self::SelfApproval => StatusCode::FORBIDDEN,
             Self::NotFound | Self::AppRemoved | Self::NoReport => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
@@ -146,6 +153,8 @@ impl Code {
         match self {
             Self::Unauthorized => "Missing or invalid token",
             Self::Forbidden => "Insufficient role",
+            Self::CrossOrigin => "Cross-origin request",
+            Self::SignInAgain => "Sign in again",
             Self::OutOfScope => "Outside the caller's scope",
             Self::NotFound => "Not found",
             Self::MethodNotAllowed => "Method not allowed",
@@ -284,7 +293,7 @@ impl Limit {
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
     /// The request has no token, or an invalid one.
-    #[error("The request has no valid bearer token.")]
+    #[error("The request has no valid bearer token, and no session.")]
     Unauthorized,
     /// The token's role is too low.
     #[error("This endpoint requires the role {needed}. The token has the role {has}.")]
@@ -294,9 +303,15 @@ pub enum ApiError {
         /// The role of the token.
         has: Role,
     },
+    /// A page of another origin sends the request with the cookie of a session.
+    #[error("A page of another origin sent this request with the cookie of your session.")]
+    CrossOrigin,
     /// No such route.
     #[error("No such endpoint.")]
     NotFound,
+    /// Nobody can sign in.
+    #[error("Sign-in is not configured on this server.")]
+    NoSignIn,
     /// Something that the path names does not exist.
     #[error("No such {0}.")]
     NoSuch(&'static str),
@@ -364,7 +379,9 @@ impl ApiError {
             Self::Unauthorized => new(Code::Unauthorized)
                 .remedy("Send `Authorization: Bearer <token>`. To create a token, use POST /v1/tokens or `slipway token create`."),
             Self::Forbidden { .. } => new(Code::Forbidden).remedy("Use a token with that role."),
+            Self::CrossOrigin => new(Code::CrossOrigin).remedy("Use the pages of this server, or send a token instead of the cookie."),
             Self::NotFound => new(Code::NotFound).remedy("See /docs for all endpoints."),
+            Self::NoSignIn => new(Code::NotFound).remedy("Use a token, or ask the operator to configure [sign_in]."),
             Self::NoSuch(_) => new(Code::NotFound),
             Self::MethodNotAllowed => new(Code::MethodNotAllowed).remedy("See /docs for the methods of each endpoint."),
             Self::InvalidJson(_) => new(Code::InvalidJson),
@@ -411,6 +428,9 @@ fn of_use_case(error: &UseCaseError) -> Problem {
         UseCaseError::OutOfScope(_) => {
             new(Code::OutOfScope).remedy("Use a token whose scope includes it, or ask an administrator for one.")
         }
+        UseCaseError::SignInAgain => new(Code::SignInAgain)
+            .url("/auth/login?fresh=true".into())
+            .remedy("Open /auth/login?fresh=true&return_to=<path> in the browser, sign in, and repeat the request within five minutes."),
         UseCaseError::Fields(errors) => new(Code::InvalidFields).errors(errors),
         UseCaseError::Options(errors) => new(Code::InvalidParameters).errors(errors),
         UseCaseError::Refused(refusal) => of_refusal(refusal),
@@ -422,6 +442,9 @@ fn of_use_case(error: &UseCaseError) -> Problem {
         UseCaseError::NoDriftReport(app) => new(Code::NoReport).remedy(&format!(
             "To check the app now, use POST /v1/apps/{app}/drift. The service also checks it every SLIPWAY_DRIFT_INTERVAL."
         )),
+        UseCaseError::NoSetupReport(account) => new(Code::NoReport).remedy(&format!(
+            "To check it now, use POST /v1/accounts/{account}/setup/drift. The service also checks it every SLIPWAY_DRIFT_INTERVAL."
+        )),
         UseCaseError::NoKeySlot(_) => new(Code::NoKeySlot).remedy(
             "Repeat the request with `replace=<access key id>`, naming a key that nobody uses. It is deleted and the new key takes its place.",
         ),
@@ -430,6 +453,8 @@ fn of_use_case(error: &UseCaseError) -> Problem {
         ),
         UseCaseError::AlreadyClaimed => new(Code::AlreadyClaimed).remedy(ROTATE),
         UseCaseError::ClaimExpired => new(Code::ClaimExpired).remedy(ROTATE),
+        UseCaseError::PasswordClaimed => new(Code::AlreadyClaimed).remedy(NEW_PASSWORD),
+        UseCaseError::PasswordExpired => new(Code::ClaimExpired).remedy(NEW_PASSWORD),
         UseCaseError::KeyDeleted => new(Code::KeyGone).remedy(
             "GET /v1/apps/{app}/credentials lists the app's access keys. If there is none, repair the app to create one.",
         ),

@@ -73,6 +73,8 @@ fn endpoints() -> OpenApiRouter<Arc<Service>> {
         ))
         .routes(routes!(v1::revoke_token::revoke_token))
         .routes(routes!(v1::exchange_token::exchange_token))
+        .routes(routes!(v1::list_sessions::list_sessions))
+        .routes(routes!(v1::revoke_session::revoke_session))
         .routes(routes!(
             v1::list_trust_rules::list_trust_rules,
             v1::create_trust_rule::create_trust_rule
@@ -92,6 +94,18 @@ fn endpoints() -> OpenApiRouter<Arc<Service>> {
         ))
         .routes(routes!(v1::get_bootstrap::get_bootstrap))
         .routes(routes!(v1::verify_account::verify_account))
+        .routes(routes!(
+            v1::get_setup::get_setup,
+            v1::setup_account::setup_account
+        ))
+        .routes(routes!(
+            v1::get_setup_drift::get_setup_drift,
+            v1::check_setup_drift::check_setup_drift
+        ))
+        .routes(routes!(v1::repair_setup::repair_setup))
+        .routes(routes!(v1::export_setup::export_setup))
+        .routes(routes!(v1::get_setup_history::get_setup_history))
+        .routes(routes!(v1::claim_password::claim_password))
         .routes(routes!(v1::get_identity::get_identity))
         .routes(routes!(v1::list_background_tasks::list_background_tasks))
         .routes(routes!(crate::api::openapi::get_openapi))
@@ -103,6 +117,7 @@ static ENDPOINTS: LazyLock<Router<Arc<Service>>> = LazyLock::new(|| {
         .route("/", get(async || Redirect::temporary("/docs")))
         .route("/problems", get(crate::api::openapi::problems))
         .merge(crate::api::openapi::pages(openapi()))
+        .merge(crate::api::sign_in::routes())
         .layer(Extension(Yaml(yaml().unwrap_or_default().into())))
 });
 
@@ -159,6 +174,10 @@ pub(crate) fn router(service: Arc<Service>, limits: &Arc<Limits>) -> Router {
         .layer(CompressionLayer::new().gzip(true).compress_when(no_events))
         .layer(middleware::from_fn(crate::api::problem::complete))
         .layer(CatchPanicLayer::custom(crate::api::problem::of_panic))
+        .layer(middleware::from_fn_with_state(
+            service.clone(),
+            crate::api::csrf::protect,
+        ))
         .layer(DefaultBodyLimit::max(BODY_LIMIT));
     router
         .fallback(crate::api::problem::not_found)

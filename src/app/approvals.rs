@@ -25,26 +25,31 @@ use crate::store::{
 
 const MAX_COMMENT: usize = 500;
 
-/// Enqueues a job that a caller requests of an app, with the approval that it needs, if it needs one.
+/// Enqueues a job that a caller requests of an app, with the approval that it needs, if it needs one. The app exists, or
+/// the request comes with its spec.
 ///
 /// # Errors
 /// When the plan to approve cannot be made, or the database is not available.
 pub async fn enqueue(
     service: &Service,
     caller: &Caller,
-    app: &App,
+    app: impl Into<Option<&App>>,
     request: JobRequest,
     key: Option<IdempotencyKey>,
 ) -> Result<Result<Accepted, Refusal>, UseCaseError> {
-    let (spec, removal) = match &request.change {
-        Some(AppChange::Spec(spec, _)) => (&**spec, None),
-        Some(AppChange::Removal(removal)) => (&app.spec, Some(removal)),
-        _ => (&app.spec, None),
+    let app = app.into();
+    let (of_change, removal) = match &request.change {
+        Some(AppChange::Spec(spec, _)) => (Some(&**spec), None),
+        Some(AppChange::Removal(removal)) => (None, Some(removal)),
+        _ => (None, None),
+    };
+    let Some(spec) = of_change.or_else(|| app.map(|app| &app.spec)) else {
+        return Ok(Err(Refusal::NoApp));
     };
     let requested = Requested {
         task: &request.task,
         spec,
-        app: Some(app),
+        app,
         removal,
     };
     let approval = needed(service, caller, &requested, key.as_ref()).await?;

@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use crate::app::error::UseCaseError;
 use crate::app::find::{account, any_app};
 use crate::app::service::Service;
+use crate::app::sessions::require_recent_sign_in;
 use crate::app::verify_key::start_verification;
 use crate::aws::Account;
 use crate::domain::access_key::Readiness;
@@ -52,6 +53,7 @@ pub async fn claim(
     access_key: &AccessKeyId,
     repeat_key: Option<&str>,
 ) -> Result<ClaimedSecret, UseCaseError> {
+    require_recent_sign_in(service, caller)?;
     let app = any_app(service, name).await?;
     let repeat = repeat_key.map(|text| fingerprint(&[caller.id.as_bytes(), text.as_bytes()]));
     // Decrypt before claiming: a secret that cannot be decrypted must stay claimable.

@@ -2,7 +2,7 @@
 
 use crate::aws::AwsError;
 use crate::domain::job::JobError;
-use crate::domain::names::AppName;
+use crate::domain::names::{AccountName, AppName};
 use crate::domain::validation::FieldError;
 use crate::oidc::VerifyError;
 use crate::provision::export::Unseen;
@@ -21,6 +21,9 @@ pub enum UseCaseError {
     /// The caller's scope or role does not reach that far. Says how far it does.
     #[error("{0}")]
     OutOfScope(String),
+    /// The person signed in too long ago.
+    #[error("Your sign-in is older than five minutes.")]
+    SignInAgain,
     /// The document in the request has invalid fields.
     #[error("One or more fields are invalid.")]
     Fields(Vec<FieldError>),
@@ -45,6 +48,9 @@ pub enum UseCaseError {
     /// No drift check has run for the app.
     #[error("App {0} has not been checked for drift yet.")]
     NoDriftReport(AppName),
+    /// No drift check has run for the set-up of the account.
+    #[error("The set-up of account {0} has not been checked for drift yet.")]
+    NoSetupReport(AccountName),
     /// The secret was already claimed.
     #[error("The secret of this access key was already claimed. A secret is shown once.")]
     AlreadyClaimed,
@@ -61,6 +67,16 @@ pub enum UseCaseError {
     /// The plan to approve cannot be made now.
     #[error("The plan to approve cannot be made now: {}", .0.detail)]
     NoPlan(JobError),
+    /// The first console password was already claimed.
+    #[error(
+        "The first console password of this person was already claimed. A password is shown once."
+    )]
+    PasswordClaimed,
+    /// The first console password was not claimed within seven days.
+    #[error(
+        "The first console password of this person was not claimed within seven days and has been destroyed."
+    )]
+    PasswordExpired,
     /// AWS returned an error.
     #[error(transparent)]
     Aws(#[from] AwsError),

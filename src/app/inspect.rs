@@ -28,10 +28,13 @@ pub async fn read_only_context(
     app: Option<&App>,
 ) -> Result<ReconcileContext, StoreError> {
     let (records, recorded) = match app {
-        Some(app) => (
-            service.key_records(app.id).await?,
-            service.store.recorded(app.id).await?,
-        ),
+        Some(app) => {
+            let mut records = service.key_records(app.id).await?;
+            if spec.setup.is_some() {
+                records.passwords = service.store.password_records(app.id).await?;
+            }
+            (records, service.store.recorded(app.id).await?)
+        }
         None => (KeyRecords::default(), Recorded::default()),
     };
     // A plan looks afresh: what is remembered of shared things could be wrong by now.

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use ulid::Ulid;
 
 use crate::app::background::BackgroundStatus;
+use crate::app::identity_provider::SignIn;
 use crate::app::in_progress::InProgress;
 use crate::app::permission_check::PermissionCheck;
 use crate::aws::account::{Limits, load_config};
@@ -73,6 +74,8 @@ pub struct Service {
     registered: Mutex<HashMap<AccountName, Arc<Account>>>,
     /// The keys of the issuers of ID tokens.
     pub issuer_keys: KeyCache,
+    /// Sign-in of people, where it is configured.
+    pub sign_in: Option<SignIn>,
     admin_token_hash: Option<String>,
     /// When the dispatcher last ran, in milliseconds.
     dispatched_at: AtomicI64,
@@ -190,6 +193,7 @@ impl Service {
             account: Arc::new(account),
             registered: Mutex::default(),
             issuer_keys: KeyCache::new(KeyCacheLimits::default(), settings.oidc_allow_http),
+            sign_in: SignIn::of(&settings),
             admin_token_hash,
             dispatched_at: AtomicI64::new(0),
             intents: Mutex::default(),

@@ -117,6 +117,7 @@ fn identity(issuer: &str, claims: &Claims) -> CallerIdentity {
     CallerIdentity {
         issuer: issuer.to_owned(),
         subject: claims.text("sub").unwrap_or_default().to_owned(),
+        name: None,
         run_url: run_url(issuer, claims),
     }
 }
@@ -139,11 +140,12 @@ fn run_url(issuer: &str, claims: &Claims) -> Option<String> {
     Some(format!("{issuer}/{project}/-/jobs/{job}"))
 }
 
-/// Who started the pipeline, where the issuer tells; otherwise the pipeline.
+/// Who started the pipeline, where the issuer tells; otherwise the pipeline. GitLab's user id is also the subject of a
+/// person who signs in with GitLab, so that nobody approves what the own pipeline requests.
 fn person(issuer: &str, claims: &Claims) -> Person {
-    let started_by = ["actor_id", "user_id"]
-        .into_iter()
-        .find_map(|name| Some(format!("{name}:{}", claims.text(name)?)));
+    let github = claims.text("actor_id").map(|id| format!("actor_id:{id}"));
+    let gitlab = || claims.text("user_id").map(str::to_owned);
+    let started_by = github.or_else(gitlab);
     Person {
         issuer: issuer.to_owned(),
         subject: started_by.unwrap_or_else(|| claims.text("sub").unwrap_or_default().to_owned()),

@@ -18,6 +18,7 @@ use tracing::Instrument as _;
 
 use crate::app::accounts::check_now;
 use crate::app::service::Service;
+use crate::app::setup::claim::claim_path;
 use crate::aws::assumed_role::SessionLabel;
 use crate::aws::{Account, Fence};
 use crate::background::access_key_store::LeasedKeyStore;
@@ -29,6 +30,7 @@ use crate::background::waiting::{backoff, database_trouble};
 use crate::clock::Timestamp;
 use crate::domain::access_key::SecretState;
 use crate::domain::app::Recorded;
+use crate::domain::console_password::{PasswordRecord, newest};
 use crate::domain::job::{JobError, JobErrorCode, JobResult, StepState};
 use crate::domain::job_kind::JobKind;
 use crate::domain::resource_id::ResourceId;
@@ -172,7 +174,7 @@ async fn attempt(
         dropped_tags: task.dropped_tags(),
         interrupted,
     };
-    let keys = LeasedKeyStore::new(service.clone(), claimed.app.id, claimed.lease);
+    let keys = LeasedKeyStore::new(service.clone(), &claimed.app, claimed.lease);
     let cx = ReconcileContext::new(
         account,
         request,
@@ -303,6 +305,11 @@ async fn result(
     ) {
         return Ok(result);
     }
+    if spec.setup.is_some() {
+        let passwords = service.store.password_records(claimed.app.id).await?;
+        add_passwords(claimed, &passwords, &mut result);
+        return Ok(result);
+    }
     for node in graph(spec, &conventions, Want::Present) {
         let is_of_job = nodes.iter().any(|of_job| of_job.id() == node.id());
         let arn = is_of_job.then(|| reporter.arn_of(node.as_ref())).flatten();
@@ -318,6 +325,21 @@ async fn result(
         .is_some_and(|key| key.secret == SecretState::Unclaimed);
     result.access_key_id = key.map(|key| key.access_key_id);
     Ok(result)
+}
+
+/// Adds to the result of a set-up where the passwords can be claimed that nobody has claimed.
+fn add_passwords(claimed: &Claimed, passwords: &[PasswordRecord], result: &mut JobResult) {
+    let spec = &claimed.app.spec;
+    let people = spec.setup.iter().flat_map(|setup| &setup.spec.people);
+    for person in people {
+        if newest(passwords, &person.email).is_some_and(|password| password.is_unclaimed) {
+            let claim = claim_path(&spec.account, &person.email);
+            result.add(
+                "people",
+                [("email", person.email.to_string()), ("claim", claim)],
+            );
+        }
+    }
 }
 
 /// The access key of the result: the app's newest, or the one that the rotation created.
@@ -339,7 +361,11 @@ fn staying(claimed: &Claimed, nodes: &[Box<dyn Node>], conventions: &Conventions
     let app = &claimed.app;
     match (&claimed.job.task, &app.removal) {
         (
-            Task::Onboard { .. } | Task::Update { .. } | Task::Repair { .. } | Task::Restore { .. },
+            Task::Onboard { .. }
+            | Task::Update { .. }
+            | Task::Repair { .. }
+            | Task::Restore { .. }
+            | Task::SetupAccount { .. },
             _,
         ) => retained(app, conventions).told(|id| is_taken_away(id, nodes)),
         (Task::Remove, Some(removal)) => given_back_or_left(app, removal, conventions),

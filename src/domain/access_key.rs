@@ -13,6 +13,7 @@ use ulid::Ulid;
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
+use crate::domain::console_password::PasswordRecord;
 
 /// How long the same caller can repeat a claim, with the same Idempotency-Key.
 pub const CLAIM_REPLAY_WINDOW: Duration = Duration::from_secs(600);
@@ -117,6 +118,8 @@ pub struct KeyRecords {
     /// Keys that were known once: those that are gone, those that were there before an intent that is closed, and
     /// those that were deleted because their secret was lost.
     pub earlier: BTreeSet<String>,
+    /// The first console passwords of the people in an account's set-up, oldest first.
+    pub passwords: Vec<PasswordRecord>,
 }
 
 impl KeyRecords {

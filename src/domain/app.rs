@@ -68,7 +68,11 @@ impl AppState {
             (JobKind::Offboard, JobState::Succeeded) => Some(Self::Quarantined),
             (JobKind::Remove, JobState::Succeeded) => Some(Self::Removed),
             (
-                JobKind::Onboard | JobKind::Update | JobKind::Repair | JobKind::Restore,
+                JobKind::Onboard
+                | JobKind::Update
+                | JobKind::Repair
+                | JobKind::Restore
+                | JobKind::SetupAccount,
                 JobState::Succeeded,
             ) => Some(Self::Ready),
             (_, JobState::Failed) => Some(Self::Failed),

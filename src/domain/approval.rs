@@ -38,6 +38,8 @@ pub struct ApprovalRules {
     pub adoption: bool,
     /// The first app that a pipeline onboards.
     pub first_app_of_pipeline: bool,
+    /// Set-ups that give `AdministratorAccess` to somebody who does not have it by the present set-up.
+    pub administrator_access: bool,
     /// How long an approval can be given.
     #[serde(with = "humantime_serde")]
     pub expires_after: Duration,
@@ -51,6 +53,7 @@ impl Default for ApprovalRules {
             data_deletion: false,
             adoption: false,
             first_app_of_pipeline: false,
+            administrator_access: true,
             expires_after: Duration::from_secs(7 * 24 * 3600),
         }
     }
@@ -73,6 +76,8 @@ pub enum ApprovalReason {
     Adoption,
     /// The pipeline that requests the job has not onboarded an app before.
     FirstAppOfPipeline,
+    /// The set-up of the account gives `AdministratorAccess` to somebody who does not have it by the present set-up.
+    AdministratorAccess,
 }
 
 /// What is known of a request when it is decided whether it needs an approval.
@@ -116,6 +121,10 @@ impl ApprovalRules {
                 ApprovalReason::Adoption,
                 self.adoption && adopts(task.kind()) && spec.on_existing == OnExisting::Adopt,
             ),
+            (
+                ApprovalReason::AdministratorAccess,
+                self.administrator_access && gives_administrator_access(spec, *app),
+            ),
         ];
         let applies = reasons.into_iter().filter(|(_, applies)| *applies);
         applies.map(|(reason, _)| reason).collect()
@@ -132,17 +141,36 @@ fn kinds_of(kind: JobKind, app: Option<&App>) -> Vec<JobKind> {
         )
     });
     match kind {
+        JobKind::Repair if app.is_some_and(|app| app.spec.setup.is_some()) => {
+            vec![kind, JobKind::SetupAccount]
+        }
         JobKind::Update | JobKind::Repair if never_onboarded => vec![kind, JobKind::Onboard],
         JobKind::Offboard => vec![kind, JobKind::Remove],
         _ => vec![kind],
     }
 }
 
+/// Whether a set-up gives `AdministratorAccess` that the one before it does not give. One that no job has applied yet may
+/// be one that nobody has approved, so it does not count.
+fn gives_administrator_access(spec: &AppSpec, record: Option<&App>) -> bool {
+    let was_applied =
+        |app: &&App| !matches!(app.summary.state, AppState::Pending | AppState::Canceled);
+    let earlier = record
+        .filter(was_applied)
+        .and_then(|app| app.spec.setup.as_deref());
+    let setup = spec.setup.as_deref();
+    setup.is_some_and(|setup| setup.gives_administrator_access(earlier))
+}
+
 /// Whether a job of this kind brings about a spec, and so may adopt what the spec names.
 fn adopts(kind: JobKind) -> bool {
     matches!(
         kind,
-        JobKind::Onboard | JobKind::Update | JobKind::Repair | JobKind::Restore
+        JobKind::Onboard
+            | JobKind::Update
+            | JobKind::Repair
+            | JobKind::Restore
+            | JobKind::SetupAccount
     )
 }
 
@@ -284,10 +312,10 @@ pub struct Approval {
     pub job: Ulid,
     /// The kind of the job.
     pub kind: JobKind,
-    /// The name of the app.
-    #[schema(value_type = String, example = "acme-shop")]
-    pub app: AppName,
-    /// The account of the app.
+    /// The name of the app. Absent for a job of an account's set-up.
+    #[schema(value_type = Option<String>, example = "acme-shop")]
+    pub app: Option<AppName>,
+    /// The account of the app, or of the set-up.
     #[schema(value_type = String, example = "default")]
     pub account: AccountName,
     /// The state of the approval.

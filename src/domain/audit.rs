@@ -88,6 +88,14 @@ pub enum AuditEvent {
         /// Whether the same claim was repeated within ten minutes.
         again: bool,
     },
+    /// The first console password of a person was claimed.
+    PasswordClaimed {
+        /// The e-mail address of the person.
+        #[schema(example = "ana@example.com")]
+        person: String,
+        /// Whether the same claim was repeated within ten minutes.
+        again: bool,
+    },
     /// An API token was created.
     TokenCreated {
         /// The ID of the token.
@@ -175,6 +183,41 @@ pub enum AuditEvent {
         /// The name of the rule.
         name: String,
     },
+    /// A person signed in.
+    SessionStarted {
+        /// The ID of the session.
+        #[schema(value_type = String)]
+        session_id: Ulid,
+        /// The role of the person.
+        role: Role,
+        /// The apps and accounts that the role is for. Absent for all.
+        #[serde(default, skip_serializing_if = "Scope::is_all")]
+        #[schema(required = false)]
+        scope: Scope,
+    },
+    /// A session was ended before its time.
+    SessionEnded {
+        /// The ID of the session.
+        #[schema(value_type = String)]
+        session_id: Ulid,
+        /// The name of the caller whose session it was.
+        #[schema(example = "oidc:ana@example.com#5f1c0d6f0b")]
+        name: String,
+        /// Why it ended.
+        cause: SessionEnd,
+    },
+}
+
+/// Why a session was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionEnd {
+    /// The person signed out.
+    SignedOut,
+    /// The person or an admin revoked it.
+    Revoked,
+    /// The same browser signed in again.
+    Replaced,
 }
 
 /// What was done, by its name alone.
@@ -213,6 +256,8 @@ pub enum Action {
     JobEnded,
     /// The secret of an access key was claimed.
     SecretClaimed,
+    /// The first console password of a person was claimed.
+    PasswordClaimed,
     /// An API token was created.
     TokenCreated,
     /// An API token was revoked.
@@ -231,6 +276,10 @@ pub enum Action {
     TrustRuleCreated,
     /// A trust rule was deleted.
     TrustRuleDeleted,
+    /// A person signed in.
+    SessionStarted,
+    /// A session was ended before its time.
+    SessionEnded,
 }
 
 impl AuditEvent {
@@ -308,6 +357,7 @@ impl AuditEvent {
             Self::StepFailed { .. } => Action::StepFailed,
             Self::JobEnded { .. } => Action::JobEnded,
             Self::SecretClaimed { .. } => Action::SecretClaimed,
+            Self::PasswordClaimed { .. } => Action::PasswordClaimed,
             Self::TokenCreated { .. } => Action::TokenCreated,
             Self::TokenRevoked { .. } => Action::TokenRevoked,
             Self::AccountRegistered { .. } => Action::AccountRegistered,
@@ -317,6 +367,8 @@ impl AuditEvent {
             Self::TokenExchanged { .. } => Action::TokenExchanged,
             Self::TrustRuleCreated { .. } => Action::TrustRuleCreated,
             Self::TrustRuleDeleted { .. } => Action::TrustRuleDeleted,
+            Self::SessionStarted { .. } => Action::SessionStarted,
+            Self::SessionEnded { .. } => Action::SessionEnded,
         }
     }
 
@@ -491,6 +543,16 @@ mod tests {
                 rule_id: Ulid::nil(),
                 name: "shop".into(),
             },
+            AuditEvent::SessionStarted {
+                session_id: Ulid::nil(),
+                role: Role::Operator,
+                scope: Scope::default(),
+            },
+            AuditEvent::SessionEnded {
+                session_id: Ulid::nil(),
+                name: "oidc:ana#5f1c0d6f0b".into(),
+                cause: SessionEnd::SignedOut,
+            },
         ]
     }
 
@@ -566,6 +628,8 @@ mod tests {
         token_exchanged: role rule token_id
         trust_rule_created: issuer name role rule_id
         trust_rule_deleted: name rule_id
+        session_started: role session_id
+        session_ended: cause name session_id
         ");
     }
 

@@ -1,6 +1,7 @@
 //! Who sends a request, and who is behind it.
 
 use serde::{Deserialize, Serialize};
+use ulid::Ulid;
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
@@ -19,6 +20,10 @@ pub struct CallerIdentity {
     /// The subject, unique for the identity provider.
     #[schema(example = "repo:acme/shop:environment:production")]
     pub subject: String,
+    /// What the identity provider calls the person. It is not unique, and can change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "Ana Example")]
+    pub name: Option<String>,
     /// The run or job of the pipeline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "https://github.com/acme/shop/actions/runs/1234567890")]
@@ -60,8 +65,20 @@ pub struct Caller {
     /// The person: that of the sign-in or pipeline, or for a plain token that of its creator. A token that the bootstrap
     /// token created is a person of its own. `None` for the bootstrap token.
     pub person: Option<Person>,
-    /// When the token expires. What it creates may not outlive it.
+    /// When the token expires. What it creates may not outlive it. `None` for a session: a person who is signed in may
+    /// create tokens that last longer.
     pub expires_at: Option<Timestamp>,
+    /// The session of a person who is signed in. `None` for a token.
+    pub session: Option<CallerSession>,
+}
+
+/// The session by which a person calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallerSession {
+    /// The id of the session.
+    pub id: Ulid,
+    /// When the person last proved to the identity provider who they are. `None` if it does not tell.
+    pub authenticated_at: Option<Timestamp>,
 }
 
 impl Caller {
@@ -75,6 +92,7 @@ impl Caller {
             identity: None,
             person: None,
             expires_at: None,
+            session: None,
         }
     }
 }

@@ -38,4 +38,6 @@ pub enum JobKind {
     Restore,
     /// Delete the app's resources in AWS.
     Remove,
+    /// Apply the set-up of an account.
+    SetupAccount,
 }

@@ -24,6 +24,9 @@ impl NameError {
 
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $check:expr) => {
+        name!($(#[$doc])* $name, $check, Self::parse);
+    };
+    ($(#[$doc:meta])* $name:ident, $check:expr, $stored:expr) => {
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
         #[serde(try_from = "String", into = "String")]
         $(#[$doc])*
@@ -60,7 +63,8 @@ macro_rules! name {
         impl TryFrom<String> for $name {
             type Error = NameError;
             fn try_from(text: String) -> Result<Self, NameError> {
-                Self::parse(&text)
+                let stored: fn(&str) -> Result<Self, NameError> = $stored;
+                stored(&text)
             }
         }
 
@@ -81,10 +85,43 @@ name!(
         let first = text.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
         let fits = first && text.len() <= 64 && text.chars().all(is_iam_char);
         ensure(fits, "must be 1 to 64 letters, digits or any of _+=,.@- and begin with a letter or digit, such as acme-shop")
-    }
+    },
+    AppName::stored
 );
 
+/// What the name of the subject of an account's set-up begins with. No app's name has a colon.
+pub const SETUP_PREFIX: &str = "account:";
+
 impl AppName {
+    /// The name under which the set-up of an account is recorded, beside the apps.
+    pub fn of_setup(account: &AccountName) -> Self {
+        Self(format!("{SETUP_PREFIX}{account}"))
+    }
+
+    /// Whether it is the name of an account's set-up.
+    pub fn is_of_setup(&self) -> bool {
+        self.0.starts_with(SETUP_PREFIX)
+    }
+
+    /// What it is the name of, for people.
+    pub fn subject(&self) -> String {
+        match self.0.strip_prefix(SETUP_PREFIX) {
+            Some(account) => format!("the set-up of account {account}"),
+            None => self.0.clone(),
+        }
+    }
+
+    /// A name that was recorded: an app's, or that of an account's set-up.
+    ///
+    /// # Errors
+    /// When it is neither.
+    pub fn stored(text: &str) -> Result<Self, NameError> {
+        match text.strip_prefix(SETUP_PREFIX) {
+            Some(account) => AccountName::parse(account).map(|name| Self::of_setup(&name)),
+            None => Self::parse(text),
+        }
+    }
+
     /// The form in which two names of one IAM thing are equal: IAM names are unique without
     /// regard to case (IAM User Guide, "IAM identifiers").
     pub fn key(&self) -> String {
@@ -170,6 +207,19 @@ name!(
         let first = text.chars().next().is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
         let fits = first && text.len() <= 64 && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
         ensure(fits, "must be 1 to 64 lowercase letters, digits or hyphens")
+    }
+);
+
+name!(
+    /// An account's alias: 3 to 63 lowercase letters, digits and single hyphens (IAM API Reference,
+    /// `CreateAccountAlias`).
+    #[schema(example = "the-customer", min_length = 3, max_length = 63, pattern = "^[a-z0-9](-?[a-z0-9])*$")]
+    AccountAlias,
+    |text| {
+        let is_char = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        let hyphens = !text.starts_with('-') && !text.ends_with('-') && !text.contains("--");
+        let fits = (3..=63).contains(&text.len()) && hyphens && text.chars().all(is_char);
+        ensure(fits, "must be 3 to 63 lowercase letters, digits and single hyphens, and begin and end with a letter or digit, such as the-customer")
     }
 );
 

@@ -89,6 +89,11 @@ pub enum Task {
     },
     /// Delete the app's resources in AWS, except for those that are retained.
     Remove,
+    /// Apply the set-up of an account.
+    SetupAccount {
+        /// Whether to remove people, groups and settings that the set-up no longer includes. Otherwise they are retained.
+        remove: bool,
+    },
 }
 
 /// What a task may do to what is in buckets and repositories that go.
@@ -137,6 +142,7 @@ impl Task {
             Self::Offboard => JobKind::Offboard,
             Self::Restore { .. } => JobKind::Restore,
             Self::Remove => JobKind::Remove,
+            Self::SetupAccount { .. } => JobKind::SetupAccount,
         }
     }
 
@@ -147,9 +153,11 @@ impl Task {
             | Self::Update { accept_expiry, .. }
             | Self::Repair { accept_expiry, .. }
             | Self::Restore { accept_expiry, .. } => *accept_expiry,
-            Self::Rotate { .. } | Self::SetKeyStatus { .. } | Self::Offboard | Self::Remove => {
-                false
-            }
+            Self::Rotate { .. }
+            | Self::SetKeyStatus { .. }
+            | Self::Offboard
+            | Self::Remove
+            | Self::SetupAccount { .. } => false,
         }
     }
 

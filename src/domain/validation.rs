@@ -71,6 +71,11 @@ impl<'a> Fields<'a> {
         Some(value)
     }
 
+    /// Notes a field that may be `null`.
+    pub fn allow_null(&mut self, name: &'static str) {
+        self.known.insert(name);
+    }
+
     /// A text parsed into `T`, when it is there.
     pub fn parsed<T, E: Display>(
         &mut self,

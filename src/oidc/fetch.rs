@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
-use hyper::{Request, Uri};
+use hyper::{Request, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -37,11 +37,23 @@ impl FetchError {
     }
 }
 
+impl FetchError {
+    /// The keys of an issuer could not be fetched, or not as often as wanted.
+    pub fn of_keys(issuer: &str) -> Self {
+        Self::new(issuer, "its keys cannot be fetched now")
+    }
+}
+
 /// What an issuer says of itself.
 #[derive(Deserialize)]
-struct Configuration {
+pub(super) struct Configuration {
     issuer: String,
     jwks_uri: String,
+    pub authorization_endpoint: Option<String>,
+    pub token_endpoint: Option<String>,
+    pub end_session_endpoint: Option<String>,
+    #[serde(default)]
+    pub authorization_response_iss_parameter_supported: bool,
 }
 
 #[derive(Deserialize)]
@@ -74,6 +86,13 @@ impl Fetcher {
 
     /// The keys of an issuer.
     pub async fn keys(&self, issuer: &str) -> Result<Vec<Value>, FetchError> {
+        let configuration = self.configuration(issuer).await?;
+        let keys: Keys = self.get(&configuration.jwks_uri).await?;
+        Ok(keys.keys)
+    }
+
+    /// What an issuer says of itself.
+    pub async fn configuration(&self, issuer: &str) -> Result<Configuration, FetchError> {
         let url = format!(
             "{}/.well-known/openid-configuration",
             issuer.trim_end_matches('/')
@@ -83,8 +102,29 @@ impl Fetcher {
             let why = format!("the configuration is that of {}", configuration.issuer);
             return Err(FetchError::new(&url, why));
         }
-        let keys: Keys = self.get(&configuration.jwks_uri).await?;
-        Ok(keys.keys)
+        Ok(configuration)
+    }
+
+    /// Whether a URL may be asked.
+    pub fn is_allowed(&self, url: &str) -> bool {
+        url.parse()
+            .is_ok_and(|url| is_allowed(&url, self.allow_http))
+    }
+
+    /// The answer to a form, whatever its status.
+    pub async fn post_form(
+        &self,
+        url: &str,
+        authorization: &str,
+        form: String,
+    ) -> Result<(StatusCode, Bytes), FetchError> {
+        let request = Request::post(url)
+            .header("accept", "application/json")
+            .header("authorization", authorization)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(form.into())
+            .map_err(|error| FetchError::new(url, error))?;
+        self.answer(url, request).await
     }
 
     async fn get<T: DeserializeOwned>(&self, url: &str) -> Result<T, FetchError> {
@@ -92,14 +132,18 @@ impl Fetcher {
             .header("accept", "application/json")
             .body(Full::default())
             .map_err(|error| FetchError::new(url, error))?;
-        self.send(url, request).await
+        let (status, body) = self.answer(url, request).await?;
+        if status != StatusCode::OK {
+            return Err(FetchError::new(url, format!("the answer is {status}")));
+        }
+        serde_json::from_slice(&body).map_err(|error| FetchError::new(url, error))
     }
 
-    async fn send<T: DeserializeOwned>(
+    async fn answer(
         &self,
         url: &str,
         request: Request<Full<Bytes>>,
-    ) -> Result<T, FetchError> {
+    ) -> Result<(StatusCode, Bytes), FetchError> {
         let failed = |why: &dyn ToString| FetchError::new(url, why.to_string());
         if !is_allowed(request.uri(), self.allow_http) {
             return Err(failed(&"is not an https URL"));
@@ -113,16 +157,13 @@ impl Fetcher {
                 .request(request)
                 .await
                 .map_err(|error| failed(&error))?;
-            if response.status() != 200 {
-                return Err(failed(&format!("the answer is {}", response.status())));
-            }
+            let status = response.status();
             let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
-            Ok(body.map_err(|error| failed(&error))?.to_bytes())
+            Ok((status, body.map_err(|error| failed(&error))?.to_bytes()))
         };
-        let bytes = timeout(REQUEST_TIMEOUT, answer)
+        timeout(REQUEST_TIMEOUT, answer)
             .await
-            .map_err(|_| failed(&"no answer in time"))??;
-        serde_json::from_slice(&bytes).map_err(|error| failed(&error))
+            .map_err(|_| failed(&"no answer in time"))?
     }
 }
 

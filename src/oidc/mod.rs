@@ -10,7 +10,10 @@
 
 mod fetch;
 mod keys;
+mod provider;
 mod token;
 
+pub use fetch::FetchError;
 pub use keys::{KeyCache, KeyCacheLimits, VerifyError};
+pub use provider::{Client, Endpoints, Provider, RedeemError, form};
 pub use token::{Claims, IdToken, LEEWAY, TokenError};

@@ -149,6 +149,11 @@ impl Claims {
         self.time("exp")?.ok_or(TokenError::Claim("exp"))
     }
 
+    /// When the person last proved to the issuer who they are, if it tells.
+    pub fn authenticated_at(&self) -> Option<Timestamp> {
+        self.time("auth_time").ok().flatten()
+    }
+
     /// Checks that the token has the claims that every ID token has, is of this issuer, and is valid now.
     ///
     /// # Errors

@@ -9,7 +9,9 @@ use secrecy::SecretString;
 use ulid::Ulid;
 
 use crate::domain::access_key::{Intent, KeyRecords};
+use crate::domain::console_password::PasswordRecord;
 use crate::domain::job::{JobError, JobErrorCode};
+use crate::domain::names::AppName;
 use crate::provision::fault::Fault;
 
 /// Records the intents and secrets of an app's access keys. Each method is one commit, guarded by the job's lease.
@@ -35,6 +37,21 @@ pub trait AccessKeyStore: Send + Sync {
     ) -> BoxFuture<'_, Result<(), Fault>>;
     /// Records that keys do not exist any more.
     fn gone(&self, access_key_ids: Vec<String>) -> BoxFuture<'_, Result<(), Fault>>;
+    /// Generates, encrypts and records the first console password of a person.
+    fn intend_password(
+        &self,
+        person: AppName,
+        length: u32,
+    ) -> BoxFuture<'_, Result<PasswordRecord, Fault>>;
+    /// Records that AWS is about to be asked again to set a recorded password.
+    fn intend_password_again(&self, id: Ulid) -> BoxFuture<'_, Result<(), Fault>>;
+    /// A recorded password. `None` once it is destroyed.
+    fn password<'a>(
+        &'a self,
+        record: &'a PasswordRecord,
+    ) -> BoxFuture<'a, Result<Option<SecretString>, Fault>>;
+    /// Records that AWS has set a password.
+    fn confirm_password(&self, id: Ulid) -> BoxFuture<'_, Result<(), Fault>>;
     /// Records keys that are about to be deactivated because the app is removed.
     fn deactivating(&self, access_key_ids: Vec<String>) -> BoxFuture<'_, Result<(), Fault>>;
 }

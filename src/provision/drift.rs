@@ -74,8 +74,12 @@ pub async fn look(
     }
 }
 
-/// Whether the user exists and belongs to this app. Resources on the user of another owner are not reported.
+/// Whether the user exists and belongs to this app. Resources on the user of another owner are not reported. The set-up of
+/// an account has no user of its own.
 fn has_its_user(app: &App, changes: &[PlannedChange]) -> bool {
+    if app.spec.setup.is_some() {
+        return false;
+    }
     let id = ids::user(&app.spec.name);
     let stands = |change: &PlannedChange| {
         !matches!(

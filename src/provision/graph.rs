@@ -17,6 +17,7 @@ use crate::provision::kinds::access_key::{AccessKey, KeyGoal};
 use crate::provision::kinds::identity::role_policy::RolePolicy;
 use crate::provision::kinds::{KINDS, graph, list_holds_data, unwanted};
 use crate::provision::node::{Node, Typed};
+use crate::provision::setup_graph::{left_of, of_setup};
 use crate::provision::unmanaged;
 
 /// What a task of an app walks, given the app's record: `spec` is what it is to have.
@@ -62,6 +63,10 @@ pub fn nodes(
         Task::Offboard => of_offboarding(app, spec),
         Task::Restore { .. } => of_restore(app.and_then(|app| app.removal.as_ref()), spec, c),
         Task::Remove => of_removal(app, spec, c),
+        Task::SetupAccount { remove } => match &spec.setup {
+            Some(setup) => of_setup(*remove, app, spec, setup, c),
+            None => Vec::new(),
+        },
     }
 }
 
@@ -88,7 +93,10 @@ fn of_repair(
     spec: &AppSpec,
     c: &Conventions,
 ) -> Vec<Box<dyn Node>> {
-    let mut nodes = of_spec(spec, c);
+    let mut nodes = match &spec.setup {
+        Some(setup) => of_setup(false, app, spec, setup, c),
+        None => of_spec(spec, c),
+    };
     let mut leftovers = match app {
         Some(app) if !remove.is_empty() => leftovers(graph(spec, c, Want::Present), app, spec, c),
         _ => Vec::new(),
@@ -159,6 +167,10 @@ fn add_leftovers(
     spec: &AppSpec,
     c: &Conventions,
 ) {
+    if spec.setup.is_some() {
+        nodes.extend(left_of(nodes, app, spec, c));
+        return;
+    }
     let mut before = crate::provision::dropped::dropped(app)
         .after(&app.spec, spec)
         .as_spec(spec);

@@ -4,10 +4,14 @@ use crate::domain::names::{AppName, BucketName, GroupName, Region, RepositoryNam
 use crate::domain::resource_id::ResourceId;
 
 pub const ACCESS_KEY: &str = "iam:access-key";
+pub const ACCOUNT_ALIAS: &str = "iam:account-alias";
+pub const ACCOUNT_GROUP: &str = "iam:account-group";
 pub const BUCKET: &str = "s3:bucket";
 pub const GROUP: &str = "iam:group";
 pub const INSTANCE_PROFILE: &str = "iam:instance-profile";
 pub const OIDC_PROVIDER: &str = "iam:oidc-provider";
+pub const LOGIN_PROFILE: &str = "iam:login-profile";
+pub const MEMBERSHIP: &str = "iam:membership";
 pub const REPOSITORY: &str = "ecr:repository";
 pub const ROLE: &str = "iam:role";
 pub const ROLE_ATTACHMENT: &str = "iam:role-attachment";
@@ -31,6 +35,21 @@ pub fn one_access_key(user: &AppName, access_key_id: &str) -> ResourceId {
 
 pub fn group(name: &GroupName) -> ResourceId {
     ResourceId::new(GROUP, name)
+}
+
+/// A group of people in an account's set-up.
+pub fn account_group(name: &GroupName) -> ResourceId {
+    ResourceId::new(ACCOUNT_GROUP, name)
+}
+
+/// The console password of a user.
+pub fn login_profile(user: &AppName) -> ResourceId {
+    ResourceId::new(LOGIN_PROFILE, user)
+}
+
+/// A user's membership of a group.
+pub fn membership(group: &str, user: &AppName) -> ResourceId {
+    ResourceId::new(MEMBERSHIP, format_args!("{group}/{user}"))
 }
 
 pub fn bucket(name: &BucketName) -> ResourceId {

@@ -33,6 +33,7 @@ pub mod repository_images;
 pub mod resource;
 pub mod retained;
 pub mod rotation_rules;
+pub mod setup_graph;
 pub mod tags;
 pub mod timing;
 pub mod unmanaged;

@@ -13,6 +13,8 @@ pub enum Scope {
     Group,
     /// Any group, because an app's user may have been added to one manually.
     AnyGroup,
+    /// Groups under the configured path, which are those of people.
+    GroupsOfPeople,
     /// Users under the configured path.
     Users,
     /// Users under any path, for reads: IAM names a user that does not exist without its path.
@@ -54,6 +56,10 @@ pub enum Condition {
     MediaPoliciesOnly,
     /// A role that is passed is passed to EC2 only.
     PassedToEc2,
+    /// Only the policies of AWS itself can be attached.
+    PoliciesOfAwsOnly,
+    /// Only the policy that lets a user change its own password can be attached.
+    ChangePasswordOnly,
 }
 
 /// An AWS operation and the permissions that it requires.
@@ -135,6 +141,7 @@ impl Scope {
             Self::Everything => json!("*"),
             Self::Group => json!(format!("{iam}:group/{}", c.group)),
             Self::AnyGroup => json!(format!("{iam}:group/*")),
+            Self::GroupsOfPeople => json!(format!("{iam}:group{}*", c.iam_path)),
             Self::Users => json!(format!("{iam}:user{}*", c.iam_path)),
             Self::AnyUser => json!(format!("{iam}:user/*")),
             Self::Roles => json!(format!("{iam}:role{}*", c.iam_path)),
@@ -187,6 +194,14 @@ impl Condition {
             // Only the call that passes a role has the key.
             Self::PassedToEc2 => {
                 Some(json!({"StringEqualsIfExists": {"iam:PassedToService": Self::ec2(c)}}))
+            }
+            Self::PoliciesOfAwsOnly => {
+                let all = format!("arn:{}:iam::aws:policy/*", c.partition);
+                Some(json!({"ArnLike": {"iam:PolicyARN": all}}))
+            }
+            Self::ChangePasswordOnly => {
+                let policy = format!("arn:{}:iam::aws:policy/IAMUserChangePassword", c.partition);
+                Some(json!({"ArnEquals": {"iam:PolicyARN": policy}}))
             }
         }
     }

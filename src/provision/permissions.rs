@@ -100,12 +100,14 @@ mod tests {
 
     /// Operations whose actions have the access level List or Read in AWS's Service Authorization Reference.
     const READS: &str = "
-        DescribeImages DescribeRepositories GetAccessKeyLastUsed GetBucketCors GetBucketOwnershipControls
-        GetBucketTagging GetGroup GetInstanceProfile GetLifecyclePolicy GetLifecyclePolicyPreview GetLoginProfile
-        GetOpenIDConnectProvider GetPolicy GetPolicyVersion GetPublicAccessBlock GetRole GetRolePolicy GetUser HeadBucket
-        ListAccessKeys ListAttachedRolePolicies ListAttachedUserPolicies ListBuckets ListRolePolicies ListGroupsForUser ListImages ListMFADevices ListMultipartUploads ListObjectVersions ListPolicies
-        ListPolicyVersions ListSSHPublicKeys ListServiceSpecificCredentials ListSigningCertificates
-        ListTagsForResource ListUserPolicies";
+        DescribeImages DescribeRepositories GetAccessKeyLastUsed GetAccountPasswordPolicy GetAccountSummary
+        GetBucketCors GetBucketOwnershipControls GetBucketTagging GetGroup GetInstanceProfile GetLifecyclePolicy
+        GetLifecyclePolicyPreview GetLoginProfile GetOpenIDConnectProvider GetPolicy GetPolicyVersion
+        GetPublicAccessBlock GetRole GetRolePolicy GetUser HeadBucket ListAccessKeys ListAccountAliases
+        ListAttachedGroupPolicies ListAttachedRolePolicies ListAttachedUserPolicies ListBuckets ListGroupsForUser
+        ListImages ListMFADevices ListMultipartUploads ListObjectVersions ListPolicies ListPolicyVersions
+        ListRolePolicies ListSSHPublicKeys ListServiceSpecificCredentials ListSigningCertificates ListTagsForResource
+        ListUserPolicies";
 
     #[test]
     fn exactly_the_reads_of_aws_are_declared_as_reads() {

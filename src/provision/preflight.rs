@@ -89,6 +89,13 @@ fn context_of(condition: Condition, conventions: &Conventions) -> Option<Context
             "iam:PolicyARN",
             sample_resource(Scope::Policies, conventions)?,
         ),
+        Condition::PoliciesOfAwsOnly | Condition::ChangePasswordOnly => (
+            "iam:PolicyARN",
+            format!(
+                "arn:{}:iam::aws:policy/IAMUserChangePassword",
+                conventions.partition
+            ),
+        ),
     };
     Some(
         ContextEntry::builder()

@@ -10,6 +10,7 @@
 
 use std::future::Future;
 
+use crate::domain::account_setup::AccountSetup;
 use crate::domain::job::JobResult;
 use crate::domain::resource_id::ResourceId;
 use crate::domain::retained::Dropped;
@@ -45,8 +46,24 @@ pub trait Resource: Send + Sync + Clone + 'static {
     /// The environment variables in which the app finds its resources of this kind.
     const VARIABLES: Option<Variables> = None;
 
-    /// The resources of this kind that a spec includes.
-    fn wanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Self>;
+    /// The resources of this kind that the spec of an app includes.
+    fn wanted(_spec: &AppSpec, _conventions: &Conventions) -> Vec<Self> {
+        Vec::new()
+    }
+
+    /// The resources of this kind that the set-up of an account includes.
+    fn wanted_by_setup(
+        _spec: &AppSpec,
+        _setup: &AccountSetup,
+        _conventions: &Conventions,
+    ) -> Vec<Self> {
+        Vec::new()
+    }
+
+    /// The resource of an account's set-up with this recorded id, to be removed.
+    fn of_recorded(_id: &ResourceId, _spec: &AppSpec, _conventions: &Conventions) -> Option<Self> {
+        None
+    }
 
     /// The resources of this kind that an app with this spec must not have.
     fn unwanted(_spec: &AppSpec, _conventions: &Conventions) -> Vec<Self> {

@@ -20,6 +20,7 @@ use crate::store::database::Store;
 use crate::store::error::StoreError;
 use crate::store::refusal::Refusal;
 use crate::store::rows::{RowReader, readable, to_json};
+use crate::store::setups;
 use crate::store::sql::{Sql, for_update};
 
 /// What a check of an account found.
@@ -91,7 +92,7 @@ impl Store {
     /// When the database does not answer.
     pub async fn apps_by_account(&self) -> Result<Vec<(AccountName, i64)>, StoreError> {
         let rows = sqlx::query(
-            "SELECT account, COUNT(*) AS apps FROM apps WHERE state <> 'removed' GROUP BY account",
+            "SELECT account, COUNT(*) AS apps FROM apps WHERE subject = 'app' AND state <> 'removed' GROUP BY account",
         )
         .fetch_all(&mut *self.reader().await?)
         .with_timeout()
@@ -341,7 +342,7 @@ async fn delete(
     let Some(account) = lock(db, name).await? else {
         return Ok(Err(Refusal::NoAccount));
     };
-    if count_apps(db, name).await? > 0 {
+    if count_apps(db, name).await? > 0 || !setups::forget(db, name, now).await? {
         return Ok(Err(Refusal::AccountInUse(account.name)));
     }
     let mut sql = Sql::new("DELETE FROM accounts WHERE name = ");
@@ -354,7 +355,9 @@ async fn delete(
 }
 
 async fn count_apps(db: &mut AnyConnection, name: &AccountName) -> Result<i64, StoreError> {
-    let mut apps = Sql::new("SELECT COUNT(*) FROM apps WHERE state <> 'removed' AND account = ");
+    let mut apps = Sql::new(
+        "SELECT COUNT(*) FROM apps WHERE subject = 'app' AND state <> 'removed' AND account = ",
+    );
     apps.bind(name.to_string())?;
     Ok(apps.scalars().fetch_one(db).await?)
 }

@@ -212,11 +212,12 @@ fn read(row: &AnyRow) -> Result<Row, StoreError> {
         why: error.to_string(),
     };
     let digest: String = row.plain("plan_digest")?;
+    let name =
+        AppName::stored(&row.plain::<String>("name")?).map_err(|error| corrupt("name", error))?;
     let approval = Approval {
         job: row.id("job_id")?,
         kind: row.parsed("kind")?,
-        app: AppName::parse(&row.plain::<String>("name")?)
-            .map_err(|error| corrupt("name", error))?,
+        app: Some(name).filter(|name| !name.is_of_setup()),
         account: AccountName::parse(&row.plain::<String>("account")?)
             .map_err(|error| corrupt("account", error))?,
         state: row.parsed("state")?,

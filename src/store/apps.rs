@@ -103,7 +103,7 @@ impl Store {
     /// When the database does not answer.
     pub async fn apps(&self, filter: &AppFilter) -> Result<Vec<App>, StoreError> {
         let mut sql = Sql::new(COLUMNS);
-        sql.push(" WHERE 1 = 1");
+        sql.push(" WHERE a.subject = 'app'");
         if let Some(after) = filter.after {
             sql.push(" AND a.seq > COALESCE((SELECT seq FROM apps WHERE id = ")
                 .bind(after.to_string())?;
@@ -156,7 +156,7 @@ impl Store {
     /// When the database does not answer.
     pub async fn with_record(&self, mut app: App) -> Result<App, StoreError> {
         app.resources = self.resources(app.id).await?;
-        if !app.spec.access_key {
+        if !app.spec.access_key && app.spec.setup.is_none() {
             let keys = self.key_records(app.id).await?.keys.into_iter();
             app.keys = keys
                 .map(|(access_key_id, created_at)| RecordedKey {
@@ -203,8 +203,9 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn has_onboarded(&self, prefix: &str) -> Result<bool, StoreError> {
-        let mut sql =
-            Sql::new("SELECT id FROM apps WHERE state NOT IN ('pending', 'failed', 'canceled')");
+        let mut sql = Sql::new(
+            "SELECT id FROM apps WHERE subject = 'app' AND state NOT IN ('pending', 'failed', 'canceled')",
+        );
         sql.push(&format!(" AND substr(created_by, 1, {}) = ", prefix.len()))
             .bind(prefix.to_owned())?
             .push(" LIMIT 1");
@@ -389,7 +390,7 @@ pub(super) async fn apply_success(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     match task {
-        Task::Onboard { .. } | Task::Repair { .. } => {
+        Task::Onboard { .. } | Task::Repair { .. } | Task::SetupAccount { .. } => {
             forget_what_was_named_in_vain(db, app, job).await
         }
         Task::Update { remove, .. } => {

@@ -277,6 +277,11 @@ impl Conditions<'_> {
     }
 }
 
+/// The set-up of an account is no app.
+fn is_of_setup(name: &str) -> bool {
+    AppName::stored(name).is_ok_and(|name| name.is_of_setup())
+}
+
 fn read(row: &AnyRow) -> Result<AuditEntry, StoreError> {
     let row = RowReader::new(row, "audit", "row");
     let job = row
@@ -288,7 +293,9 @@ fn read(row: &AnyRow) -> Result<AuditEntry, StoreError> {
         at: row.moment("at")?,
         actor: row.plain("actor")?,
         identity: row.in_table("actors").json_or_null("identity")?,
-        app: row.plain("app")?,
+        app: row
+            .plain::<Option<String>>("app")?
+            .filter(|name| !is_of_setup(name)),
         account: row.plain("account")?,
         job,
         event: row.json("detail")?,

@@ -135,7 +135,7 @@ impl Store {
     /// When the database does not answer.
     pub async fn key_records(&self, app: Ulid) -> Result<KeyRecords, StoreError> {
         let keys = sqlx::query(
-            "SELECT access_key_id, created_at FROM credentials WHERE app_id = $1 AND gone_at IS NULL ORDER BY seq",
+            "SELECT access_key_id, created_at FROM credentials WHERE app_id = $1 AND person IS NULL AND gone_at IS NULL ORDER BY seq",
         );
         let keys = keys
             .bind(app.to_string())
@@ -167,7 +167,7 @@ impl Store {
         };
         let open = open.map(read).transpose()?;
         let gone = sqlx::query_scalar(
-            "SELECT access_key_id FROM credentials WHERE app_id = $1 AND gone_at IS NOT NULL",
+            "SELECT access_key_id FROM credentials WHERE app_id = $1 AND person IS NULL AND gone_at IS NOT NULL",
         );
         let mut earlier: BTreeSet<String> = gone
             .bind(app.to_string())
@@ -193,6 +193,7 @@ impl Store {
             keys,
             open,
             earlier,
+            passwords: Vec::new(),
         })
     }
 
@@ -372,7 +373,7 @@ impl Store {
     pub async fn unverified_keys(&self) -> Result<Vec<(CredentialRow, Vec<u8>)>, StoreError> {
         let query = sqlx::query(
             "SELECT id, app_id, access_key_id, sealed, encryption_key, secret, readiness, created_at, claimed_at, claimed_by, gone_at FROM credentials \
-             WHERE secret = 'unclaimed' AND sealed IS NOT NULL AND readiness = 'unverified' AND gone_at IS NULL ORDER BY seq",
+             WHERE person IS NULL AND secret = 'unclaimed' AND sealed IS NOT NULL AND readiness = 'unverified' AND gone_at IS NULL ORDER BY seq",
         );
         let rows = query
             .fetch_all(&mut *self.reader().await?)
@@ -607,17 +608,24 @@ async fn claim_secret(
     now: Timestamp,
 ) -> Result<ClaimAnswer, StoreError> {
     // Of several who ask at once one gets it: the row is locked before it is read.
-    let mut sql = Sql::new("SELECT id FROM credentials WHERE access_key_id = ");
+    let mut sql = Sql::new("SELECT id, person FROM credentials WHERE access_key_id = ");
     sql.bind(&access_key_id)?.push(for_update(db));
-    sql.query().execute(&mut *db).await?;
+    let locked = sql.query().fetch_optional(&mut *db).await?;
+    let person: Option<String> = match &locked {
+        Some(row) => RowReader::new(row, "credentials", "id").plain("person")?,
+        None => None,
+    };
     let answer = claimable(db, app, &access_key_id, &caller, claim_key.as_deref(), now).await?;
     let ClaimAnswer::Sealed(credential, sealed) = answer else {
         return Ok(answer);
     };
     let again = credential.secret == SecretState::Claimed;
-    let event = AuditEvent::SecretClaimed {
-        access_key_id: credential.access_key_id.clone(),
-        again,
+    let event = match person {
+        Some(person) => AuditEvent::PasswordClaimed { person, again },
+        None => AuditEvent::SecretClaimed {
+            access_key_id: credential.access_key_id.clone(),
+            again,
+        },
     };
     let mut sql = Sql::default();
     audit::record(

@@ -131,7 +131,7 @@ impl Store {
     /// When the database does not answer.
     pub async fn drifted_apps(&self) -> Result<u32, StoreError> {
         let count = "SELECT COUNT(*) AS n, 'drift_reports' AS name FROM drift_reports r JOIN apps a ON a.id = r.app_id \
-            WHERE r.drifted = 1 AND a.state <> 'removed'";
+            WHERE r.drifted = 1 AND a.subject = 'app' AND a.state <> 'removed'";
         let row = sqlx::query(count)
             .fetch_one(&mut *self.reader().await?)
             .with_timeout()

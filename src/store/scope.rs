@@ -1,5 +1,6 @@
 //! The scope of a caller as a condition in SQL: pages are full and their cursors right.
 
+use crate::domain::names::SETUP_PREFIX;
 use crate::domain::scope::Scope;
 use crate::store::connection::WithTimeout as _;
 use crate::store::database::Store;
@@ -20,7 +21,7 @@ impl Store {
 }
 
 /// Adds that the app, by the expressions for its lower-case name and its account, is within the scope. A row without a
-/// name or an account is not, unless the scope is silent about it.
+/// name or an account is not, unless the scope is silent about it. The set-up of an account is no app: its account decides.
 pub(super) fn restrict(
     sql: &mut Sql,
     scope: &Scope,
@@ -28,7 +29,9 @@ pub(super) fn restrict(
     account: &str,
 ) -> Result<(), StoreError> {
     if let Some(patterns) = scope.apps() {
-        sql.push(" AND (1 = 0");
+        let length = SETUP_PREFIX.len();
+        sql.push(&format!(" AND (substr({name_key}, 1, {length}) = "))
+            .bind(SETUP_PREFIX.to_owned())?;
         for pattern in patterns {
             if pattern.is_prefix() {
                 let length = pattern.text().len();

@@ -147,13 +147,13 @@ impl Store {
         Ok(Some(caller).filter(|caller| caller.expires_at.is_none_or(|at| now < at)))
     }
 
-    /// The hashes of the newest tokens.
+    /// The hashes of the newest tokens and sessions.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn token_hashes(&self, most: u32) -> Result<HashSet<String>, StoreError> {
-        let hashes = sqlx::query_scalar("SELECT hash FROM tokens ORDER BY id DESC LIMIT $1")
-            .bind(i64::from(most));
+        let hashes = "SELECT hash FROM (SELECT id, hash FROM tokens UNION ALL SELECT id, hash FROM sessions) AS known ORDER BY id DESC LIMIT $1";
+        let hashes = sqlx::query_scalar(hashes).bind(i64::from(most));
         Ok(hashes
             .fetch_all(&mut *self.reader().await?)
             .with_timeout()
@@ -277,5 +277,6 @@ fn read_caller(row: &AnyRow) -> Result<Caller, StoreError> {
         scope: token.scope,
         identity: token.identity,
         expires_at: token.expires_at,
+        session: None,
     })
 }

@@ -22,6 +22,7 @@ use super::state::{
 
 /// Managed policies of AWS itself that tests attach.
 const OF_AWS: &[&str] = &[
+    "AWSBillingReadOnlyAccess",
     "AdministratorAccess",
     "AmazonEC2ContainerRegistryPowerUser",
     "AmazonEC2ContainerRegistryReadOnly",
@@ -31,11 +32,15 @@ const OF_AWS: &[&str] = &[
     "MediaManagement",
     "ReadOnlyAccess",
     "SecurityAudit",
+    "job-function/Billing",
 ];
 
-type Changed = Result<(), Refused>;
+pub type Changed = Result<(), Refused>;
 
 pub fn call(world: &mut World, r: &Request<'_>) -> Answer {
+    if let Some(answer) = super::sign_in::call(world, r) {
+        return answer;
+    }
     let name = |member: &str| text(r.input, member).unwrap_or_default();
     let (user, group, arn) = (name("UserName"), name("GroupName"), name("PolicyArn"));
     match r.operation {
@@ -91,16 +96,6 @@ pub fn call(world: &mut World, r: &Request<'_>) -> Answer {
             user.keys.retain(|key| key.id != name("AccessKeyId"));
             Ok(())
         }),
-        "ListAccountAliases" => {
-            let alias = account(world, r).alias.clone();
-            Ok(
-                json!({"AccountAliases": alias.into_iter().collect::<Vec<_>>(), "IsTruncated": false}),
-            )
-        }
-        "CreateAccountAlias" => {
-            account(world, r).alias = Some(name("AccountAlias").to_owned());
-            Ok(json!({}))
-        }
         "SimulatePrincipalPolicy" => simulate(world, r),
         "GetAccessKeyLastUsed" => last_used(world, r, name("AccessKeyId")),
         "CreateGroup" => create_group(world, r, group),
@@ -281,7 +276,7 @@ fn no_user(name: &str) -> Refused {
 }
 
 /// The user as it is visible.
-fn seen_user(world: &mut World, r: &Request<'_>, name: &str) -> Result<Arc<User>, Refused> {
+pub fn seen_user(world: &mut World, r: &Request<'_>, name: &str) -> Result<Arc<User>, Refused> {
     let cell = account(world, r).users.get(&name.to_lowercase());
     cell.and_then(|cell| cell.at(r.look))
         .cloned()
@@ -289,7 +284,7 @@ fn seen_user(world: &mut World, r: &Request<'_>, name: &str) -> Result<Arc<User>
 }
 
 /// Changes a user that is there and visible.
-fn change_user(
+pub fn change_user(
     world: &mut World,
     r: &Request<'_>,
     name: &str,
@@ -1006,35 +1001,6 @@ fn belongings(world: &mut World, r: &Request<'_>, name: &str) -> Answer {
             .ok_or_else(|| no_such(format!("{what} cannot be found.")))
     };
     match r.operation {
-        "CreateLoginProfile" => {
-            change_user(world, r, name, |user| {
-                match user.login_profile.replace(r.date) {
-                    Some(_) => Err(exists(format!(
-                        "Login Profile for user {} already exists.",
-                        user.name
-                    ))),
-                    None => Ok(()),
-                }
-            })?;
-            Ok(
-                json!({"LoginProfile": {"UserName": name, "CreateDate": date(r.date), "PasswordResetRequired": false}}),
-            )
-        }
-        "GetLoginProfile" => {
-            let user = seen_user(world, r, name)?;
-            let at = user.login_profile.ok_or_else(|| {
-                no_such(format!("Login Profile for User {name} cannot be found."))
-            })?;
-            Ok(
-                json!({"LoginProfile": {"UserName": user.name, "CreateDate": date(at), "PasswordResetRequired": false}}),
-            )
-        }
-        "DeleteLoginProfile" => change_user(world, r, name, |user| {
-            gone(
-                user.login_profile.take().is_some(),
-                format!("Login Profile for User {name}"),
-            )
-        }),
         "CreateVirtualMFADevice" => {
             let serial = iam_arn(
                 r,

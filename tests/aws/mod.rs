@@ -27,6 +27,7 @@ pub mod protocol;
 pub mod rates;
 pub mod s3;
 pub mod server;
+pub mod sign_in;
 pub mod signature;
 pub mod snapshot;
 pub mod state;
@@ -263,6 +264,21 @@ impl Aws {
             account: account.to_owned(),
             region: "us-west-2".to_owned(),
         }
+    }
+
+    /// Whether the root user of an account has access keys and MFA.
+    pub fn set_root(&self, account: &str, has_keys: bool, has_mfa: bool) {
+        let mut state = self.state();
+        let account = state.world.accounts.entry(account.to_owned()).or_default();
+        (account.root_has_keys, account.root_has_mfa) = (has_keys, has_mfa);
+    }
+
+    /// The console password of a user, and whether it has to be changed at the next sign-in.
+    pub fn console_password(&self, account: &str, user: &str) -> Option<(String, bool)> {
+        let state = self.state();
+        let users = &state.world.accounts.get(account)?.users;
+        let user = users.get(&user.to_lowercase())?.latest()?;
+        Some((user.password.clone()?, user.resets_password))
     }
 
     /// Everything that there is in an account.

@@ -169,6 +169,14 @@ fn element(xml: &mut String, name: &str, value: &Value) {
             items.iter().for_each(|item| element(xml, "member", item));
             *xml += &format!("</{name}>");
         }
+        // A map, which no other operation here answers.
+        Value::Object(members) if name == "SummaryMap" => {
+            *xml += &format!("<{name}>");
+            for (key, value) in members {
+                *xml += &format!("<entry><key>{key}</key><value>{value}</value></entry>");
+            }
+            *xml += &format!("</{name}>");
+        }
         Value::Object(members) => {
             *xml += &format!("<{name}>");
             members

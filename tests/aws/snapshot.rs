@@ -35,6 +35,8 @@ pub fn of(world: &World, account: &str) -> Value {
     let repositories = latest(own.repositories.values());
     json!({
         "users": users,
+        "alias": own.alias,
+        "password_policy": own.password_policy,
         "groups": groups,
         "policies": policies.collect::<BTreeMap<_, _>>(),
         "roles": latest(own.roles.values()).map(|role| (role.name.as_str(), of_role(role))).collect::<BTreeMap<_, _>>(),

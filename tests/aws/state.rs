@@ -46,6 +46,9 @@ pub struct Account {
     pub repositories: BTreeMap<(String, String), Cell<Repository>>,
     pub mfa_devices: BTreeSet<String>,
     pub alias: Option<String>,
+    pub password_policy: Option<Value>,
+    pub root_has_keys: bool,
+    pub root_has_mfa: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -61,7 +64,11 @@ pub struct User {
     pub groups: BTreeSet<String>,
     pub attached: BTreeSet<String>,
     pub inline: BTreeMap<String, String>,
+    /// When it was made.
     pub login_profile: Option<i64>,
+    pub password: Option<String>,
+    /// Whether the password has to be changed at the next sign-in.
+    pub resets_password: bool,
     pub mfa_devices: BTreeMap<String, i64>,
     pub certificates: BTreeMap<String, Value>,
     pub ssh_keys: BTreeMap<String, Value>,

@@ -33,6 +33,7 @@ mod removal;
 mod replay;
 mod replicas;
 mod scripted;
+mod sign_in;
 mod simulation;
 mod store;
 mod stories;

@@ -112,7 +112,7 @@ impl From<ClaimedSecret> for Claim {
     ),
     responses(
         (status = 200, description = "The secret.", content((Claim = "application/json"), (String = "text/plain"))),
-        (status = 403, description = "The role `operator` is required."),
+        (status = 403, description = "The role `operator` is required, or you signed in more than five minutes ago."),
         (status = 404, description = "No such app or access key."),
         (status = 410, description = "The secret was already claimed, was not claimed within seven days, or its access key was deleted."),
         (status = 500, description = "The secret cannot be decrypted."),

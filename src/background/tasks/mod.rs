@@ -6,6 +6,7 @@ mod check_drift;
 mod checkpoint;
 mod expire_approvals;
 mod expire_secrets;
+mod expire_sessions;
 mod expire_tokens;
 mod prune_history;
 mod prune_idempotency;
@@ -23,6 +24,9 @@ use crate::background::driver::start;
 pub fn start_all(service: &Arc<Service>) {
     start(service, expire_secrets::ExpireSecrets);
     start(service, expire_tokens::ExpireTokens);
+    if service.sign_in.is_some() {
+        start(service, expire_sessions::ExpireSessions);
+    }
     start(service, expire_approvals::ExpireApprovals);
     start(service, prune_idempotency::PruneIdempotency);
     start(service, reencrypt::Reencrypt::default());

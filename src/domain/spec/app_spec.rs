@@ -11,8 +11,10 @@ use utoipa::ToSchema;
 
 use super::lists::Lists;
 use super::rotate_after::write_age;
+use crate::domain::account_setup::AccountSetup;
 use crate::domain::ecr_lifecycle::Lifecycle;
 use crate::domain::names::{AccountName, AppName, BucketName, Origin, Region, RepositoryName};
+use crate::domain::on_existing::OnExisting;
 
 /// Buckets, or repositories, one app may have.
 pub const MAX_PLACES: usize = 25;
@@ -45,19 +47,6 @@ impl MediaAccess {
             Self::Scoped => Self::Shared,
         }
     }
-}
-
-/// What to do if a resource already exists and does not belong to the app.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Display, EnumString, ToSchema,
-)]
-#[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
-pub enum OnExisting {
-    /// Fail with a conflict.
-    Fail,
-    /// Adopt the resource, unless another app owns it.
-    Adopt,
 }
 
 /// What is done about drift that a scheduled look finds.
@@ -148,6 +137,9 @@ pub struct AppSpec {
         skip_serializing_if = "Option::is_none"
     )]
     pub rotate_after: Option<Duration>,
+    /// The set-up of the account, where that is the subject and not an app. It then has nothing of an app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup: Option<Box<AccountSetup>>,
     /// The lists that kinds add. None of them is in the JSON while it is empty.
     #[serde(flatten)]
     pub lists: Lists,
@@ -160,6 +152,26 @@ impl AppSpec {
     /// Whether the app has an IAM user: to hold its access key, or because it has no keyless identities.
     pub fn has_user(&self) -> bool {
         self.access_key || !self.lists.has(Self::IDENTITIES)
+    }
+
+    /// The record of an account's set-up, which is the subject of jobs as an app is.
+    pub fn of_setup(account: AccountName, region: Region, setup: AccountSetup) -> Self {
+        Self {
+            name: AppName::of_setup(&account),
+            account,
+            region,
+            media_access: MediaAccess::Shared,
+            buckets: Vec::new(),
+            repositories: Vec::new(),
+            access_key: false,
+            on_existing: setup.spec.on_existing,
+            tags: BTreeMap::new(),
+            protected: false,
+            drift: DriftMode::Report,
+            rotate_after: None,
+            setup: Some(Box::new(setup)),
+            lists: Lists::default(),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ mod request;
 mod rotate_after;
 
 pub use self::app_spec::{
-    AppSpec, BucketSpec, DEFAULT_ACCOUNT, DriftMode, MAX_PLACES, MAX_TAGS, MediaAccess, OnExisting,
+    AppSpec, BucketSpec, DEFAULT_ACCOUNT, DriftMode, MAX_PLACES, MAX_TAGS, MediaAccess,
     RepositorySpec, TAG_PREFIX, default_account,
 };
 pub use self::defaults::{Defaults, Place, check_template};
@@ -21,6 +21,8 @@ pub use self::request::{
     AppRequest, BucketRequest, LifecycleName, LifecycleRequest, RepositoryRequest, RotateAfter,
 };
 pub use self::rotate_after::parse_age;
+
+pub use crate::domain::on_existing::OnExisting;
 
 #[cfg(test)]
 mod tests;

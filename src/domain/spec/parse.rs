@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::app_spec::{
-    AppSpec, BucketSpec, DriftMode, MAX_PLACES, MAX_TAGS, MediaAccess, OnExisting, RepositorySpec,
-    TAG_PREFIX, default_account,
+    AppSpec, BucketSpec, DriftMode, MAX_PLACES, MAX_TAGS, MediaAccess, RepositorySpec, TAG_PREFIX,
+    default_account,
 };
 use super::defaults::{Defaults, Place};
 use super::lists::Lists;
@@ -16,6 +16,7 @@ use crate::domain::iam_policy;
 use crate::domain::names::{
     AccountName, AppName, BucketName, NameError, Origin, Region, RepositoryName,
 };
+use crate::domain::on_existing::OnExisting;
 use crate::domain::validation;
 use crate::domain::validation::{FieldError, Fields};
 
@@ -352,6 +353,7 @@ impl AppSpec {
                 protected: protected.unwrap_or(false),
                 drift: drift.unwrap_or_default(),
                 rotate_after,
+                setup: None,
                 lists,
             }),
             _ => Err(errors),

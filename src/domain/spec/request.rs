@@ -6,8 +6,9 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::app_spec::{DriftMode, MediaAccess, OnExisting};
+use super::app_spec::{DriftMode, MediaAccess};
 use crate::domain::names::{AccountName, AppName, BucketName, Origin, Region, RepositoryName};
+use crate::domain::on_existing::OnExisting;
 
 /// The request body of an onboarding, as documented; parsed by [`AppSpec::parse`].
 #[derive(Debug, Deserialize, ToSchema)]

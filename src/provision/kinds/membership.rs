@@ -7,6 +7,7 @@ use std::fmt;
 use serde_json::json;
 
 use crate::aws::{ErrorKind, Service};
+use crate::domain::account_setup::{AccountSetup, Person};
 use crate::domain::names::{AppName, GroupName};
 use crate::domain::plan::Action;
 use crate::domain::resource_id::ResourceId;
@@ -73,7 +74,7 @@ impl Resource for Membership {
     type Observed = ();
     type Change = MembershipChange;
 
-    const KIND: &'static str = "iam:membership";
+    const KIND: &'static str = ids::MEMBERSHIP;
     const PERMISSIONS: &'static [Permission] = &[
         Permission::read(
             Service::Iam,
@@ -103,12 +104,37 @@ impl Resource for Membership {
         spec.has_user().then(membership).into_iter().collect()
     }
 
+    fn wanted_by_setup(_: &AppSpec, setup: &AccountSetup, _: &Conventions) -> Vec<Self> {
+        let of_person = |person: &Person| {
+            let user = person.email.clone();
+            let groups = person.groups.clone().into_iter();
+            groups.map(move |group| Self {
+                user: user.clone(),
+                group,
+            })
+        };
+        setup.spec.people.iter().flat_map(of_person).collect()
+    }
+
+    fn of_recorded(id: &ResourceId, _: &AppSpec, _: &Conventions) -> Option<Self> {
+        let (group, user) = id.name().split_once('/')?;
+        Some(Self {
+            user: AppName::parse(user).ok()?,
+            group: GroupName::parse(group).ok()?,
+        })
+    }
+
     fn id(&self) -> ResourceId {
-        ResourceId::new(Self::KIND, format_args!("{}/{}", self.group, self.user))
+        ids::membership(self.group.as_str(), &self.user)
     }
 
     fn needs(&self) -> Vec<ResourceId> {
-        vec![ids::group(&self.group), ids::user(&self.user)]
+        // The group of app users, or one of people: it is in the graph as one of them.
+        vec![
+            ids::group(&self.group),
+            ids::account_group(&self.group),
+            ids::user(&self.user),
+        ]
     }
 
     fn create_first(&self, cx: &ReconcileContext) -> bool {

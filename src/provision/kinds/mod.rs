@@ -13,14 +13,19 @@ use crate::provision::render::dotenv::Variables;
 use crate::provision::resource::Resource;
 
 pub mod access_key;
+pub mod account_alias;
+pub mod account_checks;
+pub mod account_group;
 pub mod attachment;
 pub mod bucket;
 pub mod group;
 pub mod identity;
 pub mod lifecycle_policy;
+pub mod login_profile;
 #[cfg(test)]
 pub mod made_up;
 pub mod membership;
+pub mod password_policy;
 pub mod policy;
 pub mod repository;
 pub mod user;
@@ -44,18 +49,33 @@ macro_rules! kinds {
             <$kind as Resource>::HOLDS_DATA,
         )),+];
 
-        /// Everything that an app's spec asks for, each as a node of the graph, wanted there or not there any more.
+        /// Everything that the spec of an app or of an account's set-up asks for, each as a node of the graph, wanted
+        /// there or not there any more.
         pub fn graph(spec: &AppSpec, conventions: &Conventions, want: Want) -> Vec<Box<dyn Node>> {
             let mut nodes: Vec<Box<dyn Node>> = Vec::new();
-            $($(#[$attribute])* for resource in <$kind as Resource>::wanted(spec, conventions) {
+            $($(#[$attribute])* for resource in wanted::<$kind>(spec, conventions) {
                 nodes.push(Box::new(Typed { resource, want }));
             })+
             nodes
         }
 
+        /// The node that takes away a resource of an account's set-up that is only known by its recorded id.
+        pub fn recorded(id: &ResourceId, spec: &AppSpec, conventions: &Conventions) -> Option<Box<dyn Node>> {
+            match id.kind() {
+                $($(#[$attribute])* <$kind as Resource>::KIND => {
+                    let resource = <$kind as Resource>::of_recorded(id, spec, conventions)?;
+                    Some(Box::new(Typed { resource, want: Want::Absent }))
+                })+
+                _ => None,
+            }
+        }
+
         /// What an app with this spec must not have.
         pub fn unwanted(spec: &AppSpec, conventions: &Conventions) -> Vec<Box<dyn Node>> {
             let mut nodes: Vec<Box<dyn Node>> = Vec::new();
+            if spec.setup.is_some() {
+                return nodes;
+            }
             $($(#[$attribute])* for resource in <$kind as Resource>::unwanted(spec, conventions) {
                 nodes.push(Box::new(Typed { resource, want: Want::Absent }));
             })+
@@ -78,6 +98,13 @@ macro_rules! kinds {
             }
         }
     };
+}
+
+fn wanted<R: Resource>(spec: &AppSpec, conventions: &Conventions) -> Vec<R> {
+    match &spec.setup {
+        Some(setup) => R::wanted_by_setup(spec, setup, conventions),
+        None => R::wanted(spec, conventions),
+    }
 }
 
 /// The lists that kinds add to the spec.
@@ -118,8 +145,12 @@ pub fn id_of_entry(field: &str, entry: &ListEntry) -> Option<ResourceId> {
 
 kinds! {
     crate::provision::kinds::group::Group,
+    crate::provision::kinds::account_alias::Alias,
+    crate::provision::kinds::password_policy::AccountPasswordPolicy,
+    crate::provision::kinds::account_group::AccountGroup,
     crate::provision::kinds::user::User,
     crate::provision::kinds::membership::Membership,
+    crate::provision::kinds::login_profile::LoginProfile,
     crate::provision::kinds::policy::Policy,
     crate::provision::kinds::attachment::Attachment,
     crate::provision::kinds::access_key::AccessKey,
@@ -130,6 +161,7 @@ kinds! {
     crate::provision::kinds::identity::role::Role,
     crate::provision::kinds::identity::role_policy::RolePolicy,
     crate::provision::kinds::identity::instance_profile::InstanceProfile,
+    crate::provision::kinds::account_checks::AccountChecks,
     #[cfg(test)]
     crate::provision::kinds::made_up::MadeUp<true>,
     #[cfg(test)]

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::aws::{ErrorKind, Service};
 use crate::domain::access_key::KeyRecords;
+use crate::domain::account_setup::AccountSetup;
 use crate::domain::iam_policy::is_aws_managed;
 use crate::domain::job::JobResult;
 use crate::domain::names::{AppName, IamPath};
@@ -274,6 +275,17 @@ impl Resource for User {
         }]
     }
 
+    fn wanted_by_setup(spec: &AppSpec, setup: &AccountSetup, c: &Conventions) -> Vec<Self> {
+        let people = setup.spec.people.iter();
+        people
+            .map(|person| Self::of_person(person.email.clone(), spec, c))
+            .collect()
+    }
+
+    fn of_recorded(id: &ResourceId, spec: &AppSpec, c: &Conventions) -> Option<Self> {
+        Some(Self::of_person(AppName::parse(id.name()).ok()?, spec, c))
+    }
+
     fn id(&self) -> ResourceId {
         ids::user(&self.name)
     }
@@ -295,7 +307,8 @@ impl Resource for User {
             if !cx.is_in_use(&self.id()) {
                 // The app's own go before it, each as a thing of its own.
                 let records = cx.keys.records().await?;
-                user.dependencies.retain(|it| !self.is_own(it, &records));
+                user.dependencies
+                    .retain(|it| !self.is_own(it, &records) && !self.is_of_setup(cx, it));
             }
         }
         Ok(seen)
@@ -449,6 +462,26 @@ impl Resource for User {
 }
 
 impl User {
+    /// The user of a person, which has the tags of the account's set-up.
+    fn of_person(name: AppName, spec: &AppSpec, c: &Conventions) -> Self {
+        Self {
+            name,
+            path: c.iam_path.clone(),
+            tags: tags::wanted(spec, c),
+            group: String::new(),
+            policies: Default::default(),
+        }
+    }
+
+    /// Whether a dependency of a person's user is a resource of the account's set-up.
+    fn is_of_setup(&self, cx: &ReconcileContext, it: &UserDependency) -> bool {
+        match it {
+            UserDependency::LoginProfile => cx.owns(&ids::login_profile(&self.name)),
+            UserDependency::Group(group) => cx.owns(&ids::membership(group, &self.name)),
+            _ => false,
+        }
+    }
+
     /// Whether a dependency is a resource of the app: a recorded access key, its group membership or its policy.
     fn is_own(&self, it: &UserDependency, records: &KeyRecords) -> bool {
         match it {

@@ -40,9 +40,10 @@ pub fn render(head: &Head, commands: &[Command]) -> String {
     } = head;
     let mut script = String::from("#!/usr/bin/env bash\n");
     script += &comment(&format!(
-        "Creates the resources of {app} in AWS account {account}, as its spec in Slipway describes.\n\
+        "Creates the resources of {} in AWS account {account}, as its spec in Slipway describes.\n\
          Requires the AWS CLI and credentials with the necessary permissions. Stops at the first command that fails;\n\
-         resources created by then remain. If the app already exists, the script stops at its user."
+         resources created by then remain. If the app already exists, the script stops at its user.",
+        app.subject()
     ));
     script += &format!(
         "set -euo pipefail\n\

@@ -169,7 +169,7 @@ pub fn render(
         .collect();
     Some(json!({
         "AWSTemplateFormatVersion": "2010-09-09",
-        "Description": format!("{} in AWS account {}, {region}, as it was in AWS at the time of this export", head.app, head.account),
+        "Description": format!("{} in AWS account {}, {region}, as it was in AWS at the time of this export", head.app.subject(), head.account),
         "Metadata": {"Slipway": {
             "App": head.app, "Account": head.account, "Region": region, "OtherRegions": elsewhere,
             "HowToImport": how_to_import(head, region), "ResourcesToImport": import, "Notes": notes,

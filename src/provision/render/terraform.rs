@@ -239,7 +239,7 @@ fn preface(head: &Head) -> String {
          terraform apply   imports the resources into Terraform and changes nothing in AWS\n\n\
          After the import, change the app only with Terraform. Do not start Slipway jobs for it: Terraform and Slipway would\n\
          revert each other's changes.",
-        app = head.app,
+        app = head.app.subject(),
         account = head.account,
     )
 }

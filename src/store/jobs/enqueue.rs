@@ -30,7 +30,7 @@ use crate::store::rotations::RotationChange;
 use crate::store::rows::{RowReader, to_json};
 use crate::store::signals::Signal;
 use crate::store::sql::Sql;
-use crate::store::{accounts, apps, audit, idempotency, rotations};
+use crate::store::{accounts, apps, audit, idempotency, rotations, setups};
 
 /// The condition on an app's row under which its name can be onboarded again: it was removed, or its onboarding ended
 /// without success; and no key of it can be live.
@@ -166,11 +166,11 @@ impl Store {
         request: JobRequest,
         key: Option<IdempotencyKey>,
     ) -> Result<Result<Accepted, Refusal>, StoreError> {
-        let (now, id) = (self.clock.now(), self.clock.new_id());
+        let (now, ids) = (self.clock.now(), [self.clock.new_id(), self.clock.new_id()]);
         let accepted = self
             .writer
             .write(move |db| {
-                Box::pin(async move { self::enqueue(db, request, key, id, now).await })
+                Box::pin(async move { self::enqueue(db, request, key, ids, now).await })
             })
             .await?;
         Ok(self.announce(accepted))
@@ -312,11 +312,19 @@ async fn enqueue(
     db: &mut AnyConnection,
     request: JobRequest,
     key: Option<IdempotencyKey>,
-    id: Ulid,
+    [new_subject, id]: [Ulid; 2],
     now: Timestamp,
 ) -> Result<Result<Accepted, Refusal>, StoreError> {
     if let Some(answer) = earlier(db, key.as_ref(), now).await? {
         return Ok(answer);
+    }
+    if let (Task::SetupAccount { .. }, Some(AppChange::Spec(spec, _))) =
+        (&request.task, &request.change)
+    {
+        if let Err(refusal) = accounts::lock_for_app(db, &spec.account).await? {
+            return Ok(Err(refusal));
+        }
+        setups::insert(db, spec, new_subject, &request.requested_by, now).await?;
     }
     let Some(app_id) = apps::lock(db, &request.app).await? else {
         return Ok(Err(Refusal::NoApp));

@@ -140,7 +140,7 @@ pub(super) fn read_job(row: &AnyRow) -> Result<Job, StoreError> {
         id: row.id("id")?,
         kind: row.parsed("kind")?,
         task: row.json("task")?,
-        app: AppName::parse(&name("name")?).map_err(|error| corrupt("name", error))?,
+        app: AppName::stored(&name("name")?).map_err(|error| corrupt("name", error))?,
         account: AccountName::parse(&name("account")?)
             .map_err(|error| corrupt("account", error))?,
         state: row.parsed("state")?,

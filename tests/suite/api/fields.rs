@@ -123,6 +123,7 @@ async fn an_unknown_parameter_is_refused_by_every_route_that_takes_a_token() {
             .replace("{app}", &name)
             .replace("{id}", id)
             .replace("{account}", "nobody")
+            .replace("{email}", "ana@example.com")
             .replace("{access_key_id}", "AKIANOBODY0123456789");
         let needed = if path.ends_with("/export") || path.ends_with("/bootstrap") {
             "&format=terraform"

@@ -153,6 +153,8 @@ pub fn filled(path: &str) -> String {
     path.replace("{app}", "nobody")
         .replace("{id}", NO_SUCH_ID)
         .replace("{access_key_id}", "AKIANOBODY0123456789")
+        .replace("{account}", "nobody")
+        .replace("{email}", "ana@example.com")
 }
 
 pub async fn get(server: &Server, path: &str) -> Answer {

@@ -10,7 +10,7 @@ use crate::openapi;
 use crate::support::unique;
 
 /// Every route with the role that it takes; `None` takes no token.
-pub const ROUTES: [(&str, &str, Option<Role>); 55] = [
+pub const ROUTES: [(&str, &str, Option<Role>); 68] = [
     ("get", "/healthz", None),
     ("get", "/readyz", None),
     ("get", "/metrics", None),
@@ -73,6 +73,8 @@ pub const ROUTES: [(&str, &str, Option<Role>); 55] = [
     ("post", "/v1/tokens", Some(Role::Admin)),
     ("delete", "/v1/tokens/{id}", Some(Role::Admin)),
     ("post", "/v1/oauth/token", None),
+    ("get", "/v1/sessions", Some(Role::Viewer)),
+    ("delete", "/v1/sessions/{id}", Some(Role::Viewer)),
     ("get", "/v1/trust-rules", Some(Role::Admin)),
     ("post", "/v1/trust-rules", Some(Role::Admin)),
     ("get", "/v1/trust-rules/{id}", Some(Role::Admin)),
@@ -88,12 +90,47 @@ pub const ROUTES: [(&str, &str, Option<Role>); 55] = [
         Some(Role::Viewer),
     ),
     ("post", "/v1/accounts/{account}/verify", Some(Role::Admin)),
+    ("get", "/v1/accounts/{account}/setup", Some(Role::Viewer)),
+    ("put", "/v1/accounts/{account}/setup", Some(Role::Admin)),
+    (
+        "get",
+        "/v1/accounts/{account}/setup/drift",
+        Some(Role::Viewer),
+    ),
+    (
+        "post",
+        "/v1/accounts/{account}/setup/drift",
+        Some(Role::Operator),
+    ),
+    (
+        "post",
+        "/v1/accounts/{account}/setup/repair",
+        Some(Role::Admin),
+    ),
+    (
+        "get",
+        "/v1/accounts/{account}/setup/export",
+        Some(Role::Viewer),
+    ),
+    (
+        "get",
+        "/v1/accounts/{account}/setup/history",
+        Some(Role::Viewer),
+    ),
+    (
+        "post",
+        "/v1/accounts/{account}/setup/people/{email}/claim",
+        Some(Role::Admin),
+    ),
     ("get", "/v1/identity", Some(Role::Viewer)),
     ("get", "/v1/background", Some(Role::Viewer)),
     ("get", "/", None),
     ("get", "/docs", None),
     ("get", "/openapi.json", None),
     ("get", "/problems", None),
+    ("get", "/auth/login", None),
+    ("post", "/auth/logout", None),
+    ("get", "/auth/signed-out", None),
 ];
 
 #[test]
@@ -111,6 +148,9 @@ fn the_table_of_roles_has_every_route_and_says_what_the_document_says() {
         ("get", "/docs"),
         ("get", "/openapi.json"),
         ("get", "/problems"),
+        ("get", "/auth/login"),
+        ("post", "/auth/logout"),
+        ("get", "/auth/signed-out"),
     ]);
     assert_eq!(table, routes.union(&pages).copied().collect());
     for it in openapi::operations() {

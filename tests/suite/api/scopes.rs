@@ -68,6 +68,7 @@ impl World {
             .replace("{id}", id)
             .replace("{account}", "default")
             .replace("{access_key_id}", "AKIANOBODY0123456789")
+            .replace("{email}", "ana@example.com")
     }
 
     fn body(&self, path: &str) -> Option<Value> {

@@ -20,6 +20,8 @@ use crate::support::wire::{Fault, mutates};
 
 /// The app whose life it is.
 const APP: &str = "acme";
+/// The person of an account's set-up.
+const ANA: &str = "ana@example.com";
 
 /// The longest life, in simulated time.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
@@ -45,6 +47,8 @@ pub enum Life {
     Removed,
     /// It has identities instead of a key, which are changed by hand, repaired, changed and removed.
     Identities,
+    /// The account is set up with people, changed by hand, repaired, and left without them.
+    AccountSetup,
 }
 
 /// What came of a life.
@@ -103,6 +107,7 @@ impl Life {
             Self::AdoptedElsewhere => adopted_elsewhere(stage).await,
             Self::Removed => removed(stage).await,
             Self::Identities => identities(stage).await,
+            Self::AccountSetup => account_setup(stage).await,
         }
     }
 }
@@ -122,6 +127,7 @@ impl Stage {
         host.settings.rotation_idle_period = Duration::from_secs(90);
         host.settings.rotation_delete_delay = Duration::from_secs(90);
         host.timing.idle_period = Duration::from_secs(300);
+        host.settings.approvals.administrator_access = false;
         let process = host.start().await;
         Self {
             host,
@@ -222,10 +228,7 @@ impl Stage {
     }
 
     async fn end(mut self) -> Lived {
-        let jobs = self
-            .process
-            .json(&format!("/v1/jobs?app={APP}&limit=100"))
-            .await;
+        let jobs = self.process.json("/v1/jobs?limit=100").await;
         for job in jobs["items"].as_array().expect("jobs") {
             let job = self
                 .process
@@ -364,6 +367,40 @@ async fn identities(stage: &mut Stage) {
         .await;
     stage.by_hand("iam", "attach_role_policy", attached);
     stage.remove("").await;
+}
+
+async fn account_setup(stage: &mut Stage) {
+    const SETUP: &str = "/v1/accounts/default/setup";
+    // The same password is set once more.
+    stage
+        .host
+        .break_calls(&[("iam:CreateLoginProfile", 0, Fault::ResetAfter)]);
+    let spec = json!({
+        "alias": "the-customer",
+        "groups": [{"name": "Leads", "policies": ["AdministratorAccess"]}],
+        "people": [{"email": ANA, "groups": ["Leads"]}],
+        "password_policy": {"minimum_length": 14},
+    });
+    stage.job(Method::PUT, SETUP, Some(&spec)).await;
+    let claim = format!("{SETUP}/people/{ANA}/claim");
+    stage.answer(Method::POST, &claim, None).await;
+    let other =
+        json!({"GroupName": "Leads", "PolicyArn": "arn:aws:iam::aws:policy/ReadOnlyAccess"});
+    stage.by_hand("iam", "attach_group_policy", other);
+    // Until AWS shows it everywhere.
+    tokio::time::sleep(Duration::from_secs(150)).await;
+    let drift = format!("{SETUP}/drift");
+    let look = stage.answer(Method::POST, &drift, None).await;
+    let error = Some(look["error"].clone()).filter(|error| !error.is_null());
+    stage.errors.extend(error);
+    let repair = format!("{SETUP}/repair");
+    stage.job(Method::POST, &repair, None).await;
+    let mut without_console = spec;
+    without_console["people"][0]["console"] = json!(false);
+    stage.job(Method::PUT, SETUP, Some(&without_console)).await;
+    let nobody = json!({});
+    let path = format!("{SETUP}?remove=true");
+    stage.job(Method::PUT, &path, Some(&nobody)).await;
 }
 
 async fn bucket_in_doubt(stage: &mut Stage) {

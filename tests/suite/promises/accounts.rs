@@ -15,8 +15,8 @@ use crate::aws::{Consistency, Options};
 use crate::support::simulated::Host;
 use crate::support::wire::Call;
 
-const OWN: &str = "123456789012";
-const NORTH: &str = "222222222222";
+pub(super) const OWN: &str = "123456789012";
+pub(super) const NORTH: &str = "222222222222";
 const SOUTH: &str = "333333333333";
 
 fn role_arn(account: &str) -> String {
@@ -32,7 +32,7 @@ async fn service_with(consistency: Consistency) -> Fixture {
     service_set(consistency, |_| {}).await
 }
 
-async fn service_set(consistency: Consistency, set: impl FnOnce(&mut Host)) -> Fixture {
+pub(super) async fn service_set(consistency: Consistency, set: impl FnOnce(&mut Host)) -> Fixture {
     let conventions = Conventions::new(&Defaults::default(), "aws", OWN);
     let mut policy = permissions::role_policy(&conventions);
     let roles = [NORTH, SOUTH].map(|account| RoleArn::parse(&role_arn(account)).unwrap());
@@ -51,7 +51,7 @@ async fn service_set(consistency: Consistency, set: impl FnOnce(&mut Host)) -> F
 }
 
 impl Fixture {
-    async fn register(&self, name: &str, account: &str) -> Value {
+    pub(super) async fn register(&self, name: &str, account: &str) -> Value {
         let body = json!({"name": name, "account_id": account, "role_arn": role_arn(account)});
         let (status, answer) = self.ask("POST", "/v1/accounts", Some(&body)).await;
         assert_eq!(status, 201, "{answer:#}");
@@ -82,7 +82,7 @@ impl Fixture {
         }
     }
 
-    async fn verify(&self, name: &str) -> Value {
+    pub(super) async fn verify(&self, name: &str) -> Value {
         let path = format!("/v1/accounts/{name}/verify");
         let (status, report) = self.ask("POST", &path, None).await;
         assert_eq!(status, 200, "{report:#}");
@@ -90,14 +90,14 @@ impl Fixture {
     }
 
     /// Registers an account and makes it ready.
-    async fn ready(&self, name: &str, account: &str) {
+    pub(super) async fn ready(&self, name: &str, account: &str) {
         self.register(name, account).await;
         self.bootstrap(name, account).await;
         let report = self.verify(name).await;
         assert_eq!(report["state"], "ready", "{report:#}");
     }
 
-    async fn account_state(&self, name: &str) -> Value {
+    pub(super) async fn account_state(&self, name: &str) -> Value {
         self.json(&format!("/v1/accounts/{name}")).await
     }
 
@@ -108,13 +108,13 @@ impl Fixture {
     }
 
     /// The trust policy of a customer's role as it should be.
-    async fn trust_of(&self, name: &str) -> Value {
+    pub(super) async fn trust_of(&self, name: &str) -> Value {
         let path = format!("/v1/accounts/{name}/bootstrap?format=cloudformation");
         let mut template = self.json(&path).await;
         template["Resources"]["SlipwayRole"]["Properties"]["AssumeRolePolicyDocument"].take()
     }
 
-    fn set_trust(&self, account: &str, trust: &Value) {
+    pub(super) fn set_trust(&self, account: &str, trust: &Value) {
         let owner = self.host.aws.owner(account);
         let update = json!({"RoleName": "SlipwayAccess", "PolicyDocument": trust.to_string()});
         owner.call("iam", "UpdateAssumeRolePolicy", update).unwrap();

@@ -19,8 +19,8 @@ use crate::support::wire::{Call, Fault};
 const LONG: u64 = 1200;
 
 /// A service with its callers: ann requests, bob and cid approve.
-struct Team {
-    fixture: Fixture,
+pub(super) struct Team {
+    pub(super) fixture: Fixture,
     tokens: BTreeMap<&'static str, String>,
 }
 
@@ -34,7 +34,7 @@ impl Team {
         .await
     }
 
-    async fn with(options: Options, set: impl FnOnce(&mut Host)) -> Self {
+    pub(super) async fn with(options: Options, set: impl FnOnce(&mut Host)) -> Self {
         let fixture = Fixture::with(options, set).await;
         let mut tokens = BTreeMap::new();
         for (name, role) in [
@@ -51,7 +51,13 @@ impl Team {
         Self { fixture, tokens }
     }
 
-    async fn ask(&self, who: &str, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+    pub(super) async fn ask(
+        &self,
+        who: &str,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+    ) -> (u16, Value) {
         let method: Method = method.parse().unwrap();
         let process = self.fixture.process();
         let request = process
@@ -81,24 +87,24 @@ impl Team {
         (id, approval)
     }
 
-    async fn approval(&self, job: &str) -> Value {
+    pub(super) async fn approval(&self, job: &str) -> Value {
         self.fixture.json(&format!("/v1/jobs/{job}/approval")).await
     }
 
-    async fn approve(&self, who: &str, job: &str, digest: &Value) -> (u16, Value) {
+    pub(super) async fn approve(&self, who: &str, job: &str, digest: &Value) -> (u16, Value) {
         let body = json!({"plan_digest": digest, "comment": "Agreed."});
         let path = format!("/v1/jobs/{job}/approve");
         self.ask(who, "POST", &path, Some(body)).await
     }
 
-    async fn reject(&self, who: &str, job: &str) -> (u16, Value) {
+    pub(super) async fn reject(&self, who: &str, job: &str) -> (u16, Value) {
         let path = format!("/v1/jobs/{job}/reject");
         let body = json!({"comment": "Not now."});
         self.ask(who, "POST", &path, Some(body)).await
     }
 
     /// Bob approves the plan as it is, and the job succeeds.
-    async fn agreed(&self, job: &str) -> Value {
+    pub(super) async fn agreed(&self, job: &str) -> Value {
         let digest = self.approval(job).await["plan_digest"].clone();
         let (status, answer) = self.approve("bob", job, &digest).await;
         assert_eq!(status, 202, "{answer:#}");
@@ -117,7 +123,7 @@ impl Team {
         };
     }
 
-    fn changes_in_aws(&self) -> Vec<String> {
+    pub(super) fn changes_in_aws(&self) -> Vec<String> {
         let calls = self.fixture.host.aws.take_log();
         let changing = calls
             .iter()

@@ -10,6 +10,8 @@ mod keys;
 mod ownership;
 mod removal;
 mod rotation;
+mod setup;
+mod setup_approvals;
 mod time;
 
 use std::collections::BTreeMap;

@@ -8,6 +8,7 @@ use slipway::domain::job_kind::JobKind;
 
 use super::ground::Ground;
 use super::scenarios::{Asked, Leaves, Scenario};
+use super::setups;
 use crate::support::api::Api;
 use crate::support::aws::AccountAdmin;
 use crate::support::unique;
@@ -62,7 +63,13 @@ impl<'a, G: Ground> Case<'a, G> {
     pub async fn begin(&self, api: &Api) -> String {
         let mut key = String::new();
         if let Some(later) = &self.scenario.later {
-            let job = api.onboard(&(self.scenario.body)(&self.name)).await;
+            let first = self.scenario.first_request(api, &self.name);
+            let id = accepted(api, first).await["id"]
+                .as_str()
+                .unwrap()
+                .to_owned();
+            let job = api.wait(&id).await;
+            assert_eq!(job["state"], "succeeded", "{job:#}");
             key = job["result"]["access_key_id"]
                 .as_str()
                 .unwrap_or_default()
@@ -235,13 +242,18 @@ impl<'a, G: Ground> Case<'a, G> {
 
     /// Every change is of something by the app's name, or of what all apps share.
     fn nothing_foreign_is_touched(&self, calls: &[Call]) {
-        for call in calls.iter().filter(|call| call.mutates()) {
+        // An account has one password policy, which has no name.
+        let of_things = |call: &&Call| call.mutates() && !call.name().ends_with("PasswordPolicy");
+        for call in calls.iter().filter(of_things) {
             let things = call.things();
             let is_ours = |thing: &String| {
                 let shared = [
                     "Apps",
                     "MediaManagement",
                     "ReadOnlyAccess",
+                    "AdministratorAccess",
+                    "Billing",
+                    "IAMUserChangePassword",
                     "gitlab.com",
                     "token.actions.githubusercontent.com",
                 ];
@@ -258,6 +270,9 @@ impl<'a, G: Ground> Case<'a, G> {
     /// What is in AWS after the job, and that nothing is left to change.
     async fn left_behind(&self, api: &Api) -> Value {
         self.ground.break_calls(&[]);
+        if self.scenario.is_of_setup() {
+            return self.left_by_setup(api).await;
+        }
         let app = api.json(&format!("/v1/apps/{}", self.name)).await;
         let mut seen = self.ground.look(&app["spec"]);
         let listed = seen["access_keys"].as_array().unwrap().clone();
@@ -301,6 +316,7 @@ impl<'a, G: Ground> Case<'a, G> {
                 !ours.is_empty() && ours.iter().all(|key| key["status"] == "Inactive"),
                 "{ours:?}"
             ),
+            Leaves::Setup => unreachable!("it is no app"),
             Leaves::Gone => {
                 assert!(ours.is_empty(), "{ours:?}");
                 assert_eq!(app["state"], "removed");
@@ -310,12 +326,25 @@ impl<'a, G: Ground> Case<'a, G> {
         self.plain(&seen)
     }
 
+    async fn left_by_setup(&self, api: &Api) -> Value {
+        setups::assert_passwords_are_known(api, self.ground).await;
+        self.assert_converged(api).await;
+        let person = setups::ana(&self.name);
+        let mut seen = self
+            .ground
+            .look(&json!({"name": person, "buckets": [], "repositories": []}));
+        seen["access_keys"] = json!(seen["access_keys"].as_array().unwrap().len());
+        self.plain(&seen)
+    }
+
     /// A repair makes no change.
     async fn assert_converged(&self, api: &Api) {
         self.ground.take_log();
-        let again = api
-            .run(&format!("/v1/apps/{}/repair", self.name), None)
-            .await;
+        let subject = match self.scenario.is_of_setup() {
+            true => setups::PATH.to_owned(),
+            false => format!("/v1/apps/{}", self.name),
+        };
+        let again = api.run(&format!("{subject}/repair"), None).await;
         assert_eq!(again["state"], "succeeded", "{again:#}");
         let changing: Vec<String> = self
             .ground

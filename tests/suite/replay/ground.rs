@@ -23,6 +23,8 @@ pub trait Ground: AccountAdmin {
     fn look(&self, spec: &Value) -> Value;
     /// Whose key this is.
     async fn identity_of(&self, access_key_id: &str, secret: &Value) -> Value;
+    /// A user's console password, and whether it has to be changed, where that can be seen.
+    fn console_password(&self, user: &str) -> Option<(String, bool)>;
 }
 
 /// An account of an emulator, behind a proxy.
@@ -81,6 +83,10 @@ impl Ground for Emulated {
         )
         .expect("the key works")
     }
+
+    fn console_password(&self, _: &str) -> Option<(String, bool)> {
+        None
+    }
 }
 
 impl Ground for Host {
@@ -123,5 +129,10 @@ impl Ground for Host {
         Host::identity_of(self, access_key_id, secret.as_str().expect("a secret"))
             .await
             .expect("the key works")
+    }
+
+    fn console_password(&self, user: &str) -> Option<(String, bool)> {
+        let known = self.aws.console_password(self.account(), user);
+        Some(known.expect("there is a password"))
     }
 }

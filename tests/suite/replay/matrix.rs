@@ -9,9 +9,8 @@ use slipway::provision::kinds::KINDS;
 use slipway::provision::permissions;
 
 use super::case::{Case, Left, More};
-use super::identities;
 use super::scenarios::{SCENARIOS, Scenario};
-use super::{compared, enumerated, run_simulated};
+use super::{compared, enumerated, identities, run_simulated, setups};
 use crate::aws::Options;
 use crate::support::simulated::{Host, runtime};
 use crate::support::wire::{Fault, mutates};
@@ -118,6 +117,7 @@ fn host(scenario: &Scenario) -> Host {
         ..Options::default()
     });
     host.region = scenario.region;
+    host.settings.approvals.administrator_access = false;
     if scenario.kind() == JobKind::Remove {
         host.settings.quarantine = Duration::ZERO;
     }
@@ -126,7 +126,10 @@ fn host(scenario: &Scenario) -> Host {
 
 /// All scenarios: also those with calls that the emulators do not know.
 fn scenarios() -> impl Iterator<Item = &'static Scenario> {
-    SCENARIOS.iter().chain(&identities::SCENARIOS)
+    SCENARIOS
+        .iter()
+        .chain(&identities::SCENARIOS)
+        .chain(&setups::SCENARIOS)
 }
 
 fn clean_runs() -> Vec<(&'static Scenario, Left)> {

@@ -11,6 +11,7 @@ mod identities;
 mod kills;
 mod matrix;
 mod scenarios;
+mod setups;
 mod throttled;
 
 use std::collections::BTreeSet;

@@ -4,6 +4,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use slipway::domain::job_kind::JobKind;
 
+use super::setups;
 use crate::removal::hang_things_on;
 use crate::support::api::Api;
 use crate::support::aws::{AccountAdmin, Emulator};
@@ -33,6 +34,8 @@ pub enum Leaves {
     Asleep,
     /// Nothing but what is retained, and what was adopted.
     Gone,
+    /// The set-up of the account, with first passwords that are known.
+    Setup,
 }
 
 /// A job of an app that was onboarded.
@@ -54,17 +57,31 @@ pub struct Asked<'a> {
 
 impl Scenario {
     pub fn kind(&self) -> JobKind {
-        self.later
-            .as_ref()
-            .map_or(JobKind::Onboard, |later| later.kind)
+        match &self.later {
+            Some(later) => later.kind,
+            None if self.is_of_setup() => JobKind::SetupAccount,
+            None => JobKind::Onboard,
+        }
+    }
+
+    /// Whether it is about the set-up of an account and no app.
+    pub fn is_of_setup(&self) -> bool {
+        self.leaves == Leaves::Setup
+    }
+
+    /// The request for what its job starts from, or for its job where that is the first.
+    pub fn first_request(&self, api: &Api, name: &str) -> RequestBuilder {
+        let request = match self.is_of_setup() {
+            true => api.request(Method::PUT, setups::PATH),
+            false => api.request(Method::POST, "/v1/apps"),
+        };
+        request.json(&(self.body)(name))
     }
 
     /// The request for its job.
     pub fn request(&self, api: &Api, asked: &Asked) -> RequestBuilder {
         match &self.later {
-            None => api
-                .request(Method::POST, "/v1/apps")
-                .json(&(self.body)(asked.name)),
+            None => self.first_request(api, asked.name),
             Some(later) => (later.request)(api, asked),
         }
     }
@@ -72,7 +89,11 @@ impl Scenario {
 
 fn nothing(_: &dyn AccountAdmin, _: &str) {}
 
-pub static SCENARIOS: [Scenario; 13] = [
+pub static SCENARIOS: [Scenario; 14] = [
+    Scenario {
+        title: "the set-up of an account",
+        ..setups::BASE
+    },
     Scenario {
         title: "a new app with shared access",
         emulator: Emulator::Moto,

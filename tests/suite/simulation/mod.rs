@@ -8,6 +8,7 @@
 
 mod invariants;
 mod plan;
+mod setups;
 mod world;
 
 use std::sync::Mutex;

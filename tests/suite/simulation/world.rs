@@ -43,6 +43,8 @@ pub struct Known {
     pub accepted_bodies: Vec<String>,
     /// Apps that somebody has changed by hand.
     pub hand_changed: BTreeSet<String>,
+    /// First console passwords that were claimed, by their persons, with when they were made.
+    pub passwords: BTreeMap<String, (String, String)>,
     pub calls: Vec<Call>,
     pub denied: bool,
     pub kills: u32,
@@ -109,6 +111,7 @@ impl World {
             host.role_policy = Some(permissions::role_policy(&conventions));
         }
         host.settings.quarantine = Duration::from_secs(120);
+        host.settings.approvals.administrator_access = false;
         host.settings.rotation_idle_period = Duration::from_secs(90);
         host.settings.rotation_delete_delay = Duration::from_secs(90);
         let apps: Vec<String> = (0..plan.apps)
@@ -206,12 +209,17 @@ impl World {
     }
 
     async fn live(&mut self) {
-        for _ in 0..self.plan.steps {
+        for step in 0..self.plan.steps {
             let name = self.apps[self.rng.usize(..self.apps.len())].clone();
             self.job_error().await;
             let exists = self.json(&format!("/v1/apps/{name}")).await.is_some();
             let act = Act::draw(&mut self.rng, &name, exists);
             self.act(&name, act).await;
+            // Drawn aside, so that a seed goes on as it did without.
+            let mut aside = Rng::with_seed(self.seed.wrapping_mul(31).wrapping_add(step as u64));
+            if aside.u32(..4) == 0 {
+                self.act_on_setup(&mut aside).await;
+            }
             let pause = [0, 0, 300, 2_000, 15_000, 90_000][self.rng.usize(..6)];
             tokio::time::sleep(Duration::from_millis(self.rng.u64(..=pause))).await;
             self.bury().await;

@@ -21,6 +21,8 @@ mod removal;
 mod replicas;
 mod resources;
 mod rotations;
+mod sessions;
+mod setups;
 mod tokens;
 mod totals;
 mod writer;
@@ -473,6 +475,7 @@ fn bearer(name: &str) -> Caller {
         identity: None,
         person: None,
         expires_at: None,
+        session: None,
     }
 }
 

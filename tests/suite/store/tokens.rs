@@ -24,6 +24,7 @@ async fn a_token_is_known_by_its_hash_until_it_is_revoked() {
             identity: None,
             person: Some(Person::holder_of(&token.id.to_string())),
             expires_at: None,
+            session: None,
         };
         assert_eq!(
             t.store.caller_by_token_hash("hash-1").await.unwrap(),

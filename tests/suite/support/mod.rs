@@ -8,6 +8,7 @@ pub mod issuer;
 pub mod process;
 pub mod proxy;
 pub mod server;
+pub mod sign_in;
 pub mod simulated;
 pub mod wire;
 

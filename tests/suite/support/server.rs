@@ -9,6 +9,7 @@ use slipway::app::service::{Overrides, Service, StartError};
 use slipway::aws::rate_limiter::Rates;
 use slipway::clock::Clock;
 use slipway::config::Settings;
+use slipway::domain::public_url::PublicUrl;
 use slipway::provision::timing::Timing;
 use slipway::shutdown::Tasks;
 use slipway::store::StoreError;
@@ -81,8 +82,13 @@ impl Setup {
             rates: self.rates,
             ..Overrides::default()
         };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let mut settings = self.settings.clone();
+        // Where an identity provider sends browsers back to.
+        settings.public_url = settings.public_url.or(PublicUrl::parse(&url).ok());
         let service = loop {
-            match Service::start(self.settings.clone(), overrides.clone(), tasks.clone()).await {
+            match Service::start(settings.clone(), overrides.clone(), tasks.clone()).await {
                 // The writer of a service that was stopped just now has a last word to say.
                 Err(StartError::Store(StoreError::InUse(_))) => {
                     tokio::time::sleep(Duration::from_millis(5)).await
@@ -91,8 +97,6 @@ impl Setup {
             }
         };
         slipway::background::start(&service);
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
         tasks.spawn(slipway::api::server::serve(listener, service.clone()));
         Server {
             api: Api::new(url, ADMIN_TOKEN),

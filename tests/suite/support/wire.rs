@@ -209,6 +209,7 @@ fn iam_thing(pair: &str) -> Option<String> {
         "RoleName",
         "InstanceProfileName",
         "OpenIDConnectProviderArn",
+        "AccountAlias",
         "Url",
     ]
     .contains(&field);
