@@ -17,11 +17,12 @@ use serde::Deserialize;
 use crate::domain::approval::ApprovalRules;
 use crate::domain::names::{Origin, Region, RoleArn};
 use crate::domain::spec::Defaults;
+use crate::outbound::Cidr;
 use crate::provision::timing::Timing;
 use crate::vault::{Vault, VaultError};
 
 /// Settings that come from the environment as `SLIPWAY_` and their name in capitals.
-const NAMES: [&str; 28] = [
+const NAMES: [&str; 31] = [
     "listen",
     "database_url",
     "encryption_key",
@@ -42,6 +43,9 @@ const NAMES: [&str; 28] = [
     "drift_interval",
     "account_check_interval",
     "oidc_allow_http",
+    "webhook_allowed_cidrs",
+    "webhook_allow_http",
+    "key_unused_after",
     "log",
     "max_connections",
     "max_requests",
@@ -112,6 +116,13 @@ pub struct Settings {
     pub account_check_interval: Duration,
     /// Whether issuers of ID tokens may be at http on this machine. For tests.
     pub oidc_allow_http: bool,
+    /// Ranges of addresses that webhooks may be sent to beside public ones, separated by commas.
+    pub webhook_allowed_cidrs: Cidrs,
+    /// Whether webhooks may be sent by http.
+    pub webhook_allow_http: bool,
+    /// How long an access key has to be unused before webhooks are told. 0s is never.
+    #[serde(with = "humantime_serde")]
+    pub key_unused_after: Duration,
     /// What to log, in the terms of `tracing-subscriber`'s filters.
     pub log: String,
     /// Connections at once. Those beyond are refused, or wait to be accepted. Each is an open file: the
@@ -162,6 +173,27 @@ impl TryFrom<String> for Regions {
     }
 }
 
+/// Ranges of addresses, separated by commas.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Cidrs(pub Vec<Cidr>);
+
+impl TryFrom<String> for Cidrs {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let ranges = text
+            .split(',')
+            .map(str::trim)
+            .filter(|range| !range.is_empty());
+        let parsed = ranges.map(|range| {
+            let wrong = |why| format!("SLIPWAY_WEBHOOK_ALLOWED_CIDRS: {range} {why}");
+            range.parse().map_err(wrong)
+        });
+        parsed.collect::<Result<_, _>>().map(Self)
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -185,6 +217,9 @@ impl Default for Settings {
             drift_interval: Duration::from_secs(24 * 3600),
             account_check_interval: Duration::from_secs(3600),
             oidc_allow_http: false,
+            webhook_allowed_cidrs: Cidrs::default(),
+            webhook_allow_http: false,
+            key_unused_after: Duration::from_secs(90 * 24 * 3600),
             log: "info".into(),
             max_connections: 4096,
             max_requests: 512,

@@ -24,6 +24,7 @@ use crate::domain::app::App;
 use crate::domain::names::{AccountName, AppName, RoleArn};
 use crate::domain::spec::{Defaults, Place, default_account};
 use crate::oidc::{KeyCache, KeyCacheLimits};
+use crate::outbound::{AddressPolicy, Connector, Resolver};
 use crate::provision::conventions::Conventions;
 use crate::provision::journal::ResumableAttempts;
 use crate::provision::kinds::spec_lists;
@@ -72,6 +73,8 @@ pub struct Service {
     registered: Mutex<HashMap<AccountName, Arc<Account>>>,
     /// The keys of the issuers of ID tokens.
     pub issuer_keys: KeyCache,
+    /// Connects to the receivers of webhooks.
+    pub webhook_connector: Connector,
     admin_token_hash: Option<String>,
     /// When the dispatcher last ran, in milliseconds.
     dispatched_at: AtomicI64,
@@ -98,6 +101,8 @@ pub struct Overrides {
     pub timing: Timing,
     /// The rates of AWS calls under throttling.
     pub rates: Rates,
+    /// What finds the addresses of the receivers of webhooks.
+    pub resolver: Option<Arc<dyn Resolver>>,
     /// An open database, shared with other replicas in a simulation.
     pub store: Option<Store>,
 }
@@ -187,6 +192,10 @@ impl Service {
             account: Arc::new(account),
             registered: Mutex::default(),
             issuer_keys: KeyCache::new(KeyCacheLimits::default(), settings.oidc_allow_http),
+            webhook_connector: Connector::new(
+                AddressPolicy::public_and(settings.webhook_allowed_cidrs.0.clone()),
+                overrides.resolver,
+            ),
             admin_token_hash,
             dispatched_at: AtomicI64::new(0),
             intents: Mutex::default(),

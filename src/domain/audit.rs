@@ -21,6 +21,7 @@ use crate::domain::resource_id::ResourceId;
 use crate::domain::role::Role;
 use crate::domain::scope::Scope;
 use crate::domain::task::Task;
+use crate::domain::webhook::WebhookState;
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -175,6 +176,69 @@ pub enum AuditEvent {
         /// The name of the rule.
         name: String,
     },
+    /// A webhook was created.
+    WebhookCreated {
+        /// The ID of the webhook.
+        #[schema(value_type = String)]
+        webhook_id: Ulid,
+        /// The host of its URL.
+        #[schema(example = "hooks.example.com")]
+        host: String,
+        /// The apps and accounts whose events it gets. Absent for all.
+        #[serde(default, skip_serializing_if = "Scope::is_all")]
+        #[schema(required = false)]
+        scope: Scope,
+    },
+    /// A webhook was changed.
+    WebhookUpdated {
+        /// The ID of the webhook.
+        #[schema(value_type = String)]
+        webhook_id: Ulid,
+        /// The host of its URL.
+        host: String,
+        /// Whether it is sent anything.
+        state: WebhookState,
+        /// The apps and accounts whose events it gets. Absent for all.
+        #[serde(default, skip_serializing_if = "Scope::is_all")]
+        #[schema(required = false)]
+        scope: Scope,
+    },
+    /// A webhook was deleted.
+    WebhookDeleted {
+        /// The ID of the webhook.
+        #[schema(value_type = String)]
+        webhook_id: Ulid,
+        /// The host of its URL.
+        host: String,
+    },
+    /// The signing secret of a webhook was replaced.
+    WebhookSecretRotated {
+        /// The ID of the webhook.
+        #[schema(value_type = String)]
+        webhook_id: Ulid,
+        /// The host of its URL.
+        host: String,
+    },
+    /// Deliveries of a webhook are made again.
+    WebhookReplayed {
+        /// The ID of the webhook.
+        #[schema(value_type = String)]
+        webhook_id: Ulid,
+        /// The host of its URL.
+        host: String,
+        /// The number of deliveries.
+        deliveries: u64,
+    },
+    /// A webhook was disabled, because its receiver is gone or keeps failing.
+    WebhookDisabled {
+        /// The ID of the webhook.
+        #[schema(value_type = String)]
+        webhook_id: Ulid,
+        /// The host of its URL.
+        host: String,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// What was done, by its name alone.
@@ -231,6 +295,18 @@ pub enum Action {
     TrustRuleCreated,
     /// A trust rule was deleted.
     TrustRuleDeleted,
+    /// A webhook was created.
+    WebhookCreated,
+    /// A webhook was changed.
+    WebhookUpdated,
+    /// A webhook was deleted.
+    WebhookDeleted,
+    /// The signing secret of a webhook was replaced.
+    WebhookSecretRotated,
+    /// Deliveries of a webhook are made again.
+    WebhookReplayed,
+    /// A webhook was disabled, because its receiver is gone or keeps failing.
+    WebhookDisabled,
 }
 
 impl AuditEvent {
@@ -317,6 +393,12 @@ impl AuditEvent {
             Self::TokenExchanged { .. } => Action::TokenExchanged,
             Self::TrustRuleCreated { .. } => Action::TrustRuleCreated,
             Self::TrustRuleDeleted { .. } => Action::TrustRuleDeleted,
+            Self::WebhookCreated { .. } => Action::WebhookCreated,
+            Self::WebhookUpdated { .. } => Action::WebhookUpdated,
+            Self::WebhookDeleted { .. } => Action::WebhookDeleted,
+            Self::WebhookSecretRotated { .. } => Action::WebhookSecretRotated,
+            Self::WebhookReplayed { .. } => Action::WebhookReplayed,
+            Self::WebhookDisabled { .. } => Action::WebhookDisabled,
         }
     }
 
@@ -490,6 +572,35 @@ mod tests {
             AuditEvent::TrustRuleDeleted {
                 rule_id: Ulid::nil(),
                 name: "shop".into(),
+            },
+            AuditEvent::WebhookCreated {
+                webhook_id: Ulid::nil(),
+                host: "hooks.example.com".into(),
+                scope: Scope::default(),
+            },
+            AuditEvent::WebhookUpdated {
+                webhook_id: Ulid::nil(),
+                host: "hooks.example.com".into(),
+                state: WebhookState::Active,
+                scope: Scope::default(),
+            },
+            AuditEvent::WebhookDeleted {
+                webhook_id: Ulid::nil(),
+                host: "hooks.example.com".into(),
+            },
+            AuditEvent::WebhookSecretRotated {
+                webhook_id: Ulid::nil(),
+                host: "hooks.example.com".into(),
+            },
+            AuditEvent::WebhookReplayed {
+                webhook_id: Ulid::nil(),
+                host: "hooks.example.com".into(),
+                deliveries: 2,
+            },
+            AuditEvent::WebhookDisabled {
+                webhook_id: Ulid::nil(),
+                host: "hooks.example.com".into(),
+                reason: "gone".into(),
             },
         ]
     }

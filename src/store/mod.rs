@@ -16,13 +16,16 @@ mod audit;
 mod connection;
 mod credentials;
 mod database;
+mod deliveries;
 mod drift;
 mod error;
 mod events;
 mod history;
 mod idempotency;
 mod jobs;
+mod key_notices;
 mod lease;
+mod outbox;
 mod postgres;
 mod progress;
 mod progress_queue;
@@ -35,6 +38,7 @@ mod sql;
 mod sqlite;
 mod tokens;
 mod trust_rules;
+mod webhooks;
 mod writer;
 
 pub use accounts::AccountCheckResult;
@@ -43,6 +47,10 @@ pub use apps::AppFilter;
 pub use audit::{AuditCursor, AuditFilter};
 pub use credentials::{ClaimAnswer, CredentialRow, NewCredential};
 pub use database::Store;
+pub use deliveries::{
+    AttemptOutcome, Delivery, DeliveryAttempt, DeliveryFilter, PassEnd, PendingDelivery, Replay,
+    Sender, WebhookLease,
+};
 pub use error::StoreError;
 pub use history::backup;
 pub use idempotency::{IDEMPOTENCY_AGE, IdempotencyKey, fingerprint};
@@ -51,6 +59,7 @@ pub use jobs::claim::{Claimed, MAX_CLAIM_BATCH};
 pub use jobs::enqueue::{Accepted, AppChange, JobRequest, NewApp};
 pub use jobs::finish::{AttemptResult, Reopened};
 pub use jobs::query::JobFilter;
+pub use key_notices::KeyToCheck;
 pub use lease::Lease;
 pub use progress_queue::StepRecord;
 pub use refusal::Refusal;
@@ -58,3 +67,4 @@ pub use rotations::{DueRotation, RotationChange};
 pub use signals::Signal;
 pub use tokens::{NewTokenRow, TokenRow};
 pub use trust_rules::{Exchange, ExchangeAnswer};
+pub use webhooks::{MAX_WEBHOOKS, SealedWebhookSecret};
