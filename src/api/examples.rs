@@ -103,9 +103,15 @@ fn error(status: &str, path: &str, takes_body: bool) -> Option<ApiError> {
         )]),
         "401" => ApiError::Unauthorized,
         "403" => ApiError::Forbidden {
-            needed: if ["/tokens", "/audit", "/accounts", "/trust-rules", "/webhooks"]
-                .iter()
-                .any(|of_admin| path.contains(of_admin))
+            needed: if [
+                "/tokens",
+                "/audit",
+                "/accounts",
+                "/trust-rules",
+                "/webhooks",
+            ]
+            .iter()
+            .any(|of_admin| path.contains(of_admin))
             {
                 Role::Admin
             } else {

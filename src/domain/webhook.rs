@@ -139,7 +139,6 @@ pub struct WebhookSpec {
     /// Where events are posted to: an https URL with a public address.
     #[schema(
         example = "https://hooks.example.com/slipway",
-        format = Uri,
         max_length = 2048,
         pattern = "^https?://[!-\"$-~]+$"
     )]

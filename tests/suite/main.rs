@@ -38,3 +38,4 @@ mod store;
 mod stories;
 mod support;
 mod trouble;
+mod webhooks;

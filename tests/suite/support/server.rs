@@ -9,6 +9,7 @@ use slipway::app::service::{Overrides, Service, StartError};
 use slipway::aws::rate_limiter::Rates;
 use slipway::clock::Clock;
 use slipway::config::Settings;
+use slipway::outbound::Resolver;
 use slipway::provision::timing::Timing;
 use slipway::shutdown::Tasks;
 use slipway::store::StoreError;
@@ -30,6 +31,8 @@ pub struct Setup {
     pub clock: Clock,
     pub settings: Settings,
     pub folder: Arc<tempfile::TempDir>,
+    /// What finds the addresses of the receivers of webhooks, if not the system.
+    pub resolver: Option<Arc<dyn Resolver>>,
 }
 
 /// A running service.
@@ -62,6 +65,7 @@ impl Setup {
             clock,
             settings,
             folder,
+            resolver: None,
         }
     }
 
@@ -79,6 +83,7 @@ impl Setup {
             clock: self.clock.clone(),
             timing: self.timing,
             rates: self.rates,
+            resolver: self.resolver.clone(),
             ..Overrides::default()
         };
         let service = loop {
