@@ -62,3 +62,15 @@ jq:
 	$(PYTHON) -m venv .venv
 	$(VENV) -m pip install --quiet --requirement tests/requirements.txt
 	touch $@
+
+# The library of npm that verifies webhooks in tests.
+.PHONY: webhook-verifier
+test test-all: webhook-verifier
+webhook-verifier: tests/webhook_verifier/node_modules/installed
+
+tests/webhook_verifier/node_modules/installed: tests/webhook_verifier/package-lock.json
+	@{ command -v node && command -v npm; } >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q && apt-get install -qy nodejs npm; \
+	} || { echo "install Node.js and npm first (Debian: apt-get install nodejs npm)" >&2; exit 1; }
+	cd tests/webhook_verifier && npm ci --ignore-scripts --no-audit --no-fund
+	touch $@

@@ -51,7 +51,7 @@ pub async fn send_pending(
     let sent = tokio::select! {
         sent = send(&service, client.as_ref(), lease) => sent,
         () = renew_until_lost(&service, lease, claimed) => Err(StoreError::LostLease),
-        () = stopped => Ok(()),
+        () = stopped => Err(StoreError::LostLease),
     };
     match sent {
         Ok(()) => {}
@@ -63,6 +63,8 @@ pub async fn send_pending(
             tracing::warn!(webhook = %lease.webhook, %error, "deliveries cannot be recorded; they are made again")
         }
     }
+    // Without effect where another sender has it. What cannot be released now runs out.
+    let _ = service.store.release_webhook(lease).await;
     service.store.note_outbox();
 }
 
@@ -130,7 +132,7 @@ async fn send_batch(
     mut failing_since: Option<Timestamp>,
     pending: Vec<PendingDelivery>,
 ) -> Result<Batch, StoreError> {
-    let (mut made, mut recorded_at) = (Vec::new(), Instant::now());
+    let (mut made, began) = (Vec::new(), Instant::now());
     for delivery in pending {
         let (attempt, end) = attempt(service, receiver, &delivery, failing_since).await;
         made.push(attempt);
@@ -144,17 +146,13 @@ async fn send_batch(
             service.store.record_deliveries(lease, made, end).await?;
             return Ok(Batch::Ended);
         }
-        if recorded_at.elapsed() >= RECORD_INTERVAL {
-            let made = std::mem::take(&mut made);
-            let end = PassEnd::Continue;
-            service.store.record_deliveries(lease, made, end).await?;
-            recorded_at = Instant::now();
+        if began.elapsed() >= RECORD_INTERVAL {
+            break;
         }
     }
-    if !made.is_empty() {
-        let end = PassEnd::Continue;
-        service.store.record_deliveries(lease, made, end).await?;
-    }
+    // The webhook is read again after each record: it may have another URL or secret by then.
+    let end = PassEnd::Continue;
+    service.store.record_deliveries(lease, made, end).await?;
     Ok(Batch::GoOn)
 }
 

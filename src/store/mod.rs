@@ -17,6 +17,7 @@ mod connection;
 mod credentials;
 mod database;
 mod deliveries;
+mod delivery_log;
 mod drift;
 mod error;
 mod events;
@@ -48,9 +49,9 @@ pub use audit::{AuditCursor, AuditFilter};
 pub use credentials::{ClaimAnswer, CredentialRow, NewCredential};
 pub use database::Store;
 pub use deliveries::{
-    AttemptOutcome, Delivery, DeliveryAttempt, DeliveryFilter, PassEnd, PendingDelivery, Replay,
-    Sender, WebhookLease,
+    AttemptOutcome, DeliveryAttempt, PassEnd, PendingDelivery, Sender, WebhookLease,
 };
+pub use delivery_log::{Delivery, DeliveryFilter, Replay};
 pub use error::StoreError;
 pub use history::backup;
 pub use idempotency::{IDEMPOTENCY_AGE, IdempotencyKey, fingerprint};
