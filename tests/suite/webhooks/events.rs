@@ -107,6 +107,8 @@ async fn a_job_that_waits_for_an_approval_and_one_that_fails_are_told() {
         assert_eq!(told.json()["data"]["id"], job["id"]);
     }
     receiver.stays_at(2).await;
+    let cancel = format!("/v1/jobs/{}/cancel", id(&waits));
+    post_empty(&server, &cancel).await.expect(202);
     server.stop().await;
 }
 
@@ -156,7 +158,8 @@ async fn drift_is_told_once_for_each_time_that_it_begins() {
     onboarded(&server, &light(&app)).await;
     let drift = format!("/v1/apps/{app}/drift");
     let check = async || post_empty(&server, &drift).await.expect(200)["drifted"].clone();
-    let policy = json!({"Version": "2012-10-17", "Statement": []}).to_string();
+    let statement = json!({"Effect": "Allow", "Action": "s3:*", "Resource": "*"});
+    let policy = json!({"Version": "2012-10-17", "Statement": [statement]}).to_string();
     let named = json!({"UserName": app, "PolicyName": "quick-fix"});
     let mut put = named.clone();
     put["PolicyDocument"] = json!(policy);
@@ -237,7 +240,7 @@ async fn an_account_that_cannot_be_reached_any_more_is_told_once() {
         let seen = store.registered_account(&name).await.unwrap().unwrap();
         let result = AccountCheckResult {
             state,
-            reason: None,
+            reason: (state == AccountState::Unreachable).then(|| "AccessDenied".into()),
             alias: None,
         };
         assert!(store.record_account_check(&seen, result).await.unwrap());

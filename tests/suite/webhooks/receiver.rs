@@ -9,6 +9,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use futures::StreamExt as _;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -139,7 +140,12 @@ async fn receive(
         Reply::BreakOff => {
             let broken = std::io::Error::other("the receiver is killed");
             let parts = [Ok(Bytes::from_static(b"half of it")), Err(broken)];
-            Response::new(Body::from_stream(futures::stream::iter(parts)))
+            // The first part is on its way before the connection breaks.
+            let parts = futures::stream::iter(parts).then(async |part| {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                part
+            });
+            Response::new(Body::from_stream(parts))
         }
     }
 }

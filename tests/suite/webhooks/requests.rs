@@ -134,7 +134,10 @@ async fn the_signing_secret_is_nowhere_in_clear() {
     let bare = secret.strip_prefix("whsec_").unwrap().to_owned();
     server.stop().await;
     for entry in std::fs::read_dir(setup.folder.path()).unwrap() {
-        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        // SQLite removes its log when the last connection is closed.
+        let Ok(bytes) = std::fs::read(entry.unwrap().path()) else {
+            continue;
+        };
         let has = |text: &str| bytes.windows(text.len()).any(|it| it == text.as_bytes());
         assert!(!has(&bare));
     }
