@@ -11,21 +11,12 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-<<<<<<< HEAD
-.PHONY: test test-all lint soak simulate demo bench packages venv packages-venv postgresql jq promtool
+.PHONY: test test-all lint soak simulate demo bench packages venv packages-venv postgresql jq promtool node identity-provider
 
-test: venv postgresql jq promtool
+test: venv postgresql jq promtool identity-provider
 	$(VENV) tests/run.py
 
-test-all: packages-venv postgresql jq promtool
-=======
-.PHONY: test test-all lint soak simulate demo bench venv postgresql jq node identity-provider
-
-test: venv postgresql jq identity-provider
-	$(VENV) tests/run.py
-
-test-all: venv postgresql jq identity-provider
->>>>>>> setup
+test-all: packages-venv postgresql jq promtool identity-provider
 	$(VENV) tests/run.py --all
 
 lint:
@@ -106,4 +97,16 @@ node:
 	} || { echo "install python3-venv first (Debian: apt-get install python3-venv)" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(VENV) -m pip install --quiet --requirement tests/requirements.txt
+	touch $@
+
+# The library of npm that verifies webhooks in tests.
+.PHONY: webhook-verifier
+test test-all: webhook-verifier
+webhook-verifier: tests/webhook_verifier/node_modules/installed
+
+tests/webhook_verifier/node_modules/installed: tests/webhook_verifier/package-lock.json
+	@{ command -v node && command -v npm; } >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q && apt-get install -qy nodejs npm; \
+	} || { echo "install Node.js and npm first (Debian: apt-get install nodejs npm)" >&2; exit 1; }
+	cd tests/webhook_verifier && npm ci --ignore-scripts --no-audit --no-fund
 	touch $@

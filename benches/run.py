@@ -18,6 +18,7 @@ import lost_answer  # noqa: E402
 import onboarding  # noqa: E402
 import overload  # noqa: E402
 import recovery  # noqa: E402
+import webhooks  # noqa: E402
 import workers  # noqa: E402
 from emulators import end_on_signals  # noqa: E402
 from table import markdown  # noqa: E402
@@ -31,6 +32,7 @@ SECTIONS = {
     "workers": workers,
     "recovery": recovery,
     "history": history,
+    "webhooks": webhooks,
 }
 
 

@@ -19,11 +19,12 @@ use crate::domain::names::{Origin, Region, RoleArn};
 use crate::domain::public_url::PublicUrl;
 use crate::domain::sign_in::SignInSettings;
 use crate::domain::spec::Defaults;
+use crate::outbound::Cidr;
 use crate::provision::timing::Timing;
 use crate::vault::{Vault, VaultError};
 
 /// Settings that come from the environment as `SLIPWAY_` and their name in capitals.
-const NAMES: [&str; 30] = [
+const NAMES: [&str; 33] = [
     "listen",
     "database_url",
     "encryption_key",
@@ -46,6 +47,9 @@ const NAMES: [&str; 30] = [
     "oidc_allow_http",
     "public_url",
     "sign_in_client_secret",
+    "webhook_allowed_cidrs",
+    "webhook_allow_http",
+    "key_unused_after",
     "log",
     "max_connections",
     "max_requests",
@@ -122,6 +126,13 @@ pub struct Settings {
     pub public_url: Option<PublicUrl>,
     /// The secret of the client that Slipway is to the identity provider that people sign in with.
     pub sign_in_client_secret: Option<SecretString>,
+    /// Ranges of addresses that webhooks may be sent to beside public ones, separated by commas.
+    pub webhook_allowed_cidrs: Cidrs,
+    /// Whether webhooks may be sent by http.
+    pub webhook_allow_http: bool,
+    /// How long an access key has to be unused before webhooks are told. 0s is never.
+    #[serde(with = "humantime_serde")]
+    pub key_unused_after: Duration,
     /// What to log, in the terms of `tracing-subscriber`'s filters.
     pub log: String,
     /// Connections at once. Those beyond are refused, or wait to be accepted. Each is an open file: the
@@ -174,6 +185,27 @@ impl TryFrom<String> for Regions {
     }
 }
 
+/// Ranges of addresses, separated by commas.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Cidrs(pub Vec<Cidr>);
+
+impl TryFrom<String> for Cidrs {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let ranges = text
+            .split(',')
+            .map(str::trim)
+            .filter(|range| !range.is_empty());
+        let parsed = ranges.map(|range| {
+            let wrong = |why| format!("SLIPWAY_WEBHOOK_ALLOWED_CIDRS: {range} {why}");
+            range.parse().map_err(wrong)
+        });
+        parsed.collect::<Result<_, _>>().map(Self)
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -199,6 +231,9 @@ impl Default for Settings {
             oidc_allow_http: false,
             public_url: None,
             sign_in_client_secret: None,
+            webhook_allowed_cidrs: Cidrs::default(),
+            webhook_allow_http: false,
+            key_unused_after: Duration::from_secs(90 * 24 * 3600),
             log: "info".into(),
             max_connections: 4096,
             max_requests: 512,

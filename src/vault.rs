@@ -189,6 +189,16 @@ pub struct SecretOwner<'a> {
     pub access_key_id: &'a str,
 }
 
+impl SecretOwner<'static> {
+    /// A webhook, whose signing secret it is. No access key has such an id.
+    pub fn webhook(id: Ulid) -> Self {
+        Self {
+            credential: id,
+            access_key_id: "webhook",
+        }
+    }
+}
+
 impl SecretOwner<'_> {
     /// Each part with its length before it, so that no two owners have the same data.
     fn associated_data(self) -> Aad<Vec<u8>> {

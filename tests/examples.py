@@ -11,6 +11,7 @@ import argparse
 import json
 import re
 import sys
+import time
 
 from documents import NAMED, ROOT
 
@@ -120,6 +121,7 @@ def record(slipway, endpoint):
     call("GET", "/v1/trust-rules", expected=200)
     call("GET", "/v1/trust-rules/{id}", expected=200, id=rule["id"])
     call("DELETE", "/v1/trust-rules/{id}", expected=204, id=rule["id"])
+    record_webhooks(recorder)
     record_accounts(recorder, endpoint)
     call("GET", "/v1/identity", expected=200)
     call("GET", "/v1/background", expected=200)
@@ -158,6 +160,23 @@ def record_setup(recorder):
         call("GET", setup + "/export", expected=200, query=f"?format={form}", account="default")
     for accept in ("application/json", LINES, "application/jsonl"):
         call("GET", setup + "/history", expected=200, query="?limit=2", account="default", accept=accept)
+
+
+def record_webhooks(recorder):
+    call, slipway = recorder.call, recorder.slipway
+    one = "/v1/webhooks/{id}"
+    described = {"url": "https://127.0.0.1:1/slipway", "description": "Dashboard of the shop team", "events": ["job.failed"]}
+    made = call("POST", "/v1/webhooks", {**described, "scope": {"apps": ["acme-*"]}}, expected=201)["id"]
+    call("GET", "/v1/webhooks", expected=200)
+    call("GET", one, expected=200, id=made)
+    event = call("POST", one + "/test", expected=200, id=made)["id"]
+    while not slipway.request("GET", f"/v1/webhooks/{made}/deliveries")[2]["items"]:
+        time.sleep(0.1)
+    call("GET", one + "/deliveries", expected=200, id=made)
+    call("PATCH", one, {"state": "active", "events": None}, expected=200, id=made)
+    call("POST", one + "/replay", {"delivery": event}, expected=200, id=made)
+    call("POST", one + "/rotate-secret", expected=200, id=made)
+    call("DELETE", one, expected=204, id=made)
 
 
 def record_accounts(recorder, endpoint):
@@ -205,6 +224,8 @@ def as_examples(text):
     text = re.sub(r'(AWS_SECRET_ACCESS_KEY(?:": "|=))[0-9A-Za-z/+]{40}', rf"\g<1>{SECRET}", text)
     text = re.sub(r'"password": "[^"]{20,}"', lambda _: f'"password": "{PASSWORD}"', text)
     text = re.sub(r"slipway_[0-9a-f]{32,}", "slipway_" + "0123456789abcdef" * 4, text)
+    text = re.sub(r"whsec_[0-9A-Za-z/+]{43}=", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=", text)
+    text = text.replace("https://127.0.0.1:1/", "https://hooks.example.com/")
     text = re.sub(r"slipway-[0-9a-f]{32}", "slipway-" + "0123456789abcdef" * 2, text)
     return text.replace("000000000000", ACCOUNT)
 

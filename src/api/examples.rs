@@ -44,6 +44,7 @@ pub fn add(api: &mut Document) {
         let calls = [
             ("GET", &mut item.get),
             ("POST", &mut item.post),
+            ("PATCH", &mut item.patch),
             ("PUT", &mut item.put),
             ("DELETE", &mut item.delete),
         ];
@@ -104,9 +105,15 @@ fn error(status: &str, path: &str, takes_body: bool) -> Option<ApiError> {
         )]),
         "401" => ApiError::Unauthorized,
         "403" => ApiError::Forbidden {
-            needed: if ["/tokens", "/audit", "/accounts", "/trust-rules"]
-                .iter()
-                .any(|of_admin| path.contains(of_admin))
+            needed: if [
+                "/tokens",
+                "/audit",
+                "/accounts",
+                "/trust-rules",
+                "/webhooks",
+            ]
+            .iter()
+            .any(|of_admin| path.contains(of_admin))
             {
                 Role::Admin
             } else {
@@ -117,6 +124,7 @@ fn error(status: &str, path: &str, takes_body: bool) -> Option<ApiError> {
         "404" if path.contains("/jobs/") => ApiError::NoSuch("job"),
         "404" if path.contains("/accounts/") => ApiError::NoSuch("account"),
         "404" if path.contains("/tokens/") => ApiError::NoSuch("token"),
+        "404" if path.contains("/webhooks/") => ApiError::NoSuch("webhook"),
         "404" if path.contains("/ecr/") => ApiError::NoSuch("repository"),
         "404" => ApiError::NoSuch("app"),
         "408" => ApiError::BodyTooSlow,
@@ -127,11 +135,22 @@ fn error(status: &str, path: &str, takes_body: bool) -> Option<ApiError> {
         "409" if path.contains("/accounts/") => {
             Refusal::AccountInUse(AccountName::parse("acme").ok()?).into()
         }
+        "409" if path.contains("/webhooks/") => {
+            UseCaseError::WebhookDisabled("The receiver replied 410 Gone.".into()).into()
+        }
         "409" => Refusal::Active(Ulid::nil()).into(),
         "410" => UseCaseError::AlreadyClaimed.into(),
         "412" => Refusal::Changed.into(),
         "413" => ApiError::TooLarge,
         "415" => ApiError::UnsupportedMediaType,
+        "422" if path.ends_with("/replay") => ApiError::Fields(vec![FieldError::new(
+            "/delivery",
+            "give either `delivery`, or `since` for a range",
+        )]),
+        "422" if path.contains("/webhooks") => ApiError::Fields(vec![FieldError::new(
+            "/url",
+            "10.0.0.1 is not a public address. SLIPWAY_WEBHOOK_ALLOWED_CIDRS allows others",
+        )]),
         "422" if takes_body => ApiError::Fields(vec![FieldError::new(
             "/region",
             "must be an AWS region's code, such as us-west-2",

@@ -130,6 +130,43 @@ const LINKS: [(&[From], &[Target]); 18] = [
             ("deleteTrustRule", &[("id", "$response.body#/id")]),
         ],
     ),
+    (
+        &[("createWebhook", "201"), ("updateWebhook", "200")],
+        &OF_WEBHOOK,
+    ),
+    (
+        &[("listWebhooks", "200")],
+        &[("getWebhook", &[("id", "$response.body#/items/0/id")])],
+    ),
+    (
+        &[("testWebhook", "200")],
+        &[("listWebhookDeliveries", &WEBHOOK)],
+    ),
+    (
+        &[("listWebhookDeliveries", "200")],
+        &[
+            ("replayWebhook", &WEBHOOK),
+            (
+                "listWebhookDeliveries",
+                &[
+                    ("id", "$request.path.id"),
+                    ("cursor", "$response.body#/next_cursor"),
+                ],
+            ),
+        ],
+    ),
+];
+
+const WEBHOOK: [(&str, &str); 1] = [("id", "$request.path.id")];
+/// The links of a webhook.
+const OF_WEBHOOK: [Target; 7] = [
+    ("getWebhook", &ID),
+    ("updateWebhook", &ID),
+    ("deleteWebhook", &ID),
+    ("testWebhook", &ID),
+    ("listWebhookDeliveries", &ID),
+    ("replayWebhook", &ID),
+    ("rotateWebhookSecret", &ID),
 ];
 
 const ACCOUNT: [(&str, &str); 1] = [("account", "$response.body#/name")];
@@ -264,6 +301,7 @@ pub fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
         &mut path.get,
         &mut path.put,
         &mut path.post,
+        &mut path.patch,
         &mut path.delete,
     ]
     .into_iter()

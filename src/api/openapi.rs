@@ -18,6 +18,7 @@ use crate::api::path::Id;
 use crate::api::problem::Problem;
 use crate::domain::audit::Action;
 use crate::domain::names::AccessKeyId;
+use crate::domain::webhook::{DeliveryState, EventType};
 use crate::provision::export::Format;
 use crate::provision::render::bootstrap::BootstrapFormat;
 
@@ -33,7 +34,7 @@ use crate::provision::render::bootstrap::BootstrapFormat;
     security(("token" = [])),
     modifiers(&Bearer),
     // The schemas of parameters and of common responses must be listed here.
-    components(schemas(Id, IdempotencyText, AccessKeyId, Format, BootstrapFormat, Action, Problem)),
+    components(schemas(Id, IdempotencyText, AccessKeyId, Format, BootstrapFormat, Action, Problem, DeliveryState, EventType)),
     tags(
         (name = "apps", description = "Onboard, update, repair, remove and export apps. An app has a spec: what it should have in AWS."),
         (name = "drift", description = "Compare AWS with the spec of an app."),
@@ -43,6 +44,7 @@ use crate::provision::render::bootstrap::BootstrapFormat;
         (name = "credentials", description = "List, rotate, deactivate and delete the access keys of an app, and claim their secrets once."),
         (name = "ecr", description = "Simulate lifecycle policies of ECR repositories."),
         (name = "tokens", description = "Create, list and revoke the API tokens."),
+        (name = "webhooks", description = "Be told of events by HTTP requests, signed as Standard Webhooks describes."),
         (name = "accounts", description = "Register, verify and change the AWS accounts that apps live in."),
         (name = "service", description = "Check the service: its identity, health, readiness and metrics."),
     ),
@@ -72,6 +74,7 @@ pub fn add_common_responses(api: &mut Document) {
             &mut item.get,
             &mut item.post,
             &mut item.put,
+            &mut item.patch,
             &mut item.delete,
         ];
         for operation in operations.into_iter().flatten() {

@@ -83,6 +83,7 @@ pub enum Code {
     AccountExists,
     AccountInUse,
     AccountNotReady,
+    WebhookDisabled,
     IssuerUnavailable,
     AwsThrottled,
     AwsRefused,
@@ -131,7 +132,8 @@ impl Code {
             | Self::RotationStage
             | Self::AccountExists
             | Self::AccountInUse
-            | Self::AccountNotReady => StatusCode::CONFLICT,
+            | Self::AccountNotReady
+            | Self::WebhookDisabled => StatusCode::CONFLICT,
             Self::AlreadyClaimed | Self::ClaimExpired | Self::KeyGone => StatusCode::GONE,
             Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -196,6 +198,7 @@ impl Code {
             Self::AccountExists => "Account already registered",
             Self::AccountInUse => "Account has apps",
             Self::AccountNotReady => "Account not ready",
+            Self::WebhookDisabled => "Webhook is disabled",
             Self::AwsThrottled => "AWS is throttling",
             Self::AwsRefused => "AWS request failed",
             Self::DatabaseUnavailable => "Database unavailable",
@@ -457,6 +460,9 @@ fn of_use_case(error: &UseCaseError) -> Problem {
         UseCaseError::PasswordExpired => new(Code::ClaimExpired).remedy(NEW_PASSWORD),
         UseCaseError::KeyDeleted => new(Code::KeyGone).remedy(
             "GET /v1/apps/{app}/credentials lists the app's access keys. If there is none, repair the app to create one.",
+        ),
+        UseCaseError::WebhookDisabled(_) => new(Code::WebhookDisabled).remedy(
+            "Correct the receiver, then enable the webhook again (PATCH /v1/webhooks/{id} with `\"state\": \"active\"`).",
         ),
         UseCaseError::NoPlan(job_error) => Problem {
             aws: job_error.aws.clone(),

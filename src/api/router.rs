@@ -84,6 +84,21 @@ fn endpoints() -> OpenApiRouter<Arc<Service>> {
             v1::delete_trust_rule::delete_trust_rule
         ))
         .routes(routes!(
+            v1::list_webhooks::list_webhooks,
+            v1::create_webhook::create_webhook
+        ))
+        .routes(routes!(
+            v1::get_webhook::get_webhook,
+            v1::update_webhook::update_webhook,
+            v1::delete_webhook::delete_webhook
+        ))
+        .routes(routes!(
+            v1::list_webhook_deliveries::list_webhook_deliveries
+        ))
+        .routes(routes!(v1::test_webhook::test_webhook))
+        .routes(routes!(v1::replay_webhook::replay_webhook))
+        .routes(routes!(v1::rotate_webhook_secret::rotate_webhook_secret))
+        .routes(routes!(
             v1::list_accounts::list_accounts,
             v1::register_account::register_account
         ))
@@ -211,7 +226,13 @@ fn cors(service: &Service) -> CorsLayer {
     ];
     CorsLayer::new()
         .allow_origin(origins)
-        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
+        .allow_methods([
+            Method::GET,
+            Method::POST,
+            Method::PUT,
+            Method::PATCH,
+            Method::DELETE,
+        ])
         .allow_headers(sent.into_iter().chain(conditions).collect::<Vec<_>>())
         .expose_headers(exposed)
         .max_age(Duration::from_secs(600))

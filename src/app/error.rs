@@ -64,6 +64,9 @@ pub enum UseCaseError {
         "The access key was deleted before its secret was claimed. The secret has been destroyed."
     )]
     KeyDeleted,
+    /// The webhook is disabled. Holds why.
+    #[error("The webhook is disabled: {0}")]
+    WebhookDisabled(String),
     /// The plan to approve cannot be made now.
     #[error("The plan to approve cannot be made now: {}", .0.detail)]
     NoPlan(JobError),

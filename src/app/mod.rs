@@ -35,3 +35,5 @@ pub mod tokens;
 pub mod trust_rules;
 pub mod update;
 pub mod verify_key;
+pub mod webhook_payload;
+pub mod webhooks;

@@ -26,6 +26,7 @@ use crate::domain::app::App;
 use crate::domain::names::{AccountName, AppName, RoleArn};
 use crate::domain::spec::{Defaults, Place, default_account};
 use crate::oidc::{KeyCache, KeyCacheLimits};
+use crate::outbound::{AddressPolicy, Connector, Resolver};
 use crate::provision::conventions::Conventions;
 use crate::provision::journal::ResumableAttempts;
 use crate::provision::kinds::spec_lists;
@@ -76,6 +77,8 @@ pub struct Service {
     pub issuer_keys: KeyCache,
     /// Sign-in of people, where it is configured.
     pub sign_in: Option<SignIn>,
+    /// Connects to the receivers of webhooks.
+    pub webhook_connector: Connector,
     admin_token_hash: Option<String>,
     /// When the dispatcher last ran, in milliseconds.
     dispatched_at: AtomicI64,
@@ -104,6 +107,8 @@ pub struct Overrides {
     pub timing: Timing,
     /// The rates of AWS calls under throttling.
     pub rates: Rates,
+    /// What finds the addresses of the receivers of webhooks.
+    pub resolver: Option<Arc<dyn Resolver>>,
     /// An open database, shared with other replicas in a simulation.
     pub store: Option<Store>,
 }
@@ -194,6 +199,10 @@ impl Service {
             registered: Mutex::default(),
             issuer_keys: KeyCache::new(KeyCacheLimits::default(), settings.oidc_allow_http),
             sign_in: SignIn::of(&settings),
+            webhook_connector: Connector::new(
+                AddressPolicy::public_and(settings.webhook_allowed_cidrs.0.clone()),
+                overrides.resolver,
+            ),
             admin_token_hash,
             dispatched_at: AtomicI64::new(0),
             intents: Mutex::default(),

@@ -10,6 +10,8 @@ mod lease_renewal;
 mod reporter;
 pub mod tasks;
 mod waiting;
+mod webhook_sender;
+mod webhook_verdict;
 
 use std::sync::Arc;
 

@@ -21,6 +21,7 @@ use crate::domain::resource_id::ResourceId;
 use crate::domain::role::Role;
 use crate::domain::scope::Scope;
 use crate::domain::task::Task;
+use crate::domain::webhook::WebhookState;
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -218,6 +219,69 @@ pub enum SessionEnd {
     Revoked,
     /// The same browser signed in again.
     Replaced,
+    /// A webhook was created.
+    WebhookCreated {
+        /// The ID of the webhook.
+        #[schema(value_type = String)]
+        webhook_id: Ulid,
+        /// The host of its URL.
+        #[schema(example = "hooks.example.com")]
+        host: String,
+        /// The apps and accounts whose events it gets. Absent for all.
+        #[serde(default, skip_serializing_if = "Scope::is_all")]
+        #[schema(required = false)]
+        scope: Scope,
+    },
+    /// A webhook was changed.
+    WebhookUpdated {
+        /// The ID of the webhook.
+        #[schema(value_type = String)]
+        webhook_id: Ulid,
+        /// The host of its URL.
+        host: String,
+        /// Whether it is sent anything.
+        state: WebhookState,
+        /// The apps and accounts whose events it gets. Absent for all.
+        #[serde(default, skip_serializing_if = "Scope::is_all")]
+        #[schema(required = false)]
+        scope: Scope,
+    },
+    /// A webhook was deleted.
+    WebhookDeleted {
+        /// The ID of the webhook.
+        #[schema(value_type = String)]
+        webhook_id: Ulid,
+        /// The host of its URL.
+        host: String,
+    },
+    /// The signing secret of a webhook was replaced.
+    WebhookSecretRotated {
+        /// The ID of the webhook.
+        #[schema(value_type = String)]
+        webhook_id: Ulid,
+        /// The host of its URL.
+        host: String,
+    },
+    /// Deliveries of a webhook are made again.
+    WebhookReplayed {
+        /// The ID of the webhook.
+        #[schema(value_type = String)]
+        webhook_id: Ulid,
+        /// The host of its URL.
+        host: String,
+        /// The number of deliveries.
+        deliveries: u64,
+    },
+    /// A webhook was disabled, because its receiver is gone or keeps failing.
+    WebhookDisabled {
+        /// The ID of the webhook.
+        #[schema(value_type = String)]
+        webhook_id: Ulid,
+        /// The host of its URL.
+        host: String,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// What was done, by its name alone.
@@ -280,6 +344,18 @@ pub enum Action {
     SessionStarted,
     /// A session was ended before its time.
     SessionEnded,
+    /// A webhook was created.
+    WebhookCreated,
+    /// A webhook was changed.
+    WebhookUpdated,
+    /// A webhook was deleted.
+    WebhookDeleted,
+    /// The signing secret of a webhook was replaced.
+    WebhookSecretRotated,
+    /// Deliveries of a webhook are made again.
+    WebhookReplayed,
+    /// A webhook was disabled, because its receiver is gone or keeps failing.
+    WebhookDisabled,
 }
 
 impl AuditEvent {
@@ -369,6 +445,12 @@ impl AuditEvent {
             Self::TrustRuleDeleted { .. } => Action::TrustRuleDeleted,
             Self::SessionStarted { .. } => Action::SessionStarted,
             Self::SessionEnded { .. } => Action::SessionEnded,
+            Self::WebhookCreated { .. } => Action::WebhookCreated,
+            Self::WebhookUpdated { .. } => Action::WebhookUpdated,
+            Self::WebhookDeleted { .. } => Action::WebhookDeleted,
+            Self::WebhookSecretRotated { .. } => Action::WebhookSecretRotated,
+            Self::WebhookReplayed { .. } => Action::WebhookReplayed,
+            Self::WebhookDisabled { .. } => Action::WebhookDisabled,
         }
     }
 
@@ -552,6 +634,35 @@ mod tests {
                 session_id: Ulid::nil(),
                 name: "oidc:ana#5f1c0d6f0b".into(),
                 cause: SessionEnd::SignedOut,
+            },
+            AuditEvent::WebhookCreated {
+                webhook_id: Ulid::nil(),
+                host: "hooks.example.com".into(),
+                scope: Scope::default(),
+            },
+            AuditEvent::WebhookUpdated {
+                webhook_id: Ulid::nil(),
+                host: "hooks.example.com".into(),
+                state: WebhookState::Active,
+                scope: Scope::default(),
+            },
+            AuditEvent::WebhookDeleted {
+                webhook_id: Ulid::nil(),
+                host: "hooks.example.com".into(),
+            },
+            AuditEvent::WebhookSecretRotated {
+                webhook_id: Ulid::nil(),
+                host: "hooks.example.com".into(),
+            },
+            AuditEvent::WebhookReplayed {
+                webhook_id: Ulid::nil(),
+                host: "hooks.example.com".into(),
+                deliveries: 2,
+            },
+            AuditEvent::WebhookDisabled {
+                webhook_id: Ulid::nil(),
+                host: "hooks.example.com".into(),
+                reason: "gone".into(),
             },
         ]
     }

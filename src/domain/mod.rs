@@ -39,3 +39,5 @@ pub mod task;
 pub mod trust_policy;
 pub mod trust_rule;
 pub mod validation;
+pub mod webhook;
+pub mod webhook_signature;

@@ -14,13 +14,16 @@ use crate::domain::account::{AccountSettings, AccountState, RegisteredAccount};
 use crate::domain::audit::AuditEvent;
 use crate::domain::names::{AccountId, AccountName, Region, RoleArn};
 use crate::domain::spec::default_account;
+use crate::domain::webhook::EventType;
 use crate::store::audit::{self, Subject};
 use crate::store::connection::WithTimeout as _;
 use crate::store::database::Store;
 use crate::store::error::StoreError;
+use crate::store::outbox::{Announcement, announce};
 use crate::store::refusal::Refusal;
 use crate::store::rows::{RowReader, readable, to_json};
 use crate::store::setups;
+use crate::store::signals::Signal;
 use crate::store::sql::{Sql, for_update};
 
 /// What a check of an account found.
@@ -196,6 +199,15 @@ impl Store {
                     }
                     sql.push(" RETURNING name");
                     let is_recorded = sql.query().fetch_optional(&mut *db).await?.is_some();
+                    let is_lost =
+                        result.state == AccountState::Unreachable && state != result.state;
+                    if is_recorded && is_lost {
+                        let subject = Subject::Account(&name);
+                        let event = Announcement::new(EventType::AccountUnreachable, subject, now);
+                        let mut sql = Sql::default();
+                        announce(db, &mut sql, event)?;
+                        sql.run(&mut *db).await?;
+                    }
                     if let (true, Some(by)) = (is_recorded, by) {
                         let event = AuditEvent::AccountVerified {
                             state: result.state,
@@ -206,6 +218,7 @@ impl Store {
                 })
             })
             .await
+            .inspect(|_| self.signal_here(Signal::Outbox))
     }
 }
 

@@ -14,12 +14,14 @@ use crate::domain::access_key::{
 };
 use crate::domain::audit::AuditEvent;
 use crate::domain::caller::Caller;
+use crate::domain::webhook::EventType;
 use crate::store::audit;
 use crate::store::audit::Subject;
 use crate::store::connection::WithTimeout as _;
 use crate::store::database::Store;
 use crate::store::error::StoreError;
 use crate::store::lease::{Lease, held, hold, run_held};
+use crate::store::outbox::{Announcement, announce};
 use crate::store::rotations;
 use crate::store::rows::{RowReader, to_json};
 use crate::store::signals::Signal;
@@ -311,13 +313,19 @@ impl Store {
                     "INSERT INTO credentials (secret, readiness, id, access_key_id, encryption_key, sealed, created_at, app_id, job_id) \
                          SELECT 'unclaimed', 'unverified', ",
                 );
-                sql.list([new.id.to_string(), new.access_key_id, new.encryption_key])?.push(", ").bind(new.sealed)?;
+                sql.list([new.id.to_string(), new.access_key_id.clone(), new.encryption_key])?.push(", ").bind(new.sealed)?;
                 sql.push(", ").bind(now.millis())?.push(", app_id, id FROM jobs WHERE id = ").bind(lease.job.to_string())?;
                 close(db, &mut sql, intent, now)?;
+                let created = Announcement {
+                    access_key_id: Some(&new.access_key_id),
+                    ..Announcement::new(EventType::KeyCreated, Subject::Job(lease.job), now)
+                };
+                announce(db, &mut sql, created)?;
                 run_held(db, lease, sql).await.map(drop)
             })
         })
         .await?;
+        self.signal_here(Signal::Outbox);
         self.signal(Signal::Sealed);
         Ok(())
     }
@@ -346,6 +354,7 @@ impl Store {
         })
         .await?;
         self.signal(Signal::Destroyed);
+        self.signal_here(Signal::Outbox);
         Ok(())
     }
 
@@ -513,7 +522,9 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn sealed_by_key(&self) -> Result<Vec<(String, i64)>, StoreError> {
-        let query = "SELECT encryption_key, COUNT(*) AS secrets FROM credentials WHERE sealed IS NOT NULL GROUP BY encryption_key ORDER BY encryption_key";
+        let query = "SELECT encryption_key, COUNT(*) AS secrets FROM (SELECT encryption_key FROM credentials WHERE sealed IS NOT NULL \
+            UNION ALL SELECT encryption_key FROM webhooks \
+            UNION ALL SELECT previous_encryption_key FROM webhooks WHERE previous_sealed IS NOT NULL) AS sealed GROUP BY encryption_key ORDER BY encryption_key";
         let rows = sqlx::query(query)
             .fetch_all(&mut *self.reader().await?)
             .with_timeout()

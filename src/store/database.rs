@@ -151,6 +151,11 @@ impl Store {
         })
     }
 
+    /// Signals to this process alone.
+    pub(super) fn signal_here(&self, signal: Signal) {
+        self.signals.send(signal);
+    }
+
     pub(super) fn signal(&self, signal: Signal) {
         self.signals.send(signal);
         if let Kind::Postgres(replicas) = &self.kind {

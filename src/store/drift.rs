@@ -14,12 +14,16 @@ use crate::clock::Timestamp;
 use crate::domain::app::{App, AppState};
 use crate::domain::drift::DriftReport;
 use crate::domain::names::AccountName;
+use crate::domain::webhook::EventType;
 use crate::store::apps::{app_by_id, lock};
+use crate::store::audit::Subject;
 use crate::store::connection::WithTimeout as _;
 use crate::store::database::Store;
 use crate::store::error::StoreError;
+use crate::store::outbox::{Announcement, announce};
 use crate::store::refusal::Refusal;
 use crate::store::rows::{RowReader, readable, to_json};
+use crate::store::signals::Signal;
 use crate::store::sql::{Sql, skip_locked};
 
 /// Apps that are scheduled in one commit.
@@ -58,6 +62,7 @@ impl Store {
         self.writer
             .write(move |db| Box::pin(async move { keep(db, &seen, &report).await }))
             .await
+            .inspect(|_| self.signal_here(Signal::Outbox))
     }
 
     /// Saves a report with its repair job, and schedules the next check for `again`.
@@ -164,6 +169,20 @@ async fn keep(
 }
 
 async fn write(db: &mut AnyConnection, app: Ulid, report: &DriftReport) -> Result<(), StoreError> {
+    if report.drifted {
+        let event = Announcement::new(
+            EventType::DriftDetected,
+            Subject::App(app),
+            report.checked_at,
+        );
+        let mut sql = Sql::default();
+        announce(db, &mut sql, event)?;
+        // Once for each time that it begins to drift.
+        sql.push(
+            " AND NOT EXISTS (SELECT 1 FROM drift_reports r WHERE r.app_id = a.id AND r.drifted = 1)",
+        );
+        sql.run(&mut *db).await?;
+    }
     let upsert = "INSERT INTO drift_reports (app_id, checked_at, drifted, report) VALUES ($1, $2, $3, $4) \
         ON CONFLICT (app_id) DO UPDATE SET checked_at = excluded.checked_at, drifted = excluded.drifted, report = excluded.report";
     let upsert = sqlx::query(upsert)

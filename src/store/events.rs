@@ -1,6 +1,6 @@
 //! Events of jobs, in one rising sequence.
 //!
-//! Invariant: an event that belongs in the audit log is recorded there in the same commit.
+//! Invariant: an event that belongs in the audit log, or is one for webhooks, is recorded there in the same commit.
 
 use serde::Serialize;
 use sqlx::AnyConnection;
@@ -15,6 +15,7 @@ use crate::store::audit::Subject;
 use crate::store::connection::WithTimeout as _;
 use crate::store::database::Store;
 use crate::store::error::StoreError;
+use crate::store::outbox;
 use crate::store::rows::{RowReader, to_json};
 use crate::store::sql::Sql;
 
@@ -78,6 +79,9 @@ pub(super) fn insert_events(
         .collect::<Result<Vec<_>, StoreError>>()?;
     sql.then(db, "INSERT INTO events (job_id, at, data) SELECT item.value ->> 'job', CAST(item.value ->> 'at' AS BIGINT), item.value ->> 'data' FROM ");
     sql.rows(db, &rows)?.push(" ORDER BY item.key");
+    for (job, at, payload) in happened {
+        outbox::announce_job(db, sql, *job, *at, payload)?;
+    }
     for told in happened.chunk_by(|(one, ..), (other, ..)| one == other) {
         let events: Vec<_> = told
             .iter()

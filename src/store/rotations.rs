@@ -17,10 +17,13 @@ use crate::domain::app::App;
 use crate::domain::job::{Job, JobError, JobErrorCode, JobState};
 use crate::domain::rotation::{Rotation, RotationEvent, Stage};
 use crate::domain::task::{KeyStatus, Task};
+use crate::domain::webhook::EventType;
 use crate::store::apps;
+use crate::store::audit::Subject;
 use crate::store::connection::WithTimeout as _;
 use crate::store::database::Store;
 use crate::store::error::StoreError;
+use crate::store::outbox::{Announcement, announce};
 use crate::store::refusal::Refusal;
 use crate::store::rows::{RowReader, readable, to_json};
 use crate::store::sql::{Sql, for_update};
@@ -543,9 +546,29 @@ async fn step(
     let moved = update
         .bind(row.rotation.id.to_string())
         .bind(from.to_string())
-        .execute(db)
+        .execute(&mut *db)
         .await?;
-    Ok(moved.rows_affected() > 0)
+    if moved.rows_affected() == 0 {
+        return Ok(false);
+    }
+    if to == Stage::Done {
+        announce_rotated(db, row, now).await?;
+    }
+    Ok(true)
+}
+
+async fn announce_rotated(
+    db: &mut AnyConnection,
+    row: &Row,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let mut sql = Sql::default();
+    let rotated = Announcement {
+        access_key_id: row.rotation.new_key.as_deref(),
+        ..Announcement::new(EventType::KeyRotated, Subject::App(row.app), now)
+    };
+    announce(db, &mut sql, rotated)?;
+    sql.run(db).await.map(drop)
 }
 
 /// When a rotation is due next; `None` while its job is active.

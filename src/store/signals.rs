@@ -22,6 +22,8 @@ pub enum Signal {
     Sealed,
     /// A sealed secret was destroyed.
     Destroyed,
+    /// There may be something to send to webhooks.
+    Outbox,
 }
 
 /// The channels to the listeners in this process.

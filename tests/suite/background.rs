@@ -62,6 +62,8 @@ fn each_task_shows_when_it_ran_and_for_how_long() {
                 "start_due_removals",
                 "advance_rotations",
                 "start_due_rotations",
+                "deliver_webhooks",
+                "report_keys",
                 "check_accounts",
             ],
             "drift checks are off"

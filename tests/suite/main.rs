@@ -39,3 +39,4 @@ mod store;
 mod stories;
 mod support;
 mod trouble;
+mod webhooks;

@@ -303,7 +303,7 @@ fn the_document_is_openapi_3_1() {
     } in operations()
     {
         assert!(
-            ["get", "post", "put", "delete"].contains(&method),
+            ["get", "post", "put", "patch", "delete"].contains(&method),
             "{method} {path}"
         );
         assert!(

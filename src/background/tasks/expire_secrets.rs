@@ -1,4 +1,4 @@
-//! Destroys secrets that were claimed a while ago, and those that nobody claimed in time.
+//! Destroys secrets that were claimed a while ago, those that nobody claimed in time, and webhooks' previous ones.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,8 @@ impl BackgroundTask for ExpireSecrets {
         service: &'a Arc<Service>,
     ) -> BoxFuture<'a, Result<NextRun, StoreError>> {
         async {
-            let secrets = service.store.expire_secrets().await?;
+            let mut secrets = service.store.expire_secrets().await?;
+            secrets += service.store.expire_webhook_secrets().await?;
             if secrets > 0 {
                 tracing::info!(secrets, "expired secrets destroyed");
             }

@@ -4,6 +4,7 @@ mod advance_rotations;
 mod check_accounts;
 mod check_drift;
 mod checkpoint;
+mod deliver_webhooks;
 mod expire_approvals;
 mod expire_secrets;
 mod expire_sessions;
@@ -11,6 +12,7 @@ mod expire_tokens;
 mod prune_history;
 mod prune_idempotency;
 pub mod reencrypt;
+mod report_keys;
 mod start_due_removals;
 mod start_due_rotations;
 mod verify_keys;
@@ -36,6 +38,8 @@ pub fn start_all(service: &Arc<Service>) {
     start(service, start_due_removals::StartDueRemovals::new(service));
     start(service, advance_rotations::AdvanceRotations::new(service));
     start(service, start_due_rotations::StartDueRotations::default());
+    start(service, deliver_webhooks::DeliverWebhooks::default());
+    start(service, report_keys::ReportKeys);
     if !service.settings.drift_interval.is_zero() {
         start(service, check_drift::CheckDrift::new(service));
     }

@@ -1,4 +1,4 @@
-//! Removes jobs that ended longer ago than `SLIPWAY_RETENTION`, and audit entries of that age.
+//! Removes jobs that ended longer ago than `SLIPWAY_RETENTION`, and audit entries and webhook events of that age.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,10 +33,16 @@ impl BackgroundTask for PruneHistory {
             let jobs = service.store.prune_history(age).await?;
             let entries = service.store.prune_audit(age).await?;
             service.store.prune_actors(age).await?;
-            if (jobs, entries) == (0, 0) {
+            let events = service.store.prune_webhook_events(age).await?;
+            if (jobs, entries, events) == (0, 0, 0) {
                 return Ok(NextRun::AfterPeriod);
             }
-            tracing::debug!(jobs, entries, "old jobs and audit entries removed");
+            tracing::debug!(
+                jobs,
+                entries,
+                events,
+                "old jobs, audit entries and webhook events removed"
+            );
             Ok(NextRun::After(BATCH_PAUSE))
         }
         .boxed()

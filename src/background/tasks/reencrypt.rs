@@ -91,7 +91,7 @@ fn log_unopened(vault: &Vault, unopened: &BTreeMap<String, Vec<String>>) {
 pub struct Reencrypted {
     /// How many secrets were moved.
     pub moved: u64,
-    /// Access keys whose secret cannot be opened, by the id of the encryption key that their row names.
+    /// Access keys and webhooks whose secret cannot be opened, by the id of the encryption key that their row names.
     pub unopened: BTreeMap<String, Vec<String>>,
 }
 
@@ -106,7 +106,7 @@ pub async fn reencrypt(store: &Store, vault: &Vault) -> Result<Reencrypted, Stor
             .sealed_with_other_keys(vault.id(), after, READ_BATCH)
             .await?;
         let Some((last, _)) = batch.last() else {
-            return Ok(done);
+            return reencrypt_webhooks(store, vault, done).await;
         };
         after = Some(last.id);
         for (row, was) in batch {
@@ -126,4 +126,25 @@ pub async fn reencrypt(store: &Store, vault: &Vault) -> Result<Reencrypted, Stor
             }
         }
     }
+}
+
+async fn reencrypt_webhooks(
+    store: &Store,
+    vault: &Vault,
+    mut done: Reencrypted,
+) -> Result<Reencrypted, StoreError> {
+    for was in store.webhook_secrets_with_other_keys(vault.id()).await? {
+        match was.reencrypt(vault) {
+            Ok(new) => {
+                let moved = store.replace_webhook_secret(was, new).await?;
+                done.moved += u64::from(moved);
+            }
+            Err(_) => done
+                .unopened
+                .entry(was.encryption_key)
+                .or_default()
+                .push(format!("webhook {}", was.webhook)),
+        }
+    }
+    Ok(done)
 }

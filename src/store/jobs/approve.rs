@@ -71,6 +71,7 @@ impl Store {
             .await?;
         self.signal(Signal::Queued);
         self.signal(Signal::Progress(job));
+        self.signal_here(Signal::Outbox);
         Ok(decided)
     }
 

@@ -35,6 +35,7 @@ impl Store {
             .write(move |db| Box::pin(async move { cancel(db, id, by, now).await }))
             .await?;
         self.signal(Signal::CancelAsked(id));
+        self.signal_here(Signal::Outbox);
         self.signal(Signal::Progress(id));
         Ok(job)
     }

@@ -11,7 +11,6 @@ use crate::clock::Timestamp;
 use crate::domain::app::App;
 use crate::domain::event::EventPayload;
 use crate::domain::job::{Job, JobError, JobErrorCode};
-use crate::store::apps;
 use crate::store::database::Store;
 use crate::store::error::StoreError;
 use crate::store::events::insert_events;
@@ -21,6 +20,7 @@ use crate::store::lease::Lease;
 use crate::store::rows::RowReader;
 use crate::store::signals::Signal;
 use crate::store::sql::{Sql, skip_locked};
+use crate::store::{apps, deliveries};
 
 /// Jobs in one claim. Leases count from before its commit.
 pub const MAX_CLAIM_BATCH: usize = 32;
@@ -114,6 +114,7 @@ impl Store {
                         sqlx::query_as("SELECT id, lease_token FROM jobs WHERE state = 'running'")
                             .fetch_all(&mut *db)
                             .await?;
+                    deliveries::release_all(&mut *db).await?;
                     for (id, token) in &rows {
                         let job = Ulid::from_string(id)
                             .map_err(|error| StoreError::Unavailable(error.to_string()))?;

@@ -195,7 +195,10 @@ impl Store {
     }
 
     fn announce(&self, accepted: Result<Accepted, Refusal>) -> Result<Accepted, Refusal> {
-        if let Ok(Accepted::Fresh(_)) = &accepted {
+        if let Ok(Accepted::Fresh(job)) = &accepted {
+            if job.needs_approval {
+                self.signal_here(Signal::Outbox);
+            }
             self.signal(Signal::Queued);
         }
         accepted

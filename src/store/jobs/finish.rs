@@ -11,11 +11,14 @@ use crate::domain::approval::{ApprovalReason, PlanDifference};
 use crate::domain::event::EventPayload;
 use crate::domain::job::{JobError, JobErrorCode, JobEvent, JobResult, JobState};
 use crate::domain::task::Task;
+use crate::domain::webhook::EventType;
 use crate::store::approvals::{self, PlanToApprove};
+use crate::store::audit::Subject;
 use crate::store::database::Store;
 use crate::store::error::StoreError;
 use crate::store::events::insert_events;
 use crate::store::lease::{Lease, held};
+use crate::store::outbox::{Announcement, announce};
 use crate::store::rows::{RowReader, to_json};
 use crate::store::signals::Signal;
 use crate::store::sql::Sql;
@@ -107,6 +110,7 @@ impl Store {
         })
         .await?;
         self.signal(Signal::Progress(lease.job));
+        self.signal_here(Signal::Outbox);
         if again {
             self.signal(Signal::Queued);
         }
@@ -283,6 +287,14 @@ pub(super) async fn finish(
             .bind(app.to_string())?;
     }
     insert_events(db, &mut sql, &[(job, now, &payload)])?;
+    if ended == JobState::Succeeded
+        && let Some(kind) = task
+            .as_ref()
+            .and_then(|task| EventType::of_success(task.kind()))
+    {
+        let event = Announcement::new(kind, Subject::Job(job), now);
+        announce(db, &mut sql, event)?;
+    }
     sql.run(db).await?;
     let Some(task) = task.filter(|_| !ended.is_active()) else {
         return Ok(());

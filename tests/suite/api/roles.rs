@@ -10,7 +10,7 @@ use crate::openapi;
 use crate::support::unique;
 
 /// Every route with the role that it takes; `None` takes no token.
-pub const ROUTES: [(&str, &str, Option<Role>); 68] = [
+pub const ROUTES: [(&str, &str, Option<Role>); 77] = [
     ("get", "/healthz", None),
     ("get", "/readyz", None),
     ("get", "/metrics", None),
@@ -79,6 +79,15 @@ pub const ROUTES: [(&str, &str, Option<Role>); 68] = [
     ("post", "/v1/trust-rules", Some(Role::Admin)),
     ("get", "/v1/trust-rules/{id}", Some(Role::Admin)),
     ("delete", "/v1/trust-rules/{id}", Some(Role::Admin)),
+    ("get", "/v1/webhooks", Some(Role::Admin)),
+    ("post", "/v1/webhooks", Some(Role::Admin)),
+    ("get", "/v1/webhooks/{id}", Some(Role::Admin)),
+    ("patch", "/v1/webhooks/{id}", Some(Role::Admin)),
+    ("delete", "/v1/webhooks/{id}", Some(Role::Admin)),
+    ("get", "/v1/webhooks/{id}/deliveries", Some(Role::Admin)),
+    ("post", "/v1/webhooks/{id}/test", Some(Role::Admin)),
+    ("post", "/v1/webhooks/{id}/replay", Some(Role::Admin)),
+    ("post", "/v1/webhooks/{id}/rotate-secret", Some(Role::Admin)),
     ("get", "/v1/accounts", Some(Role::Viewer)),
     ("post", "/v1/accounts", Some(Role::Admin)),
     ("get", "/v1/accounts/{account}", Some(Role::Viewer)),

@@ -81,6 +81,8 @@ impl World {
                 "name": "wide", "issuer": "https://ci.example.com", "audience": "slipway", "role": "viewer",
                 "claims": {"sub": "job"},
             })),
+            "/v1/webhooks" => Some(json!({"url": "https://hooks.example.com"})),
+            "/v1/webhooks/{id}" | "/v1/webhooks/{id}/replay" => Some(json!({})),
             "/v1/accounts" => Some(json!({
                 "name": "theirs",
                 "account_id": "222222222222",

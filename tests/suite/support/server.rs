@@ -10,6 +10,7 @@ use slipway::aws::rate_limiter::Rates;
 use slipway::clock::Clock;
 use slipway::config::Settings;
 use slipway::domain::public_url::PublicUrl;
+use slipway::outbound::Resolver;
 use slipway::provision::timing::Timing;
 use slipway::shutdown::Tasks;
 use slipway::store::StoreError;
@@ -31,6 +32,8 @@ pub struct Setup {
     pub clock: Clock,
     pub settings: Settings,
     pub folder: Arc<tempfile::TempDir>,
+    /// What finds the addresses of the receivers of webhooks, if not the system.
+    pub resolver: Option<Arc<dyn Resolver>>,
 }
 
 /// A running service.
@@ -63,6 +66,7 @@ impl Setup {
             clock,
             settings,
             folder,
+            resolver: None,
         }
     }
 
@@ -80,6 +84,7 @@ impl Setup {
             clock: self.clock.clone(),
             timing: self.timing,
             rates: self.rates,
+            resolver: self.resolver.clone(),
             ..Overrides::default()
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

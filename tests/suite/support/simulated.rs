@@ -216,6 +216,7 @@ impl Host {
             clock: self.clock.clone(),
             timing: self.timing,
             rates: self.rates,
+            resolver: None,
             store,
         };
         let mut tries = 0;

@@ -1,0 +1,138 @@
+//! The HTTP client, and the request that a webhook is.
+
+use std::error::Error;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Bytes;
+use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::{Request, Uri};
+use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use rustls::ClientConfig;
+use rustls::crypto::aws_lc_rs::default_provider;
+use tokio::time::timeout;
+
+use crate::outbound::connector::Connector;
+
+/// A client that follows no redirects and uses no proxy.
+pub type HttpClient = Client<HttpsConnector<Connector>, Full<Bytes>>;
+
+/// What is read of a response, so that its connection can be used again.
+const MAX_BODY: usize = 64 * 1024;
+const MAX_IDLE: usize = 4;
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// TLS with the authorities that this machine trusts, read once.
+static TLS: LazyLock<Option<ClientConfig>> = LazyLock::new(|| {
+    let builder = ClientConfig::builder_with_provider(default_provider().into())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())
+        .and_then(|builder| {
+            builder
+                .with_native_roots()
+                .map_err(|error| error.to_string())
+        });
+    builder
+        .map(|builder| builder.with_no_client_auth())
+        .inspect_err(|error| tracing::warn!(error, "no certificates of authorities"))
+        .ok()
+});
+
+/// A client that connects by this connector; `None` without certificates of authorities on this machine.
+pub fn client(connector: Connector) -> Option<HttpClient> {
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(TLS.clone()?)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(connector);
+    let client = Client::builder(TokioExecutor::new())
+        .pool_timer(hyper_util::rt::TokioTimer::new())
+        .pool_max_idle_per_host(MAX_IDLE)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .build(connector);
+    Some(client)
+}
+
+/// What a receiver replied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The HTTP status code.
+    pub status: u16,
+    /// The header `Retry-After`.
+    pub retry_after: Option<String>,
+}
+
+/// Why a receiver has not replied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PostError {
+    /// The request cannot be made.
+    #[error("{0}")]
+    Request(String),
+    /// The connection failed, or broke before the whole response had arrived.
+    #[error("{0}")]
+    Connection(String),
+    /// The response did not arrive in time.
+    #[error("no response within {} s", .0.as_secs())]
+    TimedOut(Duration),
+}
+
+/// Posts a body and waits for the whole response, of which only the status is kept.
+///
+/// # Errors
+/// When no whole response arrives in time.
+pub async fn post(
+    client: &HttpClient,
+    url: &Uri,
+    headers: impl IntoIterator<Item = (HeaderName, String)>,
+    body: Bytes,
+    limit: Duration,
+) -> Result<Reply, PostError> {
+    let mut request = Request::post(url.clone())
+        .body(Full::new(body))
+        .map_err(|error| PostError::Request(error.to_string()))?;
+    for (name, value) in headers {
+        let value =
+            HeaderValue::try_from(value).map_err(|error| PostError::Request(error.to_string()))?;
+        request.headers_mut().insert(name, value);
+    }
+    let exchange = async {
+        let response = client
+            .request(request)
+            .await
+            .map_err(|error| PostError::Connection(with_causes(&error)))?;
+        let (head, body) = response.into_parts();
+        let read = Limited::new(body, MAX_BODY).collect().await;
+        // What is longer is not read: nobody sees it.
+        if let Err(error) = read
+            && !error.is::<LengthLimitError>()
+        {
+            let cause = with_causes(error.as_ref());
+            return Err(PostError::Connection(format!(
+                "the response broke off: {cause}"
+            )));
+        }
+        let retry_after = head.headers.get(RETRY_AFTER);
+        let retry_after = retry_after.and_then(|value| value.to_str().ok());
+        Ok(Reply {
+            status: head.status.as_u16(),
+            retry_after: retry_after.map(str::to_owned),
+        })
+    };
+    timeout(limit, exchange)
+        .await
+        .unwrap_or(Err(PostError::TimedOut(limit)))
+}
+
+/// An error with what caused it: the outer ones of a client only say that a request failed.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}

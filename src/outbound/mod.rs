@@ -1,0 +1,13 @@
+//! HTTP requests to servers that somebody else names: issuers of ID tokens, and receivers of webhooks.
+//!
+//! Invariants:
+//! - No redirect is followed, and no proxy of the environment is used.
+//! - An address is checked when the connection to it is made, so a name cannot lead elsewhere after the check.
+
+mod address;
+mod client;
+mod connector;
+
+pub use address::{AddressPolicy, Cidr};
+pub use client::{HttpClient, PostError, Reply, client, post};
+pub use connector::{Connector, Resolver};
