@@ -11,12 +11,12 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: test test-all lint soak simulate demo bench packages venv packages-venv postgresql jq promtool node identity-provider
+.PHONY: test test-all lint soak simulate demo bench packages venv packages-venv postgresql jq promtool node identity-provider browser
 
-test: venv postgresql jq promtool identity-provider
+test: venv postgresql jq promtool identity-provider browser
 	$(VENV) tests/run.py
 
-test-all: packages-venv postgresql jq promtool identity-provider
+test-all: packages-venv postgresql jq promtool identity-provider browser
 	$(VENV) tests/run.py --all
 
 lint:
@@ -83,6 +83,16 @@ identity-provider: tests/oidc_provider/node_modules/installed
 
 tests/oidc_provider/node_modules/installed: tests/oidc_provider/package-lock.json | node
 	cd tests/oidc_provider && npm ci --ignore-scripts --no-audit --no-fund
+	touch $@
+
+# The browser that the tests of the console drive, and what they inject into it.
+browser: tests/browser/node_modules/installed
+	@{ command -v chromium && command -v chromedriver; } >/dev/null || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q && apt-get install -qy chromium chromium-driver; \
+	} || { echo "install Chromium and its driver first (Debian: apt-get install chromium chromium-driver)" >&2; exit 1; }
+
+tests/browser/node_modules/installed: tests/browser/package-lock.json | node
+	cd tests/browser && npm ci --ignore-scripts --no-audit --no-fund
 	touch $@
 
 node:

@@ -6,7 +6,7 @@
 //! 2. One path, observe → plan → apply, serves onboarding, repair, retry, crash recovery, adoption and plans.
 //! 3. Removal is a plan towards absence, not a second implementation.
 //!
-//! The layers, from the top: [`cli`] and [`background`], [`api`], [`app`], [`provision`] and [`store`], [`aws`] and [`oidc`], [`domain`], [`outbound`].
+//! The layers, from the top: [`cli`] and [`background`], [`console`], [`api`], [`app`], [`provision`] and [`store`], [`aws`] and [`oidc`], [`domain`], [`outbound`].
 //! A file imports from its own layer and those below it; a test fails on any other import and on any cycle.
 
 pub mod api;
@@ -16,6 +16,7 @@ pub mod background;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod console;
 pub mod domain;
 pub mod oidc;
 pub mod outbound;

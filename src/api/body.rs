@@ -64,7 +64,7 @@ fn is_json(request: &Request) -> bool {
 }
 
 /// Reads the whole body. While the body is still arriving, the request gives up its permit.
-pub(super) async fn read(request: Request, service: &Arc<Service>) -> Result<Bytes, ApiError> {
+pub async fn read(request: Request, service: &Arc<Service>) -> Result<Bytes, ApiError> {
     let permit = request
         .extensions()
         .get::<RequestPermit>()

@@ -52,7 +52,7 @@ impl<S: Sync> FromRequestParts<S> for Params {
 }
 
 /// Decodes a name or value; `None` if the database cannot store it as text.
-pub(super) fn decoded(text: &str) -> Option<String> {
+pub fn decoded(text: &str) -> Option<String> {
     let text = text.replace('+', " ");
     let decoded = percent_decode_str(&text).decode_utf8().ok()?;
     (!decoded.contains('\0')).then(|| decoded.into_owned())

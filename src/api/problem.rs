@@ -715,6 +715,9 @@ pub async fn complete(request: Request, next: Next) -> Response {
         let problem = problem.for_endpoint(instance);
         return with_headers_of(&response, problem);
     }
+    if is_page(&response) {
+        return response;
+    }
     let error = match response.status() {
         StatusCode::NOT_FOUND => ApiError::NotFound,
         StatusCode::PAYLOAD_TOO_LARGE => ApiError::TooLarge,
@@ -728,6 +731,12 @@ pub async fn complete(request: Request, next: Next) -> Response {
             ..error.problem()
         },
     )
+}
+
+/// A page for people tells them of an error itself.
+fn is_page(response: &Response) -> bool {
+    let media_type = response.headers().get(header::CONTENT_TYPE);
+    media_type.is_some_and(|media_type| media_type.as_bytes().starts_with(b"text/html"))
 }
 
 fn with_headers_of(earlier: &Response, problem: Problem) -> Response {

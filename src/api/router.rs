@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware;
 use axum::response::Redirect;
@@ -129,12 +129,20 @@ fn endpoints() -> OpenApiRouter<Arc<Service>> {
 /// The router of all endpoints. Built once for a process, since the documentation takes long to generate.
 static ENDPOINTS: LazyLock<Router<Arc<Service>>> = LazyLock::new(|| {
     Router::from(endpoints())
-        .route("/", get(async || Redirect::temporary("/docs")))
+        .route("/", get(home))
         .route("/problems", get(crate::api::openapi::problems))
         .merge(crate::api::openapi::pages(openapi()))
         .merge(crate::api::sign_in::routes())
         .layer(Extension(Yaml(yaml().unwrap_or_default().into())))
 });
+
+/// Leads people to the console if they can sign in, and else to the documentation of the API.
+async fn home(State(service): State<Arc<Service>>) -> Redirect {
+    match service.sign_in {
+        Some(_) => Redirect::temporary("/console"),
+        None => Redirect::temporary("/docs"),
+    }
+}
 
 /// The endpoints for operators, which respond also while the service is overloaded.
 fn operations() -> OpenApiRouter<Arc<Service>> {
@@ -170,14 +178,19 @@ pub fn yaml() -> Result<String, serde_json::Error> {
 /// The API of a service, for callers in the same process.
 pub fn in_process(service: Arc<Service>) -> Router {
     let limits = Limits::new(&service);
-    router(service, &limits)
+    router(service, &limits, Router::new())
 }
 
-/// The API of a service, within its limits.
-pub(crate) fn router(service: Arc<Service>, limits: &Arc<Limits>) -> Router {
+/// The API of a service and other pages, within its limits.
+pub(crate) fn router(
+    service: Arc<Service>,
+    limits: &Arc<Limits>,
+    pages: Router<Arc<Service>>,
+) -> Router {
     let operations = crate::api::limits::apply_to_operations(Router::from(operations()))
         .layer(Extension(limits.clone()));
-    let router = crate::api::limits::apply(ENDPOINTS.clone(), limits).merge(operations);
+    let router =
+        crate::api::limits::apply(ENDPOINTS.clone().merge(pages), limits).merge(operations);
     let no_events = DefaultPredicate::new().and(NotForContentType::new("text/event-stream"));
     let layers = ServiceBuilder::new()
         .layer(middleware::from_fn(crate::api::request_id::carry))

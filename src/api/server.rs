@@ -59,10 +59,10 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 /// File descriptors reserved for the database, AWS and the log.
 const RESERVED_FILES: usize = 256;
 
-/// Serves requests until the service stops and every connection has ended.
-pub async fn serve(listener: TcpListener, service: Arc<Service>) {
+/// Serves requests, also those for other `pages` than the API's, until the service stops and every connection has ended.
+pub async fn serve(listener: TcpListener, service: Arc<Service>, pages: Router<Arc<Service>>) {
     let limits = Limits::new(&service);
-    let router = crate::api::router::router(service.clone(), &limits);
+    let router = crate::api::router::router(service.clone(), &limits, pages);
     let (idle, tasks) = (service.settings.idle_timeout, service.tasks.clone());
     let (permits, spare) = (
         Arc::new(semaphore(connections(service.settings.max_connections))),

@@ -47,7 +47,8 @@ pub async fn serve(settings: Settings) -> Result<(), StartError> {
     crate::background::start(&service);
     tracing::info!(listen = %address, "listening");
     notify(State::Ready);
-    let server = crate::api::server::serve(listener, service);
+    let pages = crate::console::router(&service);
+    let server = crate::api::server::serve(listener, service, pages);
     let ended = async {
         server.await;
         tasks.ended().await;

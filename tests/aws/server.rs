@@ -10,6 +10,7 @@ use slipway::app::service::{Overrides, Service, StartError};
 use slipway::aws::rate_limiter;
 use slipway::clock::Clock;
 use slipway::config::Settings;
+use slipway::domain::public_url::PublicUrl;
 use slipway::domain::spec::Defaults;
 use slipway::provision::conventions::Conventions;
 use slipway::provision::permissions;
@@ -121,8 +122,13 @@ impl Setup {
             rates: self.rates,
             ..Overrides::default()
         };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let mut settings = self.settings.clone();
+        // Where an identity provider sends browsers back to.
+        settings.public_url = settings.public_url.or(PublicUrl::parse(&url).ok());
         let service = loop {
-            match Service::start(self.settings.clone(), overrides.clone(), tasks.clone()).await {
+            match Service::start(settings.clone(), overrides.clone(), tasks.clone()).await {
                 Err(StartError::Store(StoreError::InUse(_))) => {
                     tokio::time::sleep(Duration::from_millis(5)).await
                 }
@@ -130,9 +136,12 @@ impl Setup {
             }
         };
         slipway::background::start(&service);
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
-        tasks.spawn(slipway::api::server::serve(listener, service.clone()));
+        let pages = slipway::console::router(&service);
+        tasks.spawn(slipway::api::server::serve(
+            listener,
+            service.clone(),
+            pages,
+        ));
         Server {
             api: Api::new(url, ADMIN_TOKEN),
             service,

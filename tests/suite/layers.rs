@@ -12,7 +12,7 @@ use syn::{Item, UseTree, Visibility};
 
 /// From the bottom up: a file imports from its own layer and from those before it. What is in one list does not import
 /// from each other.
-const LAYERS: [&[&str]; 8] = [
+const LAYERS: [&[&str]; 9] = [
     &["clock", "outbound", "shutdown", "telemetry", "vault"],
     &["domain"],
     &["aws", "oidc"],
@@ -20,6 +20,7 @@ const LAYERS: [&[&str]; 8] = [
     &["config"],
     &["app"],
     &["api"],
+    &["console"],
     &["background"],
 ];
 /// What puts everything together may import from everywhere.

@@ -12,6 +12,7 @@ mod aws;
 mod background;
 mod change;
 mod conformance;
+mod console;
 mod documents;
 mod drift;
 mod e2e;

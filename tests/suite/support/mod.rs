@@ -3,6 +3,7 @@
 pub mod api;
 pub mod aws;
 pub mod aws_inspector;
+pub mod browser;
 pub mod database;
 pub mod issuer;
 pub mod process;

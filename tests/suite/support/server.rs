@@ -102,7 +102,12 @@ impl Setup {
             }
         };
         slipway::background::start(&service);
-        tasks.spawn(slipway::api::server::serve(listener, service.clone()));
+        let pages = slipway::console::router(&service);
+        tasks.spawn(slipway::api::server::serve(
+            listener,
+            service.clone(),
+            pages,
+        ));
         Server {
             api: Api::new(url, ADMIN_TOKEN),
             service,

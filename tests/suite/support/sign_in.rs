@@ -18,6 +18,7 @@ use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use slipway::api::form::Form;
 use slipway::clock::Clock;
+use slipway::config::Settings;
 use slipway::domain::role::Role;
 use slipway::domain::scope::Scope;
 use slipway::domain::sign_in::{GroupRule, SignInSettings};
@@ -43,6 +44,11 @@ pub const GROUPS: [(&str, Role); 4] = [
 
 /// Lets people sign in with a provider, by [`GROUPS`] and the group `acme`.
 pub fn let_people_sign_in(setup: &mut Setup, issuer: &str) {
+    configure_sign_in(&mut setup.settings, issuer);
+}
+
+/// The same, in the settings.
+pub fn configure_sign_in(settings: &mut Settings, issuer: &str) {
     let mut groups: Vec<GroupRule> = GROUPS
         .into_iter()
         .map(|(group, role)| GroupRule {
@@ -56,9 +62,9 @@ pub fn let_people_sign_in(setup: &mut Setup, issuer: &str) {
         role: Role::Operator,
         scope: Scope::parse(&json!({"apps": ["acme-*"]}), "").unwrap(),
     });
-    setup.settings.oidc_allow_http = true;
-    setup.settings.sign_in_client_secret = Some(SECRET.to_owned().into());
-    setup.settings.sign_in = Some(SignInSettings {
+    settings.oidc_allow_http = true;
+    settings.sign_in_client_secret = Some(SECRET.to_owned().into());
+    settings.sign_in = Some(SignInSettings {
         issuer: issuer.into(),
         client_id: CLIENT.into(),
         groups,
