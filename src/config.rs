@@ -60,8 +60,8 @@ const NAMES: [&str; 33] = [
     "request_timeout",
 ];
 
-/// Variables with the prefix that are not settings: the command line's, and those of its tests.
-const OTHER_VARIABLES: [&str; 1] = ["SLIPWAY_CONFIG"];
+/// Variables with the prefix that are not settings: those of the command line.
+const OTHER_VARIABLES: [&str; 3] = ["SLIPWAY_CONFIG", "SLIPWAY_URL", "SLIPWAY_TOKEN"];
 const PREFIX: &str = "SLIPWAY_";
 /// `SLIPWAY_ADMIN_TOKEN_FILE` names the file that holds the admin token, and so for every setting.
 const FILE_SUFFIX: &str = "_FILE";
@@ -466,6 +466,8 @@ mod tests {
             ("SLIPWAY_ADMIN_TOKEN", "0123"),
             ("SLIPWAY_TEST_POSTGRES", "x"),
             ("SLIPWAY_CONFIG", "slipway.toml"),
+            ("SLIPWAY_URL", "https://slipway.example.com"),
+            ("SLIPWAY_TOKEN", "x"),
             ("SLIPWAY", "http://127.0.0.1:8080"),
             ("SLIPWAY_SERVICE_HOST", "10.0.0.1"),
             ("SLIPWAY_SERVICE_PORT_HTTP", "8080"),
