@@ -12,7 +12,6 @@ use tokio::time::timeout;
 
 use crate::outbound::{AddressPolicy, Connector, HttpClient, client};
 
-
 /// The longest that one request takes.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// A larger document is none of an issuer.

@@ -17,9 +17,9 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::error::ClientError;
+use super::http_client::{self, HttpClient};
 use super::request::Request;
 use crate::api::problem::Problem;
-use super::http_client::{self, HttpClient};
 
 /// The service answers at the latest after its request timeout, 60 s, and a long poll after 60 s more.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(130);
