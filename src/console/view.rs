@@ -9,9 +9,10 @@ use crate::clock::Timestamp;
 use crate::domain::access_key::{KeyState, SecretState};
 use crate::domain::account::{AccountState, CheckOutcome};
 use crate::domain::app::AppState;
-use crate::domain::approval::{ApprovalReason, ApprovalState};
-use crate::domain::job::{JobState, StepState};
+use crate::domain::approval::{Approval, ApprovalReason, ApprovalState};
+use crate::domain::job::{Job, JobState, StepState};
 use crate::domain::job_kind::JobKind;
+use crate::domain::names::{AccountName, AppName};
 use crate::domain::plan::Action;
 use crate::domain::rotation::Stage;
 
@@ -178,6 +179,7 @@ impl Named for JobKind {
             Self::Offboard => "Offboard",
             Self::Restore => "Restore",
             Self::Remove => "Remove",
+            Self::SetupAccount => "Set up",
         }
     }
 }
@@ -190,7 +192,48 @@ impl Named for ApprovalReason {
             Self::DataDeletion => "The job may delete objects or images.",
             Self::Adoption => "The job may adopt resources that were not created for the app.",
             Self::FirstAppOfPipeline => "The pipeline has not onboarded an app before.",
+            Self::AdministratorAccess => {
+                "The set-up gives AdministratorAccess to somebody who does not have it yet."
+            }
         }
+    }
+}
+
+/// What a job or an approval is about: an app, or the set-up of an account.
+pub trait OfSubject {
+    /// The path of the page of the app or account.
+    fn subject_path(&self) -> String;
+    /// What it is called.
+    fn subject(&self) -> String;
+}
+
+impl OfSubject for Job {
+    fn subject_path(&self) -> String {
+        path_of(Some(&self.app), &self.account)
+    }
+
+    fn subject(&self) -> String {
+        self.app.subject()
+    }
+}
+
+impl OfSubject for Approval {
+    fn subject_path(&self) -> String {
+        path_of(self.app.as_ref(), &self.account)
+    }
+
+    fn subject(&self) -> String {
+        match &self.app {
+            Some(app) => app.to_string(),
+            None => AppName::of_setup(&self.account).subject(),
+        }
+    }
+}
+
+fn path_of(app: Option<&AppName>, account: &AccountName) -> String {
+    match app.filter(|app| !app.is_of_setup()) {
+        Some(app) => format!("/console/apps/{app}"),
+        None => format!("/console/accounts/{account}"),
     }
 }
 

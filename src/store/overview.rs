@@ -34,8 +34,9 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn apps_by_state(&self, scope: &Scope) -> Result<Vec<(AppState, u64)>, StoreError> {
-        let mut sql =
-            Sql::new("SELECT a.state, COUNT(*) AS n FROM apps a WHERE a.state <> 'removed'");
+        let mut sql = Sql::new(
+            "SELECT a.state, COUNT(*) AS n FROM apps a WHERE a.state <> 'removed' AND a.subject = 'app'",
+        );
         restrict(&mut sql, scope, "a.name_key", "a.account")?;
         sql.push(" GROUP BY a.state");
         let rows = self.rows_of(sql).await?;
@@ -121,7 +122,7 @@ impl Store {
 }
 
 const NOTED_KEYS: &str = "SELECT a.name, a.spec, c.access_key_id, c.created_at FROM credentials c \
-    JOIN apps a ON a.id = c.app_id WHERE c.gone_at IS NULL AND a.state <> 'removed'";
+    JOIN apps a ON a.id = c.app_id WHERE c.gone_at IS NULL AND a.state <> 'removed' AND a.subject = 'app'";
 
 fn read_key(row: &AnyRow) -> Result<NotedKey, StoreError> {
     let key = RowReader::new(row, "credentials", "access_key_id");

@@ -14,7 +14,7 @@ use crate::app::service::Service;
 use crate::console::page::{Page, PageParams, Section, html};
 use crate::console::pages::jobs::capitalized;
 use crate::console::respond::query;
-use crate::console::view::{Ago as _, Named as _, Shown as _};
+use crate::console::view::{Ago as _, Named as _, OfSubject as _, Shown as _};
 use crate::domain::approval::{Approval, ApprovalState};
 use crate::domain::plan::Action;
 use crate::store::ApprovalFilter;

@@ -17,7 +17,9 @@ use crate::app::service::Service;
 use crate::clock::Timestamp;
 use crate::console::form::PageForm;
 use crate::console::page::{Page, PageParams, Section, html};
-use crate::console::view::{Ago as _, Named as _, Pretty as _, Shown as _, Signed as _, Took as _};
+use crate::console::view::{
+    Ago as _, Named as _, OfSubject as _, Pretty as _, Shown as _, Signed as _, Took as _,
+};
 use crate::domain::approval::{Approval, ApprovalState};
 use crate::domain::event::{AwsCall, Event, EventPayload};
 use crate::domain::job::{Job, JobError, JobState, Step};
@@ -181,7 +183,7 @@ pub async fn get_job(
 ) -> Result<Response, ApiError> {
     params.finish()?;
     let view = JobView::of(&service, id).await?;
-    let title = format!("{} {}", view.job.kind.label(), view.job.app);
+    let title = format!("{} {}", view.job.kind.label(), view.job.subject());
     html(&JobPage {
         page: Page::new(&service, &caller, Section::Jobs, title).with(notice),
         approval: service.store.approval(id).await?,

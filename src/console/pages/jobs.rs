@@ -15,7 +15,7 @@ use crate::app::service::Service;
 use crate::console::form::PageForm;
 use crate::console::page::{Notice, Page, PageParams, Section, html};
 use crate::console::respond::query;
-use crate::console::view::{Ago as _, Named as _, Shown as _};
+use crate::console::view::{Ago as _, Named as _, OfSubject as _, Shown as _};
 use crate::domain::job::{Job, JobState};
 use crate::domain::job_kind::JobKind;
 use crate::domain::names::AppName;

@@ -11,7 +11,7 @@ use crate::api::problem::ApiError;
 use crate::app::overview::{Overview, overview};
 use crate::app::service::Service;
 use crate::console::page::{Page, PageParams, Section, html};
-use crate::console::view::{Ago as _, Named as _, Shown as _};
+use crate::console::view::{Ago as _, Named as _, OfSubject as _, Shown as _};
 use crate::domain::access_key::CLAIM_DEADLINE;
 use crate::domain::app::AppState;
 use crate::domain::job::JobState;
