@@ -91,6 +91,7 @@ fn problem(status: &str, path: &str, takes_body: bool) -> Option<Value> {
         .replace("{app}", "acme-shop")
         .replace("{account}", "acme")
         .replace("{access_key_id}", "AKIAIOSFODNN7EXAMPLE")
+        .replace("{email}", "ana@example.com")
         .replace("{id}", &Ulid::nil().to_string());
     let mut problem = error(status, path, takes_body)?.problem();
     problem.instance = instance;
