@@ -424,8 +424,10 @@ pub fn parse_url(text: &str, allow_http: bool) -> Result<String, &'static str> {
     let authority = url.authority().map(|authority| authority.as_str());
     let has_host = url.host().is_some_and(|host| !host.is_empty());
     let has_user = authority.is_some_and(|authority| authority.contains('@'));
-    let has_port = authority.is_some_and(|authority| !authority.ends_with(':'));
-    (is_allowed && has_host && !has_user && has_port)
+    // A port that is none would be taken for an absent one.
+    let names_port = authority.map(str::len) > url.host().map(str::len);
+    let is_port = url.port_u16().is_some_and(|port| port > 0);
+    (is_allowed && has_host && !has_user && (is_port || !names_port))
         .then(|| text.to_owned())
         .ok_or(wrong)
 }
@@ -492,6 +494,8 @@ mod tests {
             "https://hooks.example.com/\r\nHost: x",
             "https://hooks.example.com:",
             "https://hooks.example.com:99999",
+            "https://hooks.example.com:0",
+            "https://hooks.example.com:443x/",
             "https://höoks.example.com",
         ] {
             assert!(parse_url(url, false).is_err(), "{url}");

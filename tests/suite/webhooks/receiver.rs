@@ -141,7 +141,7 @@ async fn receive(
             let broken = std::io::Error::other("the receiver is killed");
             let parts = [Ok(Bytes::from_static(b"half of it")), Err(broken)];
             // The first part is on its way before the connection breaks.
-            let parts = futures::stream::iter(parts).then(async |part| {
+            let parts = futures::stream::iter(parts).then(|part| async move {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 part
             });
