@@ -20,8 +20,8 @@ async fn access_keys_are_counted_by_age() {
         }
         t.raw("UPDATE credentials SET gone_at = created_at WHERE access_key_id = 'AKIAD'")
             .await;
-        let app = t.app("two").await.id;
-        t.claim_secret(app, "AKIAB", "ann", None).await;
+        let app = t.app("one").await.id;
+        t.claim_secret(app, "AKIAA", "ann", None).await;
         let totals = t.store.key_totals().await.unwrap();
         assert_eq!((totals.all, totals.older), (3, [2, 2, 1, 1]));
         assert_eq!(totals.unclaimed, 2);
