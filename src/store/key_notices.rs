@@ -130,7 +130,7 @@ async fn take(
         .bind(checked)?;
     sql.push(
         " AND id IN (SELECT c.id FROM credentials c JOIN apps a ON a.id = c.app_id WHERE c.gone_at IS NULL \
-         AND a.state <> 'removed' AND c.created_at <= ",
+         AND c.person IS NULL AND a.state <> 'removed' AND c.created_at <= ",
     )
     .bind(now.before(age).millis())?;
     sql.push(" AND COALESCE(c.use_checked_at, 0) <= ")

@@ -6,6 +6,7 @@ use secrecy::SecretString;
 
 use crate::app::error::UseCaseError;
 use crate::app::service::Service;
+use crate::app::sessions::require_recent_sign_in;
 use crate::app::setup::find::setup;
 use crate::aws::Account;
 use crate::domain::caller::Caller;
@@ -39,6 +40,7 @@ pub async fn claim(
     person: &AppName,
     repeat_key: Option<&str>,
 ) -> Result<ClaimedPassword, UseCaseError> {
+    require_recent_sign_in(service, caller)?;
     let found = setup(service, name).await?;
     let passwords = service.store.password_records(found.record.id).await?;
     let password = newest(&passwords, person).ok_or(UseCaseError::NoSuch("console password"))?;
