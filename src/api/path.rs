@@ -16,6 +16,7 @@ use crate::api::problem::ApiError;
 use crate::app::scope::require_all_apps;
 use crate::app::service::Service;
 use crate::domain::names::{AccessKeyId, AccountName, AppName};
+use crate::domain::scope::Scope;
 
 /// The id of a job or a token, a ULID.
 #[derive(ToSchema)]
@@ -90,17 +91,41 @@ impl FromRequestParts<Arc<Service>> for JobPath {
     ) -> Result<Self, ApiError> {
         let IdPath(id) = IdPath::from_request_parts(parts, service).await?;
         let scope = caller(parts, service).await?.scope;
-        if !scope.is_all() && !service.store.is_job_within(id, &scope).await? {
-            return Err(ApiError::NoSuch("job"));
-        }
-        if !parts.method.is_safe() && !scope.is_all_apps() {
-            let job = service.store.job(id).await?;
-            if job.is_some_and(|job| job.app.is_of_setup()) {
-                require_all_apps(&scope)?;
-            }
+        if parts.method.is_safe() {
+            require_job_to_see(service, &scope, id).await?;
+        } else {
+            require_job_to_change(service, &scope, id).await?;
         }
         Ok(Self(id))
     }
+}
+
+async fn require_job_to_see(service: &Service, scope: &Scope, id: Ulid) -> Result<(), ApiError> {
+    if scope.is_all() || service.store.is_job_within(id, scope).await? {
+        Ok(())
+    } else {
+        Err(ApiError::NoSuch("job"))
+    }
+}
+
+/// Fails if the scope does not reach a job, or not to change it.
+///
+/// # Errors
+/// When it does not.
+pub async fn require_job_to_change(
+    service: &Service,
+    scope: &Scope,
+    id: Ulid,
+) -> Result<(), ApiError> {
+    require_job_to_see(service, scope, id).await?;
+    if scope.is_all_apps() {
+        return Ok(());
+    }
+    let job = service.store.job(id).await?;
+    if job.is_some_and(|job| job.app.is_of_setup()) {
+        require_all_apps(scope)?;
+    }
+    Ok(())
 }
 
 /// The account's name in the path. A text that is not a valid name is 404.

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use crate::api::auth::{Operator, Viewer};
 use crate::api::form::invalid;
 use crate::api::page::Cursor;
-use crate::api::path::parse_id;
+use crate::api::path::{parse_id, require_job_to_change};
 use crate::api::problem::ApiError;
 use crate::app::service::Service;
 use crate::console::form::PageForm;
@@ -136,13 +136,12 @@ pub async fn post_bulk(
     };
     let mut refused = 0_usize;
     for id in form.all("job").filter_map(parse_id).take(MAX_BULK) {
-        let is_visible =
-            caller.scope.is_all() || service.store.is_job_within(id, &caller.scope).await?;
+        require_job_to_change(&service, &caller.scope, id).await?;
         let by = caller.name.clone();
-        let done = match (is_visible, retries) {
-            (false, _) => return Err(ApiError::NoSuch("job")),
-            (true, true) => service.store.retry(id, by, ImageExpiry::Refuse).await?,
-            (true, false) => service.store.cancel(id, by).await?,
+        let done = if retries {
+            service.store.retry(id, by, ImageExpiry::Refuse).await?
+        } else {
+            service.store.cancel(id, by).await?
         };
         refused += usize::from(done.is_err());
     }
