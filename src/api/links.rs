@@ -15,7 +15,7 @@ type Parameters = &'static [(&'static str, &'static str)];
 type Target = (&'static str, Parameters);
 
 /// Every link, from each of these responses to each of those operations.
-const LINKS: [(&[From], &[Target]); 18] = [
+const LINKS: [(&[From], &[Target]); 22] = [
     (
         &[
             ("onboardApp", "202"),
