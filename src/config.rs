@@ -56,8 +56,8 @@ const NAMES: [&str; 30] = [
     "request_timeout",
 ];
 
-/// Variables with the prefix that are not settings: the command line's, and those of its tests.
-const OTHER_VARIABLES: [&str; 1] = ["SLIPWAY_CONFIG"];
+/// Variables with the prefix that are not settings: those of the command line.
+const OTHER_VARIABLES: [&str; 3] = ["SLIPWAY_CONFIG", "SLIPWAY_URL", "SLIPWAY_TOKEN"];
 const PREFIX: &str = "SLIPWAY_";
 const TEST_PREFIX: &str = "SLIPWAY_TEST_";
 
