@@ -407,6 +407,8 @@ mod tests {
             ("SLIPWAY_ADMIN_TOKEN", "0123"),
             ("SLIPWAY_TEST_POSTGRES", "x"),
             ("SLIPWAY_CONFIG", "slipway.toml"),
+            ("SLIPWAY_URL", "https://slipway.example.com"),
+            ("SLIPWAY_TOKEN", "x"),
             ("SLIPWAY", "http://127.0.0.1:8080"),
             ("SLIPWAY_SERVICE_HOST", "10.0.0.1"),
             ("SLIPWAY_SERVICE_PORT_HTTP", "8080"),

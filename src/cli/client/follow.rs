@@ -44,6 +44,7 @@ pub async fn follow(
         path,
         after: 0,
         interest,
+        away_since: None,
     };
     tokio::select! {
         ended = following.run() => ended,
@@ -56,43 +57,50 @@ struct Following<'a, I> {
     path: String,
     after: i64,
     interest: &'a mut I,
+    away_since: Option<Instant>,
 }
 
 impl<I: Interest> Following<'_, I> {
     async fn run(&mut self) -> Result<Value, ClientError> {
-        let (mut delay, mut away_since) = (FIRST_DELAY, None);
+        let mut delay = FIRST_DELAY;
         loop {
             let before = self.after;
             let outcome = match self.stream().await {
                 Ok(None) => self.poll().await,
-                Err(error) if is_final(&error) => Err(error),
-                Err(_) => self.poll().await,
+                Err(error) if !is_final(&error) => self.poll().await,
                 ended => ended,
             };
             match outcome {
                 Ok(Some(job)) => return Ok(job),
-                Ok(None) => {
-                    if away_since.take().is_some() {
-                        self.interest.connection("the service is back");
-                    }
-                }
+                Ok(None) => self.is_back(),
                 Err(error) if is_final(&error) => return Err(error),
-                Err(error) => {
-                    let since = *away_since.get_or_insert_with(|| {
-                        self.interest
-                            .connection(&format!("{error}; the job goes on, trying again"));
-                        Instant::now()
-                    });
-                    if since.elapsed() > ABSENCE_TIMEOUT {
-                        return Err(error);
-                    }
-                }
+                Err(error) => self.is_away(error)?,
             }
             if self.after > before {
                 delay = FIRST_DELAY;
             }
             sleep(delay).await;
             delay = (delay * 2).min(MAX_DELAY);
+        }
+    }
+
+    /// Tells once that the service does not answer, and gives up in the end.
+    fn is_away(&mut self, error: ClientError) -> Result<(), ClientError> {
+        match self.away_since {
+            None => {
+                let text = format!("{error}; the job goes on, trying again");
+                self.interest.connection(&text);
+                self.away_since = Some(Instant::now());
+                Ok(())
+            }
+            Some(since) if since.elapsed() < ABSENCE_TIMEOUT => Ok(()),
+            Some(_) => Err(error),
+        }
+    }
+
+    fn is_back(&mut self) {
+        if self.away_since.take().is_some() {
+            self.interest.connection("the service is back");
         }
     }
 
@@ -103,6 +111,7 @@ impl<I: Interest> Following<'_, I> {
             request = request.header("last-event-id", self.after.to_string());
         }
         let mut body = self.api.open_once(&request).await?.into_body();
+        self.is_back();
         let mut parser = EventParser::default();
         // A stream that breaks off, is silent, or ends is followed by a poll.
         while let Ok(Some(Ok(frame))) = timeout(SILENCE_TIMEOUT, body.frame()).await {

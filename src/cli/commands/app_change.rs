@@ -49,7 +49,7 @@ pub async fn change(
         .send(&request.clone().flag("dry_run", true).harmless())
         .await?;
     let plan = plan.value()?;
-    let shown = views(&[plan.clone()])?;
+    let shown = views(std::slice::from_ref(&plan))?;
     if app["state"] == "ready" && is_present(&app, &plan, &shown) {
         note(&format!("Nothing to change: {name} is as the spec says."));
         return Ok(Exit::Done);

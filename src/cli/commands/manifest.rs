@@ -167,7 +167,7 @@ mod tests {
             wrong("app: [a]"),
         ].join("\n"), @r"
         FILE: has no app
-        FILE: : must be the fields of a spec
+        FILE: must be the fields of a spec
         FILE: /app: is required: the name of the app
         FILE:4: /app: a is there twice
         FILE:1: /region: is unknown beside `apps`. Fields of an app are below its item

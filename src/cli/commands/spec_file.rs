@@ -73,6 +73,7 @@ impl SpecFile {
     pub fn place(&self, document: usize, pointer: &str) -> String {
         match self.line(document, pointer) {
             Some(line) => format!("{}:{line}: {pointer}", self.name),
+            None if pointer.is_empty() => self.name.clone(),
             None => format!("{}: {pointer}", self.name),
         }
     }

@@ -235,7 +235,7 @@ impl Live {
 }
 
 fn spinner() -> ProgressBar {
-    let line = ProgressBar::new_spinner().with_style(style("  {spinner} {msg}  {elapsed}"));
+    let line = ProgressBar::new_spinner().with_style(style("  {spinner} {wide_msg} {elapsed}"));
     line.enable_steady_tick(TICK);
     line
 }

@@ -11,6 +11,11 @@ use tokio::process::{Child, ChildStderr};
 
 use super::{Host, Person, assert_has, ended};
 
+/// How a line says that a step is done.
+fn done(resource: &str) -> String {
+    format!("{:<15}  {resource}", "done")
+}
+
 /// Reads what a command says until it has said this.
 async fn said(child: &mut Child, text: &str) -> (BufReader<ChildStderr>, String) {
     let mut lines = BufReader::new(child.stderr.take().unwrap());
@@ -31,7 +36,7 @@ async fn a_stream_is_resumed_when_the_service_was_killed_in_the_middle() {
     let server = host.launch.serve().await;
     let (address, admin) = (server.address, Person::admin(&server, &host.launch));
     let mut child = admin.start(&["app", "create", "acme", "--yes", "--output", "json"]);
-    let (mut lines, mut all) = said(&mut child, "done             iam:user/acme").await;
+    let (mut lines, mut all) = said(&mut child, &done("iam:user/acme")).await;
     server.kill().await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     let server = host.launch.serve_at(address).await;
@@ -81,7 +86,7 @@ async fn without_streams_a_job_is_polled() {
     // Takes the only place, as long as the job goes on.
     let _stream = server.request(Method::GET, &path).send().await.unwrap();
     let watched = admin.run(&["job", "watch", id]).await.exits(0);
-    assert_has(&watched, &["done             iam:user/acme", "succeeded"]);
+    assert_has(&watched, &[&done("iam:user/acme"), "succeeded"]);
     server.stop().await;
 }
 
