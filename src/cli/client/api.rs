@@ -5,7 +5,6 @@
 //!   nothing.
 //! - The token is sent to the service that it is for, and is in no error.
 
-use std::error::Error as _;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};

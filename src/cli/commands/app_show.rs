@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::plans::{app_path, views};
 use crate::cli::client::{Api, ClientError, Request};
 use crate::cli::display::{
-    Column, Format, Paint, details, note, out, plan_text, print_value, table, text_at,
+    Column, Format, Paint, PlanView, details, note, out, plan_text, print_value, table, text_at,
 };
 use crate::cli::exit::Exit;
 

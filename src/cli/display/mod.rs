@@ -12,8 +12,8 @@ mod table;
 
 pub use format::{Format, print_value};
 pub use job::{conclude_job, print_job, print_steps};
-pub use paint::{Color, Paint, printable};
+pub use paint::{Paint, printable};
 pub use plan::{Counts, PlanView, plan_markdown, plan_text};
-pub use progress::{Display, observed};
-pub use streams::{ask, ask_for_name, note, notes, out, warn};
+pub use progress::observed;
+pub use streams::{ask, ask_for_name, note, out, warn};
 pub use table::{Column, details, print_list, table, text_at};
