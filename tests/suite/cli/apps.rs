@@ -108,7 +108,7 @@ async fn json_is_that_of_the_api_and_yaml_the_same() {
     let id = job["id"].as_str().unwrap();
     for (arguments, path) in [
         (&["app", "show", "acme"][..], "/v1/apps/acme".to_owned()),
-        (&["job", "show", id], format!("/v1/jobs/{id}")),
+        (&["job", "show", id][..], format!("/v1/jobs/{id}")),
     ] {
         let by_api = server.get(&path).await;
         assert_eq!(admin.json(arguments).await, by_api, "{arguments:?}");
@@ -117,11 +117,11 @@ async fn json_is_that_of_the_api_and_yaml_the_same() {
     }
     for (arguments, path) in [
         (&["app", "list"][..], "/v1/apps"),
-        (&["job", "list"], "/v1/jobs"),
-        (&["audit"], "/v1/audit"),
-        (&["account", "list"], "/v1/accounts"),
-        (&["token", "list"], "/v1/tokens"),
-        (&["trust-rule", "list"], "/v1/trust-rules"),
+        (&["job", "list"][..], "/v1/jobs"),
+        (&["audit"][..], "/v1/audit"),
+        (&["account", "list"][..], "/v1/accounts"),
+        (&["token", "list"][..], "/v1/tokens"),
+        (&["trust-rule", "list"][..], "/v1/trust-rules"),
     ] {
         assert_eq!(
             admin.json(arguments).await,
