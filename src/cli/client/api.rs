@@ -10,7 +10,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use hyper::{Response, StatusCode, Uri};
+use hyper::{Response, Uri};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -38,7 +38,6 @@ pub struct Api {
 /// A response that is a success.
 pub struct Reply {
     url: String,
-    pub status: StatusCode,
     etag: Option<HeaderValue>,
     body: Bytes,
 }
@@ -93,7 +92,6 @@ impl Api {
     /// Sends a request and reads the answer.
     pub async fn send(&self, request: &Request) -> Result<Reply, ClientError> {
         let response = self.open(request).await?;
-        let status = response.status();
         let etag = response.headers().get(hyper::header::ETAG).cloned();
         let body = timeout(RESPONSE_TIMEOUT, response.into_body().collect())
             .await
@@ -102,7 +100,6 @@ impl Api {
             .to_bytes();
         Ok(Reply {
             url: self.url.clone(),
-            status,
             etag,
             body,
         })

@@ -10,6 +10,8 @@ use serde_json::{Map, Value};
 use super::spec_file::SpecFile;
 use crate::cli::client::ClientError;
 
+type Fields = Map<String, Value>;
+
 /// The apps that a file describes.
 pub struct Manifest {
     file: SpecFile,
@@ -63,7 +65,7 @@ fn specs(
     file: &SpecFile,
     document: usize,
     value: Value,
-) -> Result<Vec<(String, Map<String, Value>)>, ClientError> {
+) -> Result<Vec<(String, Fields)>, ClientError> {
     let wrong = |pointer: &str, why: &str| {
         ClientError::Usage(format!("{}: {why}", file.place(document, pointer)))
     };
@@ -99,7 +101,7 @@ fn app(
     file: &SpecFile,
     document: usize,
     pointer: String,
-    mut fields: Map<String, Value>,
+    mut fields: Fields,
 ) -> Result<ManifestApp, ClientError> {
     let name = fields.remove("app");
     let wrong = |why: &str| {

@@ -78,7 +78,8 @@ async fn a_login_is_checked_saved_for_its_owner_and_sent_to_its_service_only() {
         .await
         .exits(4);
     assert!(!path.exists(), "a token that does not work is not saved");
-    let login = person.run_with_input(&["login", "--url", &url], &host.launch.admin_token);
+    let login = ["login", "--url", &url];
+    let login = person.run_with_input(&login, &host.launch.admin_token);
     let said = login.await.exits(0);
     assert!(!said.contains(&host.launch.admin_token));
     let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
