@@ -128,10 +128,9 @@ impl EventType {
             JobKind::Onboard => Some(Self::AppOnboarded),
             JobKind::Update | JobKind::Offboard | JobKind::Restore => Some(Self::AppChanged),
             JobKind::Remove => Some(Self::AppRemoved),
-            JobKind::Repair
-            | JobKind::Rotate
-            | JobKind::SetKeyStatus
-            | JobKind::SetupAccount => None,
+            JobKind::Repair | JobKind::Rotate | JobKind::SetKeyStatus | JobKind::SetupAccount => {
+                None
+            }
         }
     }
 }
