@@ -207,18 +207,6 @@ pub enum AuditEvent {
         /// Why it ended.
         cause: SessionEnd,
     },
-}
-
-/// Why a session was ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SessionEnd {
-    /// The person signed out.
-    SignedOut,
-    /// The person or an admin revoked it.
-    Revoked,
-    /// The same browser signed in again.
-    Replaced,
     /// A webhook was created.
     WebhookCreated {
         /// The ID of the webhook.
@@ -282,6 +270,18 @@ pub enum SessionEnd {
         /// Why.
         reason: String,
     },
+}
+
+/// Why a session was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionEnd {
+    /// The person signed out.
+    SignedOut,
+    /// The person or an admin revoked it.
+    Revoked,
+    /// The same browser signed in again.
+    Replaced,
 }
 
 /// What was done, by its name alone.
