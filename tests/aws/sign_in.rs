@@ -118,6 +118,9 @@ fn update_profile(world: &mut World, r: &Request<'_>, name: &str) -> Answer {
     })
 }
 
+/// A kind of character, and what is of it.
+type Kind = (&'static str, fn(char) -> bool);
+
 fn check_password(world: &mut World, r: &Request<'_>, password: &str) -> Result<(), Refused> {
     let policy = account(world, r).password_policy.clone();
     let policy = policy.unwrap_or_else(|| json!({"MinimumPasswordLength": 8}));
@@ -126,7 +129,7 @@ fn check_password(world: &mut World, r: &Request<'_>, password: &str) -> Result<
     if (password.len() as u64) < least {
         return violates(format!("Password should have a minimum length of {least}"));
     }
-    let kinds: [(&str, fn(char) -> bool); 4] = [
+    let kinds: [Kind; 4] = [
         ("RequireSymbols", |c| !c.is_ascii_alphanumeric()),
         ("RequireNumbers", |c| c.is_ascii_digit()),
         ("RequireUppercaseCharacters", |c| c.is_ascii_uppercase()),

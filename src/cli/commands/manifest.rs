@@ -148,7 +148,10 @@ mod tests {
     fn documents_and_lists_are_apps() {
         let one = ("a".to_owned(), json!({"name": "a", "buckets": []}));
         let other = ("b".to_owned(), json!({"name": "b"}));
-        assert_eq!(read("app: a\nbuckets: []\n").unwrap(), [one.clone()]);
+        assert_eq!(
+            read("app: a\nbuckets: []\n").unwrap(),
+            std::slice::from_ref(&one)
+        );
         let both = [one, other];
         assert_eq!(
             read("app: a\nbuckets: []\n---\n---\napp: b\n").unwrap(),

@@ -123,7 +123,7 @@ async fn a_blocked_plan_and_a_plan_with_changes() {
         .run(&["app", "plan", "acme", "--exit-code"])
         .await
         .exits(3);
-    assert_has(&blocked, &["  ! ", "1 blocked"]);
+    assert_has(&blocked, &["  ! ", "4 blocked"]);
     let refused = admin
         .run(&["app", "create", "acme", "--yes"])
         .await
