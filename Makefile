@@ -11,12 +11,12 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: test test-all lint soak simulate demo bench packages venv packages-venv postgresql jq promtool node identity-provider browser
+.PHONY: test test-all lint soak simulate demo bench packages venv packages-venv postgresql jq promtool node identity-provider browser webhook-verifier
 
-test: venv postgresql jq promtool identity-provider browser
+test: venv postgresql jq promtool identity-provider browser webhook-verifier
 	$(VENV) tests/run.py
 
-test-all: packages-venv postgresql jq promtool identity-provider browser
+test-all: packages-venv postgresql jq promtool identity-provider browser webhook-verifier
 	$(VENV) tests/run.py --all
 
 lint:

@@ -588,6 +588,10 @@ mod tests {
                 access_key_id: "AKIAIOSFODNN7EXAMPLE".into(),
                 again: false,
             },
+            AuditEvent::PasswordClaimed {
+                person: "ana@example.com".into(),
+                again: false,
+            },
             AuditEvent::TokenCreated {
                 token_id: Ulid::nil(),
                 name: "bot".into(),
@@ -730,6 +734,7 @@ mod tests {
         step_failed: reason refused resource
         job_ended: reason refused state
         secret_claimed: access_key_id again
+        password_claimed: again person
         token_created: name role token_id
         token_revoked: name role token_id
         account_registered: account_id role_arn
@@ -741,6 +746,12 @@ mod tests {
         trust_rule_deleted: name rule_id
         session_started: role session_id
         session_ended: cause name session_id
+        webhook_created: host webhook_id
+        webhook_updated: host state webhook_id
+        webhook_deleted: host webhook_id
+        webhook_secret_rotated: host webhook_id
+        webhook_replayed: deliveries host webhook_id
+        webhook_disabled: host reason webhook_id
         ");
     }
 
