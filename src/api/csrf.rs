@@ -36,8 +36,11 @@ pub async fn protect(
 
 /// Whether a request may write, and has a session's cookie.
 fn is_to_be_checked(service: &Service, request: &Request) -> bool {
-    let credential = Credential::of(request.headers(), service);
-    !request.method().is_safe() && matches!(credential, Some(Credential::Session(_)))
+    let has_session = || {
+        let credential = Credential::of(request.headers(), service);
+        matches!(credential, Some(Credential::Session(_)))
+    };
+    !request.method().is_safe() && has_session()
 }
 
 fn head_of(request: &Request) -> http::Request<()> {

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::app::in_progress::Begun;
 use crate::app::permission_check::PermissionReport;
 use crate::app::service::Service;
 use crate::clock::Timestamp;
@@ -23,16 +24,16 @@ pub fn permissions(service: &Arc<Service>) -> PermissionReport {
             "SLIPWAY_ACCOUNT_CHECK_INTERVAL is 0s, so the service does not check its permissions",
         );
     }
-    let mut state = service.permission_check.lock();
-    if !state.is_running && is_due(state.last.as_ref(), interval, service.clock.now()) {
-        state.is_running = true;
+    let last = service.permission_check.last();
+    if is_due(last.as_ref(), interval, service.clock.now())
+        && let Some(begun) = service.permission_check.begin()
+    {
         let worker = service.clone();
-        service.tasks.spawn(async move { check(&worker).await });
+        service
+            .tasks
+            .spawn(async move { check(&worker, begun).await });
     }
-    state
-        .last
-        .clone()
-        .unwrap_or_else(|| unknown("the service has not checked its permissions yet"))
+    last.unwrap_or_else(|| unknown("the service has not checked its permissions yet"))
 }
 
 fn unknown(reason: &str) -> PermissionReport {
@@ -55,7 +56,8 @@ fn is_due(last: Option<&PermissionReport>, interval: Duration, now: Timestamp) -
         .is_none_or(|checked| now.since(checked) >= valid)
 }
 
-async fn check(service: &Arc<Service>) {
+/// The next check can begin when `_begun` is dropped, so also after a panic.
+async fn check(service: &Arc<Service>, _begun: Begun<()>) {
     let account = service.own_account();
     let result =
         missing_actions(account, &service.principal(), &service.conventions(account)).await;
@@ -80,7 +82,5 @@ async fn check(service: &Arc<Service>) {
             ));
         }
     }
-    let mut state = service.permission_check.lock();
-    state.is_running = false;
-    state.last = Some(report);
+    service.permission_check.record(report);
 }

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::app::in_progress::{Begun, InProgress};
 use crate::clock::Timestamp;
 
 /// Whether the policy of the service's role allows what jobs need.
@@ -21,21 +22,30 @@ pub struct PermissionReport {
     pub reason: Option<String>,
 }
 
-/// The last result of the check.
+/// The last result of the check, and whether one runs.
 #[derive(Debug, Default)]
 pub struct PermissionCheck {
-    state: Mutex<State>,
-}
-
-/// What is known, and whether a check runs.
-#[derive(Debug, Default)]
-pub struct State {
-    pub is_running: bool,
-    pub last: Option<PermissionReport>,
+    running: InProgress<()>,
+    last: Mutex<Option<PermissionReport>>,
 }
 
 impl PermissionCheck {
-    pub fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Begins a check, unless one runs.
+    pub fn begin(&self) -> Option<Begun<()>> {
+        self.running.begin(())
+    }
+
+    /// The result of the last check.
+    pub fn last(&self) -> Option<PermissionReport> {
+        self.lock().clone()
+    }
+
+    /// Records the result of a check.
+    pub fn record(&self, report: PermissionReport) {
+        *self.lock() = Some(report);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<PermissionReport>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -55,10 +55,8 @@ pub async fn revoke_session(
 }
 
 fn may_see(caller: &Caller, session: &Session) -> bool {
-    let is_own = caller.person.as_ref().is_some_and(|person| {
-        (&person.issuer, &person.subject) == (&session.identity.issuer, &session.identity.subject)
-    });
-    is_own || require_within(caller, session.role, &session.scope).is_ok()
+    caller.person == Some(session.person())
+        || require_within(caller, session.role, &session.scope).is_ok()
 }
 
 /// How long a session may be unused.

@@ -115,11 +115,7 @@ impl Recorded {
             if *state == StepState::Running {
                 recorded.running.insert(resource.clone(), *updated_at);
             }
-            let is_open = matches!(
-                state,
-                StepState::Running | StepState::Waiting | StepState::Failed
-            );
-            if is_open
+            if state.is_unfinished()
                 && error
                     .as_ref()
                     .is_none_or(|job_error| job_error.code != JobErrorCode::Conflict)
@@ -179,10 +175,6 @@ pub struct AppResource {
 impl AppResource {
     /// Whether a job may have created the resource without a record of it: it was interrupted, or got no answer.
     pub fn may_exist(&self) -> bool {
-        let is_open = matches!(
-            self.state,
-            StepState::Running | StepState::Waiting | StepState::Failed
-        );
         let is_in_doubt = |code: JobErrorCode| {
             matches!(
                 code,
@@ -190,7 +182,9 @@ impl AppResource {
             )
         };
         let error = self.error.as_ref();
-        self.owned.is_none() && is_open && error.is_none_or(|error| is_in_doubt(error.code))
+        self.owned.is_none()
+            && self.state.is_unfinished()
+            && error.is_none_or(|error| is_in_doubt(error.code))
     }
 }
 

@@ -167,6 +167,13 @@ pub enum StepState {
     Skipped,
 }
 
+impl StepState {
+    /// Whether the step has begun and its target is not reached.
+    pub fn is_unfinished(self) -> bool {
+        matches!(self, Self::Running | Self::Waiting | Self::Failed)
+    }
+}
+
 /// A failed AWS call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AwsRefusal {

@@ -5,7 +5,7 @@ use ulid::Ulid;
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
-use crate::domain::caller::CallerIdentity;
+use crate::domain::caller::{CallerIdentity, Person};
 use crate::domain::role::Role;
 use crate::domain::scope::Scope;
 
@@ -35,4 +35,14 @@ pub struct Session {
     pub used_at: Timestamp,
     /// When the session ends, however much it is used.
     pub expires_at: Timestamp,
+}
+
+impl Session {
+    /// Whose session it is.
+    pub fn person(&self) -> Person {
+        Person {
+            issuer: self.identity.issuer.clone(),
+            subject: self.identity.subject.clone(),
+        }
+    }
 }

@@ -266,8 +266,10 @@ impl Store {
     }
 
     async fn resources(&self, app: Ulid) -> Result<Vec<AppResource>, StoreError> {
-        let rows = sqlx::query(RESOURCES)
-            .bind(app.to_string())
+        let mut sql = Sql::new(RESOURCES);
+        sql.bind(app.to_string())?.push(" ORDER BY resource");
+        let rows = sql
+            .query()
             .fetch_all(&mut *self.reader().await?)
             .with_timeout()
             .await?;
@@ -275,7 +277,7 @@ impl Store {
     }
 }
 
-const RESOURCES: &str = "SELECT resource, arn, state, error, made, adopted, made_at, job_id, updated_at FROM resources WHERE app_id = $1 ORDER BY resource";
+const RESOURCES: &str = "SELECT resource, arn, state, error, made, adopted, made_at, job_id, updated_at FROM resources WHERE app_id = ";
 
 fn read_resource(row: &AnyRow) -> Result<AppResource, StoreError> {
     let row = RowReader::new(row, "resources", "resource");
@@ -438,22 +440,22 @@ async fn forget_what_was_named_in_vain(
     app: Ulid,
     job: Ulid,
 ) -> Result<(), StoreError> {
-    let rows = sqlx::query(RESOURCES)
-        .bind(app.to_string())
-        .fetch_all(&mut *db)
-        .await?;
-    for row in &rows {
-        let it = read_resource(row)?;
-        if it.owned.is_some() || it.job == job || it.may_exist() {
-            continue;
-        }
-        sqlx::query("DELETE FROM resources WHERE app_id = $1 AND resource = $2")
-            .bind(app.to_string())
-            .bind(it.resource.to_string())
-            .execute(&mut *db)
-            .await?;
+    let mut sql = Sql::new(RESOURCES);
+    sql.bind(app.to_string())?
+        .push(" AND made = 0 AND adopted = 0 AND job_id <> ")
+        .bind(job.to_string())?;
+    let rows = sql.run(&mut *db).await?;
+    let unowned = rows.iter().map(read_resource);
+    let mut in_vain = unowned.collect::<Result<Vec<_>, _>>()?;
+    in_vain.retain(|it| !it.may_exist());
+    if in_vain.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let mut sql = Sql::new("DELETE FROM resources WHERE app_id = ");
+    sql.bind(app.to_string())?.push(" AND resource IN (");
+    sql.list(in_vain.iter().map(|it| it.resource.to_string()))?
+        .push(")");
+    sql.run(db).await.map(drop)
 }
 
 pub(super) fn read_app(row: &AnyRow) -> Result<App, StoreError> {

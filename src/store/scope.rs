@@ -5,6 +5,7 @@ use crate::domain::scope::Scope;
 use crate::store::connection::WithTimeout as _;
 use crate::store::database::Store;
 use crate::store::error::StoreError;
+use crate::store::rows::to_json;
 use crate::store::sql::Sql;
 
 impl Store {
@@ -18,6 +19,11 @@ impl Store {
             .await?;
         Ok(row.is_some())
     }
+}
+
+/// The scope as its column holds it: nothing for all.
+pub(super) fn column(scope: &Scope) -> Result<Option<String>, StoreError> {
+    (!scope.is_all()).then(|| to_json(scope)).transpose()
 }
 
 /// Adds that the app, by the expressions for its lower-case name and its account, is within the scope. A row without a

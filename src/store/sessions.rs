@@ -16,6 +16,7 @@ use crate::store::connection::WithTimeout as _;
 use crate::store::database::Store;
 use crate::store::error::StoreError;
 use crate::store::rows::{RowReader, to_json};
+use crate::store::scope;
 use crate::store::sql::Sql;
 
 const COLUMNS: &str = "SELECT id, issuer, subject, name, display_name, role, scope, created_at, authenticated_at, used_at, expires_at FROM sessions";
@@ -83,19 +84,11 @@ impl Store {
         issuer: &str,
         idle: Duration,
     ) -> Result<Option<Caller>, StoreError> {
-        let mut sql = Sql::new(COLUMNS);
-        sql.push(" WHERE hash = ").bind(hash.to_owned())?;
-        sql.push(" AND issuer = ").bind(issuer.to_owned())?;
-        let row = sql
-            .query()
-            .fetch_optional(&mut *self.reader().await?)
-            .with_timeout()
-            .await?;
-        let Some(row) = row else { return Ok(None) };
-        let (session, now) = (read(&row)?, self.clock.now());
-        if !is_alive(&session, now, idle) {
+        let session = self.session_by_hash(hash, idle).await?;
+        let Some(session) = session.filter(|session| session.identity.issuer == issuer) else {
             return Ok(None);
-        }
+        };
+        let now = self.clock.now();
         if now.since(session.used_at) >= USE_PRECISION {
             self.note_use(hash, now).await?;
         }
@@ -107,6 +100,15 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn has_session(&self, hash: &str, idle: Duration) -> Result<bool, StoreError> {
+        let session = self.session_by_hash(hash, idle).await?;
+        Ok(session.is_some())
+    }
+
+    async fn session_by_hash(
+        &self,
+        hash: &str,
+        idle: Duration,
+    ) -> Result<Option<Session>, StoreError> {
         let mut sql = Sql::new(COLUMNS);
         sql.push(" WHERE hash = ").bind(hash.to_owned())?;
         let row = sql
@@ -116,7 +118,7 @@ impl Store {
             .await?;
         let session = row.as_ref().map(read).transpose()?;
         let now = self.clock.now();
-        Ok(session.is_some_and(|session| is_alive(&session, now, idle)))
+        Ok(session.filter(|session| is_alive(session, now, idle)))
     }
 
     async fn note_use(&self, hash: &str, now: Timestamp) -> Result<(), StoreError> {
@@ -221,9 +223,7 @@ fn is_alive(session: &Session, now: Timestamp, idle: Duration) -> bool {
 }
 
 fn insert(sql: &mut Sql, session: &Session, hash: String) -> Result<(), StoreError> {
-    let scope = (!session.scope.is_all())
-        .then(|| to_json(&session.scope))
-        .transpose()?;
+    let scope = scope::column(&session.scope)?;
     sql.push("INSERT INTO sessions (id, hash, issuer, subject, name, role, display_name, scope, created_at, authenticated_at, used_at, expires_at) VALUES (");
     sql.list([
         session.id.to_string(),
@@ -265,10 +265,7 @@ fn read(row: &AnyRow) -> Result<Session, StoreError> {
 }
 
 fn caller(session: Session) -> Caller {
-    let person = Person {
-        issuer: session.identity.issuer.clone(),
-        subject: session.identity.subject.clone(),
-    };
+    let person = session.person();
     Caller {
         id: session.id.to_string(),
         name: session.name,

@@ -18,6 +18,7 @@ use crate::store::connection::WithTimeout as _;
 use crate::store::database::Store;
 use crate::store::error::StoreError;
 use crate::store::rows::{RowReader, to_json};
+use crate::store::scope;
 use crate::store::sql::Sql;
 
 const COLUMNS: &str = "SELECT id, name, role, created_by, created_at, scope, expires_at, identity, person FROM tokens";
@@ -229,9 +230,7 @@ pub(super) fn insert(
     hash: String,
     person: Option<&Person>,
 ) -> Result<(), StoreError> {
-    let scope = (!row.scope.is_all())
-        .then(|| to_json(&row.scope))
-        .transpose()?;
+    let scope = scope::column(&row.scope)?;
     sql.push("INSERT INTO tokens (id, name, role, hash, created_by, created_at, scope, expires_at, identity, person) VALUES (");
     sql.list([
         row.id.to_string(),

@@ -91,7 +91,15 @@ impl Api {
 
     /// Sends a request and reads the answer.
     pub async fn send(&self, request: &Request) -> Result<Reply, ClientError> {
-        let response = self.open(request).await?;
+        self.reply(self.open(request).await?).await
+    }
+
+    /// Sends a request once and reads the answer. For who has retries of their own.
+    pub async fn send_once(&self, request: &Request) -> Result<Reply, ClientError> {
+        self.reply(self.open_once(request).await?).await
+    }
+
+    async fn reply(&self, response: Response<Incoming>) -> Result<Reply, ClientError> {
         let etag = response.headers().get(hyper::header::ETAG).cloned();
         let body = timeout(RESPONSE_TIMEOUT, response.into_body().collect())
             .await

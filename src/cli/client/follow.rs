@@ -174,16 +174,7 @@ impl<I: Interest> Following<'_, I> {
 
     async fn job(&self, query: &str) -> Result<Value, ClientError> {
         let request = Request::get(format!("{}{query}", self.path));
-        let response = self.api.open_once(&request).await?;
-        let body = response.into_body().collect().await;
-        let body = body.map_err(|error| ClientError::Unreachable {
-            url: self.api.url().to_owned(),
-            why: error.to_string(),
-        })?;
-        serde_json::from_slice(&body.to_bytes()).map_err(|error| ClientError::Unexpected {
-            url: self.api.url().to_owned(),
-            why: error.to_string(),
-        })
+        self.api.send_once(&request).await?.value()
     }
 }
 

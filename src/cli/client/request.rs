@@ -124,6 +124,12 @@ impl Request {
         self.header("idempotency-key", key)
     }
 
+    /// The same request as a question: what it would do. It changes nothing.
+    #[must_use]
+    pub fn dry_run(self) -> Self {
+        self.flag("dry_run", true).harmless()
+    }
+
     /// A request that changes nothing although its method could.
     #[must_use]
     pub fn harmless(mut self) -> Self {

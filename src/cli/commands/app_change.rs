@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::app_spec::SpecArgs;
-use super::plans::{ChangeArgs, app_path, is_present, views};
+use super::plans::{ChangeArgs, app_path, dry_run, is_present, views};
 use super::review::{ReviewArgs, submit, submit_confirmed};
 use crate::cli::client::{Api, ClientError, Request};
 use crate::cli::display::{Format, note};
@@ -20,10 +20,8 @@ pub async fn create(
     let request = Request::post("/v1/apps")
         .flag("accept_expiry", accept_expiry)
         .json(args.spec(name, None)?);
-    let plan = api
-        .send(&request.clone().flag("dry_run", true).harmless())
-        .await?;
-    review.review(&views(&[plan.value()?])?, &format!("Create {name}?"))?;
+    let plan = dry_run(api, &request).await?;
+    review.review(&views(&[plan])?, &format!("Create {name}?"))?;
     submit(api, format, review, request).await
 }
 
@@ -45,10 +43,7 @@ pub async fn change(
     let request = options
         .on(Request::put(app_path(name)))
         .json(args.spec(name, app.get("spec"))?);
-    let plan = api
-        .send(&request.clone().flag("dry_run", true).harmless())
-        .await?;
-    let plan = plan.value()?;
+    let plan = dry_run(api, &request).await?;
     let shown = views(std::slice::from_ref(&plan))?;
     if app["state"] == "ready" && is_present(&app, &plan, &shown) {
         note(&format!("Nothing to change: {name} is as the spec says."));
@@ -69,10 +64,8 @@ pub async fn remove(
     request: Request,
     review: &ReviewArgs,
 ) -> Result<Exit, ClientError> {
-    let plan = api
-        .send(&request.clone().flag("dry_run", true).harmless())
-        .await?;
-    review.review(&views(&[plan.value()?])?, &format!("Remove {name}?"))?;
+    let plan = dry_run(api, &request).await?;
+    review.review(&views(&[plan])?, &format!("Remove {name}?"))?;
     submit_confirmed(api, format, review, name, request).await
 }
 

@@ -100,7 +100,7 @@ async fn planned(
         }
     };
     let request = request.json(app.spec.clone());
-    let mut trial = request.clone().flag("dry_run", true).harmless();
+    let mut trial = request.clone().dry_run();
     // The plan is of the app as it is. Only the change itself needs the version that was read.
     trial.headers.clear();
     let plan = api.send(&trial).await?.value()?;

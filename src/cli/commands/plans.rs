@@ -56,6 +56,11 @@ pub fn app_path(name: &str) -> String {
     format!("/v1/apps/{}", segment(name))
 }
 
+/// What a request would do.
+pub async fn dry_run(api: &Api, request: &Request) -> Result<Value, ClientError> {
+    api.send(&request.clone().dry_run()).await?.value()
+}
+
 /// The app, unless there is none, or only the record of one.
 pub async fn find_app(api: &Api, name: &str) -> Result<Option<(Value, Reply)>, ClientError> {
     match api.send(&Request::get(app_path(name))).await {
