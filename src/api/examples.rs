@@ -14,7 +14,9 @@ use utoipa::openapi::{Content, OpenApi as Document, RefOr};
 use crate::api::health::{Check, Readiness};
 use crate::api::problem::{ApiError, Limit};
 use crate::app::error::UseCaseError;
+use crate::app::permission_check::PermissionReport;
 use crate::aws::error::{AwsError, ErrorKind, Service};
+use crate::clock::Timestamp;
 use crate::domain::names::{AccountName, AppName};
 use crate::domain::role::Role;
 use crate::domain::validation::FieldError;
@@ -164,6 +166,11 @@ fn not_ready() -> Option<Value> {
             reason: Some(error.to_string()),
         },
         workers: ready(),
+        permissions: PermissionReport {
+            missing_actions: Some(Vec::new()),
+            checked_at: Some(Timestamp::from_millis(0)),
+            reason: None,
+        },
     };
     serde_json::to_value(readiness).ok()
 }

@@ -12,6 +12,8 @@ use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use crate::api::limits::Limits;
+use crate::app::check_permissions::permissions;
+use crate::app::permission_check::PermissionReport;
 use crate::app::service::Service;
 use crate::telemetry;
 
@@ -40,6 +42,9 @@ pub struct Readiness {
     pub aws: Check,
     /// The workers claim jobs.
     pub workers: Check,
+    /// Whether the policy of the service's role allows what jobs need. The service is ready also if it does not: jobs that
+    /// do not need the missing actions succeed.
+    pub permissions: PermissionReport,
 }
 
 impl Check {
@@ -90,6 +95,7 @@ pub async fn get_readiness(State(service): State<Arc<Service>>) -> impl IntoResp
         database: Check::of(database),
         aws: Check::of(aws),
         workers: Check::of(workers),
+        permissions: permissions(&service),
     };
     let status = if checks.ready {
         StatusCode::OK

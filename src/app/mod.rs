@@ -5,6 +5,7 @@
 pub mod accounts;
 pub mod approvals;
 pub mod background;
+pub mod check_permissions;
 pub mod claim;
 pub mod credentials;
 pub mod drift;
@@ -15,6 +16,7 @@ pub mod identity_provider;
 pub mod in_progress;
 pub mod inspect;
 pub mod onboard;
+pub mod permission_check;
 pub mod plan;
 pub mod preview;
 pub mod remove;

@@ -13,6 +13,7 @@ use ulid::Ulid;
 use crate::app::background::BackgroundStatus;
 use crate::app::identity_provider::SignIn;
 use crate::app::in_progress::InProgress;
+use crate::app::permission_check::PermissionCheck;
 use crate::aws::account::{Limits, load_config};
 use crate::aws::assumed_role::registered_account;
 use crate::aws::identity::IdentityError;
@@ -84,6 +85,8 @@ pub struct Service {
     intents: Mutex<HashMap<Ulid, Instant>>,
     /// The new keys, by the ids of their rows, that are being tried until AWS accepts them.
     pub verifications: InProgress<Ulid>,
+    /// Whether the policy of the service's role allows what jobs need.
+    pub permission_check: PermissionCheck,
     /// State of attempts that continue soon.
     pub resumable_attempts: ResumableAttempts,
 }
@@ -195,6 +198,7 @@ impl Service {
             dispatched_at: AtomicI64::new(0),
             intents: Mutex::default(),
             verifications: InProgress::default(),
+            permission_check: PermissionCheck::default(),
             resumable_attempts: ResumableAttempts::default(),
             settings,
             tasks,

@@ -176,16 +176,18 @@ impl Command {
                 assume_roles,
                 settings,
             } => {
-                let mut conventions =
-                    Conventions::new(&settings.load()?.defaults, partition, account_id);
+                let settings = settings.load()?;
+                let mut conventions = Conventions::new(&settings.defaults, partition, account_id);
                 if any_path {
                     conventions.iam_path = IamPath::root();
                 }
                 let mut policy = role_policy(&conventions);
-                if let (Some(statements), false) =
-                    (policy["Statement"].as_array_mut(), assume_roles.is_empty())
-                {
-                    statements.push(permissions::assume_roles(&assume_roles));
+                if let Some(statements) = policy["Statement"].as_array_mut() {
+                    let own = settings.role_arn.as_ref();
+                    statements.push(permissions::simulate_own(own, &conventions));
+                    if !assume_roles.is_empty() {
+                        statements.push(permissions::assume_roles(&assume_roles));
+                    }
                 }
                 println!("{}", serde_json::to_string_pretty(&policy)?);
             }

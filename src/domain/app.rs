@@ -162,6 +162,24 @@ pub struct AppResource {
     pub updated_at: Timestamp,
 }
 
+impl AppResource {
+    /// Whether a job may have created the resource without a record of it: it was interrupted, or got no answer.
+    pub fn may_exist(&self) -> bool {
+        let is_open = matches!(
+            self.state,
+            StepState::Running | StepState::Waiting | StepState::Failed
+        );
+        let is_in_doubt = |code: JobErrorCode| {
+            matches!(
+                code,
+                JobErrorCode::Unavailable | JobErrorCode::DeadlineExceeded | JobErrorCode::Internal
+            )
+        };
+        let error = self.error.as_ref();
+        self.owned.is_none() && is_open && error.is_none_or(|error| is_in_doubt(error.code))
+    }
+}
+
 /// An app in a list.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AppSummary {

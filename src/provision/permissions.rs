@@ -71,6 +71,19 @@ pub fn role_policy(conventions: &Conventions) -> Value {
     json!({"Version": "2012-10-17", "Statement": statements.collect::<Vec<_>>()})
 }
 
+/// The statement that lets the service check its own policy, see `preflight`. A role that is not known is any role of
+/// the account.
+pub fn simulate_own(role_arn: Option<&RoleArn>, conventions: &Conventions) -> Value {
+    let resource = match role_arn {
+        Some(arn) => arn.to_string(),
+        None => format!(
+            "arn:{}:iam::{}:role/*",
+            conventions.partition, conventions.account_id
+        ),
+    };
+    json!({"Effect": "Allow", "Action": ["iam:SimulatePrincipalPolicy"], "Resource": resource})
+}
+
 /// The statement that lets the service's own role assume roles in registered accounts.
 pub fn assume_roles(role_arns: &[RoleArn]) -> Value {
     json!({

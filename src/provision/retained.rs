@@ -4,6 +4,7 @@
 //! - The record of what jobs have made and adopted decides, not what specs have named: somebody else's bucket that a
 //!   change has named in vain is not the app's.
 //! - What is retained can be removed.
+//! - What a job may have created, and was interrupted before it knew, counts as retained.
 
 use std::collections::BTreeSet;
 
@@ -39,11 +40,15 @@ pub fn retained(app: &App, c: &Conventions) -> Retained {
         !named.contains(&it.resource) && kinds::is_retained(&it.resource, &app.spec, c)
     };
     let things = app.resources.iter().filter(is_left).filter_map(|it| {
-        let detail = told(&data_nodes, &it.resource);
+        let (detail, owned) = match it.owned {
+            Some(owned) => (told(&data_nodes, &it.resource), owned),
+            None if it.may_exist() => (told_of_doubt(&it.resource), Owned::Made),
+            None => return None,
+        };
         Some(RetainedResource {
             arn: it.arn.clone(),
             made_at: it.made_at,
-            ..entry(&it.resource, detail, it.owned?)
+            ..entry(&it.resource, detail, owned)
         })
     });
     let keys = app.keys.iter().map(|key| {
@@ -99,6 +104,12 @@ fn told(data_nodes: &[Box<dyn Node>], id: &ResourceId) -> String {
         Some(node) => told_of_data(node.as_ref()),
         None => format!("{id} is retained in AWS. The spec does not include it."),
     }
+}
+
+fn told_of_doubt(id: &ResourceId) -> String {
+    format!(
+        "{id} may be in AWS: a job that was interrupted may have created it. The spec does not include it."
+    )
 }
 
 fn told_of_data(node: &dyn Node) -> String {

@@ -265,31 +265,33 @@ impl Store {
     }
 
     async fn resources(&self, app: Ulid) -> Result<Vec<AppResource>, StoreError> {
-        let rows = "SELECT resource, arn, state, error, made, adopted, made_at, job_id, updated_at FROM resources WHERE app_id = $1 ORDER BY resource";
-        let rows = sqlx::query(rows)
+        let rows = sqlx::query(RESOURCES)
             .bind(app.to_string())
             .fetch_all(&mut *self.reader().await?)
             .with_timeout()
             .await?;
-        let read = |row: &AnyRow| {
-            let row = RowReader::new(row, "resources", "resource");
-            Ok(AppResource {
-                resource: row.parsed("resource")?,
-                arn: row.plain("arn")?,
-                state: row.parsed("state")?,
-                error: row.json_or_null("error")?,
-                owned: match (row.plain::<i64>("made")?, row.plain::<i64>("adopted")?) {
-                    (1, _) => Some(Owned::Made),
-                    (_, 1) => Some(Owned::Adopted),
-                    _ => None,
-                },
-                made_at: row.moment_or_null("made_at")?,
-                job: row.id("job_id")?,
-                updated_at: row.moment("updated_at")?,
-            })
-        };
-        rows.iter().map(read).collect()
+        rows.iter().map(read_resource).collect()
     }
+}
+
+const RESOURCES: &str = "SELECT resource, arn, state, error, made, adopted, made_at, job_id, updated_at FROM resources WHERE app_id = $1 ORDER BY resource";
+
+fn read_resource(row: &AnyRow) -> Result<AppResource, StoreError> {
+    let row = RowReader::new(row, "resources", "resource");
+    Ok(AppResource {
+        resource: row.parsed("resource")?,
+        arn: row.plain("arn")?,
+        state: row.parsed("state")?,
+        error: row.json_or_null("error")?,
+        owned: match (row.plain::<i64>("made")?, row.plain::<i64>("adopted")?) {
+            (1, _) => Some(Owned::Made),
+            (_, 1) => Some(Owned::Adopted),
+            _ => None,
+        },
+        made_at: row.moment_or_null("made_at")?,
+        job: row.id("job_id")?,
+        updated_at: row.moment("updated_at")?,
+    })
 }
 
 /// The app by its id, within a transaction.
@@ -428,20 +430,28 @@ pub(super) async fn apply_success(
     }
 }
 
-/// Forgets resources of earlier specs that no job has created or adopted, once a job has applied the present spec.
+/// Forgets resources of earlier specs that no job has created or adopted, once a job has applied the present spec. What an
+/// interrupted job may have created stays known.
 async fn forget_what_was_named_in_vain(
     db: &mut AnyConnection,
     app: Ulid,
     job: Ulid,
 ) -> Result<(), StoreError> {
-    let delete = sqlx::query(
-        "DELETE FROM resources WHERE app_id = $1 AND made = 0 AND adopted = 0 AND job_id <> $2",
-    );
-    delete
+    let rows = sqlx::query(RESOURCES)
         .bind(app.to_string())
-        .bind(job.to_string())
-        .execute(db)
+        .fetch_all(&mut *db)
         .await?;
+    for row in &rows {
+        let it = read_resource(row)?;
+        if it.owned.is_some() || it.job == job || it.may_exist() {
+            continue;
+        }
+        sqlx::query("DELETE FROM resources WHERE app_id = $1 AND resource = $2")
+            .bind(app.to_string())
+            .bind(it.resource.to_string())
+            .execute(&mut *db)
+            .await?;
+    }
     Ok(())
 }
 

@@ -443,6 +443,57 @@ fn an_account_that_refuses_the_service_parks_its_own_jobs_and_nobody_elses() {
 }
 
 #[test]
+fn readiness_names_what_the_policy_of_the_own_role_lacks_before_a_job_fails_for_it() {
+    simulate(async {
+        let conventions = Conventions::new(&Defaults::default(), "aws", OWN);
+        let mut policy = permissions::role_policy(&conventions);
+        let statements = policy["Statement"].as_array_mut().unwrap();
+        for statement in statements.iter_mut() {
+            let actions = statement["Action"].as_array_mut().unwrap();
+            actions.retain(|action| action != "ecr:PutLifecyclePolicy");
+        }
+        let without_simulation = policy.clone();
+        let statements = policy["Statement"].as_array_mut().unwrap();
+        statements.push(permissions::simulate_own(None, &conventions));
+
+        let fixture = service_set(Consistency::immediate(), |host| {
+            host.role_policy = Some(policy);
+        })
+        .await;
+        let (status, first) = fixture.ask("GET", "/readyz", None).await;
+        assert_eq!(status, 200, "{first:#}");
+        assert_eq!(first["permissions"]["missing_actions"], Value::Null);
+        pause(30).await;
+        let (status, ready) = fixture.ask("GET", "/readyz", None).await;
+        assert_eq!((status, &ready["ready"]), (200, &json!(true)), "{ready:#}");
+        let permissions = &ready["permissions"];
+        assert_eq!(
+            permissions["missing_actions"],
+            json!(["ecr:PutLifecyclePolicy"]),
+            "{ready:#}"
+        );
+        assert!(permissions["checked_at"].is_string(), "{ready:#}");
+        fixture.end().await;
+
+        let fixture = service_set(Consistency::immediate(), |host| {
+            host.role_policy = Some(without_simulation);
+        })
+        .await;
+        fixture.ask("GET", "/readyz", None).await;
+        pause(30).await;
+        let (status, ready) = fixture.ask("GET", "/readyz", None).await;
+        let permissions = &ready["permissions"];
+        assert_eq!(
+            (status, &permissions["missing_actions"]),
+            (200, &Value::Null)
+        );
+        let reason = permissions["reason"].as_str().unwrap();
+        assert!(reason.contains("iam:SimulatePrincipalPolicy"), "{reason}");
+        fixture.end().await;
+    });
+}
+
+#[test]
 fn a_process_that_is_lost_while_it_assumes_a_role_or_right_after_a_change_doubles_nothing() {
     for call in ["sts:AssumeRole", "iam:CreateUser", "iam:CreateAccessKey"] {
         simulate(async {

@@ -9,6 +9,9 @@ use super::world::World;
 use crate::support::aws::AccountAdmin;
 use crate::support::wire::Call;
 
+/// How long IAM takes at most to show everywhere what has changed.
+const PROPAGATION: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// Everything that is broken.
 pub async fn broken(world: &mut World) -> Vec<String> {
     let mut broken = every_job_ended(world).await;
@@ -139,26 +142,17 @@ async fn secrets_work(world: &mut World) -> Vec<String> {
     for name in world.apps.clone() {
         world.claim_all(&name).await;
     }
-    let snapshot = world.host.aws.snapshot(world.host.account());
-    let mut active = BTreeSet::new();
-    for user in snapshot["users"]
-        .as_object()
-        .into_iter()
-        .flat_map(|users| users.values())
-    {
-        let keys = user["keys"].as_array().cloned().unwrap_or_default();
-        active.extend(
-            keys.iter()
-                .filter(|key| key["status"] == "Active")
-                .filter_map(|key| key["id"].as_str().map(str::to_owned)),
-        );
-    }
-    for (key, secret) in world
-        .known
-        .claimed
-        .iter()
-        .filter(|(key, _)| active.contains(*key))
-    {
+    let active = active_keys(world);
+    let claimed: Vec<_> = world.known.claimed.clone().into_iter().collect();
+    for (key, secret) in claimed.iter().filter(|(key, _)| active.contains(key)) {
+        if world.host.identity_of(key, secret).await.is_ok() {
+            continue;
+        }
+        // A claim sets a rotation going, which may have deactivated the key meanwhile; and IAM may not have got around yet.
+        tokio::time::sleep(PROPAGATION).await;
+        if !active_keys(world).contains(key) {
+            continue;
+        }
         if let Err(error) = world.host.identity_of(key, secret).await {
             broken.push(format!(
                 "the claimed secret of {key} does not work: {error}"
@@ -166,6 +160,17 @@ async fn secrets_work(world: &mut World) -> Vec<String> {
         }
     }
     broken
+}
+
+/// The keys that are active in AWS.
+fn active_keys(world: &World) -> BTreeSet<String> {
+    let snapshot = world.host.aws.snapshot(world.host.account());
+    let users = snapshot["users"].as_object().into_iter().flatten();
+    users
+        .flat_map(|(_, user)| user["keys"].as_array().cloned().unwrap_or_default())
+        .filter(|key| key["status"] == "Active")
+        .filter_map(|key| key["id"].as_str().map(str::to_owned))
+        .collect()
 }
 
 /// 8: what was there before any app, and nobody asked to adopt, is as it was.

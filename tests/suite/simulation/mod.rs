@@ -20,6 +20,11 @@ use world::Outcome;
 /// Seeds that every run of the tests has. `make simulate` looks at those that no run had before.
 const FIXED: u64 = 120;
 
+/// Seeds whose worlds broke a promise once, and why:
+/// - a denial of what was new looked final after the clock had stepped back an hour;
+/// - a policy whose create got no answer was forgotten when its job was canceled and the next spec did not name it.
+const BROKE_ONCE: [u64; 2] = [2_000_577, 2_000_180];
+
 /// A number from the environment.
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -85,7 +90,7 @@ fn run(seeds: &[u64]) {
 #[test]
 fn promises_hold_in_random_worlds() {
     let _turn = futures::executor::block_on(alone());
-    run(&(0..FIXED).collect::<Vec<_>>());
+    run(&(0..FIXED).chain(BROKE_ONCE).collect::<Vec<_>>());
 }
 
 /// `make simulate` runs this: `SLIPWAY_TEST_SEED=N` one world, `SLIPWAY_TEST_SEEDS=N` so many, from `SLIPWAY_TEST_FIRST`.
