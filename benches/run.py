@@ -12,6 +12,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests"))
 
 import accepting  # noqa: E402
+import client  # noqa: E402
 import figures  # noqa: E402
 import history  # noqa: E402
 import lost_answer  # noqa: E402
@@ -31,6 +32,7 @@ SECTIONS = {
     "workers": workers,
     "recovery": recovery,
     "history": history,
+    "client": client,
 }
 
 

@@ -9,10 +9,10 @@ Everything is stopped at the end, unless it is told to stay.
 
 import argparse
 import json
+import os
 import pathlib
+import subprocess
 import sys
-import time
-import uuid
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "benches"), str(ROOT / "tests")]
@@ -23,7 +23,7 @@ from botocore.exceptions import ClientError  # noqa: E402
 
 from emulators import emulators, end_on_signals  # noqa: E402
 from instance_metadata import instance_metadata  # noqa: E402
-from service import ENDED, service  # noqa: E402
+from service import service  # noqa: E402
 
 EMULATOR = "ministack-auth"
 APP = "acme-shop"
@@ -42,7 +42,7 @@ def main():
     try:
         with emulators(EMULATOR) as urls, instance_metadata(urls[EMULATOR]) as metadata:
             with service(options.binary, urls[EMULATOR], metadata) as slipway:
-                show(slipway, urls[EMULATOR], metadata, options.stay)
+                show(slipway, Client(options.binary, slipway), urls[EMULATOR], metadata, options.stay)
     except KeyboardInterrupt:
         print("\nStopped.")
     except Exception as problem:
@@ -51,21 +51,43 @@ def main():
     return 0
 
 
-def show(slipway, endpoint, metadata, stay):
+class Client:
+    """The command line, as a person at a terminal uses it."""
+
+    def __init__(self, binary, slipway):
+        self.binary = str(pathlib.Path(binary).resolve())
+        self.directory = slipway.directory
+        self.environment = os.environ | {"SLIPWAY_URL": slipway.url, "SLIPWAY_TOKEN": slipway.token}
+
+    def run(self, *arguments, code=0, width=None):
+        """Shows the command and what it prints, cut to a width if there is one. It has to end with this exit code."""
+        print("  $ slipway " + " ".join(arguments), flush=True)
+        cut = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True} if width else {}
+        command = [self.binary, *arguments]
+        with subprocess.Popen(command, env=self.environment, cwd=self.directory, **cut) as process:
+            for line in process.stdout or ():
+                print(shortened(line.rstrip("\n"), width), flush=True)
+        if process.returncode != code:
+            raise Unexpected(f"slipway {' '.join(arguments)} ended with {process.returncode}, not {code}")
+
+
+def show(slipway, client, endpoint, metadata, stay):
     """The story, in order. What goes wrong in it is shown with the end of the service's log."""
     try:
         identity(slipway)
-        plan(slipway, f"The plan for {APP}, nothing written yet")
-        job = onboard(slipway)
-        credentials = claim(slipway, job["result"]["claim"])
+        heading(f"The plan for {APP}, nothing written yet")
+        client.run("app", "plan", APP, "--commands", width=150)
+        heading(f"Onboarding {APP} by one command")
+        client.run("app", "create", APP, "--yes")
+        credentials = claim(client)
         prove(endpoint, credentials)
-        again(slipway)
-        places(slipway, endpoint, metadata, job)
+        again(client)
+        places(slipway, endpoint, metadata)
     except Exception:
         print(f"\nThe end of the service's log:\n{slipway.tail()}", file=sys.stderr)
         raise
     if stay:
-        remain(slipway)
+        remain(slipway, client)
 
 
 def identity(slipway):
@@ -75,72 +97,19 @@ def identity(slipway):
         print(f"  {name:<10} {value}")
 
 
-def plan(slipway, title):
-    heading(title)
-    found = expect(200, slipway.request("POST", "/v1/apps?dry_run=true", {"name": APP}))
-    for change in found["changes"]:
-        print(f"  {change['action']:<8} {change['resource']:<44} {change.get('detail') or ''}".rstrip())
-        if command := change.get("aws_cli"):
-            print(f"           $ {shortened(command)}")
-    for warning in found["warnings"]:
-        print(f"  warning  {warning}")
-    print(f"  {found['calls']} calls to AWS")
-
-
-def onboard(slipway):
-    heading(f"Onboarding {APP} by one call")
-    began = time.perf_counter()
-    key = f"demo-{uuid.uuid4()}"
-    job = expect(202, slipway.request("POST", "/v1/apps", {"name": APP}, Idempotency_Key=key))
-    follow(slipway, job)
-    job = slipway.ended(job)
-    if job["state"] != "succeeded":
-        raise Unexpected(f"the job ended as {job['state']}: {json.dumps(job.get('error') or job.get('reason'))}")
-    print(f"  {job['state']} after {1000 * (time.perf_counter() - began):.0f} ms")
-    print(indented(json.dumps(job["result"], indent=2)))
-    return job
-
-
-def follow(slipway, job):
-    """Prints the job's events as they come, until the service ends the stream."""
-    stream = slipway.open("GET", f"/v1/jobs/{job['id']}/events", Accept="text/event-stream")
-    if stream.status != 200:
-        raise Unexpected(f"the job's events answered {stream.status}: {stream.read().decode()}")
-    for line in stream:
-        field, _, value = line.decode().rstrip("\r\n").partition(": ")
-        if field == "data" and ends(event := json.loads(value)):
-            break
-    slipway.connection.close()
-
-
-def ends(event):
-    """Prints one event; whether it is the job's last."""
-    name = event["event"]
-    time_of_day = event["at"].partition("T")[2][:12]
-    print(f"  {time_of_day:<12}  {name:<15} {event.get('resource', ''):<44} {said_by(event)}".rstrip(), flush=True)
-    return name.removeprefix("job_") in ENDED
-
-
-def said_by(event):
-    """What an event says in words, whichever of its fields has them."""
-    if changes := event.get("changes"):
-        return "; ".join(changes)
-    if error := event.get("error"):
-        return f"{error['detail']} {error.get('remedy') or ''}"
-    words = (event.get(field) for field in ("change", "message", "reason", "because", "requested_by", "by"))
-    return next((each for each in words if each), "")
-
-
-def claim(slipway, path):
-    """The credentials by the service's one and only answer, as dotenv."""
+def claim(client):
+    """The credentials, in a file of its own: the service shows them once."""
     heading("The credentials, shown once")
-    text = expect(200, slipway.request("POST", path, Accept="text/plain"))
+    name = f"{APP}.env"
+    client.run("key", "claim", APP, "--to", name)
+    file = client.directory / name
+    print(f"  {name} has mode {file.stat().st_mode & 0o777:o}")
+    text = file.read_text()
     values = dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
     values = {name: value.strip("\"'") for name, value in values.items()}
     secret = values["AWS_SECRET_ACCESS_KEY"]
     print(indented(text.strip().replace(secret, secret[:4] + "*" * (len(secret) - 4))))
-    gone = expect(410, slipway.request("POST", path))
-    print(f"  asked for again: 410 {gone['title']}")
+    client.run("key", "claim", APP, "--to", "again.env", code=1)
     return values
 
 
@@ -170,29 +139,26 @@ def bucket_of(credentials):
     return next(value for name, value in credentials.items() if "BUCKET" in name).split(",")[0]
 
 
-def again(slipway):
+def again(client):
     heading("The same again")
-    refusal = expect(409, slipway.request("POST", "/v1/apps", {"name": APP}))
-    print(f"  POST /v1/apps: 409 {refusal.get('code')}: {refusal.get('detail') or refusal.get('title')}")
-    found = expect(200, slipway.request("POST", f"/v1/apps/{APP}/plan"))
-    if pending := [change for change in found["changes"] if change["action"] != "none"]:
-        raise Unexpected(f"an app just onboarded has changes planned: {json.dumps(pending)}")
-    print(f"  POST /v1/apps/{APP}/plan: nothing would change")
+    client.run("app", "create", APP, "--yes", code=1)
+    client.run("app", "plan", APP, "--exit-code")
 
 
-def places(slipway, endpoint, metadata, job):
+def places(slipway, endpoint, metadata):
     heading("Where things are")
     print(f"  service            {slipway.url}  (/docs, /metrics, /openapi.yaml)")
     print(f"  emulated AWS       {endpoint}")
     print(f"  instance metadata  {metadata}")
     print(f"  app                {slipway.url}/v1/apps/{APP}")
-    print(f"  job                {slipway.url}/v1/jobs/{job['id']}")
     print(f"  files              {slipway.directory}  (until it stops)")
 
 
-def remain(slipway):
-    print("\nStill running; Ctrl-C stops everything. To call the API, paste this into a second terminal:\n")
-    print(f"  export SLIPWAY={slipway.url} TOKEN={slipway.token}", flush=True)
+def remain(slipway, client):
+    folder = pathlib.Path(client.binary).parent
+    print("\nStill running; Ctrl-C stops everything. To go on, paste this into a second terminal:\n")
+    print(f"  export SLIPWAY={slipway.url} TOKEN={slipway.token}")
+    print(f"  export SLIPWAY_URL=$SLIPWAY SLIPWAY_TOKEN=$TOKEN PATH={folder}:$PATH", flush=True)
     slipway.process.wait()
 
 
@@ -212,9 +178,8 @@ def indented(text):
     return "\n".join(f"  {line}" for line in text.splitlines())
 
 
-def shortened(command, width=150):
-    """A long command, as its policy documents make it, cut to a line."""
-    line = " ".join(command.split())
+def shortened(line, width):
+    """A long line, as commands with policy documents make it, cut."""
     return line if len(line) <= width else line[: width - 1] + "…"
 
 

@@ -56,8 +56,8 @@ const NAMES: [&str; 30] = [
     "request_timeout",
 ];
 
-/// Variables with the prefix that are not settings: the command line's, and those of its tests.
-const OTHER_VARIABLES: [&str; 1] = ["SLIPWAY_CONFIG"];
+/// Variables with the prefix that are not settings: those of the command line.
+const OTHER_VARIABLES: [&str; 3] = ["SLIPWAY_CONFIG", "SLIPWAY_URL", "SLIPWAY_TOKEN"];
 const PREFIX: &str = "SLIPWAY_";
 const TEST_PREFIX: &str = "SLIPWAY_TEST_";
 
@@ -407,6 +407,8 @@ mod tests {
             ("SLIPWAY_ADMIN_TOKEN", "0123"),
             ("SLIPWAY_TEST_POSTGRES", "x"),
             ("SLIPWAY_CONFIG", "slipway.toml"),
+            ("SLIPWAY_URL", "https://slipway.example.com"),
+            ("SLIPWAY_TOKEN", "x"),
             ("SLIPWAY", "http://127.0.0.1:8080"),
             ("SLIPWAY_SERVICE_HOST", "10.0.0.1"),
             ("SLIPWAY_SERVICE_PORT_HTTP", "8080"),

@@ -17,6 +17,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod http_client;
 pub mod oidc;
 pub mod provision;
 pub mod shutdown;

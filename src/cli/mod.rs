@@ -1,28 +1,32 @@
-//! The command line.
+//! The command line: the service, the operator's commands on its database, and the client of its API.
 
+mod client;
+mod commands;
+mod display;
 mod error;
+mod exit;
+mod operator;
 mod reencrypt;
 mod serve;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
-use secrecy::ExposeSecret as _;
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 
-use crate::app::tokens;
-use crate::clock::Clock;
-use crate::config::Settings;
-use crate::domain::names::{IamPath, RoleArn};
-use crate::domain::role::Role;
-use crate::provision::conventions::Conventions;
-use crate::provision::permissions::{self, role_policy};
-use crate::shutdown::Tasks;
-use crate::store::{Store, backup};
-use crate::vault::Vault;
-
-use error::CommandError;
-use reencrypt::reencrypt;
+use client::ClientError;
+use commands::account::AccountArgs;
+use commands::app::AppArgs;
+use commands::audit::AuditArgs;
+use commands::job::JobArgs;
+use commands::key::KeyArgs;
+use commands::lifecycle::LifecycleArgs;
+use commands::login::{LoginArgs, logout};
+use commands::plan_and_apply::{ApplyArgs, PlanFileArgs};
+use commands::token::{IssueArgs, ListArgs, RevokeArgs};
+use commands::trust_rule::TrustRuleArgs;
+use exit::Exit;
+use operator::{CreateTokenArgs, OperatorCommand};
 
 /// Provisions what apps need in AWS: IAM users with access keys, S3 buckets and ECR repositories.
 #[derive(Debug, Parser)]
@@ -34,114 +38,104 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the service.
-    Serve(SettingsArgs),
-    /// Generate a key for SLIPWAY_ENCRYPTION_KEY. Prints the key to standard output and its id to standard error.
-    GenerateKey,
-    /// Encrypt all secrets with SLIPWAY_ENCRYPTION_KEY that are still encrypted with a key in
-    /// SLIPWAY_PREVIOUS_ENCRYPTION_KEYS.
-    ///
-    /// A running service does this itself, so use it only while the service is stopped. It can be interrupted and
-    /// repeated.
-    Reencrypt(SettingsArgs),
-    /// Manage API tokens while the service is stopped.
+    #[command(flatten)]
+    Client(ClientCommand),
+    /// Manage API tokens.
     Token {
         #[command(subcommand)]
         command: TokenCommand,
     },
-    /// Back up the SQLite database to a new file. The service can be running.
-    Backup {
-        /// The file to create.
-        to: PathBuf,
-        #[command(flatten)]
-        settings: SettingsArgs,
-    },
-    /// Print the IAM policy that the service's role needs.
-    RolePolicy {
-        /// The AWS account id, 12 digits.
-        #[arg(long, default_value = "123456789012", value_parser = parse_account_id)]
-        account_id: String,
-        /// The AWS partition.
-        #[arg(long, default_value = "aws")]
-        partition: String,
-        /// Allow users under any IAM path. Required to adopt users that were created by hand.
-        #[arg(long)]
-        any_path: bool,
-        /// The ARN of a role in a registered account. Repeat it for each account.
-        #[arg(long = "assume-role", value_name = "ROLE_ARN", value_parser = RoleArn::parse)]
-        assume_roles: Vec<RoleArn>,
-        #[command(flatten)]
-        settings: SettingsArgs,
-    },
-    /// Print the OpenAPI document.
-    Openapi,
-    /// Check whether a running service is healthy, for health checks of containers.
-    Health {
-        /// The address that the service listens on.
-        #[arg(long, env = "SLIPWAY_LISTEN", default_value = "127.0.0.1:8080")]
-        listen: std::net::SocketAddr,
+    #[command(flatten)]
+    Operator(OperatorCommand),
+}
+
+/// Commands that call a running service.
+#[derive(Debug, Subcommand)]
+enum ClientCommand {
+    /// Onboard, change, remove and look at apps.
+    App(Box<AppArgs>),
+    /// Follow, cancel, retry and approve jobs.
+    Job(Box<JobArgs>),
+    /// Rotate and claim access keys.
+    Key(Box<KeyArgs>),
+    /// Show what the apps in a slipway.yaml need. Changes nothing.
+    Plan(Box<PlanFileArgs>),
+    /// Make the apps in a slipway.yaml what the file says.
+    Apply(Box<ApplyArgs>),
+    /// Register and verify AWS accounts.
+    Account(Box<AccountArgs>),
+    /// Decide which pipelines get tokens by their ID tokens.
+    TrustRule(Box<TrustRuleArgs>),
+    /// Show who did what.
+    Audit(Box<AuditArgs>),
+    /// Try out ECR lifecycle policies.
+    Lifecycle(Box<LifecycleArgs>),
+    /// Check a token and save it for the commands that follow. Reads it from standard input.
+    Login(LoginArgs),
+    /// Remove the saved token.
+    Logout,
+    /// Print the completions of a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
     },
 }
 
 #[derive(Debug, Subcommand)]
 enum TokenCommand {
-    /// Create a token and print it. It is shown only once.
-    Create {
-        /// The person or program that uses the token.
-        #[arg(long, value_parser = crate::app::tokens::parse_token_name)]
-        name: String,
-        /// The role: viewer, operator, approver or admin.
-        #[arg(long, default_value = "operator", value_parser = parse_role)]
-        role: Role,
-        #[command(flatten)]
-        settings: SettingsArgs,
-    },
-}
-
-/// The settings file, and flags that override it.
-#[derive(Debug, Clone, Default, Args)]
-struct SettingsArgs {
-    /// The settings file, in TOML.
-    #[arg(long, env = "SLIPWAY_CONFIG")]
-    config: Option<PathBuf>,
-    /// The address to listen on.
-    #[arg(long)]
-    listen: Option<String>,
-    /// The database URL: `sqlite://<path>` or `postgres://…`.
-    #[arg(long)]
-    database_url: Option<String>,
-    /// The number of concurrent jobs.
-    #[arg(long)]
-    workers: Option<String>,
-    /// How long a job may take before it fails.
-    #[arg(long)]
-    job_deadline: Option<String>,
-    /// How long a worker holds a job without renewing its lease.
-    #[arg(long)]
-    lease_duration: Option<String>,
-}
-
-impl SettingsArgs {
-    fn load(&self) -> Result<Settings, config::ConfigError> {
-        let environment: Vec<(String, String)> = std::env::vars().collect();
-        let flags = [
-            ("listen", &self.listen),
-            ("database_url", &self.database_url),
-            ("workers", &self.workers),
-            ("job_deadline", &self.job_deadline),
-            ("lease_duration", &self.lease_duration),
-        ];
-        let flags: Vec<(&str, String)> = flags
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value.clone()?)))
-            .collect();
-        Settings::load(self.config.as_deref(), &environment, &flags)
-    }
+    /// Create a token in the database while the service is stopped, and print it. It is shown only once.
+    Create(CreateTokenArgs),
+    /// Create a token on a running service. It is shown only once.
+    Issue(IssueArgs),
+    /// List tokens.
+    List(ListArgs),
+    /// Revoke a token. It stops working at once.
+    Revoke(RevokeArgs),
 }
 
 /// Runs the command that the process was started with.
-pub async fn run() -> ExitCode {
-    match Cli::parse().command.run().await {
+pub fn run() -> ExitCode {
+    match Cli::parse().command {
+        Command::Client(command) => run_client(command.run()),
+        Command::Token { command } => match command {
+            TokenCommand::Create(args) => run_operator(args.run()),
+            TokenCommand::Issue(args) => run_client(args.run()),
+            TokenCommand::List(args) => run_client(args.run()),
+            TokenCommand::Revoke(args) => run_client(args.run()),
+        },
+        Command::Operator(command) => run_operator(command.run()),
+    }
+}
+
+/// Runs a client command on this thread: it does one thing after another, and is to start at once.
+fn run_client(command: impl Future<Output = Result<Exit, ClientError>>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let ended = match runtime {
+        Ok(runtime) => runtime.block_on(command),
+        Err(error) => Err(ClientError::Failed(error.to_string())),
+    };
+    ended
+        .unwrap_or_else(|error| {
+            display::note(&display::printable(&format!("slipway: {error}")));
+            for line in error.lines() {
+                display::note(&display::printable(&format!("  {line}")));
+            }
+            error.exit()
+        })
+        .into()
+}
+
+fn run_operator(command: impl Future<Output = Result<(), error::CommandError>>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let ended = match runtime {
+        Ok(runtime) => runtime.block_on(command).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("slipway: {error}");
@@ -150,74 +144,26 @@ pub async fn run() -> ExitCode {
     }
 }
 
-impl Command {
-    async fn run(self) -> Result<(), CommandError> {
+impl ClientCommand {
+    async fn run(self) -> Result<Exit, ClientError> {
         match self {
-            Self::Serve(args) => serve::serve(args.load()?).await?,
-            Self::GenerateKey => {
-                let key = Vault::new_key()?;
-                eprintln!("key id: {}", Vault::parse(&key)?.id());
-                println!("{}", key.expose_secret());
+            Self::App(args) => args.run().await,
+            Self::Job(args) => args.run().await,
+            Self::Key(args) => args.run().await,
+            Self::Plan(args) => args.run().await,
+            Self::Apply(args) => args.run().await,
+            Self::Account(args) => args.run().await,
+            Self::TrustRule(args) => args.run().await,
+            Self::Audit(args) => args.run().await,
+            Self::Lifecycle(args) => args.run().await,
+            Self::Login(args) => args.run().await,
+            Self::Logout => logout(),
+            Self::Completions { shell } => {
+                let mut text = Vec::new();
+                clap_complete::generate(shell, &mut Cli::command(), "slipway", &mut text);
+                display::out(&String::from_utf8_lossy(&text));
+                Ok(Exit::Done)
             }
-            Self::Reencrypt(args) => reencrypt(&args.load()?).await?,
-            Self::Token {
-                command:
-                    TokenCommand::Create {
-                        name,
-                        role,
-                        settings,
-                    },
-            } => create_token(&settings.load()?, &name, role).await?,
-            Self::Backup { to, settings } => backup(&settings.load()?.database_url, &to).await?,
-            Self::RolePolicy {
-                account_id,
-                partition,
-                any_path,
-                assume_roles,
-                settings,
-            } => {
-                let settings = settings.load()?;
-                let mut conventions = Conventions::new(&settings.defaults, partition, account_id);
-                if any_path {
-                    conventions.iam_path = IamPath::root();
-                }
-                let mut policy = role_policy(&conventions);
-                if let Some(statements) = policy["Statement"].as_array_mut() {
-                    let own = settings.role_arn.as_ref();
-                    statements.push(permissions::simulate_own(own, &conventions));
-                    if !assume_roles.is_empty() {
-                        statements.push(permissions::assume_roles(&assume_roles));
-                    }
-                }
-                println!("{}", serde_json::to_string_pretty(&policy)?);
-            }
-            Self::Openapi => print!("{}", crate::api::router::yaml()?),
-            Self::Health { listen } => serve::health(listen)
-                .await
-                .then_some(())
-                .ok_or(CommandError::Down(listen))?,
         }
-        Ok(())
     }
-}
-
-fn parse_role(text: &str) -> Result<Role, &'static str> {
-    text.parse()
-        .map_err(|_| "must be viewer, operator, approver or admin")
-}
-
-fn parse_account_id(text: &str) -> Result<String, &'static str> {
-    let fits = text.len() == 12 && text.chars().all(|c| c.is_ascii_digit());
-    if fits {
-        Ok(text.to_owned())
-    } else {
-        Err("must be 12 digits")
-    }
-}
-
-async fn create_token(settings: &Settings, name: &str, role: Role) -> Result<(), CommandError> {
-    let store = Store::open(&settings.database_url, Clock::default(), &Tasks::default()).await?;
-    let new = tokens::create_token(&store, name, role, "slipway token create").await?;
-    println!("{}", new.token);
-    Ok(())
 }

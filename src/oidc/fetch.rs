@@ -5,15 +5,12 @@ use std::time::Duration;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode, Uri};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
-use rustls::crypto::aws_lc_rs::default_provider;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::timeout;
+
+use crate::http_client::{self, HttpClient};
 
 /// The longest that one request takes.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -64,20 +61,15 @@ struct Keys {
 /// A client for documents of issuers. It follows no redirects.
 #[derive(Clone)]
 pub(super) struct Fetcher {
-    client: Option<Client<HttpsConnector<HttpConnector>, Full<Bytes>>>,
+    client: Option<HttpClient>,
     allow_http: bool,
 }
 
 impl Fetcher {
     /// Without certificates of authorities on this machine, every fetch fails and says so.
     pub fn new(allow_http: bool) -> Self {
-        let connector = HttpsConnectorBuilder::new()
-            .with_provider_and_native_roots(default_provider())
-            .map(|builder| builder.https_or_http().enable_http1().build());
-        let client =
-            connector.map(|connector| Client::builder(TokioExecutor::new()).build(connector));
         Self {
-            client: client
+            client: http_client::with_native_roots()
                 .inspect_err(|error| tracing::warn!(%error, "no certificates of authorities"))
                 .ok(),
             allow_http,

@@ -13,7 +13,7 @@ use syn::{Item, UseTree, Visibility};
 /// From the bottom up: a file imports from its own layer and from those before it. What is in one list does not import
 /// from each other.
 const LAYERS: [&[&str]; 8] = [
-    &["clock", "shutdown", "telemetry", "vault"],
+    &["clock", "http_client", "shutdown", "telemetry", "vault"],
     &["domain"],
     &["aws", "oidc"],
     &["provision", "store"],

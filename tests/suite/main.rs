@@ -11,6 +11,7 @@ mod authorization;
 mod aws;
 mod background;
 mod change;
+mod cli;
 mod conformance;
 mod documents;
 mod drift;
