@@ -18,7 +18,6 @@ pub mod clock;
 pub mod config;
 pub mod console;
 pub mod domain;
-pub mod http_client;
 pub mod oidc;
 pub mod outbound;
 pub mod provision;
