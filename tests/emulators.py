@@ -31,8 +31,9 @@ MINISTACK = {
     "SFTP_ENABLED": "0",
 }
 
-# AWS tells a caller in any region that a repository is not there; moto fails where it does not know the region.
-MOTO = {"MOTO_ALLOW_NONEXISTENT_REGION": "true"}
+# AWS tells a caller in any region that a repository is not there; moto fails where it does not know the region. And AWS
+# has its own policies in each account, which a set-up attaches.
+MOTO = {"MOTO_ALLOW_NONEXISTENT_REGION": "true", "MOTO_IAM_LOAD_MANAGED_POLICIES": "true"}
 
 # Each does one thing at a time, and gets slower with every account: the suite spreads its accounts over several.
 MOTO_RUN = ("moto.server", ["-H", "127.0.0.1", "-p", "{port}"], MOTO, "/moto-api/data.json")

@@ -11,7 +11,7 @@ use crate::config::Settings;
 use crate::domain::names::{IamPath, RoleArn};
 use crate::domain::role::Role;
 use crate::provision::conventions::Conventions;
-use crate::provision::permissions::{self, role_policy};
+use crate::provision::permissions;
 use crate::shutdown::Tasks;
 use crate::store::{Store, backup};
 use crate::vault::Vault;
@@ -144,14 +144,8 @@ impl OperatorCommand {
                 if any_path {
                     conventions.iam_path = IamPath::root();
                 }
-                let mut policy = role_policy(&conventions);
-                if let Some(statements) = policy["Statement"].as_array_mut() {
-                    let own = settings.role_arn.as_ref();
-                    statements.push(permissions::simulate_own(own, &conventions));
-                    if !assume_roles.is_empty() {
-                        statements.push(permissions::assume_roles(&assume_roles));
-                    }
-                }
+                let own = settings.role_arn.as_ref();
+                let policy = permissions::own_role_policy(&conventions, own, &assume_roles);
                 println!("{}", serde_json::to_string_pretty(&policy)?);
             }
             Self::Openapi => print!("{}", crate::api::router::yaml()?),

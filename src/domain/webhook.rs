@@ -398,7 +398,11 @@ fn parse_events(fields: &mut Fields<'_>) -> Option<BTreeSet<EventType>> {
             "must name at least one type; omit the field to get all",
         );
     }
-    Some(events.into_iter().collect())
+    let types: BTreeSet<EventType> = events.iter().copied().collect();
+    if types.len() < events.len() {
+        fields.error("events", "must not name a type twice");
+    }
+    Some(types)
 }
 
 fn parse_description(text: &str) -> Result<String, &'static str> {

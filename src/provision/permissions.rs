@@ -71,9 +71,26 @@ pub fn role_policy(conventions: &Conventions) -> Value {
     json!({"Version": "2012-10-17", "Statement": statements.collect::<Vec<_>>()})
 }
 
-/// The statement that lets the service check its own policy, see `preflight`. A role that is not known is any role of
+/// The policy of the role that the service itself has: also what checks that policy, and assumes the roles of other
+/// accounts.
+pub fn own_role_policy(
+    conventions: &Conventions,
+    role_arn: Option<&RoleArn>,
+    assumed: &[RoleArn],
+) -> Value {
+    let mut policy = role_policy(conventions);
+    if let Some(statements) = policy["Statement"].as_array_mut() {
+        statements.push(simulate_own(role_arn, conventions));
+        if !assumed.is_empty() {
+            statements.push(assume_roles(assumed));
+        }
+    }
+    policy
+}
+
+/// The statement that lets the service check its own policy. A role that is not known is any role of
 /// the account.
-pub fn simulate_own(role_arn: Option<&RoleArn>, conventions: &Conventions) -> Value {
+fn simulate_own(role_arn: Option<&RoleArn>, conventions: &Conventions) -> Value {
     let resource = match role_arn {
         Some(arn) => arn.to_string(),
         None => format!(
@@ -85,7 +102,7 @@ pub fn simulate_own(role_arn: Option<&RoleArn>, conventions: &Conventions) -> Va
 }
 
 /// The statement that lets the service's own role assume roles in registered accounts.
-pub fn assume_roles(role_arns: &[RoleArn]) -> Value {
+fn assume_roles(role_arns: &[RoleArn]) -> Value {
     json!({
         "Effect": "Allow",
         "Action": ["sts:AssumeRole", "sts:SetSourceIdentity", "sts:TagSession"],

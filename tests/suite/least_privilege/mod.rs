@@ -47,11 +47,11 @@ fn granted(policy: &Value) -> BTreeSet<String> {
 }
 
 fn printed() -> Value {
-    permissions::role_policy(&Conventions::new(
-        &Defaults::default(),
-        "aws",
-        "123456789012",
-    ))
+    permissions::role_policy(&conventions())
+}
+
+fn conventions() -> Conventions {
+    Conventions::new(&Defaults::default(), "aws", "123456789012")
 }
 
 fn without(action: &str, mut policy: Value) -> Value {
@@ -128,6 +128,7 @@ const NOT_MISSED: [(&str, &str); 2] = [
 ];
 
 #[test]
+#[ignore = "takes long: make test-all"]
 fn every_action_is_used_and_each_taken_out_is_missed_and_named() {
     let (lives, mut granted) = (lives_by_action(), granted(&printed()));
     assert!(
@@ -170,7 +171,7 @@ fn the_documents_have_the_policy() {
         serde_json::from_str(include_str!("../../../docs/role-policy.json")).unwrap();
     assert_eq!(
         shown,
-        serde_json::to_value(printed()).unwrap(),
+        permissions::own_role_policy(&conventions(), None, &[]),
         "run `slipway role-policy > docs/role-policy.json`"
     );
 }

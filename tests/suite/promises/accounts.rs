@@ -34,10 +34,8 @@ async fn service_with(consistency: Consistency) -> Fixture {
 
 pub(super) async fn service_set(consistency: Consistency, set: impl FnOnce(&mut Host)) -> Fixture {
     let conventions = Conventions::new(&Defaults::default(), "aws", OWN);
-    let mut policy = permissions::role_policy(&conventions);
     let roles = [NORTH, SOUTH].map(|account| RoleArn::parse(&role_arn(account)).unwrap());
-    let statements = policy["Statement"].as_array_mut().unwrap();
-    statements.push(permissions::assume_roles(&roles));
+    let policy = permissions::own_role_policy(&conventions, None, &roles);
     let options = Options {
         authorization: true,
         consistency,
@@ -446,15 +444,15 @@ fn an_account_that_refuses_the_service_parks_its_own_jobs_and_nobody_elses() {
 fn readiness_names_what_the_policy_of_the_own_role_lacks_before_a_job_fails_for_it() {
     simulate(async {
         let conventions = Conventions::new(&Defaults::default(), "aws", OWN);
-        let mut policy = permissions::role_policy(&conventions);
-        let statements = policy["Statement"].as_array_mut().unwrap();
-        for statement in statements.iter_mut() {
-            let actions = statement["Action"].as_array_mut().unwrap();
-            actions.retain(|action| action != "ecr:PutLifecyclePolicy");
-        }
-        let without_simulation = policy.clone();
-        let statements = policy["Statement"].as_array_mut().unwrap();
-        statements.push(permissions::simulate_own(None, &conventions));
+        let without_a_call = |mut policy: Value| {
+            for statement in policy["Statement"].as_array_mut().unwrap() {
+                let actions = statement["Action"].as_array_mut().unwrap();
+                actions.retain(|action| action != "ecr:PutLifecyclePolicy");
+            }
+            policy
+        };
+        let policy = without_a_call(permissions::own_role_policy(&conventions, None, &[]));
+        let without_simulation = without_a_call(permissions::role_policy(&conventions));
 
         let fixture = service_set(Consistency::immediate(), |host| {
             host.role_policy = Some(policy);

@@ -21,7 +21,7 @@ fn run(scenario: &Scenario, more: More) -> Left {
     let runtime = runtime();
     let left = runtime.block_on(async {
         let host = host(scenario);
-        let case = Case::new(scenario, more, &host);
+        let case = case(scenario, more, &host).await;
         let mut process = host.start().await;
         let id = case.begin(&process).await;
         if more.is_some_and(|(.., fault)| fault.loses_the_process()) {
@@ -48,7 +48,7 @@ fn places_to_die(scenario: &Scenario) -> Vec<u64> {
     let runtime = runtime();
     let places = runtime.block_on(async {
         let host = host(scenario);
-        let case = Case::new(scenario, None, &host);
+        let case = case(scenario, None, &host).await;
         let process = host.start().await;
         case.begin(&process).await;
         let (aws, database) = (
@@ -86,7 +86,7 @@ fn run_killed(scenario: &Scenario, place: u64) -> Left {
     let runtime = runtime();
     let left = runtime.block_on(async {
         let host = host(scenario);
-        let case = Case::new(scenario, None, &host).killed();
+        let case = case(scenario, None, &host).await.killed();
         let mut process = host.start().await;
         let id = case.begin(&process).await;
         process
@@ -104,6 +104,13 @@ fn run_killed(scenario: &Scenario, place: u64) -> Left {
     });
     runtime.shutdown_timeout(Duration::from_secs(5));
     left
+}
+
+/// What the case starts from is older than its job: IAM reports whole seconds, by which a job knows what it created.
+async fn case<'a>(scenario: &'a Scenario, more: More<'a>, host: &'a Host) -> Case<'a, Host> {
+    let case = Case::new(scenario, more, host);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    case
 }
 
 fn host(scenario: &Scenario) -> Host {
