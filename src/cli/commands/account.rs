@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
 
+use super::account_setup::SetupCommand;
 use super::spec_file::SpecFile;
 use crate::cli::client::{ClientError, ConnectionArgs, Request, segment};
 use crate::cli::display::{
@@ -59,6 +60,11 @@ enum AccountCommand {
         /// The format of the document.
         #[arg(long, value_parser = ["cloudformation", "terraform", "aws-cli"])]
         format: String,
+    },
+    /// Set up an account for people: alias, groups, users and password policy.
+    Setup {
+        #[command(subcommand)]
+        command: Box<SetupCommand>,
     },
     /// Delete the registration of an account without apps. Changes nothing in AWS.
     Delete {
@@ -143,6 +149,7 @@ impl AccountArgs {
                 out(&api.send(&request).await?.text());
                 Ok(Exit::Done)
             }
+            AccountCommand::Setup { command } => command.run(&api, format).await,
             AccountCommand::Delete { name, yes } => {
                 ask(&format!("Delete the registration of account {name}?"), yes)?;
                 api.send(&Request::delete(path(&name, ""))).await?;

@@ -1,14 +1,14 @@
 //! `slipway app`
 
-use std::path::PathBuf;
-
 use clap::{Args, Subcommand};
 
 use super::app_change::{change, create, remove, repair};
-use super::app_show::{drift, export, show};
+use super::app_open::open;
+use super::app_show::show;
 use super::app_spec::SpecArgs;
 use super::audit::COLUMNS as HISTORY;
 use super::plans::{ChangeArgs, PlanArgs, app_path, plan_app, print_plans};
+use super::report::{DriftArgs, ExportArgs, print_drift, print_export};
 use super::review::{ReviewArgs, submit};
 use crate::cli::client::{ClientError, ConnectionArgs, PageArgs, Request, list};
 use crate::cli::display::{Column, print_list};
@@ -130,26 +130,23 @@ enum AppCommand {
     Drift {
         /// The name of the app.
         name: String,
-        /// Check now. Without it, shows the last report.
-        #[arg(long)]
-        check: bool,
-        /// Exit with 5 if the app has drifted.
-        #[arg(long)]
-        exit_code: bool,
+        #[command(flatten)]
+        drift: DriftArgs,
     },
     /// Export an app for another tool. Contains no secret.
     Export {
         /// The name of the app.
         name: String,
-        /// The format.
-        #[arg(long, value_parser = ["terraform", "cloudformation", "aws-cli", "dotenv"])]
-        format: String,
-        /// The region of a CloudFormation stack.
+        #[command(flatten)]
+        export: ExportArgs,
+    },
+    /// Open an app in the console.
+    Open {
+        /// The name of the app.
+        name: String,
+        /// Print the URL, and open nothing.
         #[arg(long)]
-        region: Option<String>,
-        /// Write to this file. Default: standard output.
-        #[arg(long, value_name = "FILE")]
-        to: Option<PathBuf>,
+        print: bool,
     },
     /// Show who did what to an app.
     History {
@@ -248,17 +245,20 @@ impl AppArgs {
                 accept_expiry,
                 review,
             } => repair(&api, format, &name, &remove, accept_expiry, &review).await,
-            AppCommand::Drift {
-                name,
-                check,
-                exit_code,
-            } => drift(&api, format, &name, check, exit_code).await,
-            AppCommand::Export {
-                name,
-                format: kind,
-                region,
-                to,
-            } => export(&api, &name, &kind, region, to).await,
+            AppCommand::Drift { name, drift } => {
+                let path = format!("{}/drift", app_path(&name));
+                let report = drift.report(&api, &path).await?;
+                print_drift(
+                    format,
+                    &drift,
+                    &report,
+                    &format!("slipway app repair {name}"),
+                )
+            }
+            AppCommand::Export { name, export } => {
+                print_export(&api, &format!("{}/export", app_path(&name)), &export).await
+            }
+            AppCommand::Open { name, print } => open(&api, &name, print).await,
             AppCommand::History {
                 name,
                 job,

@@ -3,11 +3,12 @@
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::claim::claim_into;
 use super::plans::app_path;
 use super::review::{ReviewArgs, submit};
 use super::secret_output::SecretArgs;
 use crate::cli::client::{Api, ClientError, ConnectionArgs, IdempotencyArgs, Request, segment};
-use crate::cli::display::{Column, Format, details, note, out, print_list, print_value};
+use crate::cli::display::{Column, Format, details, out, print_list, print_value};
 use crate::cli::exit::Exit;
 
 /// `slipway key`
@@ -210,30 +211,10 @@ async fn claim(
     } else {
         "text/plain"
     };
-    let repeat = idempotency.key();
-    let request = Request::post(credentials(app, &format!("/{}/claim", segment(&key))))
-        .accept(media_type)
-        .idempotent(&repeat);
-    let mut text = api.send(&request).await?.text();
-    if !text.ends_with('\n') {
-        text.push('\n');
-    }
-    match place.write(&text) {
-        Ok(Some(path)) => {
-            note(&format!(
-                "The secret of {key} is in {}. It is not shown again.",
-                path.display()
-            ));
-            Ok(Exit::Done)
-        }
-        Ok(None) => Ok(Exit::Done),
-        Err(error) => {
-            note(&format!(
-                "Repeat the claim within ten minutes: slipway key claim {app} {key} --idempotency-key {repeat} --to FILE"
-            ));
-            Err(error)
-        }
-    }
+    let rest = format!("/{}/claim", segment(&key));
+    let request = Request::post(credentials(app, &rest)).accept(media_type);
+    let command = format!("slipway key claim {app} {key}");
+    claim_into(place, api, request, &idempotency.key(), &command).await
 }
 
 /// The only key whose secret can be claimed.

@@ -44,7 +44,11 @@ pub fn conclude_job(job: &Value) -> Result<Exit, ClientError> {
 fn conclude(state: JobState, job: &Value) {
     let paint = Paint::stderr();
     let (id, app) = (text_at(job, "/id"), text_at(job, "/app"));
-    let what = format!("{} of {app}", text_at(job, "/kind").replace('_', " "));
+    let what = format!(
+        "{} of {}",
+        text_at(job, "/kind").replace('_', " "),
+        subject(job)
+    );
     for warning in job["result"]["warnings"].as_array().into_iter().flatten() {
         warn(&printable(warning.as_str().unwrap_or_default()));
     }
@@ -55,6 +59,13 @@ fn conclude(state: JobState, job: &Value) {
                 let key = text_at(job, "/result/access_key_id");
                 note(&format!(
                     "Claim the secret, once: slipway key claim {app} {key} --to FILE"
+                ));
+            }
+            let account = text_at(job, "/account");
+            for person in job["result"]["people"].as_array().into_iter().flatten() {
+                let email = text_at(person, "/email");
+                note(&format!(
+                    "Claim the first password, once: slipway account setup claim {account} {email} --to FILE"
                 ));
             }
         }
@@ -82,6 +93,14 @@ fn conclude(state: JobState, job: &Value) {
                 text_at(job, "/state")
             ));
         }
+    }
+}
+
+/// The app that a job is about, or the account.
+fn subject(job: &Value) -> String {
+    match job["app"].as_str() {
+        Some(app) => printable(app),
+        None => format!("account {}", text_at(job, "/account")),
     }
 }
 

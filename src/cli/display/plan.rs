@@ -8,9 +8,22 @@ use crate::domain::plan::{Action, PlannedChange};
 /// The part of a plan that is shown.
 #[derive(Debug, Clone, Deserialize)]
 pub struct PlanView {
-    pub app: String,
+    app: Option<String>,
+    /// The account, if the plan is that of its set-up.
+    account: Option<String>,
     pub changes: Vec<PlannedChange>,
     pub warnings: Vec<String>,
+}
+
+impl PlanView {
+    /// What the plan is about.
+    fn title(&self) -> String {
+        match (&self.app, &self.account) {
+            (Some(app), _) => app.clone(),
+            (None, Some(account)) => format!("account {account}"),
+            (None, None) => String::new(),
+        }
+    }
 }
 
 /// How many changes of each kind a plan has.
@@ -86,7 +99,7 @@ fn line(change: &PlannedChange) -> String {
 
 /// A plan for people, with the summary at its end.
 pub fn plan_text(plan: &PlanView, commands: bool, paint: Paint) -> String {
-    let mut lines = vec![paint.text(Color::Bold, &printable(&plan.app))];
+    let mut lines = vec![paint.text(Color::Bold, &printable(&plan.title()))];
     for change in plan
         .changes
         .iter()
@@ -110,7 +123,7 @@ pub fn plan_markdown(plan: &PlanView) -> String {
     let counts = Counts::of(&plan.changes);
     let mut text = format!(
         "### Slipway: `{}`\n\n{}\n",
-        code(&plan.app),
+        code(&plan.title()),
         counts.summary()
     );
     if counts.changes() + counts.blocked > 0 {

@@ -1,5 +1,6 @@
 //! The command line against a real service, on the AWS in memory: in pipes and in a pseudo-terminal.
 
+mod accounts;
 mod apps;
 mod connections;
 mod exits;
