@@ -11,12 +11,12 @@ PYTHON ?= python3
 VENV := .venv/bin/python
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: test test-all lint soak simulate demo bench packages venv packages-venv postgresql jq promtool node identity-provider browser webhook-verifier
+.PHONY: test test-all lint soak simulate demo bench packages venv packages-venv postgresql jq promtool node npm browser
 
-test: venv postgresql jq promtool identity-provider browser webhook-verifier
+test: venv postgresql jq promtool npm browser
 	$(VENV) tests/run.py
 
-test-all: packages-venv postgresql jq promtool identity-provider browser webhook-verifier
+test-all: packages-venv postgresql jq promtool npm browser
 	$(VENV) tests/run.py --all
 
 lint:
@@ -78,22 +78,21 @@ jq:
 	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q && apt-get install -qy jq; \
 	} || { echo "install jq first (Debian: apt-get install jq)" >&2; exit 1; }
 
-# The identity provider that people sign in with in tests.
-identity-provider: tests/oidc_provider/node_modules/installed
+# What tests use of npm: the identity provider that people sign in with, what the browser's tests inject, the libraries that
+# verify webhooks, and the generator of the TypeScript client.
+NPM := $(wildcard tests/*/package-lock.json)
 
-tests/oidc_provider/node_modules/installed: tests/oidc_provider/package-lock.json | node
-	cd tests/oidc_provider && npm ci --ignore-scripts --no-audit --no-fund
+npm: $(NPM:package-lock.json=node_modules/installed)
+
+tests/%/node_modules/installed: tests/%/package-lock.json | node
+	cd tests/$* && npm ci --ignore-scripts --no-audit --no-fund
 	touch $@
 
-# The browser that the tests of the console drive, and what they inject into it.
-browser: tests/browser/node_modules/installed
+# The browser that the tests of the console drive.
+browser:
 	@{ command -v chromium && command -v chromedriver; } >/dev/null || { \
 	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q && apt-get install -qy chromium chromium-driver; \
 	} || { echo "install Chromium and its driver first (Debian: apt-get install chromium chromium-driver)" >&2; exit 1; }
-
-tests/browser/node_modules/installed: tests/browser/package-lock.json | node
-	cd tests/browser && npm ci --ignore-scripts --no-audit --no-fund
-	touch $@
 
 node:
 	@{ command -v node && command -v npm; } >/dev/null || { \
@@ -107,16 +106,4 @@ node:
 	} || { echo "install python3-venv first (Debian: apt-get install python3-venv)" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(VENV) -m pip install --quiet --requirement tests/requirements.txt
-	touch $@
-
-# The library of npm that verifies webhooks in tests.
-.PHONY: webhook-verifier
-test test-all: webhook-verifier
-webhook-verifier: tests/webhook_verifier/node_modules/installed
-
-tests/webhook_verifier/node_modules/installed: tests/webhook_verifier/package-lock.json
-	@{ command -v node && command -v npm; } >/dev/null || { \
-	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q && apt-get install -qy nodejs npm; \
-	} || { echo "install Node.js and npm first (Debian: apt-get install nodejs npm)" >&2; exit 1; }
-	cd tests/webhook_verifier && npm ci --ignore-scripts --no-audit --no-fund
 	touch $@

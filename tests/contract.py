@@ -1,6 +1,6 @@
 """Asks a running slipway everything that openapi.yaml allows, and much that it does not.
 
-    python tests/emulators.py --only moto -- python tests/contract.py [--binary target/debug/slipway] [--seed 1]
+    python tests/emulators.py --only moto-policies -- python tests/contract.py [--binary target/debug/slipway] [--seed 1]
 
 Schemathesis makes the requests from the document that the service serves: its examples, the
 edges of every schema, random ones, and chains along the links. No answer may be a server error,
@@ -25,7 +25,7 @@ from emulators import clean_environment, end_on_signals, stop  # noqa: E402
 from instance_metadata import instance_metadata  # noqa: E402
 from service import service  # noqa: E402
 
-EMULATOR = "SLIPWAY_TEST_MOTO"
+EMULATOR = "SLIPWAY_TEST_MOTO_POLICIES"
 SINGLE = ("examples", "coverage", "fuzzing")
 CHAINS = "stateful"
 # Jobs go on while chains are made, so schemathesis cannot replay one and ends a round early.

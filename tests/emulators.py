@@ -31,12 +31,15 @@ MINISTACK = {
     "SFTP_ENABLED": "0",
 }
 
-# AWS tells a caller in any region that a repository is not there; moto fails where it does not know the region. And AWS
-# has its own policies in each account, which a set-up attaches.
-MOTO = {"MOTO_ALLOW_NONEXISTENT_REGION": "true", "MOTO_IAM_LOAD_MANAGED_POLICIES": "true"}
+# AWS tells a caller in any region that a repository is not there; moto fails where it does not know the region.
+MOTO = {"MOTO_ALLOW_NONEXISTENT_REGION": "true"}
 
 # Each does one thing at a time, and gets slower with every account: the suite spreads its accounts over several.
 MOTO_RUN = ("moto.server", ["-H", "127.0.0.1", "-p", "{port}"], MOTO, "/moto-api/data.json")
+
+
+# With the policies of AWS, which a set-up attaches. moto takes a second for them in each new account.
+MOTO_POLICIES_RUN = (*MOTO_RUN[:2], {**MOTO, "MOTO_IAM_LOAD_MANAGED_POLICIES": "true"}, MOTO_RUN[3])
 
 
 def ministack_run(**settings):
@@ -48,6 +51,7 @@ EMULATORS = {
     "moto": MOTO_RUN,
     "moto-2": MOTO_RUN,
     "moto-3": MOTO_RUN,
+    "moto-policies": MOTO_POLICIES_RUN,
     "ministack": ministack_run(),
     "ministack-2": ministack_run(),
     "ministack-auth": ministack_run(AUTH="true"),

@@ -36,7 +36,7 @@ TEXT_LINES = 12
 HEADERS = {"accept": "Accept", "repeat": "Idempotency_Key"}
 LINES = "application/x-ndjson"
 # No pipeline runs here and nobody signs in, so these examples are written by hand.
-BY_HAND = ("POST /v1/oauth/token", "GET /v1/sessions", "DELETE /v1/sessions/{id}")
+BY_HAND = ("POST /v1/oauth/token", "POST /v1/oauth/device_authorization", "GET /v1/sessions", "DELETE /v1/sessions/{id}")
 TRUST_RULE = {
     "name": "shop-production",
     "issuer": "https://token.actions.githubusercontent.com",

@@ -111,7 +111,9 @@ def test(steps, again, binaries, long):
     run_suite(steps, again, "suite", suite, "--test-threads", THREADS, *skipped)
     run_suite(steps, again, "suite, alone", suite, "--test-threads", "1", *BUSY)
     contract = [sys.executable, HERE / "contract.py", "--binary", TARGET / "debug" / "slipway"]
-    run(steps, "contract", *EMULATED, "--only", "moto", "--", *contract)
+    run(steps, "contract", *EMULATED, "--only", "moto-policies", "--", *contract)
+    clients = [sys.executable, HERE / "clients.py", "--binary", TARGET / "debug" / "slipway"]
+    run(steps, "clients", *EMULATED, "--only", "moto", "--", *clients)
     documents = [sys.executable, HERE / "documents.py", "--binary", TARGET / "debug" / "slipway"]
     run(steps, "documents", *documents)
     if long:

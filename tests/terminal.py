@@ -2,8 +2,8 @@
 
     python tests/terminal.py STEPS COMMAND …
 
-STEPS is a JSON list of pairs: a text to wait for, and what to type then. Prints what the terminal shows, and ends with
-the command's exit code.
+STEPS is a JSON list of pairs: a text to wait for, and what to type then. Prints what the terminal shows while it shows it,
+and ends with the command's exit code.
 """
 
 import json
@@ -21,7 +21,7 @@ def main():
     child, terminal = pty.fork()
     if not child:
         os.execvp(command[0], command)
-    shown, unread = b"", b""
+    unread = b""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if not select.select([terminal], [], [], 0.1)[0]:
@@ -32,7 +32,9 @@ def main():
             break
         if not part:
             break
-        shown, unread = shown + part, unread + part
+        sys.stdout.buffer.write(part)
+        sys.stdout.buffer.flush()
+        unread += part
         while steps and steps[0][0].encode() in unread:
             text, typed = steps.pop(0)
             unread = unread.partition(text.encode())[2]
@@ -40,7 +42,6 @@ def main():
     else:
         os.kill(child, 9)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    sys.stdout.buffer.write(shown)
     if steps:
         print(f"\nnever shown: {steps[0][0]}")
         return 99

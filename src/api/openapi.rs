@@ -1,5 +1,7 @@
 //! The OpenAPI document and its pages.
 
+use std::collections::BTreeMap;
+
 use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
@@ -9,7 +11,9 @@ use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::schema::Type;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Object, OpenApi as Document, Ref, RefOr, Response};
+use utoipa::openapi::{
+    ContentBuilder, Object, OneOf, OpenApi as Document, Ref, RefOr, Response, Schema,
+};
 use utoipa::{Modify, OpenApi};
 use utoipa_swagger_ui::SwaggerUi;
 
@@ -21,6 +25,8 @@ use crate::domain::names::AccessKeyId;
 use crate::domain::webhook::{DeliveryState, EventType};
 use crate::provision::export::Format;
 use crate::provision::render::bootstrap::BootstrapFormat;
+
+type Schemas = BTreeMap<String, RefOr<Schema>>;
 
 /// The head of the OpenAPI document. The router adds the endpoints.
 #[derive(OpenApi)]
@@ -133,6 +139,62 @@ fn complete(path: &str, operation: &mut Operation) {
             _ => {}
         }
     }
+}
+
+/// Puts what a choice comes with into each of its alternatives: generators of clients do not read a schema that is one of
+/// several and something else as well.
+pub fn distribute_choices(api: &mut Document) {
+    let Some(components) = &mut api.components else {
+        return;
+    };
+    let schemas = &mut components.schemas;
+    // A schema can build on another such one.
+    while let Some((name, choice)) = schemas.iter().find_map(|(name, schema)| {
+        let choice = distributed(schema, schemas)?;
+        Some((name.clone(), choice))
+    }) {
+        schemas.insert(name, Schema::OneOf(choice).into());
+    }
+}
+
+fn distributed(schema: &RefOr<Schema>, schemas: &Schemas) -> Option<OneOf> {
+    let RefOr::T(Schema::AllOf(all)) = schema else {
+        return None;
+    };
+    let (mut choice, mut common) = (None, Object::new());
+    for item in &all.items {
+        match resolved(item, schemas)? {
+            Schema::OneOf(one) if choice.is_none() => choice = Some(one.clone()),
+            Schema::Object(object) => add(&mut common, object),
+            _ => return None,
+        }
+    }
+    let mut choice = choice?;
+    for alternative in &mut choice.items {
+        let Schema::Object(object) = resolved(alternative, schemas)? else {
+            return None;
+        };
+        let mut object = object.clone();
+        add(&mut object, &common);
+        *alternative = Schema::Object(object).into();
+    }
+    choice.description.clone_from(&all.description);
+    Some(choice)
+}
+
+fn resolved<'a>(schema: &'a RefOr<Schema>, schemas: &'a Schemas) -> Option<&'a Schema> {
+    match schema {
+        RefOr::T(schema) => Some(schema),
+        RefOr::Ref(reference) => {
+            let name = reference.ref_location.rsplit('/').next()?;
+            resolved(schemas.get(name)?, schemas)
+        }
+    }
+}
+
+fn add(object: &mut Object, other: &Object) {
+    object.properties.extend(other.properties.clone());
+    object.required.extend(other.required.iter().cloned());
 }
 
 fn is_for_operators(path: &str) -> bool {

@@ -30,8 +30,8 @@ const RETRY_AFTER_OVERLOAD: std::ops::RangeInclusive<u32> = 1..=5;
 
 const NEW_PASSWORD: &str = "To create another one, delete the person's console password in AWS (aws iam delete-login-profile), then repair the set-up.";
 const ROTATE: &str = "To create a new access key, rotate the app's credentials (POST /v1/apps/{app}/credentials/rotate).";
-/// The endpoint of OAuth 2.0.
-const OAUTH_TOKEN: &str = "/v1/oauth/token";
+/// The endpoints of OAuth 2.0.
+const OAUTH_PATHS: [&str; 2] = ["/v1/oauth/token", "/v1/oauth/device_authorization"];
 const SHOW_ROTATION: &str = "GET /v1/apps/{app}/credentials shows the stage of the rotation.";
 
 /// Every problem code. The text is the `code` of the problem document.
@@ -54,6 +54,10 @@ pub enum Code {
     InvalidFields,
     InvalidGrant,
     UnsupportedGrantType,
+    AuthorizationPending,
+    SlowDown,
+    ExpiredToken,
+    AccessDenied,
     IdempotencyKeyReused,
     AppExists,
     AppRemoved,
@@ -103,7 +107,11 @@ impl Code {
             | Self::UnreadableBody
             | Self::InvalidParameters
             | Self::InvalidGrant
-            | Self::UnsupportedGrantType => StatusCode::BAD_REQUEST,
+            | Self::UnsupportedGrantType
+            | Self::AuthorizationPending
+            | Self::SlowDown
+            | Self::ExpiredToken
+            | Self::AccessDenied => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden
             | Self::CrossOrigin
@@ -168,6 +176,10 @@ impl Code {
             Self::InvalidFields => "Invalid fields",
             Self::InvalidGrant => "ID token not accepted",
             Self::UnsupportedGrantType => "Unsupported grant type",
+            Self::AuthorizationPending => "Sign-in not complete",
+            Self::SlowDown => "Asked too often",
+            Self::ExpiredToken => "Device code expired",
+            Self::AccessDenied => "Sign-in denied",
             Self::IssuerUnavailable => "Issuer unavailable",
             Self::IdempotencyKeyReused => "Idempotency key reused",
             Self::AppExists => "App already exists",
@@ -415,19 +427,35 @@ fn internal() -> Problem {
         .remedy("This is a defect in Slipway. Report it with the X-Request-Id of the response.")
 }
 
+fn of_grant(error: &GrantError, new: impl Fn(Code) -> Problem) -> Problem {
+    match error {
+        GrantError::Invalid(_) => new(Code::InvalidGrant).remedy(
+            "Request a new ID token with the audience of the trust rule, and compare its claims with GET /v1/trust-rules.",
+        ),
+        GrantError::Unavailable => new(Code::IssuerUnavailable)
+            .retry_after(60)
+            .remedy("Retry after the time in Retry-After, with a new ID token."),
+        GrantError::ProviderUnavailable => new(Code::IssuerUnavailable)
+            .retry_after(60)
+            .remedy("Retry after the time in Retry-After, or use a token that somebody has created."),
+        GrantError::Type => new(Code::UnsupportedGrantType),
+        GrantError::Pending => new(Code::AuthorizationPending)
+            .remedy("Sign in at verification_uri, and ask again after interval seconds."),
+        GrantError::SlowDown => {
+            new(Code::SlowDown).remedy("Wait five seconds longer between requests from now on.")
+        }
+        GrantError::Expired => new(Code::ExpiredToken)
+            .remedy("Begin anew with POST /v1/oauth/device_authorization."),
+        GrantError::Denied(_) => new(Code::AccessDenied)
+            .remedy("Ask the operator which group of the identity provider may use Slipway."),
+    }
+}
+
 fn of_use_case(error: &UseCaseError) -> Problem {
     let new = |code| Problem::new(code, error.to_string());
     match error {
         UseCaseError::NoSuch(_) => new(Code::NotFound),
-        UseCaseError::Grant(error) => match error {
-            GrantError::Invalid(_) => new(Code::InvalidGrant).remedy(
-                "Request a new ID token with the audience of the trust rule, and compare its claims with GET /v1/trust-rules.",
-            ),
-            GrantError::Unavailable => new(Code::IssuerUnavailable)
-                .retry_after(60)
-                .remedy("Retry after the time in Retry-After, with a new ID token."),
-            GrantError::Type => new(Code::UnsupportedGrantType),
-        },
+        UseCaseError::Grant(refused) => of_grant(refused, new),
         UseCaseError::OutOfScope(_) => {
             new(Code::OutOfScope).remedy("Use a token whose scope includes it, or ask an administrator for one.")
         }
@@ -630,9 +658,14 @@ impl Problem {
 
     /// The problem of a request to this path. OAuth's clients read `error` and `error_description`.
     fn for_endpoint(mut self, path: String) -> Self {
-        if path == OAUTH_TOKEN {
+        if OAUTH_PATHS.contains(&path.as_str()) {
             let error = match self.code.as_str() {
-                "invalid_grant" | "unsupported_grant_type" => self.code.as_str(),
+                "invalid_grant"
+                | "unsupported_grant_type"
+                | "authorization_pending"
+                | "slow_down"
+                | "expired_token"
+                | "access_denied" => self.code.as_str(),
                 _ if self.retryable => "temporarily_unavailable",
                 _ => "invalid_request",
             };

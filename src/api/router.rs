@@ -73,6 +73,7 @@ fn endpoints() -> OpenApiRouter<Arc<Service>> {
         ))
         .routes(routes!(v1::revoke_token::revoke_token))
         .routes(routes!(v1::exchange_token::exchange_token))
+        .routes(routes!(v1::authorize_device::authorize_device))
         .routes(routes!(v1::list_sessions::list_sessions))
         .routes(routes!(v1::revoke_session::revoke_session))
         .routes(routes!(
@@ -162,6 +163,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         crate::api::spec_lists::add_variables(&mut api, *variables);
     }
     crate::api::openapi::add_common_responses(&mut api);
+    crate::api::openapi::distribute_choices(&mut api);
     crate::api::links::add(&mut api);
     crate::api::examples::add(&mut api);
     api

@@ -11,8 +11,8 @@ use crate::aws::assumed_role::{Session, SessionLabel, assume, registered_account
 use crate::aws::{Account, AwsError, ErrorKind};
 use crate::clock::Timestamp;
 use crate::domain::account::{
-    AccountState, CheckOutcome, RegisteredAccount, VerificationReport, parse_registration,
-    parse_update,
+    AccountDefaults, AccountState, CheckOutcome, RegisteredAccount, VerificationReport,
+    parse_registration, parse_update,
 };
 use crate::domain::names::AccountName;
 use crate::domain::spec::default_account;
@@ -40,6 +40,7 @@ pub struct AccountView {
     #[schema(example = "us-west-2")]
     pub region: Option<String>,
     /// Defaults of the account, over those of the settings.
+    #[schema(value_type = AccountDefaults)]
     pub defaults: Map<String, Value>,
     /// Whether the account can be used.
     pub state: AccountState,

@@ -112,9 +112,26 @@ pub enum GrantError {
     /// The issuer's keys cannot be fetched.
     #[error("The issuer's keys cannot be fetched now.")]
     Unavailable,
+    /// The identity provider does not answer.
+    #[error("The identity provider does not answer now.")]
+    ProviderUnavailable,
     /// The request asks for another kind of grant.
-    #[error("The only grant type is urn:ietf:params:oauth:grant-type:token-exchange.")]
+    #[error(
+        "The grant types are urn:ietf:params:oauth:grant-type:token-exchange and urn:ietf:params:oauth:grant-type:device_code."
+    )]
     Type,
+    /// The person has not signed in yet.
+    #[error("The person has not signed in yet.")]
+    Pending,
+    /// The token is asked for too often.
+    #[error("The token is asked for too often.")]
+    SlowDown,
+    /// The person did not sign in in time, or the code is none.
+    #[error("The device code has expired, or was used before.")]
+    Expired,
+    /// The person may not, or has refused.
+    #[error("{0}")]
+    Denied(String),
 }
 
 impl From<VerifyError> for GrantError {

@@ -8,6 +8,7 @@ pub mod background;
 pub mod check_permissions;
 pub mod claim;
 pub mod credentials;
+pub mod device_sign_in;
 pub mod drift;
 pub mod error;
 pub mod export;

@@ -225,7 +225,10 @@ pub async fn complete(
         .provider
         .redeem(code, &under_way.verifier, &redirect_uri);
     let id_token = redeemed.await?;
-    let claims = verify(service, sign_in, &id_token, &under_way.nonce).await?;
+    let claims = verify(service, sign_in, &id_token).await?;
+    let nonce = claims.text("nonce").unwrap_or_default();
+    verify_slices_are_equal(nonce.as_bytes(), under_way.nonce.as_bytes())
+        .map_err(|_| SignInError::Token("its nonce is not that of the sign-in".into()))?;
     let now = service.clock.now();
     // A clock of the provider that is ahead does not make a sign-in last longer.
     let authenticated_at = claims.authenticated_at().map(|at| at.min(now));
@@ -272,12 +275,11 @@ async fn code_of<'a>(
         .ok_or_else(|| SignInError::Denied("no code".into()))
 }
 
-/// The claims of the ID token, if it is one for this sign-in (OpenID Connect Core 1.0, 3.1.3.7).
-async fn verify(
+/// The claims of the ID token, if it is one for this service (OpenID Connect Core 1.0, 3.1.3.7).
+pub(super) async fn verify(
     service: &Service,
     sign_in: &SignIn,
     text: &str,
-    nonce: &str,
 ) -> Result<Claims, SignInError> {
     let refused = |why: &str| SignInError::Token(why.to_owned());
     let client = &sign_in.provider.client;
@@ -301,13 +303,11 @@ async fn verify(
         }
         _ => {}
     }
-    let given = claims.text("nonce").unwrap_or_default();
-    verify_slices_are_equal(given.as_bytes(), nonce.as_bytes())
-        .map_err(|_| refused("its nonce is not that of the sign-in"))?;
     Ok(claims)
 }
 
-fn session_of(
+/// What a person may do from now on, by the groups in the ID token.
+pub(super) fn session_of(
     sign_in: &SignIn,
     claims: &Claims,
     authenticated_at: Option<Timestamp>,

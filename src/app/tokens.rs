@@ -68,6 +68,7 @@ pub async fn create_token_for(
             hash: token_hash(&token),
             created_by: caller.name.clone(),
             person: caller.person.clone(),
+            identity: None,
             expires_at,
         })
         .await?;

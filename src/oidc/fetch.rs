@@ -49,6 +49,7 @@ pub(super) struct Configuration {
     pub authorization_endpoint: Option<String>,
     pub token_endpoint: Option<String>,
     pub end_session_endpoint: Option<String>,
+    pub device_authorization_endpoint: Option<String>,
     #[serde(default)]
     pub authorization_response_iss_parameter_supported: bool,
 }

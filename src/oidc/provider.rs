@@ -1,4 +1,5 @@
-//! An identity provider that people sign in with (OpenID Connect Core 1.0, authorization code flow).
+//! An identity provider that people sign in with: by the authorization code flow (OpenID Connect Core 1.0), and at a
+//! terminal by the device flow (RFC 8628).
 //!
 //! Invariants:
 //! - Where a browser or the client's secret is sent to is what the provider's discovery document says, by TLS.
@@ -11,11 +12,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
 use crate::oidc::fetch::{Configuration, FetchError, Fetcher};
+
+/// The grant type of a device code (RFC 8628, 3.4).
+pub const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
 /// How long a discovery document is used.
 const FRESH_FOR: Duration = Duration::from_secs(3600);
@@ -41,6 +47,8 @@ pub struct Endpoints {
     token: String,
     /// Where people sign out of the provider, if it has such a page.
     pub end_session: Option<String>,
+    /// Where a sign-in at a terminal begins, if the provider has that.
+    pub device_authorization: Option<String>,
     /// Whether the provider names itself in what it sends back by the browser (RFC 9207).
     pub sends_issuer: bool,
 }
@@ -54,6 +62,36 @@ pub enum RedeemError {
     /// The provider gives no usable answer.
     #[error(transparent)]
     Unavailable(#[from] FetchError),
+}
+
+/// A sign-in at a terminal that has begun (RFC 8628, 3.2).
+#[derive(Serialize, Deserialize, ToSchema)]
+pub struct DeviceAuthorization {
+    /// What the terminal asks for its token with. A secret.
+    #[schema(example = "GmRhmhcxhwAzkoEqiMEg_DnyEysNkuNhszIySk9eS")]
+    pub device_code: String,
+    /// What the person enters, or sees, in the browser.
+    #[schema(example = "WDJB-MJHT")]
+    pub user_code: String,
+    /// Where the person goes to.
+    #[schema(example = "https://login.example.com/device")]
+    pub verification_uri: String,
+    /// The same with the code in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "https://login.example.com/device?user_code=WDJB-MJHT")]
+    pub verification_uri_complete: Option<String>,
+    /// The seconds for which both codes are valid.
+    #[schema(example = 600)]
+    pub expires_in: u64,
+    /// The seconds to wait between two requests for the token.
+    #[serde(default = "default_interval")]
+    #[schema(example = 5)]
+    pub interval: u64,
+}
+
+/// Five seconds, where the provider does not say (RFC 8628, 3.2).
+fn default_interval() -> u64 {
+    5
 }
 
 /// The answer of a token endpoint (RFC 6749, 5.1).
@@ -145,6 +183,7 @@ impl Provider {
             }
         };
         let end_session = configuration.end_session_endpoint;
+        let device_authorization = configuration.device_authorization_endpoint;
         Ok(Endpoints {
             authorization: given(
                 configuration.authorization_endpoint,
@@ -152,6 +191,7 @@ impl Provider {
             )?,
             token: given(configuration.token_endpoint, "token_endpoint")?,
             end_session: end_session.filter(|url| self.fetcher.is_allowed(url)),
+            device_authorization: device_authorization.filter(|url| self.fetcher.is_allowed(url)),
             sends_issuer: configuration.authorization_response_iss_parameter_supported,
         })
     }
@@ -166,22 +206,54 @@ impl Provider {
         verifier: &str,
         redirect_uri: &str,
     ) -> Result<String, RedeemError> {
-        let endpoints = self.endpoints().await?;
-        let url = &endpoints.token;
-        let form = form(&[
+        let grant = form(&[
             ("grant_type", "authorization_code"),
             ("code", code),
             ("redirect_uri", redirect_uri),
             ("code_verifier", verifier),
         ]);
-        let (status, body) = self
-            .fetcher
-            .post_form(url, &self.credentials(), form)
-            .await?;
+        self.id_token(grant).await
+    }
+
+    /// Begins a sign-in at a terminal; `None` if the provider has no such thing.
+    ///
+    /// # Errors
+    /// When the provider refuses this client, or does not answer.
+    pub async fn authorize_device(
+        &self,
+        scopes: &str,
+    ) -> Result<Option<DeviceAuthorization>, RedeemError> {
+        let endpoints = self.endpoints().await?;
+        let Some(url) = &endpoints.device_authorization else {
+            return Ok(None);
+        };
+        let fields = form(&[("client_id", self.client.id.as_str()), ("scope", scopes)]);
+        self.ask(url, fields).await.map(Some)
+    }
+
+    /// Exchanges a device code for an ID token, once the person has signed in. Nobody has verified that token yet.
+    ///
+    /// # Errors
+    /// When the person has not signed in, the provider refuses the code, or it does not answer.
+    pub async fn redeem_device(&self, device_code: &str) -> Result<String, RedeemError> {
+        let grant = form(&[("grant_type", DEVICE_GRANT), ("device_code", device_code)]);
+        self.id_token(grant).await
+    }
+
+    async fn id_token(&self, grant: String) -> Result<String, RedeemError> {
+        let endpoints = self.endpoints().await?;
+        let tokens: Tokens = self.ask(&endpoints.token, grant).await?;
+        Ok(tokens.id_token)
+    }
+
+    /// The answer to a form with this client's credentials.
+    async fn ask<T: DeserializeOwned>(&self, url: &str, form: String) -> Result<T, RedeemError> {
+        let credentials = self.credentials();
+        let posted = self.fetcher.post_form(url, &credentials, form);
+        let (status, body) = posted.await?;
         if status.is_success() {
-            let tokens: Tokens = serde_json::from_slice(&body)
-                .map_err(|_| FetchError::new(url, "the answer has no id_token"))?;
-            return Ok(tokens.id_token);
+            let answer = serde_json::from_slice(&body);
+            return answer.map_err(|error| FetchError::new(url, error).into());
         }
         let refusal = serde_json::from_slice::<Refusal>(&body).ok();
         let refusal = refusal.filter(|_| status.is_client_error());

@@ -10,6 +10,7 @@
 //! - One SQL text serves both databases; what differs is in `sqlite`, `postgres` and `sql`.
 
 mod accounts;
+mod actors;
 mod approvals;
 mod apps;
 mod audit;

@@ -10,12 +10,13 @@ use crate::clock::Timestamp;
 use crate::domain::audit::{AuditEvent, SessionEnd};
 use crate::domain::caller::{Caller, CallerIdentity, CallerSession, Person};
 use crate::domain::session::Session;
+use crate::store::actors;
 use crate::store::audit;
 use crate::store::audit::Subject;
 use crate::store::connection::WithTimeout as _;
 use crate::store::database::Store;
 use crate::store::error::StoreError;
-use crate::store::rows::{RowReader, to_json};
+use crate::store::rows::RowReader;
 use crate::store::scope;
 use crate::store::sql::Sql;
 
@@ -53,13 +54,8 @@ impl Store {
                     }
                     let mut sql = Sql::default();
                     insert(&mut sql, &session, new.hash)?;
-                    sql.then(db, "INSERT INTO actors (name, identity, seen_at) VALUES (")
-                        .bind(session.name.clone())?
-                        .push(", ")
-                        .bind(to_json(&session.identity)?)?
-                        .push(", ")
-                        .bind(session.created_at.millis())?
-                        .push(") ON CONFLICT (name) DO UPDATE SET identity = excluded.identity, seen_at = excluded.seen_at");
+                    let (name, at) = (&session.name, session.created_at);
+                    actors::record(db, &mut sql, name, &session.identity, at)?;
                     let event = AuditEvent::SessionStarted {
                         session_id: session.id,
                         role: session.role,

@@ -12,6 +12,7 @@ use crate::domain::audit::AuditEvent;
 use crate::domain::caller::{Caller, CallerIdentity, Person};
 use crate::domain::role::Role;
 use crate::domain::scope::Scope;
+use crate::store::actors;
 use crate::store::audit;
 use crate::store::audit::Subject;
 use crate::store::connection::WithTimeout as _;
@@ -45,7 +46,7 @@ pub struct TokenRow {
     /// When it expires. Absent if it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
-    /// The pipeline that exchanged its ID token for it.
+    /// The pipeline that exchanged its ID token for it, or the person who signed in at a terminal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<CallerIdentity>,
 }
@@ -61,6 +62,7 @@ pub struct NewTokenRow {
     pub created_by: String,
     /// Whom it counts as; the token itself when absent.
     pub person: Option<Person>,
+    pub identity: Option<CallerIdentity>,
     pub expires_at: Option<Timestamp>,
 }
 
@@ -83,6 +85,7 @@ impl Store {
             hash,
             created_by: created_by.into(),
             person: None,
+            identity: None,
             expires_at: None,
         })
         .await
@@ -101,7 +104,7 @@ impl Store {
             created_by: new.created_by,
             created_at: self.clock.now(),
             expires_at: new.expires_at,
-            identity: None,
+            identity: new.identity,
         };
         let (row, hash, person) = (token.clone(), new.hash, new.person);
         self.writer
@@ -109,6 +112,9 @@ impl Store {
                 Box::pin(async move {
                     let mut sql = Sql::default();
                     insert(&mut sql, &row, hash, person.as_ref())?;
+                    if let Some(identity) = &row.identity {
+                        actors::record(db, &mut sql, &row.name, identity, row.created_at)?;
+                    }
                     let event = AuditEvent::TokenCreated {
                         token_id: row.id,
                         name: row.name,

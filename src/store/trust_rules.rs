@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::domain::audit::AuditEvent;
 use crate::domain::caller::{CallerIdentity, Person};
 use crate::domain::trust_rule::{TrustRule, TrustRuleSpec};
+use crate::store::actors;
 use crate::store::audit;
 use crate::store::audit::Subject;
 use crate::store::connection::WithTimeout as _;
@@ -198,13 +199,7 @@ impl Store {
                     let row = token_of(&exchange, now);
                     let mut sql = Sql::default();
                     insert(&mut sql, &row, exchange.hash, Some(&exchange.person))?;
-                    sql.then(db, "INSERT INTO actors (name, identity, seen_at) VALUES (")
-                        .bind(row.name.clone())?
-                        .push(", ")
-                        .bind(to_json(&exchange.identity)?)?
-                        .push(", ")
-                        .bind(now.millis())?
-                        .push(")");
+                    actors::record(db, &mut sql, &row.name, &exchange.identity, now)?;
                     let event = AuditEvent::TokenExchanged {
                         token_id: row.id,
                         rule: exchange.rule.spec.name,

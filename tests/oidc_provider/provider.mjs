@@ -13,6 +13,21 @@ const CLIENT = { client_id: 'slipway', client_secret: 'a secret / of: tests' };
 
 const isLocal = (uri) => new URL(uri).hostname === '127.0.0.1';
 
+// The provider's own pages print a notice for developers, and nobody reads its output any more.
+const devicePage = (text, form = '', button = '') => `<!doctype html><html lang="en"><title>Sign in</title><main><h1>Sign in</h1>
+<p>${text}</p>${form}${button}</main></html>`;
+const devicePages = {
+  userCodeInputSource(context, form) {
+    context.body = devicePage('Enter the code', form, '<button form="op.deviceInputForm">Continue</button>');
+  },
+  userCodeConfirmSource(context, form, _client, _device, code) {
+    context.body = devicePage(`Is the code ${code}?`, form, '<button form="op.deviceConfirmForm">Yes</button>');
+  },
+  successSource(context) {
+    context.body = devicePage('You are signed in.');
+  },
+};
+
 function configuration() {
   return {
     clients: [{
@@ -29,7 +44,7 @@ function configuration() {
       email: ['email', 'email_verified'],
     },
     conformIdTokenClaims: false,
-    features: { devInteractions: { enabled: false }, deviceFlow: { enabled: true } },
+    features: { devInteractions: { enabled: false }, deviceFlow: { enabled: true, ...devicePages } },
     findAccount: (_context, id) => accounts[id] && ({ accountId: id, claims: () => ({ sub: id, ...accounts[id] }) }),
     interactions: { url: (_context, interaction) => `/interaction/${interaction.uid}` },
     // Who signs in consents: the client is the organisation's own.

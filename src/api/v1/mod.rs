@@ -2,6 +2,7 @@
 
 pub mod activate_key;
 pub mod approve_job;
+pub mod authorize_device;
 pub mod cancel_job;
 pub mod check_drift;
 pub mod check_setup_drift;

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::error::ClientError;
 use super::http_client::{self, HttpClient};
-use super::request::Request;
+use super::request::{Body, Request};
 use crate::api::problem::Problem;
 
 /// The service answers at the latest after its request timeout, 60 s, and a long poll after 60 s more.
@@ -32,7 +32,7 @@ const MAX_DELAY: Duration = Duration::from_secs(5);
 pub struct Api {
     client: HttpClient,
     url: String,
-    authorization: HeaderValue,
+    authorization: Option<HeaderValue>,
 }
 
 /// A response that is a success.
@@ -57,6 +57,18 @@ enum Tried {
 impl Api {
     /// A client of the service at `url`.
     pub fn new(url: &str, token: &SecretString) -> Result<Self, ClientError> {
+        let bearer = format!("Bearer {}", token.expose_secret().trim());
+        let mut authorization = HeaderValue::from_str(&bearer)
+            .map_err(|_| ClientError::Usage("the token has characters that no token has".into()))?;
+        authorization.set_sensitive(true);
+        Ok(Self {
+            authorization: Some(authorization),
+            ..Self::without_token(url)?
+        })
+    }
+
+    /// A client without a token, for what needs none.
+    pub fn without_token(url: &str) -> Result<Self, ClientError> {
         let url = url.trim_end_matches('/').to_owned();
         let parsed: Option<Uri> = url.parse().ok();
         let scheme = parsed
@@ -73,14 +85,10 @@ impl Api {
             }
         };
         let client = client.map_err(|error| ClientError::Failed(error.to_string()))?;
-        let bearer = format!("Bearer {}", token.expose_secret().trim());
-        let mut authorization = HeaderValue::from_str(&bearer)
-            .map_err(|_| ClientError::Usage("the token has characters that no token has".into()))?;
-        authorization.set_sensitive(true);
         Ok(Self {
             client,
             url,
-            authorization,
+            authorization: None,
         })
     }
 
@@ -172,18 +180,24 @@ impl Api {
         let mut builder = hyper::Request::builder()
             .method(request.method.clone())
             .uri(format!("{}{}", self.url, request.path))
-            .header(AUTHORIZATION, self.authorization.clone())
             .header(ACCEPT, request.accept)
             .header("user-agent", concat!("slipway/", env!("CARGO_PKG_VERSION")));
+        if let Some(authorization) = &self.authorization {
+            builder = builder.header(AUTHORIZATION, authorization.clone());
+        }
         for (name, value) in &request.headers {
             builder = builder.header(*name, value);
         }
         let body = match &request.body {
-            Some(body) => {
+            Body::Json(body) => {
                 builder = builder.header(CONTENT_TYPE, "application/json");
                 Full::from(body.to_string())
             }
-            None => Full::default(),
+            Body::Form(fields) => {
+                builder = builder.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+                Full::from(fields.clone())
+            }
+            Body::None => Full::default(),
         };
         builder
             .body(body)

@@ -8,6 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
 use crate::clock::Clock;
+use crate::oidc::form;
 
 /// What stays as it is in a part of a URL: the unreserved characters of RFC 3986.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
@@ -38,6 +39,14 @@ impl IdempotencyArgs {
     }
 }
 
+/// The body of a request.
+#[derive(Debug, Clone)]
+pub enum Body {
+    None,
+    Json(Value),
+    Form(String),
+}
+
 /// A request to the API.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -46,7 +55,7 @@ pub struct Request {
     pub path: String,
     pub accept: &'static str,
     pub headers: Vec<(&'static str, String)>,
-    pub body: Option<Value>,
+    pub body: Body,
     /// Whether the same request can be sent again when its answer is lost.
     pub repeatable: bool,
 }
@@ -58,7 +67,7 @@ impl Request {
             path: path.into(),
             accept: "application/json",
             headers: Vec::new(),
-            body: None,
+            body: Body::None,
             repeatable,
         }
     }
@@ -101,7 +110,14 @@ impl Request {
 
     #[must_use]
     pub fn json(mut self, body: Value) -> Self {
-        self.body = Some(body);
+        self.body = Body::Json(body);
+        self
+    }
+
+    /// A form, as OAuth 2.0 wants it.
+    #[must_use]
+    pub fn form(mut self, fields: &[(&str, &str)]) -> Self {
+        self.body = Body::Form(form(fields));
         self
     }
 

@@ -1,12 +1,15 @@
 //! `slipway login` and `slipway logout`
+//!
+//! Invariant: a token is saved only once the service has accepted it.
 
 use std::io::{self, BufRead as _, IsTerminal as _};
 
 use clap::Args;
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::device_login;
 use crate::cli::client::{Api, ClientError, Request, SavedLogin};
-use crate::cli::display::{note, warn};
+use crate::cli::display::{note, text_at, warn};
 use crate::cli::exit::Exit;
 
 /// `slipway login`
@@ -20,16 +23,19 @@ pub struct LoginArgs {
         default_value = "http://127.0.0.1:8080"
     )]
     url: String,
+    /// Give a token on standard input, and do not sign in with the identity provider.
+    #[arg(long)]
+    with_token: bool,
 }
 
 impl LoginArgs {
     pub async fn run(self) -> Result<Exit, ClientError> {
-        let token = read_token(&self.url)?;
+        let token = self.token().await?;
         if token.expose_secret().is_empty() {
             return Err(ClientError::Usage("no token was given".into()));
         }
         let api = Api::new(&self.url, &token)?;
-        api.send(&Request::get("/v1/identity")).await?;
+        let identity = api.send(&Request::get("/v1/identity")).await?.value()?;
         let saved = SavedLogin {
             url: api.url().to_owned(),
             token,
@@ -39,11 +45,24 @@ impl LoginArgs {
             warn("the token is sent in clear to an http URL. Use https where others can listen.");
         }
         note(&format!(
-            "Logged in to {}. The token is in {}.",
+            "Logged in to {} as {} ({}). The token is in {}.",
             saved.url,
+            text_at(&identity, "/name"),
+            text_at(&identity, "/role"),
             path.display()
         ));
         Ok(Exit::Done)
+    }
+
+    /// A token: of a sign-in, where a person is at a terminal and the service lets people sign in, or else one that is given.
+    async fn token(&self) -> Result<SecretString, ClientError> {
+        if !self.with_token
+            && io::stdin().is_terminal()
+            && let Some(token) = device_login::sign_in(&Api::without_token(&self.url)?).await?
+        {
+            return Ok(token);
+        }
+        read_token(&self.url)
     }
 }
 
@@ -73,7 +92,7 @@ fn is_in_clear(url: &str) -> bool {
 /// Removes the saved login.
 pub fn logout() -> Result<Exit, ClientError> {
     if SavedLogin::remove()? {
-        note("Logged out. The token stays valid until it is revoked.");
+        note("Logged out. The token stays valid until it expires or is revoked.");
     } else {
         note("There is no saved login.");
     }

@@ -9,6 +9,7 @@ pub mod app_show;
 pub mod app_spec;
 pub mod audit;
 pub mod claim;
+pub mod device_login;
 pub mod job;
 pub mod key;
 pub mod lifecycle;

@@ -10,7 +10,7 @@ use crate::openapi;
 use crate::support::unique;
 
 /// Every route with the role that it takes; `None` takes no token.
-pub const ROUTES: [(&str, &str, Option<Role>); 77] = [
+pub const ROUTES: [(&str, &str, Option<Role>); 78] = [
     ("get", "/healthz", None),
     ("get", "/readyz", None),
     ("get", "/metrics", None),
@@ -73,6 +73,7 @@ pub const ROUTES: [(&str, &str, Option<Role>); 77] = [
     ("post", "/v1/tokens", Some(Role::Admin)),
     ("delete", "/v1/tokens/{id}", Some(Role::Admin)),
     ("post", "/v1/oauth/token", None),
+    ("post", "/v1/oauth/device_authorization", None),
     ("get", "/v1/sessions", Some(Role::Viewer)),
     ("delete", "/v1/sessions/{id}", Some(Role::Viewer)),
     ("get", "/v1/trust-rules", Some(Role::Admin)),

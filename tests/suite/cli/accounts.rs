@@ -74,14 +74,16 @@ async fn a_first_password_goes_to_a_file_and_a_set_up_is_looked_at_and_repaired(
     assert_eq!(claimed["password"].as_str().unwrap().len(), 32);
     admin.run(&claim).await.exits(1);
 
-    let setup = |arguments: &[&'static str]| [&["account", "setup"], arguments].concat();
-    let drift = admin.run(&setup(&["drift", "default", "--check", "--exit-code"]));
-    assert_has(&drift.await.exits(0), &["No changes"]);
-    admin.ok(&setup(&["repair", "default", "--yes"])).await;
-    let export = admin.ok(&setup(&["export", "default", "--format", "terraform"]));
-    assert_has(&export.await, &["aws_iam_group"]);
-    let history = admin.ok(&setup(&["history", "default"]));
-    assert_has(&history.await, &["job_ended"]);
+    for (arguments, has) in [
+        ("drift default --check --exit-code", "No changes"),
+        ("repair default --yes", ""),
+        ("export default --format terraform", "aws_iam_group"),
+        ("history default", "job_ended"),
+    ] {
+        let arguments = arguments.split(' ');
+        let arguments: Vec<&str> = ["account", "setup"].into_iter().chain(arguments).collect();
+        assert_has(&admin.run(&arguments).await.exits(0), &[has]);
+    }
     server.stop().await;
 }
 

@@ -5,6 +5,7 @@ mod apps;
 mod connections;
 mod exits;
 mod files;
+mod login;
 mod secrets;
 mod terminal;
 
@@ -175,6 +176,10 @@ impl Person {
 
     /// Runs a command in a pseudo-terminal. `steps` are texts to wait for, and what to type then.
     async fn at_terminal(&self, steps: &[(&str, &str)], arguments: &[&str]) -> Ran {
+        ended(self.start_at_terminal(steps, arguments)).await
+    }
+
+    fn start_at_terminal(&self, steps: &[(&str, &str)], arguments: &[&str]) -> Child {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/terminal.py");
         let steps = json!(steps).to_string();
         let before = [script, steps.as_str(), env!("CARGO_BIN_EXE_slipway")];
@@ -183,7 +188,7 @@ impl Person {
             &[&before[..], arguments].concat(),
         );
         command.env("TERM", "xterm-256color").env("COLUMNS", "120");
-        ended(command.spawn().unwrap()).await
+        command.spawn().unwrap()
     }
 }
 

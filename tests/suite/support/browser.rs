@@ -123,7 +123,7 @@ impl Chromium {
     pub async fn axe(&self) -> Vec<String> {
         assert!(
             Path::new(AXE).exists(),
-            "axe-core is missing; run `make browser`"
+            "axe-core is missing; run `make npm`"
         );
         let source = std::fs::read_to_string(AXE).unwrap();
         self.client.execute(&source, Vec::new()).await.unwrap();

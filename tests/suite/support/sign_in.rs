@@ -409,7 +409,7 @@ impl NodeProvider {
             std::path::Path::new(folder)
                 .join("node_modules/installed")
                 .exists(),
-            "the packages of the provider are missing; run `make identity-provider`"
+            "the packages of the provider are missing; run `make npm`"
         );
         let mut child = Command::new("node")
             .args(["provider.mjs", &accounts.to_string()])
@@ -428,6 +428,44 @@ impl NodeProvider {
             _child: child,
         }
     }
+}
+
+/// Signs in at the URL that a terminal has shown, as a person does (RFC 8628): confirms the code, and logs in.
+pub async fn confirm_device(provider: &NodeProvider, url: &str, login: &str) {
+    let at_provider = Browser::new(&provider.url);
+    let mut page = at_provider.get(&path_of(url)).await;
+    for _ in 0..10 {
+        if page.status == 303 || page.status == 302 {
+            let next = page.location.strip_prefix(&provider.url);
+            let next = next.unwrap_or(&page.location).to_owned();
+            page = at_provider.get(&next).await;
+            continue;
+        }
+        assert_eq!(page.status, 200, "{}", page.text);
+        let Some(action) = attribute(&page.text, "action=\"") else {
+            return;
+        };
+        let action = action.strip_prefix(&provider.url).unwrap_or(&action);
+        let is_login = page.text.contains("name=\"login\"");
+        let mut fields: Vec<String> = ["xsrf", "user_code", "confirm"]
+            .into_iter()
+            .filter_map(|name| {
+                let value = attribute(&page.text, &format!("name=\"{name}\" value=\""))?;
+                Some(format!("{name}={value}"))
+            })
+            .collect();
+        fields.extend(is_login.then(|| format!("login={login}")));
+        let request = at_provider.request(Method::POST, action);
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        page = at_provider.send(request.body(fields.join("&"))).await;
+    }
+    panic!("the provider does not come to an end");
+}
+
+/// The text after a mark, up to the next quotation mark.
+fn attribute(page: &str, mark: &str) -> Option<String> {
+    let rest = page.split_once(mark)?.1;
+    Some(rest.split_once('"')?.0.to_owned())
 }
 
 /// Fills the provider's form in as a person does, following every redirect at the provider, and returns the path by which
