@@ -12,6 +12,7 @@ use crate::domain::caller::{Caller, CallerIdentity, CallerSession, Person};
 use crate::domain::session::Session;
 use crate::store::audit;
 use crate::store::audit::Subject;
+use crate::store::chat_links;
 use crate::store::connection::WithTimeout as _;
 use crate::store::database::Store;
 use crate::store::error::StoreError;
@@ -53,6 +54,7 @@ impl Store {
                     }
                     let mut sql = Sql::default();
                     insert(&mut sql, &session, new.hash)?;
+                    chat_links::renew(db, &mut sql, &session)?;
                     sql.then(db, "INSERT INTO actors (name, identity, seen_at) VALUES (")
                         .bind(session.name.clone())?
                         .push(", ")
