@@ -11,7 +11,8 @@ use std::sync::Arc;
 use crate::api::body::read;
 use crate::api::form::Form;
 use crate::api::problem::ApiError;
-use crate::app::chat::{links, replies};
+use crate::app::chat::links::{self, Standing};
+use crate::app::chat::replies;
 use crate::app::service::Service;
 use crate::domain::chat::{ChatUser, Command, Platform};
 use crate::domain::chat_signature::is_of_slack;
@@ -92,6 +93,10 @@ pub async fn command(
         }
         Command::Unlink => replies::unlinked(platform, links::unlink_user(service, &user).await?),
         _ => {
+            // Who is nobody takes no place among the requests that are worked on.
+            if let Some(reply) = refusal(service, &user).await? {
+                return Ok(to_user(&reply));
+            }
             let new = NewChatRequest {
                 key: request_key(platform, form.get("trigger_id"), body),
                 user,
@@ -104,6 +109,16 @@ pub async fn command(
         }
     };
     Ok(to_user(&reply))
+}
+
+/// What a chat user is told who may do nothing now.
+async fn refusal(service: &Service, user: &ChatUser) -> Result<Option<String>, ApiError> {
+    let platform = user.platform;
+    Ok(match links::standing(service, user).await? {
+        Standing::Linked(_) => None,
+        Standing::Expired => Some(replies::link_expired(service, platform)),
+        Standing::Unlinked => Some(replies::not_linked(platform)),
+    })
 }
 
 /// Records a request, unless that was done before.

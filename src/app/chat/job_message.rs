@@ -32,7 +32,9 @@ pub enum Pace {
     Working,
     /// It waits for its next attempt, or for an approval.
     Waiting,
-    /// It has ended.
+    /// It has stopped. Somebody may retry it.
+    Stopped,
+    /// It has succeeded, and nothing more is to come.
     Ended,
 }
 
@@ -41,10 +43,8 @@ impl Pace {
         match state {
             JobState::Queued | JobState::Running => Self::Working,
             JobState::Waiting | JobState::AwaitingApproval => Self::Waiting,
-            JobState::Succeeded
-            | JobState::Failed
-            | JobState::NeedsAttention
-            | JobState::Canceled => Self::Ended,
+            JobState::Failed | JobState::NeedsAttention | JobState::Canceled => Self::Stopped,
+            JobState::Succeeded => Self::Ended,
         }
     }
 }

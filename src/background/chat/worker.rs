@@ -29,6 +29,9 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(90);
 const WORKING_INTERVAL: Duration = Duration::from_secs(2);
 /// And while its job waits.
 const WAITING_INTERVAL: Duration = Duration::from_secs(15);
+/// And after its job has stopped, in case that somebody retries it: for so long after the request.
+const STOPPED_INTERVAL: Duration = Duration::from_secs(60);
+const RETRY_WINDOW: Duration = Duration::from_secs(24 * 3600);
 /// The first wait after a failure. It doubles with each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(2);
 const LONGEST_RETRY: Duration = Duration::from_secs(5 * 60);
@@ -214,15 +217,17 @@ async fn follow(
 
 /// When the message of a job is looked at next.
 fn later(service: &Service, request: &mut ChatRequest, message: &JobMessage) {
+    let now = service.clock.now();
     let interval = match message.pace {
         Pace::Working => WORKING_INTERVAL,
         Pace::Waiting => WAITING_INTERVAL,
-        Pace::Ended => {
+        Pace::Stopped if now.since(request.created_at) < RETRY_WINDOW => STOPPED_INTERVAL,
+        Pace::Stopped | Pace::Ended => {
             request.state = ChatRequestState::Ended;
             return;
         }
     };
-    request.due_at = service.clock.now().after(interval);
+    request.due_at = now.after(interval);
 }
 
 fn not_sent(service: &Service, request: &mut ChatRequest, error: SendError) {

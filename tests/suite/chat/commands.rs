@@ -1,11 +1,16 @@
 //! What people who are linked do in Slack.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use slipway::domain::job_kind::JobKind;
+use tokio::time::Instant;
 
+use super::platform::Trouble;
 use super::{AT_ONCE, BOT_TOKEN, Chat};
 use crate::console::submit;
 use crate::support::unique;
+use crate::support::wire::Fault;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_onboarding_is_approved_by_a_second_person_and_ends_with_a_link_to_the_secret() {
@@ -195,23 +200,19 @@ async fn people_look_at_apps_and_rotate_keys() {
 async fn a_command_is_acknowledged_at_once_whatever_the_platform_and_aws_do() {
     let chat = Chat::start().await;
     chat.link("U1", "ana", "operators").await;
-    chat.platform.trouble([super::platform::Trouble::Slow(
-        std::time::Duration::from_secs(5),
-    )]);
-    for _ in 0..5 {
-        let began = tokio::time::Instant::now();
-        assert_eq!(
-            chat.command("U1", &format!("onboard {}", unique("acme")))
-                .await,
-            ""
-        );
+    chat.console.setup.aws.on_call(|_| Some(Fault::Delayed));
+    let slow = Trouble::Slow(Duration::from_secs(5));
+    chat.platform.trouble([slow.clone(), slow]);
+    for command in ["plan", "plan", "onboard", "onboard", "onboard"] {
+        let (app, began) = (unique("acme"), Instant::now());
+        let answer = chat.command("U1", &format!("{command} {app}")).await;
+        assert_eq!(answer, "");
         assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
     }
-    for job in chat.jobs().await {
-        chat.server().wait(job["id"].as_str().unwrap()).await;
-    }
-    while chat.platform.written() < 5 {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    chat.platform.reply("An onboarding of").await;
+    chat.console.setup.aws.on_call(|_| None);
+    while chat.platform.written() < 3 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     chat.stop().await;
 }

@@ -23,24 +23,14 @@ async fn a_chat_user_who_is_not_linked_may_do_nothing() {
         format!("reject {job}"),
         format!("approve {job} 0123456789ab"),
     ] {
-        let before = chat.platform.sent().len();
-        assert_eq!(chat.command("U9", &command).await, "", "{command}");
-        chat.platform
-            .wait_for(|it| it.path == "/reply" && it.text().contains("not linked"))
-            .await;
-        while chat.platform.sent().len() == before {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        chat.told("U9", &command, "not linked").await;
     }
     chat.press("U9", &format!("reject {job}"), "t-1").await;
-    while chat.platform.sent().len() < 9 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let sent = chat.platform.reply("not linked").await;
+    assert_eq!(sent.body["response_type"], "ephemeral");
+    assert_eq!(sent.authorization, "", "the URL gets no token");
+    assert_eq!(chat.platform.sent().len(), 1);
     assert_eq!(chat.jobs().await, Vec::<Value>::new());
-    for sent in chat.platform.sent() {
-        assert_eq!(sent.body["response_type"], "ephemeral");
-        assert_eq!(sent.authorization, "", "the URL gets no token");
-    }
     // What is for everybody is answered at once, to the user alone.
     for (command, says) in [
         ("help", "onboard NAME"),
@@ -49,9 +39,7 @@ async fn a_chat_user_who_is_not_linked_may_do_nothing() {
         ("dance", "no such command"),
         ("onboard", "onboard NAME"),
     ] {
-        let answer: Value = serde_json::from_str(&chat.command("U9", command).await).unwrap();
-        assert_eq!(answer["response_type"], "ephemeral");
-        assert!(answer["text"].as_str().unwrap().contains(says), "{answer}");
+        chat.told("U9", command, says).await;
     }
     chat.stop().await;
 }
@@ -79,8 +67,7 @@ async fn a_person_ties_a_chat_user_by_a_form_that_shows_it() {
         assert!(page.text.contains(shown), "{shown}: {}", page.text);
     }
     // To open the page ties nobody, and a later code replaces this one.
-    chat.command("U1", "status").await;
-    chat.platform.reply("not linked").await;
+    chat.told("U1", "status", "not linked").await;
     let later = chat.code("U1").await;
     let replaced = submit(&browser, "/console/chat", &[("code", &code)]).await;
     assert_eq!(replaced.status, 404, "{}", replaced.text);
@@ -168,9 +155,7 @@ async fn role_and_scope_are_those_of_the_last_sign_in() {
         .setup
         .clock
         .advance(Duration::from_secs(7 * 24 * 3600 + 60));
-    chat.command("U1", "status").await;
-    chat.platform
-        .reply("Your last sign-in is too long ago")
+    chat.told("U1", "status", "Your last sign-in is too long ago")
         .await;
     chat.console.signed_in_as("a-1", "acme").await;
     chat.command("U1", "status").await;
@@ -183,8 +168,7 @@ async fn role_and_scope_are_those_of_the_last_sign_in() {
         .person(json!({"sub": "a-1", "name": "a-1", "groups": ["none"]}));
     let callback = browser.authorize("/auth/login").await;
     assert_eq!(browser.get(&callback).await.status, 403);
-    chat.command("U1", "status").await;
-    chat.platform.reply("not linked").await;
+    chat.told("U1", "status", "not linked").await;
     chat.stop().await;
 }
 
@@ -194,8 +178,7 @@ async fn a_link_ends_when_the_chat_user_the_person_or_an_admin_ends_it() {
     let browser = chat.link("U1", "o-1", "operators").await;
     let answer = chat.command("U1", "unlink").await;
     assert!(answer.contains("no longer linked"), "{answer}");
-    chat.command("U1", "status").await;
-    chat.platform.reply("not linked").await;
+    chat.told("U1", "status", "not linked").await;
 
     let of_another = chat.console.signed_in_as("o-2", "operators").await;
     let admin = chat.console.signed_in_as("a-1", "admins").await;

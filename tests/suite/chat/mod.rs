@@ -4,6 +4,7 @@ mod commands;
 mod links;
 mod mattermost;
 mod platform;
+mod settings;
 mod signatures;
 mod trouble;
 
@@ -103,6 +104,13 @@ impl Chat {
             .unwrap();
         assert_eq!(response.status(), 200);
         response.text().await.unwrap()
+    }
+
+    /// Sends a slash command that the user alone is answered at once.
+    async fn told(&self, user: &str, text: &str, says: &str) {
+        let answer: Value = serde_json::from_str(&self.command(user, text).await).unwrap();
+        assert_eq!(answer["response_type"], "ephemeral");
+        assert!(answer["text"].as_str().unwrap().contains(says), "{answer}");
     }
 
     /// Presses a button that stands for a command.

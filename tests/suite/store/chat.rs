@@ -84,12 +84,10 @@ async fn a_request_is_recorded_once_and_has_one_worker() {
             }
             t.store.save_chat_request(&held, false).await.unwrap();
         }
-        assert_eq!(
-            t.store.chat_due().await.unwrap(),
-            Some(t.clock.now().after(10 * SPAN))
-        );
+        let due = async || t.store.chat_due().await.unwrap().unwrap();
+        assert!(due().await > t.clock.now().after(9 * SPAN));
         t.store.wake_chat(job).await.unwrap();
-        assert_eq!(t.store.chat_due().await.unwrap(), Some(t.clock.now()));
+        assert!(due().await <= t.clock.now());
         let followed = t.store.claim_chat_requests(9, SPAN).await.unwrap();
         assert_eq!((followed.len(), followed[0].job), (1, Some(job)));
         assert_eq!(t.store.prune_chat_requests(t.clock.now()).await.unwrap(), 1);
@@ -133,7 +131,8 @@ async fn a_code_ties_one_chat_user_once_and_a_sign_in_renews_the_link() {
             .await
             .unwrap();
         assert_eq!(t.store.chat_code("h1").await.unwrap(), None, "replaced");
-        assert_eq!(t.store.chat_code("h2").await.unwrap(), Some(code("U1")));
+        let known = t.store.chat_code("h2").await.unwrap();
+        assert_eq!(known.map(|code| code.user), Some(user("U1")));
         let link = async |hash: &str| {
             let linked = t
                 .store
@@ -164,7 +163,7 @@ async fn a_code_ties_one_chat_user_once_and_a_sign_in_renews_the_link() {
         let renewed = known().await.unwrap();
         assert_eq!(
             (renewed.role, &renewed.scope, renewed.signed_in_at),
-            (Role::Viewer, &scope, t.clock.now())
+            (Role::Viewer, &scope, later.created_at)
         );
         assert_eq!(
             t.store.chat_links(Some(&ana.person())).await.unwrap(),
