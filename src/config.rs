@@ -15,8 +15,10 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use crate::domain::approval::ApprovalRules;
+use crate::domain::chat::Platform;
 use crate::domain::names::{Origin, Region, RoleArn};
 use crate::domain::public_url::PublicUrl;
+use crate::domain::service_url::ServiceUrl;
 use crate::domain::sign_in::SignInSettings;
 use crate::domain::spec::Defaults;
 use crate::outbound::Cidr;
@@ -24,7 +26,7 @@ use crate::provision::timing::Timing;
 use crate::vault::{Vault, VaultError};
 
 /// Settings that come from the environment as `SLIPWAY_` and their name in capitals.
-const NAMES: [&str; 33] = [
+const NAMES: [&str; 40] = [
     "listen",
     "database_url",
     "encryption_key",
@@ -49,6 +51,13 @@ const NAMES: [&str; 33] = [
     "sign_in_client_secret",
     "webhook_allowed_cidrs",
     "webhook_allow_http",
+    "slack_signing_secret",
+    "slack_bot_token",
+    "slack_url",
+    "mattermost_url",
+    "mattermost_token",
+    "mattermost_bot_token",
+    "chat_link_lifetime",
     "key_unused_after",
     "log",
     "max_connections",
@@ -130,6 +139,21 @@ pub struct Settings {
     pub webhook_allowed_cidrs: Cidrs,
     /// Whether webhooks may be sent by http.
     pub webhook_allow_http: bool,
+    /// The signing secret of the Slack app.
+    pub slack_signing_secret: Option<SecretString>,
+    /// The bot token of the Slack app.
+    pub slack_bot_token: Option<SecretString>,
+    /// The URL of Slack's API.
+    pub slack_url: ServiceUrl,
+    /// The URL of the Mattermost server.
+    pub mattermost_url: Option<ServiceUrl>,
+    /// The token of Mattermost's slash command.
+    pub mattermost_token: Option<SecretString>,
+    /// The token of the bot account that writes messages in Mattermost.
+    pub mattermost_bot_token: Option<SecretString>,
+    /// How long after a sign-in a chat user acts as the person.
+    #[serde(with = "humantime_serde")]
+    pub chat_link_lifetime: Duration,
     /// How long an access key has to be unused before webhooks are told. 0s is never.
     #[serde(with = "humantime_serde")]
     pub key_unused_after: Duration,
@@ -233,6 +257,13 @@ impl Default for Settings {
             sign_in_client_secret: None,
             webhook_allowed_cidrs: Cidrs::default(),
             webhook_allow_http: false,
+            slack_signing_secret: None,
+            slack_bot_token: None,
+            slack_url: ServiceUrl::of_slack(),
+            mattermost_url: None,
+            mattermost_token: None,
+            mattermost_bot_token: None,
+            chat_link_lifetime: Duration::from_secs(7 * 24 * 3600),
             key_unused_after: Duration::from_secs(90 * 24 * 3600),
             log: "info".into(),
             max_connections: 4096,
@@ -329,7 +360,47 @@ impl Settings {
         }
         self.defaults.check().map_err(ConfigError::Message)?;
         self.check_sign_in().map_err(ConfigError::Message)?;
+        self.check_chat().map_err(ConfigError::Message)?;
         Ok(self)
+    }
+
+    /// Whether chat users of a platform can ask for anything.
+    pub fn has_chat(&self, platform: Platform) -> bool {
+        match platform {
+            Platform::Slack => self.slack_signing_secret.is_some(),
+            Platform::Mattermost => self.mattermost_token.is_some(),
+        }
+    }
+
+    fn check_chat(&self) -> Result<(), String> {
+        let complete = |given: &[(&str, bool)]| {
+            let missing = given.iter().find(|(_, is_given)| !is_given);
+            let is_begun = given.iter().any(|(_, is_given)| *is_given);
+            match missing {
+                Some((name, _)) if is_begun => {
+                    Err(format!("SLIPWAY_{name} must be set, too: chat needs it"))
+                }
+                _ => Ok(is_begun),
+            }
+        };
+        let slack = complete(&[
+            ("SLACK_SIGNING_SECRET", self.slack_signing_secret.is_some()),
+            ("SLACK_BOT_TOKEN", self.slack_bot_token.is_some()),
+        ])?;
+        let mattermost = complete(&[
+            ("MATTERMOST_URL", self.mattermost_url.is_some()),
+            ("MATTERMOST_TOKEN", self.mattermost_token.is_some()),
+            ("MATTERMOST_BOT_TOKEN", self.mattermost_bot_token.is_some()),
+        ])?;
+        if (slack || mattermost) && self.sign_in.is_none() {
+            return Err(
+                "chat needs [sign_in]: a chat user acts as a person who has signed in".into(),
+            );
+        }
+        if self.chat_link_lifetime < Duration::from_secs(60) {
+            return Err("SLIPWAY_CHAT_LINK_LIFETIME must be at least 1m".into());
+        }
+        Ok(())
     }
 
     fn check_sign_in(&self) -> Result<(), String> {

@@ -10,6 +10,7 @@ pub mod accept;
 pub mod audit_page;
 pub mod auth;
 pub mod body;
+pub mod chat;
 pub mod credential;
 pub mod csrf;
 pub mod etag;

@@ -318,6 +318,9 @@ pub enum ApiError {
         /// The role of the token.
         has: Role,
     },
+    /// The request does not prove that it comes from the platform that it says.
+    #[error("The signature or token of this request is missing, wrong or too old.")]
+    Signature,
     /// A page of another origin sends the request with the cookie of a session.
     #[error("A page of another origin sent this request with the cookie of your session.")]
     CrossOrigin,
@@ -327,6 +330,9 @@ pub enum ApiError {
     /// Nobody can sign in.
     #[error("Sign-in is not configured on this server.")]
     NoSignIn,
+    /// A chat platform calls that the settings do not know.
+    #[error("Chat with {0} is not configured on this server.")]
+    NoChat(&'static str),
     /// Something that the path names does not exist.
     #[error("No such {0}.")]
     NoSuch(&'static str),
@@ -394,9 +400,11 @@ impl ApiError {
             Self::Unauthorized => new(Code::Unauthorized)
                 .remedy("Send `Authorization: Bearer <token>`. To create a token, use POST /v1/tokens or `slipway token create`."),
             Self::Forbidden { .. } => new(Code::Forbidden).remedy("Use a token with that role."),
+            Self::Signature => new(Code::Unauthorized).remedy("Check the signing secret or token in the settings, and the clock of this server."),
             Self::CrossOrigin => new(Code::CrossOrigin).remedy("Use the pages of this server, or send a token instead of the cookie."),
             Self::NotFound => new(Code::NotFound).remedy("See /docs for all endpoints."),
             Self::NoSignIn => new(Code::NotFound).remedy("Use a token, or ask the operator to configure [sign_in]."),
+            Self::NoChat(_) => new(Code::NotFound).remedy("Ask the operator to configure it. See docs/chat.md."),
             Self::NoSuch(_) => new(Code::NotFound),
             Self::MethodNotAllowed => new(Code::MethodNotAllowed).remedy("See /docs for the methods of each endpoint."),
             Self::InvalidJson(_) => new(Code::InvalidJson),

@@ -5,6 +5,7 @@
 pub mod accounts;
 pub mod approvals;
 pub mod background;
+pub mod chat;
 pub mod check_permissions;
 pub mod claim;
 pub mod credentials;

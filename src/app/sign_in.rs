@@ -20,7 +20,7 @@ use crate::app::identity_provider::SignIn;
 use crate::app::service::Service;
 use crate::app::tokens::{VOUCHED_PREFIX, random_hex};
 use crate::clock::Timestamp;
-use crate::domain::caller::CallerIdentity;
+use crate::domain::caller::{CallerIdentity, Person};
 use crate::domain::session::Session;
 use crate::domain::sign_in::{RECENT, ReturnTo};
 use crate::oidc::{Claims, FetchError, IdToken, RedeemError, VerifyError, form};
@@ -235,7 +235,14 @@ pub async fn complete(
     if under_way.fresh && !is_recent(authenticated_at, now) {
         return Err(SignInError::NotRecent);
     }
-    let session = session_of(sign_in, &claims, authenticated_at, now)?;
+    let session = match session_of(sign_in, &claims, authenticated_at, now) {
+        Err(error @ SignInError::NoGroup(_)) => {
+            // Who may do nothing by a sign-in may do nothing by chat.
+            unlink(service, sign_in, &claims).await?;
+            return Err(error);
+        }
+        session => session?,
+    };
     let key = random_hex::<32>()?;
     service
         .store
@@ -304,6 +311,17 @@ pub(super) async fn verify(
         _ => {}
     }
     Ok(claims)
+}
+
+/// Ends what ties chat users to a person.
+async fn unlink(service: &Service, sign_in: &SignIn, claims: &Claims) -> Result<(), StoreError> {
+    let identity = identity(&sign_in.provider.client.issuer, claims);
+    let name = caller_name(&identity, claims);
+    let person = Person {
+        issuer: identity.issuer,
+        subject: identity.subject,
+    };
+    service.store.unlink_person(person, &name).await.map(drop)
 }
 
 /// What a person may do from now on, by the groups in the ID token.

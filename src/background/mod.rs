@@ -3,6 +3,7 @@
 mod access_key_store;
 mod approved_plan;
 mod attempt;
+mod chat;
 mod dispatcher;
 mod driver;
 mod job_times;

@@ -174,6 +174,8 @@ pub enum Notice {
     Revoked,
     Created,
     SignedOut,
+    Linked,
+    Unlinked,
     BulkDone,
     BulkPartly,
 }
@@ -190,6 +192,8 @@ impl Notice {
             Self::Revoked => "Revoked.",
             Self::Created => "Created.",
             Self::SignedOut => "The session has ended.",
+            Self::Linked => "The chat user is linked to you.",
+            Self::Unlinked => "The chat user is no longer linked.",
             Self::BulkDone => "Done for every selected job.",
             Self::BulkPartly => {
                 "Done, except for jobs whose state does not allow it. Open such a job to see why."

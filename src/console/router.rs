@@ -8,8 +8,8 @@ use axum::routing::{get, post};
 
 use crate::app::service::Service;
 use crate::console::pages::{
-    access, account, accounts, app, app_actions, approvals, apps, audit, claim, job, jobs, keys,
-    new_app, overview, remove_app, sessions,
+    access, account, accounts, app, app_actions, approvals, apps, audit, chat, claim, job, jobs,
+    keys, new_app, overview, remove_app, sessions,
 };
 use crate::console::{assets, live, respond};
 
@@ -104,6 +104,8 @@ fn of_administration() -> Router<Arc<Service>> {
         )
         .route("/console/sessions", get(sessions::get_sessions))
         .route("/console/sessions/{id}/revoke", post(sessions::post_revoke))
+        .route("/console/chat", get(chat::get_chat).post(chat::post_link))
+        .route("/console/chat/{id}/unlink", post(chat::post_unlink))
         .route("/console/access/rules", post(access::post_rule))
         .route(
             "/console/access/rules/{id}/delete",

@@ -14,6 +14,7 @@ use crate::clock::Timestamp;
 use crate::domain::account::AccountState;
 use crate::domain::approval::PlanDigest;
 use crate::domain::caller::CallerIdentity;
+use crate::domain::chat::Platform;
 use crate::domain::event::{AwsCall, EventPayload};
 use crate::domain::job::{AwsRefusal, JobError, JobState};
 use crate::domain::names::{AccountId, RoleArn};
@@ -270,6 +271,31 @@ pub enum AuditEvent {
         /// Why.
         reason: String,
     },
+    /// A chat user was tied to the person who is signed in.
+    ChatUserLinked {
+        /// The chat platform.
+        platform: Platform,
+        /// The ID of the workspace or team.
+        #[schema(example = "T0123ABCD")]
+        team: String,
+        /// The ID of the chat user.
+        #[schema(example = "U0123ABCD")]
+        user: String,
+        /// The name of the caller that the chat user acts as.
+        #[schema(example = "oidc:ana@example.com#5f1c0d6f0b")]
+        name: String,
+    },
+    /// A chat user was untied.
+    ChatUserUnlinked {
+        /// The chat platform.
+        platform: Platform,
+        /// The ID of the workspace or team.
+        team: String,
+        /// The ID of the chat user.
+        user: String,
+        /// The name of the caller that the chat user acted as.
+        name: String,
+    },
 }
 
 /// Why a session was ended.
@@ -356,6 +382,10 @@ pub enum Action {
     WebhookReplayed,
     /// A webhook was disabled, because its receiver is gone or keeps failing.
     WebhookDisabled,
+    /// A chat user was tied to the person who is signed in.
+    ChatUserLinked,
+    /// A chat user was untied.
+    ChatUserUnlinked,
 }
 
 impl AuditEvent {
@@ -451,6 +481,8 @@ impl AuditEvent {
             Self::WebhookSecretRotated { .. } => Action::WebhookSecretRotated,
             Self::WebhookReplayed { .. } => Action::WebhookReplayed,
             Self::WebhookDisabled { .. } => Action::WebhookDisabled,
+            Self::ChatUserLinked { .. } => Action::ChatUserLinked,
+            Self::ChatUserUnlinked { .. } => Action::ChatUserUnlinked,
         }
     }
 
@@ -668,6 +700,18 @@ mod tests {
                 host: "hooks.example.com".into(),
                 reason: "gone".into(),
             },
+            AuditEvent::ChatUserLinked {
+                platform: Platform::Slack,
+                team: "T1".into(),
+                user: "U1".into(),
+                name: "oidc:ana#5f1c0d6f0b".into(),
+            },
+            AuditEvent::ChatUserUnlinked {
+                platform: Platform::Slack,
+                team: "T1".into(),
+                user: "U1".into(),
+                name: "oidc:ana#5f1c0d6f0b".into(),
+            },
         ]
     }
 
@@ -752,6 +796,8 @@ mod tests {
         webhook_secret_rotated: host webhook_id
         webhook_replayed: deliveries host webhook_id
         webhook_disabled: host reason webhook_id
+        chat_user_linked: name platform team user
+        chat_user_unlinked: name platform team user
         ");
     }
 

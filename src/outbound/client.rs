@@ -1,4 +1,4 @@
-//! The HTTP client, and the request that a webhook is.
+//! The HTTP client, its requests, and the one that a webhook is.
 
 use std::error::Error;
 use std::sync::LazyLock;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Bytes;
 use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER};
-use hyper::{Request, Uri};
+use hyper::{Method, Request, Uri};
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
@@ -65,6 +65,15 @@ pub struct Reply {
     pub retry_after: Option<String>,
 }
 
+/// A response with its body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FullReply {
+    /// The status and what goes with it.
+    pub head: Reply,
+    /// The body. Empty if it was longer than is read.
+    pub body: Bytes,
+}
+
 /// Why a receiver has not replied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PostError {
@@ -90,7 +99,25 @@ pub async fn post(
     body: Bytes,
     limit: Duration,
 ) -> Result<Reply, PostError> {
-    let mut request = Request::post(url.clone())
+    let reply = send(client, Method::POST, url, headers, body, limit).await?;
+    Ok(reply.head)
+}
+
+/// Sends a request and waits for the whole response.
+///
+/// # Errors
+/// When no whole response arrives in time.
+pub async fn send(
+    client: &HttpClient,
+    method: Method,
+    url: &Uri,
+    headers: impl IntoIterator<Item = (HeaderName, String)>,
+    body: Bytes,
+    limit: Duration,
+) -> Result<FullReply, PostError> {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(url.clone())
         .body(Full::new(body))
         .map_err(|error| PostError::Request(error.to_string()))?;
     for (name, value) in headers {
@@ -105,21 +132,24 @@ pub async fn post(
             .map_err(|error| PostError::Connection(with_causes(&error)))?;
         let (head, body) = response.into_parts();
         let read = Limited::new(body, MAX_BODY).collect().await;
-        // What is longer is not read: nobody sees it.
-        if let Err(error) = read
-            && !error.is::<LengthLimitError>()
-        {
-            let cause = with_causes(error.as_ref());
-            return Err(PostError::Connection(format!(
-                "the response broke off: {cause}"
-            )));
-        }
+        let body = match read {
+            Ok(body) => body.to_bytes(),
+            // What is longer is not read: nobody sees it.
+            Err(error) if error.is::<LengthLimitError>() => Bytes::new(),
+            Err(error) => {
+                let cause = with_causes(error.as_ref());
+                return Err(PostError::Connection(format!(
+                    "the response broke off: {cause}"
+                )));
+            }
+        };
         let retry_after = head.headers.get(RETRY_AFTER);
         let retry_after = retry_after.and_then(|value| value.to_str().ok());
-        Ok(Reply {
+        let head = Reply {
             status: head.status.as_u16(),
             retry_after: retry_after.map(str::to_owned),
-        })
+        };
+        Ok(FullReply { head, body })
     };
     timeout(limit, exchange)
         .await

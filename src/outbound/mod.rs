@@ -1,4 +1,5 @@
-//! HTTP requests to servers that somebody else names: issuers of ID tokens, and receivers of webhooks.
+//! HTTP requests to servers that somebody else names: issuers of ID tokens, receivers of webhooks, and chat
+//! platforms.
 //!
 //! Invariants:
 //! - No redirect is followed, and no proxy of the environment is used.
@@ -9,5 +10,5 @@ mod client;
 mod connector;
 
 pub use address::{AddressPolicy, Cidr};
-pub use client::{HttpClient, PostError, Reply, client, post};
+pub use client::{FullReply, HttpClient, PostError, Reply, client, post, send};
 pub use connector::{Connector, Resolver};

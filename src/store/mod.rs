@@ -14,6 +14,8 @@ mod actors;
 mod approvals;
 mod apps;
 mod audit;
+mod chat_links;
+mod chat_requests;
 mod connection;
 mod credentials;
 mod database;
@@ -52,6 +54,8 @@ pub use accounts::AccountCheckResult;
 pub use approvals::{ApprovalFilter, NewApproval, PlanToApprove};
 pub use apps::AppFilter;
 pub use audit::{AuditCursor, AuditFilter};
+pub use chat_links::ChatCode;
+pub use chat_requests::{ChatRequest, ChatRequestState, NewChatRequest};
 pub use credentials::{ClaimAnswer, CredentialRow, NewCredential};
 pub use database::Store;
 pub use deliveries::{

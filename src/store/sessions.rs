@@ -13,6 +13,7 @@ use crate::domain::session::Session;
 use crate::store::actors;
 use crate::store::audit;
 use crate::store::audit::Subject;
+use crate::store::chat_links;
 use crate::store::connection::WithTimeout as _;
 use crate::store::database::Store;
 use crate::store::error::StoreError;
@@ -54,6 +55,7 @@ impl Store {
                     }
                     let mut sql = Sql::default();
                     insert(&mut sql, &session, new.hash)?;
+                    chat_links::renew(db, &mut sql, &session)?;
                     let (name, at) = (&session.name, session.created_at);
                     actors::record(db, &mut sql, name, &session.identity, at)?;
                     let event = AuditEvent::SessionStarted {

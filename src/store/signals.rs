@@ -24,6 +24,8 @@ pub enum Signal {
     Destroyed,
     /// There may be something to send to webhooks.
     Outbox,
+    /// There may be something to do for chat users.
+    Chat,
 }
 
 /// The channels to the listeners in this process.

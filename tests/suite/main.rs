@@ -11,6 +11,7 @@ mod authorization;
 mod aws;
 mod background;
 mod change;
+mod chat;
 mod cli;
 mod conformance;
 mod console;

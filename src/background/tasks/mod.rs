@@ -1,6 +1,7 @@
 //! The background tasks, one file each.
 
 mod advance_rotations;
+mod answer_chat;
 mod check_accounts;
 mod check_drift;
 mod checkpoint;
@@ -19,8 +20,11 @@ mod verify_keys;
 
 use std::sync::Arc;
 
+use strum::IntoEnumIterator as _;
+
 use crate::app::service::Service;
 use crate::background::driver::start;
+use crate::domain::chat::Platform;
 
 /// Starts every task.
 pub fn start_all(service: &Arc<Service>) {
@@ -40,6 +44,9 @@ pub fn start_all(service: &Arc<Service>) {
     start(service, start_due_rotations::StartDueRotations::default());
     start(service, deliver_webhooks::DeliverWebhooks::default());
     start(service, report_keys::ReportKeys);
+    if Platform::iter().any(|platform| service.settings.has_chat(platform)) {
+        start(service, answer_chat::AnswerChat::default());
+    }
     if !service.settings.drift_interval.is_zero() {
         start(service, check_drift::CheckDrift::new(service));
     }

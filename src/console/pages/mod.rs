@@ -8,6 +8,7 @@ pub mod app_actions;
 pub mod approvals;
 pub mod apps;
 pub mod audit;
+pub mod chat;
 pub mod claim;
 pub mod job;
 pub mod jobs;

@@ -10,7 +10,7 @@ use crate::openapi;
 use crate::support::unique;
 
 /// Every route with the role that it takes; `None` takes no token.
-pub const ROUTES: [(&str, &str, Option<Role>); 78] = [
+pub const ROUTES: [(&str, &str, Option<Role>); 81] = [
     ("get", "/healthz", None),
     ("get", "/readyz", None),
     ("get", "/metrics", None),
@@ -141,6 +141,9 @@ pub const ROUTES: [(&str, &str, Option<Role>); 78] = [
     ("get", "/auth/login", None),
     ("post", "/auth/logout", None),
     ("get", "/auth/signed-out", None),
+    ("post", "/hooks/slack/commands", None),
+    ("post", "/hooks/slack/interactions", None),
+    ("post", "/hooks/mattermost/commands", None),
 ];
 
 #[test]
@@ -161,6 +164,10 @@ fn the_table_of_roles_has_every_route_and_says_what_the_document_says() {
         ("get", "/auth/login"),
         ("post", "/auth/logout"),
         ("get", "/auth/signed-out"),
+        // Platforms call these. They prove themselves otherwise than by a token (docs/decisions/0035-chat.md).
+        ("post", "/hooks/slack/commands"),
+        ("post", "/hooks/slack/interactions"),
+        ("post", "/hooks/mattermost/commands"),
     ]);
     assert_eq!(table, routes.union(&pages).copied().collect());
     for it in openapi::operations() {

@@ -101,6 +101,7 @@ async fn people_work_in_a_browser() {
         "/console/accounts/default",
         "/console/access",
         "/console/sessions",
+        "/console/chat",
         "/console/audit",
         &claim,
     ] {

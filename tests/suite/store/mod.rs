@@ -5,6 +5,7 @@ mod audit;
 mod backup;
 mod cancel_and_retry;
 mod changes;
+mod chat;
 mod claim;
 mod corrupt_rows;
 mod credentials;
