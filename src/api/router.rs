@@ -133,6 +133,7 @@ static ENDPOINTS: LazyLock<Router<Arc<Service>>> = LazyLock::new(|| {
         .route("/problems", get(crate::api::openapi::problems))
         .merge(crate::api::openapi::pages(openapi()))
         .merge(crate::api::sign_in::routes())
+        .merge(crate::api::hooks::routes())
         .layer(Extension(Yaml(yaml().unwrap_or_default().into())))
 });
 

@@ -1,4 +1,4 @@
-//! HTTP requests to servers that somebody else names: issuers of ID tokens, and receivers of webhooks.
+//! HTTP requests to servers that somebody else names: issuers of ID tokens, forges, and receivers of webhooks.
 //!
 //! Invariants:
 //! - No redirect is followed, and no proxy of the environment is used.
@@ -9,5 +9,5 @@ mod client;
 mod connector;
 
 pub use address::{AddressPolicy, Cidr};
-pub use client::{HttpClient, PostError, Reply, client, post};
+pub use client::{HttpClient, PostError, Reply, client, get, post};
 pub use connector::{Connector, Resolver};

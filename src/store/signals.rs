@@ -24,6 +24,8 @@ pub enum Signal {
     Destroyed,
     /// There may be something to send to webhooks.
     Outbox,
+    /// A delivery of an incoming webhook can be handled.
+    Received,
 }
 
 /// The channels to the listeners in this process.

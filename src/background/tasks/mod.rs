@@ -9,7 +9,9 @@ mod expire_approvals;
 mod expire_secrets;
 mod expire_sessions;
 mod expire_tokens;
+mod handle_hooks;
 mod prune_history;
+mod prune_hook_deliveries;
 mod prune_idempotency;
 pub mod reencrypt;
 mod report_keys;
@@ -40,6 +42,10 @@ pub fn start_all(service: &Arc<Service>) {
     start(service, start_due_rotations::StartDueRotations::default());
     start(service, deliver_webhooks::DeliverWebhooks::default());
     start(service, report_keys::ReportKeys);
+    if service.settings.hooks.is_configured() {
+        start(service, handle_hooks::HandleHooks);
+        start(service, prune_hook_deliveries::PruneHookDeliveries);
+    }
     if !service.settings.drift_interval.is_zero() {
         start(service, check_drift::CheckDrift::new(service));
     }

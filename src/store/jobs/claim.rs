@@ -20,7 +20,7 @@ use crate::store::lease::Lease;
 use crate::store::rows::RowReader;
 use crate::store::signals::Signal;
 use crate::store::sql::{Sql, skip_locked};
-use crate::store::{apps, deliveries};
+use crate::store::{apps, deliveries, hook_deliveries};
 
 /// Jobs in one claim. Leases count from before its commit.
 pub const MAX_CLAIM_BATCH: usize = 32;
@@ -115,6 +115,7 @@ impl Store {
                             .fetch_all(&mut *db)
                             .await?;
                     deliveries::release_all(&mut *db).await?;
+                    hook_deliveries::release_all(&mut *db).await?;
                     for (id, token) in &rows {
                         let job = Ulid::from_string(id)
                             .map_err(|error| StoreError::Unavailable(error.to_string()))?;

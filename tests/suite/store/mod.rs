@@ -476,6 +476,7 @@ fn bearer(name: &str) -> Caller {
         person: None,
         expires_at: None,
         session: None,
+        proposes: false,
     }
 }
 
