@@ -78,13 +78,21 @@ impl From<UseCaseError> for Stop {
             UseCaseError::Refused(Refusal::Active(job)) => {
                 format!("The app has the active job {job}.")
             }
+            UseCaseError::Refused(Refusal::AccountNotReady(account, state)) => {
+                format!("The account {account} is {state}.")
+            }
             UseCaseError::Refused(Refusal::BeingRemoved(app)) => {
                 format!("The app {app} is being removed.")
             }
             other => other.to_string(),
         };
         match error {
-            UseCaseError::Refused(Refusal::Active(_) | Refusal::Changed)
+            UseCaseError::Refused(
+                Refusal::Active(_)
+                | Refusal::Changed
+                | Refusal::RotationActive(_)
+                | Refusal::AccountNotReady(..),
+            )
             | UseCaseError::NoPlan(_)
             | UseCaseError::Aws(_)
             | UseCaseError::Unseen(_)

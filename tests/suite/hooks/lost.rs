@@ -6,6 +6,7 @@ use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
 use reqwest::Method;
 use serde_json::{Value, json};
 use slipway::domain::hooks::rule::HookSettings;
+use sqlx::Connection as _;
 
 use super::{GITHUB_SECRET, repository_event};
 use crate::aws::Options;
@@ -61,6 +62,21 @@ async fn settled(process: &Process) -> Vec<Value> {
     jobs(process).await
 }
 
+/// What became of the deliveries, read behind the store's back.
+async fn outcomes(host: &Host) -> Vec<String> {
+    // A connection of the test's own is a thread that simulated time does not wait for.
+    let _hold = host.clock.hold();
+    let mut db = sqlx::AnyConnection::connect(&host.settings.database_url)
+        .await
+        .unwrap();
+    let states = sqlx::query_scalar("SELECT state FROM hook_deliveries")
+        .fetch_all(&mut db)
+        .await
+        .unwrap();
+    db.close().await.unwrap();
+    states
+}
+
 #[test]
 fn a_process_lost_at_any_step_loses_and_doubles_nothing() {
     let body = repository_event("created", 7, "acme-shop").to_string();
@@ -83,6 +99,8 @@ fn a_process_lost_at_any_step_loses_and_doubles_nothing() {
             let outlived = !process.simulated.is_killed();
             process.kill().await;
             let next = host.start().await;
+            let tasks = next.json("/v1/background").await.to_string();
+            assert!(tasks.contains("handle_hooks") && tasks.contains("prune_hook_deliveries"));
             // Nobody delivers again what was answered.
             if !was_answered {
                 assert!(deliver(&next, &body).await);
@@ -94,6 +112,7 @@ fn a_process_lost_at_any_step_loses_and_doubles_nothing() {
                 ["awaiting_approval"],
                 "lost before step {extra}: {jobs:#?}"
             );
+            assert_eq!(outcomes(&host).await, ["done"], "lost before step {extra}");
             next.kill().await;
             match (was_answered, outlived) {
                 (false, _) => unanswered += 1,

@@ -49,6 +49,14 @@ async fn a_repository_that_is_created_and_archived_proposes_and_a_person_approve
         );
     }
     assert_eq!(approve(&server, &onboarding).await["state"], "succeeded");
+    let log = host.launch.log();
+    assert_eq!(
+        (
+            log.matches("delivery handled").count(),
+            log.matches("delivery refused").count()
+        ),
+        (1, 0)
+    );
     let app = server.get("/v1/apps/acme-shop").await;
     assert_eq!(
         app["spec"]["tags"],

@@ -10,6 +10,7 @@ mod corrupt_rows;
 mod credentials;
 mod drift;
 mod history;
+mod hook_deliveries;
 mod idempotency;
 mod lists;
 mod migrations;
