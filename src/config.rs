@@ -16,6 +16,8 @@ use serde::Deserialize;
 
 use crate::domain::approval::ApprovalRules;
 use crate::domain::chat::Platform;
+use crate::domain::hooks::rule::HookSettings;
+use crate::domain::hooks::signature::standard_key;
 use crate::domain::names::{Origin, Region, RoleArn};
 use crate::domain::public_url::PublicUrl;
 use crate::domain::service_url::ServiceUrl;
@@ -26,7 +28,7 @@ use crate::provision::timing::Timing;
 use crate::vault::{Vault, VaultError};
 
 /// Settings that come from the environment as `SLIPWAY_` and their name in capitals.
-const NAMES: [&str; 40] = [
+const NAMES: [&str; 45] = [
     "listen",
     "database_url",
     "encryption_key",
@@ -58,6 +60,11 @@ const NAMES: [&str; 40] = [
     "mattermost_token",
     "mattermost_bot_token",
     "chat_link_lifetime",
+    "github_webhook_secret",
+    "github_token",
+    "gitlab_webhook_token",
+    "gitlab_signing_token",
+    "gitlab_token",
     "key_unused_after",
     "log",
     "max_connections",
@@ -154,6 +161,16 @@ pub struct Settings {
     /// How long after a sign-in a chat user acts as the person.
     #[serde(with = "humantime_serde")]
     pub chat_link_lifetime: Duration,
+    /// The secret that GitHub signs its deliveries with.
+    pub github_webhook_secret: Option<SecretString>,
+    /// A token of GitHub that may read the contents of the repositories.
+    pub github_token: Option<SecretString>,
+    /// The secret token that GitLab sends with its deliveries.
+    pub gitlab_webhook_token: Option<SecretString>,
+    /// The signing token that GitLab signs its deliveries with.
+    pub gitlab_signing_token: Option<SecretString>,
+    /// A token of GitLab that may read the repositories.
+    pub gitlab_token: Option<SecretString>,
     /// How long an access key has to be unused before webhooks are told. 0s is never.
     #[serde(with = "humantime_serde")]
     pub key_unused_after: Duration,
@@ -183,6 +200,8 @@ pub struct Settings {
     pub defaults: Defaults,
     /// Sign-in of people.
     pub sign_in: Option<SignInSettings>,
+    /// Incoming webhooks.
+    pub hooks: HookSettings,
     /// Which jobs need an approval.
     pub approvals: ApprovalRules,
     /// Timeouts and delays of calls to AWS.
@@ -264,6 +283,11 @@ impl Default for Settings {
             mattermost_token: None,
             mattermost_bot_token: None,
             chat_link_lifetime: Duration::from_secs(7 * 24 * 3600),
+            github_webhook_secret: None,
+            github_token: None,
+            gitlab_webhook_token: None,
+            gitlab_signing_token: None,
+            gitlab_token: None,
             key_unused_after: Duration::from_secs(90 * 24 * 3600),
             log: "info".into(),
             max_connections: 4096,
@@ -275,6 +299,7 @@ impl Default for Settings {
             request_timeout: Duration::from_secs(60),
             defaults: Defaults::default(),
             sign_in: None,
+            hooks: HookSettings::default(),
             approvals: ApprovalRules::default(),
             timing: Timing::default(),
         }
@@ -308,7 +333,7 @@ impl Settings {
         settings.validate()
     }
 
-    fn validate(self) -> Result<Self, ConfigError> {
+    fn validate(mut self) -> Result<Self, ConfigError> {
         let counts = [
             ("WORKERS", self.workers),
             ("MAX_CONNECTIONS", self.max_connections),
@@ -361,6 +386,7 @@ impl Settings {
         self.defaults.check().map_err(ConfigError::Message)?;
         self.check_sign_in().map_err(ConfigError::Message)?;
         self.check_chat().map_err(ConfigError::Message)?;
+        self.load_hooks().map_err(ConfigError::Message)?;
         Ok(self)
     }
 
@@ -415,6 +441,44 @@ impl Settings {
             return Err("[sign_in] needs SLIPWAY_SIGN_IN_CLIENT_SECRET".into());
         }
         Ok(())
+    }
+
+    /// Reads the secrets of incoming webhooks that the settings name by file, and checks their rules.
+    fn load_hooks(&mut self) -> Result<(), String> {
+        for (name, source) in &mut self.hooks.standard {
+            let path = source.secret_file.display();
+            let text = std::fs::read_to_string(&source.secret_file)
+                .map_err(|error| format!("[hooks.standard.{name}] cannot read {path}: {error}"))?;
+            source.secret = Some(text.trim().to_owned().into());
+        }
+        self.hooks.check()?;
+        let is_wrong = |token: &SecretString| standard_key(token).is_none();
+        if self.gitlab_signing_token.as_ref().is_some_and(is_wrong) {
+            return Err(
+                "SLIPWAY_GITLAB_SIGNING_TOKEN must be a signing token such as whsec_…".into(),
+            );
+        }
+        let secrets = [
+            (
+                "github",
+                self.hooks.github.is_some(),
+                self.github_webhook_secret.is_some(),
+                "SLIPWAY_GITHUB_WEBHOOK_SECRET",
+            ),
+            (
+                "gitlab",
+                self.hooks.gitlab.is_some(),
+                self.gitlab_signing_token.is_some() || self.gitlab_webhook_token.is_some(),
+                "SLIPWAY_GITLAB_SIGNING_TOKEN or SLIPWAY_GITLAB_WEBHOOK_TOKEN",
+            ),
+        ];
+        match secrets
+            .iter()
+            .find(|(_, is_on, has_secret, _)| *is_on && !has_secret)
+        {
+            Some((name, _, _, needed)) => Err(format!("[hooks.{name}] needs {needed}")),
+            None => Ok(()),
+        }
     }
 
     /// The vault of the encryption keys.

@@ -17,6 +17,7 @@ pub mod etag;
 pub mod examples;
 pub mod form;
 pub mod health;
+pub mod hooks;
 pub mod idempotency;
 pub mod job;
 pub mod job_watch;

@@ -310,6 +310,14 @@ pub enum ApiError {
     /// The request has no token, or an invalid one.
     #[error("The request has no valid bearer token, and no session.")]
     Unauthorized,
+    /// A delivery of an incoming webhook is not signed, or too long ago.
+    #[error(
+        "The signature is missing or wrong, or its time is more than five minutes from that of this server."
+    )]
+    BadSignature,
+    /// A delivery of an incoming webhook is too large.
+    #[error("The delivery is larger than 1 MiB.")]
+    DeliveryTooLarge,
     /// The token's role is too low.
     #[error("This endpoint requires the role {needed}. The token has the role {has}.")]
     Forbidden {
@@ -399,6 +407,9 @@ impl ApiError {
         match self {
             Self::Unauthorized => new(Code::Unauthorized)
                 .remedy("Send `Authorization: Bearer <token>`. To create a token, use POST /v1/tokens or `slipway token create`."),
+            Self::BadSignature => new(Code::Unauthorized)
+                .remedy("Check that both sides have the same secret, and that nothing between them changes the body."),
+            Self::DeliveryTooLarge => new(Code::TooLarge),
             Self::Forbidden { .. } => new(Code::Forbidden).remedy("Use a token with that role."),
             Self::Signature => new(Code::Unauthorized).remedy("Check the signing secret or token in the settings, and the clock of this server."),
             Self::CrossOrigin => new(Code::CrossOrigin).remedy("Use the pages of this server, or send a token instead of the cookie."),

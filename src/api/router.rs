@@ -135,6 +135,7 @@ static ENDPOINTS: LazyLock<Router<Arc<Service>>> = LazyLock::new(|| {
         .merge(crate::api::openapi::pages(openapi()))
         .merge(crate::api::sign_in::routes())
         .merge(crate::api::chat::routes())
+        .merge(crate::api::hooks::routes())
         .layer(Extension(Yaml(yaml().unwrap_or_default().into())))
 });
 

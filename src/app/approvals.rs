@@ -79,6 +79,9 @@ pub async fn needed(
     {
         reasons.insert(ApprovalReason::FirstAppOfPipeline);
     }
+    if caller.proposes {
+        reasons.insert(ApprovalReason::RepositoryEvent);
+    }
     // A repeated request is answered as the first one was, without another plan.
     if reasons.is_empty() || service.store.replay(key).await??.is_some() {
         return Ok(None);

@@ -14,6 +14,7 @@ pub mod drift;
 pub mod error;
 pub mod export;
 pub mod find;
+pub mod hooks;
 pub mod identity_provider;
 pub mod in_progress;
 pub mod inspect;

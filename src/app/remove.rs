@@ -30,6 +30,7 @@ use crate::provision::retained::given_back_or_left;
 use crate::store::{Accepted, AppChange, IdempotencyKey, JobFilter, JobRequest, Refusal};
 
 /// What a removal deletes, and when.
+#[derive(Default)]
 pub struct RemoveOptions {
     /// Buckets to delete with their objects.
     pub buckets: BTreeSet<String>,

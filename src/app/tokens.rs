@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::app::error::UseCaseError;
 use crate::app::service::{Service, token_hash};
 use crate::domain::caller::Caller;
+use crate::domain::hooks::event::Source;
 use crate::domain::role::Role;
 use crate::domain::scope::Scope;
 use crate::domain::spec::parse_age;
@@ -203,6 +204,8 @@ pub fn parse_token_name(text: &str) -> Result<String, &'static str> {
         Err(
             "must not begin with `oidc:`, which marks callers that an identity provider vouches for",
         )
+    } else if Source::is_actor(text) {
+        Err("must not begin with `github:`, `gitlab:` or `standard/`, which mark repositories")
     } else {
         Ok(text.to_owned())
     }

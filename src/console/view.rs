@@ -191,6 +191,7 @@ impl Named for ApprovalReason {
             Self::JobKind => "Every job of this kind needs an approval.",
             Self::DataDeletion => "The job may delete objects or images.",
             Self::Adoption => "The job may adopt resources that were not created for the app.",
+            Self::RepositoryEvent => "An event of a repository proposes the job.",
             Self::FirstAppOfPipeline => "The pipeline has not onboarded an app before.",
             Self::AdministratorAccess => {
                 "The set-up gives AdministratorAccess to somebody who does not have it yet."

@@ -78,6 +78,8 @@ pub enum ApprovalReason {
     FirstAppOfPipeline,
     /// The set-up of the account gives `AdministratorAccess` to somebody who does not have it by the present set-up.
     AdministratorAccess,
+    /// An event of a repository proposes the job.
+    RepositoryEvent,
 }
 
 /// What is known of a request when it is decided whether it needs an approval.

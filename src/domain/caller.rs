@@ -70,6 +70,8 @@ pub struct Caller {
     pub expires_at: Option<Timestamp>,
     /// The session of a person who is signed in. `None` for a token.
     pub session: Option<CallerSession>,
+    /// Whether every job that the caller requests waits for an approval.
+    pub proposes: bool,
 }
 
 /// The session by which a person calls.
@@ -93,6 +95,7 @@ impl Caller {
             person: None,
             expires_at: None,
             session: None,
+            proposes: false,
         }
     }
 }

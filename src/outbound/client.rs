@@ -156,6 +156,40 @@ pub async fn send(
         .unwrap_or(Err(PostError::TimedOut(limit)))
 }
 
+/// Gets a document of at most `most` bytes. Returns the status and the whole body.
+///
+/// # Errors
+/// When no whole response arrives in time, or it is longer.
+pub async fn get(
+    client: &HttpClient,
+    url: &str,
+    headers: impl IntoIterator<Item = (HeaderName, String)>,
+    most: usize,
+    limit: Duration,
+) -> Result<(u16, Bytes), PostError> {
+    let mut request = Request::get(url)
+        .body(Full::default())
+        .map_err(|error| PostError::Request(error.to_string()))?;
+    for (name, value) in headers {
+        let value =
+            HeaderValue::try_from(value).map_err(|error| PostError::Request(error.to_string()))?;
+        request.headers_mut().insert(name, value);
+    }
+    let exchange = async {
+        let response = client
+            .request(request)
+            .await
+            .map_err(|error| PostError::Connection(with_causes(&error)))?;
+        let status = response.status().as_u16();
+        let body = Limited::new(response.into_body(), most).collect().await;
+        let body = body.map_err(|error| PostError::Connection(with_causes(error.as_ref())))?;
+        Ok((status, body.to_bytes()))
+    };
+    timeout(limit, exchange)
+        .await
+        .unwrap_or(Err(PostError::TimedOut(limit)))
+}
+
 /// An error with what caused it: the outer ones of a client only say that a request failed.
 fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();

@@ -1,4 +1,4 @@
-//! HTTP requests to servers that somebody else names: issuers of ID tokens, receivers of webhooks, and chat
+//! HTTP requests to servers that somebody else names: issuers of ID tokens, forges, receivers of webhooks, and chat
 //! platforms.
 //!
 //! Invariants:
@@ -10,5 +10,5 @@ mod client;
 mod connector;
 
 pub use address::{AddressPolicy, Cidr};
-pub use client::{FullReply, HttpClient, PostError, Reply, client, post, send};
+pub use client::{FullReply, HttpClient, PostError, Reply, client, get, post, send};
 pub use connector::{Connector, Resolver};

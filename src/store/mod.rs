@@ -25,6 +25,7 @@ mod drift;
 mod error;
 mod events;
 mod history;
+mod hook_deliveries;
 mod idempotency;
 mod jobs;
 mod key_notices;
@@ -64,6 +65,7 @@ pub use deliveries::{
 pub use delivery_log::{Delivery, DeliveryFilter, Replay};
 pub use error::StoreError;
 pub use history::backup;
+pub use hook_deliveries::{HookDelivery, HookOutcome, NewHookDelivery};
 pub use idempotency::{IDEMPOTENCY_AGE, IdempotencyKey, fingerprint};
 pub use jobs::approve::{Decision, Verdict};
 pub use jobs::claim::{Claimed, MAX_CLAIM_BATCH};

@@ -276,5 +276,6 @@ fn caller(session: Session) -> Caller {
             id: session.id,
             authenticated_at: session.authenticated_at,
         }),
+        proposes: false,
     }
 }

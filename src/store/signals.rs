@@ -26,6 +26,8 @@ pub enum Signal {
     Outbox,
     /// There may be something to do for chat users.
     Chat,
+    /// A delivery of an incoming webhook can be handled.
+    Received,
 }
 
 /// The channels to the listeners in this process.

@@ -283,5 +283,6 @@ fn read_caller(row: &AnyRow) -> Result<Caller, StoreError> {
         identity: token.identity,
         expires_at: token.expires_at,
         session: None,
+        proposes: false,
     })
 }

@@ -27,7 +27,7 @@ fn settings() -> BTreeSet<String> {
         .filter(|line| line.starts_with("    ") && !line.starts_with("     "));
     let names = fields
         .filter_map(|line| Some(line.split_once(": ")?.0.trim()))
-        .filter(|name| !["defaults", "approvals", "sign_in", "timing"].contains(name));
+        .filter(|name| !["defaults", "approvals", "hooks", "sign_in", "timing"].contains(name));
     names
         .map(|name| format!("SLIPWAY_{}", name.to_uppercase()))
         .collect()

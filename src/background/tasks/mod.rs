@@ -10,7 +10,9 @@ mod expire_approvals;
 mod expire_secrets;
 mod expire_sessions;
 mod expire_tokens;
+mod handle_hooks;
 mod prune_history;
+mod prune_hook_deliveries;
 mod prune_idempotency;
 pub mod reencrypt;
 mod report_keys;
@@ -46,6 +48,10 @@ pub fn start_all(service: &Arc<Service>) {
     start(service, report_keys::ReportKeys);
     if Platform::iter().any(|platform| service.settings.has_chat(platform)) {
         start(service, answer_chat::AnswerChat::default());
+    }
+    if service.settings.hooks.is_configured() {
+        start(service, handle_hooks::HandleHooks);
+        start(service, prune_hook_deliveries::PruneHookDeliveries);
     }
     if !service.settings.drift_interval.is_zero() {
         start(service, check_drift::CheckDrift::new(service));

@@ -1,16 +1,10 @@
-//! `slipway.yaml`: the specs of one or more apps.
-//!
-//! A document is the spec of an app, with `app` for its name, or has several of them below `apps`. A file has one or
-//! more documents.
+//! Reads `slipway.yaml`, and says where in it errors are.
 
 use std::path::Path;
 
-use serde_json::{Map, Value};
-
 use super::spec_file::SpecFile;
 use crate::cli::client::ClientError;
-
-type Fields = Map<String, Value>;
+use crate::domain::manifest::{self, ManifestApp, ManifestError};
 
 /// The apps that a file describes.
 pub struct Manifest {
@@ -18,35 +12,10 @@ pub struct Manifest {
     pub apps: Vec<ManifestApp>,
 }
 
-/// An app, and where its spec is in the file.
-pub struct ManifestApp {
-    pub name: String,
-    /// As a request wants it.
-    pub spec: Value,
-    document: usize,
-    pointer: String,
-}
-
 impl Manifest {
     pub fn read(path: &Path) -> Result<Self, ClientError> {
         let file = SpecFile::read(path)?;
-        let mut apps: Vec<ManifestApp> = Vec::new();
-        for (document, value) in file.documents()? {
-            for (pointer, fields) in specs(&file, document, value)? {
-                let app = app(&file, document, pointer, fields)?;
-                if apps.iter().any(|other| other.name == app.name) {
-                    let place = file.place(document, &format!("{}/app", app.pointer));
-                    return Err(ClientError::Usage(format!(
-                        "{place}: {} is there twice",
-                        app.name
-                    )));
-                }
-                apps.push(app);
-            }
-        }
-        if apps.is_empty() {
-            return Err(file.error("has no app"));
-        }
+        let apps = manifest::apps(file.documents()?).map_err(|error| wrong(&file, &error))?;
         Ok(Self { file, apps })
     }
 
@@ -60,75 +29,15 @@ impl Manifest {
     }
 }
 
-/// The specs of a document, each with its pointer.
-fn specs(
-    file: &SpecFile,
-    document: usize,
-    value: Value,
-) -> Result<Vec<(String, Fields)>, ClientError> {
-    let wrong = |pointer: &str, why: &str| {
-        ClientError::Usage(format!("{}: {why}", file.place(document, pointer)))
-    };
-    let Value::Object(mut fields) = value else {
-        return Err(wrong("", "must be the fields of a spec"));
-    };
-    let Some(apps) = fields.remove("apps") else {
-        return Ok(vec![(String::new(), fields)]);
-    };
-    if let Some(field) = fields.keys().next() {
-        let pointer = format!("/{field}");
-        return Err(wrong(
-            &pointer,
-            "is unknown beside `apps`. Fields of an app are below its item",
-        ));
-    }
-    let Value::Array(items) = apps else {
-        return Err(wrong("/apps", "must be a list of specs"));
-    };
-    let items = items.into_iter().enumerate();
-    items
-        .map(|(index, item)| match item {
-            Value::Object(fields) => Ok((format!("/apps/{index}"), fields)),
-            _ => Err(wrong(
-                &format!("/apps/{index}"),
-                "must be the fields of a spec",
-            )),
-        })
-        .collect()
-}
-
-fn app(
-    file: &SpecFile,
-    document: usize,
-    pointer: String,
-    mut fields: Fields,
-) -> Result<ManifestApp, ClientError> {
-    let name = fields.remove("app");
-    let wrong = |why: &str| {
-        let place = file.place(document, &format!("{pointer}/app"));
-        Err(ClientError::Usage(format!("{place}: {why}")))
-    };
-    if fields.contains_key("name") && name.is_some() {
-        return wrong("is there beside `name`. Use `app` alone");
-    }
-    let name = match name.or_else(|| fields.remove("name")) {
-        Some(Value::String(name)) if !name.is_empty() => name,
-        Some(_) => return wrong("must be the name of the app"),
-        None => return wrong("is required: the name of the app"),
-    };
-    fields.insert("name".into(), name.as_str().into());
-    Ok(ManifestApp {
-        name,
-        spec: fields.into(),
-        document,
-        pointer,
-    })
+fn wrong(file: &SpecFile, error: &ManifestError) -> ClientError {
+    let place = file.place(error.document, &error.pointer);
+    ClientError::Usage(format!("{place}: {}", error.why))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn read(text: &str) -> Result<Vec<(String, Value)>, String> {
         let file = tempfile::NamedTempFile::new().unwrap();

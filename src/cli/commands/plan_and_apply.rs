@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::Value;
 
-use super::manifest::{Manifest, ManifestApp};
+use super::manifest::Manifest;
 use super::plans::{ChangeArgs, PlanArgs, app_path, find_app, is_present, print_plans, views};
 use super::review::ReviewArgs;
 use crate::cli::client::{Api, ClientError, ConnectionArgs, Request};
 use crate::cli::display::{Counts, Format, conclude_job, note, observed, print_job, print_value};
 use crate::cli::exit::Exit;
+use crate::domain::manifest::ManifestApp;
 
 /// The file, and what its changes may do.
 #[derive(Debug, Args)]

@@ -4,11 +4,11 @@ use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize as _;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use crate::cli::client::ClientError;
+use crate::domain::manifest;
 use crate::domain::validation::FieldError;
 
 /// A file that was read.
@@ -34,18 +34,7 @@ impl SpecFile {
 
     /// The documents of the file that are not empty, each with its number.
     pub fn documents(&self) -> Result<Vec<(usize, Value)>, ClientError> {
-        let mut found = Vec::new();
-        for (number, document) in yaml_serde::Deserializer::from_str(&self.text).enumerate() {
-            // By YAML's own type first: it refuses a key that is given twice.
-            let value =
-                yaml_serde::Value::deserialize(document).map_err(|error| self.invalid(&error))?;
-            let value: Value =
-                yaml_serde::from_value(value).map_err(|error| self.invalid(&error))?;
-            if !value.is_null() {
-                found.push((number, value));
-            }
-        }
-        Ok(found)
+        manifest::documents(&self.text).map_err(|error| self.invalid(&error))
     }
 
     /// The only document of the file.

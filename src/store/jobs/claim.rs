@@ -20,7 +20,7 @@ use crate::store::lease::Lease;
 use crate::store::rows::RowReader;
 use crate::store::signals::Signal;
 use crate::store::sql::{Sql, skip_locked};
-use crate::store::{apps, chat_requests, deliveries};
+use crate::store::{apps, chat_requests, deliveries, hook_deliveries};
 
 /// Jobs in one claim. Leases count from before its commit.
 pub const MAX_CLAIM_BATCH: usize = 32;
@@ -116,6 +116,7 @@ impl Store {
                             .await?;
                     deliveries::release_all(&mut *db).await?;
                     chat_requests::release_all(&mut *db).await?;
+                    hook_deliveries::release_all(&mut *db).await?;
                     for (id, token) in &rows {
                         let job = Ulid::from_string(id)
                             .map_err(|error| StoreError::Unavailable(error.to_string()))?;

@@ -11,6 +11,7 @@ mod corrupt_rows;
 mod credentials;
 mod drift;
 mod history;
+mod hook_deliveries;
 mod idempotency;
 mod lists;
 mod migrations;
@@ -477,6 +478,7 @@ fn bearer(name: &str) -> Caller {
         person: None,
         expires_at: None,
         session: None,
+        proposes: false,
     }
 }
 

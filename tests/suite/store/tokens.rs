@@ -25,6 +25,7 @@ async fn a_token_is_known_by_its_hash_until_it_is_revoked() {
             person: Some(Person::holder_of(&token.id.to_string())),
             expires_at: None,
             session: None,
+            proposes: false,
         };
         assert_eq!(
             t.store.caller_by_token_hash("hash-1").await.unwrap(),

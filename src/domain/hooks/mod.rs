@@ -1,0 +1,6 @@
+//! Incoming webhooks: what happened to a repository, and which rule says what follows.
+
+pub mod event;
+pub mod payload;
+pub mod rule;
+pub mod signature;

@@ -1,0 +1,135 @@
+//! Deliveries of incoming webhooks.
+
+use slipway::domain::hooks::event::{EventKind, Repository, RepositoryEvent};
+use slipway::store::{HookDelivery, HookOutcome, NewHookDelivery};
+
+use super::*;
+
+fn new(id: &str, body: &str, repository: Option<&str>) -> NewHookDelivery {
+    let event = |id: &str| RepositoryEvent {
+        kind: EventKind::Pushed,
+        repository: Repository {
+            id: id.into(),
+            owner_id: None,
+            full_name: format!("acme/{id}"),
+        },
+        commit: None,
+    };
+    NewHookDelivery {
+        source: "github".into(),
+        delivery_id: id.into(),
+        body_digest: body.into(),
+        event: repository.map(event),
+    }
+}
+
+async fn receive(t: &Fixture, id: &str, body: &str, repository: Option<&str>) -> bool {
+    let new = new(id, body, repository);
+    t.store.receive_hook_delivery(new).await.unwrap()
+}
+
+async fn claim(t: &Fixture) -> Vec<HookDelivery> {
+    t.store.claim_hook_deliveries(LEASE, 10).await.unwrap()
+}
+
+fn ids(claimed: &[HookDelivery]) -> Vec<&str> {
+    let mut ids: Vec<&str> = claimed.iter().map(|it| it.delivery_id.as_str()).collect();
+    ids.sort_unstable();
+    ids
+}
+
+async fn finish(t: &Fixture, delivery: &HookDelivery, outcome: HookOutcome) {
+    t.store
+        .finish_hook_delivery(delivery, outcome)
+        .await
+        .unwrap();
+}
+
+fn done(commit: Option<&str>) -> HookOutcome {
+    HookOutcome::Done("It is done.".into(), commit.map(str::to_owned))
+}
+
+#[tokio::test]
+async fn a_delivery_counts_once_by_its_id_and_by_its_body() {
+    each(async |t| {
+        assert!(!receive(&t, "0", "none", None).await);
+        assert!(receive(&t, "1", "a", Some("7")).await);
+        // Whatever comes under a known id or with a known body is what came first.
+        for (id, body) in [("1", "a"), ("1", "b"), ("2", "a")] {
+            assert!(receive(&t, id, body, None).await, "{id} {body}");
+        }
+        assert!(!receive(&t, "0", "none", Some("7")).await);
+        let many = (0..8).map(|_| receive(&t, "9", "z", Some("9")));
+        assert!(join_all(many).await.into_iter().all(|follows| follows));
+        let claimed = claim(&t).await;
+        assert_eq!(ids(&claimed), ["1", "9"]);
+        let first = claimed.iter().find(|it| it.delivery_id == "1").unwrap();
+        assert_eq!(first.event.repository.id, "7");
+        let of_another = NewHookDelivery {
+            source: "gitlab".into(),
+            ..new("1", "a", None)
+        };
+        assert!(!t.store.receive_hook_delivery(of_another).await.unwrap());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn deliveries_of_a_repository_are_handled_in_order_by_one_holder() {
+    each(async |t| {
+        for (id, repository) in [("1", "7"), ("2", "7"), ("3", "8")] {
+            assert!(receive(&t, id, id, Some(repository)).await);
+        }
+        let claimed = claim(&t).await;
+        assert_eq!(ids(&claimed), ["1", "3"], "2 waits for 1");
+        assert!(claim(&t).await.is_empty());
+        // The holder of 1 is lost. Another one handles it, and the first one writes nothing more.
+        t.clock.advance(LEASE + MINUTE);
+        let again = claim(&t).await;
+        assert_eq!(ids(&again), ["1", "3"]);
+        for lost in &claimed {
+            let late = t.store.finish_hook_delivery(lost, done(Some("c0"))).await;
+            assert!(matches!(late, Err(StoreError::LostLease)), "{late:?}");
+        }
+        let one = again.iter().find(|it| it.delivery_id == "1").unwrap();
+        let later = t.clock.now().after(MINUTE);
+        finish(&t, one, HookOutcome::Retry("Not yet.".into(), later)).await;
+        let other = again.iter().find(|it| it.delivery_id == "3").unwrap();
+        finish(&t, other, HookOutcome::Failed("No.".into())).await;
+        assert!(claim(&t).await.is_empty(), "2 waits on");
+        assert_eq!(
+            t.store.next_hook_delivery().await.unwrap().map(|_| ()),
+            Some(())
+        );
+        t.clock.advance(2 * MINUTE);
+        let again = claim(&t).await;
+        assert_eq!((ids(&again), again[0].attempts), (vec!["1"], 1));
+        finish(&t, &again[0], done(Some("c1"))).await;
+        let last = async || t.store.last_applied_commit("github", "7").await.unwrap();
+        assert_eq!(last().await.as_deref(), Some("c1"));
+        let next = claim(&t).await;
+        assert_eq!(ids(&next), ["2"]);
+        finish(&t, &next[0], done(None)).await;
+        assert_eq!(last().await.as_deref(), Some("c1"), "nothing was applied");
+        assert_eq!(
+            t.store.last_applied_commit("github", "8").await.unwrap(),
+            None
+        );
+        assert_eq!(t.store.next_hook_delivery().await.unwrap(), None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_delivery_is_forgotten_after_thirty_days_unless_it_is_still_to_be_handled() {
+    each(async |t| {
+        receive(&t, "1", "a", None).await;
+        receive(&t, "2", "b", Some("7")).await;
+        t.clock.advance(Duration::from_secs(29 * 24 * 3600));
+        assert_eq!(t.store.prune_hook_deliveries().await.unwrap(), 0);
+        t.clock.advance(Duration::from_secs(2 * 24 * 3600));
+        assert_eq!(t.store.prune_hook_deliveries().await.unwrap(), 1);
+        assert_eq!(ids(&claim(&t).await), ["2"]);
+    })
+    .await;
+}
