@@ -106,6 +106,7 @@ impl ChatLink {
             person: Some(person),
             expires_at: Some(expires_at),
             session: None,
+            proposes: false,
         }
     }
 }
