@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use slipway::domain::job_kind::JobKind;
 use tokio::time::Instant;
 
-use super::platform::Trouble;
+use super::platform::{Sent, Trouble};
 use super::{AT_ONCE, BOT_TOKEN, Chat};
 use crate::console::submit;
 use crate::support::unique;
@@ -186,13 +186,34 @@ async fn people_look_at_apps_and_rotate_keys() {
         rotated.text()
     );
     assert_eq!(chat.platform.written(), 2);
+
+    // A removal is shown first, and can be undone.
+    chat.command("U2", &format!("remove {app}")).await;
+    let confirm = format!("remove {app} confirm={app}");
+    chat.platform.reply(&confirm).await;
+    let roles = |it: &Sent| it.path == "/reply" && it.text().contains("requires the role operator");
+    for command in [confirm.clone(), format!("restore {app}")] {
+        let before = chat.platform.sent().into_iter().filter(roles).count();
+        chat.command("U2", &command).await;
+        while chat.platform.sent().into_iter().filter(roles).count() == before {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    assert_eq!(chat.jobs().await.len(), 2);
+    for (command, kind) in [(confirm, "offboard"), (format!("restore {app}"), "restore")] {
+        chat.command("U1", &command).await;
+        let says = format!("{kind} of {app}");
+        chat.platform
+            .wait_for(|it| it.text().contains(&says) && it.text().contains("succeeded"))
+            .await;
+    }
     let kinds: Vec<Value> = chat
         .jobs()
         .await
         .iter()
         .map(|job| job["kind"].clone())
         .collect();
-    assert_eq!(kinds, [json!("rotate"), json!("onboard")]);
+    assert_eq!(kinds, ["restore", "offboard", "rotate", "onboard"]);
     chat.stop().await;
 }
 
