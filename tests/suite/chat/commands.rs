@@ -96,6 +96,10 @@ async fn an_onboarding_is_approved_by_a_second_person_and_ends_with_a_link_to_th
         done.text()
     );
     assert_eq!((chat.platform.written(), chat.jobs().await.len()), (1, 1));
+    // What was delivered again was not done again, and so not refused either.
+    for refused in ["already exists", "does not await approval"] {
+        assert!(!chat.platform.has_got(refused), "{refused}");
+    }
     let audit = chat.server().json(&format!("/v1/audit?job={id}")).await;
     let by = |action: &str| {
         let entries = audit["items"].as_array().unwrap();
