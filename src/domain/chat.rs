@@ -130,12 +130,25 @@ pub enum Command {
     Rotate(AppName),
     /// How AWS differs from the spec.
     Drift(AppName),
+    /// To remove an app, or what that would do, unless it is confirmed.
+    Remove(AppName, Removal),
+    /// To end the removal of an app.
+    Restore(AppName),
     /// The jobs that wait for an approval.
     Approvals,
     /// To approve a plan, by the beginning of its digest.
     Approve(Ulid, String),
     /// To reject a plan.
     Reject(Ulid),
+}
+
+/// Whether the removal of an app is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// The name is given twice.
+    Confirmed,
+    /// To be shown what it would do.
+    Planned,
 }
 
 /// The app that a command names, as it is written: a use case says what is wrong with it.
@@ -164,6 +177,11 @@ impl Command {
             ("status", [app]) => Ok(Self::Status(Some(app_name(app)?))),
             ("rotate", [app]) => Ok(Self::Rotate(app_name(app)?)),
             ("drift", [app]) => Ok(Self::Drift(app_name(app)?)),
+            ("remove", [app]) => Ok(Self::Remove(app_name(app)?, Removal::Planned)),
+            ("remove", [app, confirm]) if confirm.strip_prefix("confirm=") == Some(*app) => {
+                Ok(Self::Remove(app_name(app)?, Removal::Confirmed))
+            }
+            ("restore", [app]) => Ok(Self::Restore(app_name(app)?)),
             ("plan", [app, options @ ..]) => Ok(Self::Plan(new_app(app, options)?)),
             ("onboard", [app, options @ ..]) => Ok(Self::Onboard(new_app(app, options)?)),
             ("approve", [job, digest]) => Ok(Self::Approve(job_id(job)?, plan_digest(digest)?)),
@@ -177,7 +195,7 @@ impl Command {
 }
 
 /// Every command: how it is written, and what it does.
-pub const COMMANDS: [(&str, &str); 11] = [
+pub const COMMANDS: [(&str, &str); 13] = [
     ("onboard NAME [account=ACCOUNT]", "onboards an app"),
     (
         "plan NAME [account=ACCOUNT]",
@@ -189,6 +207,11 @@ pub const COMMANDS: [(&str, &str); 11] = [
     ),
     ("rotate NAME", "creates a new access key"),
     ("drift NAME", "shows how AWS differs from the spec"),
+    (
+        "remove NAME confirm=NAME",
+        "removes an app: deactivates its keys, and deletes its user after a quarantine",
+    ),
+    ("restore NAME", "ends the removal of an app"),
     ("approvals", "lists the plans that wait for an approval"),
     ("approve JOB DIGEST", "approves a plan"),
     ("reject JOB", "rejects a plan"),
@@ -275,6 +298,7 @@ mod tests {
             ("rotate", "rotate NAME"),
             ("rotate one two", "rotate NAME"),
             ("onboard acme size=9", "account=ACCOUNT"),
+            ("remove acme confirm=other", "remove NAME confirm=NAME"),
             ("approve x 0123456789ab", "by its ID"),
             (&format!("approve {job} 0123"), "digits of its digest"),
         ] {

@@ -1,5 +1,7 @@
 //! Does what a chat user asks for, by the use cases of the API.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Map, Value, json};
 use ulid::Ulid;
 
@@ -11,13 +13,15 @@ use crate::app::error::UseCaseError;
 use crate::app::find::any_app;
 use crate::app::onboard::{onboard, plan_onboarding};
 use crate::app::plan::plan_app;
+use crate::app::remove::{RemoveOptions, plan_removal, remove};
+use crate::app::restore::restore;
 use crate::app::rotate::{RotateOptions, rotate};
 use crate::app::scope::require_app_name;
 use crate::app::service::Service;
 use crate::app::update::UpdateOptions;
 use crate::domain::approval::ApprovalState;
 use crate::domain::caller::Caller;
-use crate::domain::chat::{Command, NewApp, Platform};
+use crate::domain::chat::{Command, NewApp, Platform, Removal};
 use crate::domain::names::AppName;
 use crate::domain::role::Role;
 use crate::store::{Accepted, ApprovalFilter, IdempotencyKey, JobFilter, Refusal};
@@ -90,6 +94,13 @@ pub async fn execute(
             follow(rotate(service, caller.clone(), &app, options, key).await?)
         }
         Command::Drift(app) => drift(service, asked, app).await,
+        Command::Remove(app, removal) => remove_app(service, asked, app, removal).await,
+        Command::Restore(app) => {
+            require_role(caller, Role::Operator)?;
+            require_app(service, caller, &app).await?;
+            let key = Some(asked.key("restore", app.as_str()));
+            follow(restore(service, caller.clone(), &app, false, key).await?)
+        }
         Command::Approvals => approvals(service, asked).await,
         Command::Approve(job, digest) => decide(service, asked, job, Some(digest)).await,
         Command::Reject(job) => decide(service, asked, job, None).await,
@@ -176,6 +187,32 @@ async fn drift(
     };
     let reply = replies::drift(service, asked.platform, &report);
     Ok(Outcome::Reply(reply))
+}
+
+/// Buckets and repositories stay: to delete data is left to the console and the API, which name what goes.
+async fn remove_app(
+    service: &Service,
+    asked: &Asked<'_>,
+    app: AppName,
+    removal: Removal,
+) -> Result<Outcome, UseCaseError> {
+    let caller = asked.caller;
+    require_app(service, caller, &app).await?;
+    let options = RemoveOptions {
+        buckets: BTreeSet::new(),
+        repositories: BTreeSet::new(),
+        lists: BTreeMap::new(),
+        adopted: false,
+        quarantine: None,
+        confirmed: false,
+    };
+    if removal == Removal::Planned {
+        let plan = plan_removal(service, caller, &app, &options, None).await?;
+        return Ok(Outcome::Reply(replies::removal(asked.platform, &plan)));
+    }
+    require_role(caller, Role::Operator)?;
+    let key = Some(asked.key("remove", app.as_str()));
+    follow(remove(service, caller, &app, &options, key).await?)
 }
 
 async fn approvals(service: &Service, asked: &Asked<'_>) -> Result<Outcome, UseCaseError> {

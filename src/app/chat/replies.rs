@@ -142,6 +142,19 @@ pub fn plan(platform: Platform, plan: &Plan, is_repair: bool) -> String {
     text.finish()
 }
 
+/// What a removal would do, and how to confirm it.
+pub fn removal(platform: Platform, plan: &Plan) -> String {
+    let mut text = ChatText::new(platform);
+    let name = plan.app.as_str();
+    let line = format!("A removal of {} would do this:", text.bold(name));
+    text.line(&line);
+    warnings(&mut text, &plan.warnings);
+    changes(&mut text, &plan.changes);
+    let command = text.code(&format!("remove {name} confirm={name}"));
+    text.line(&format!("To remove the app: {command}"));
+    text.finish()
+}
+
 /// Adds a line for each change that a plan has.
 pub fn changes(text: &mut ChatText, changes: &[PlannedChange]) {
     let effects = changes

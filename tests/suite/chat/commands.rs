@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use slipway::domain::job_kind::JobKind;
 use tokio::time::Instant;
 
-use super::platform::Trouble;
+use super::platform::{Sent, Trouble};
 use super::{AT_ONCE, BOT_TOKEN, Chat};
 use crate::console::submit;
 use crate::support::unique;
@@ -96,6 +96,10 @@ async fn an_onboarding_is_approved_by_a_second_person_and_ends_with_a_link_to_th
         done.text()
     );
     assert_eq!((chat.platform.written(), chat.jobs().await.len()), (1, 1));
+    // What was delivered again was not done again, and so not refused either.
+    for refused in ["already exists", "does not await approval"] {
+        assert!(!chat.platform.has_got(refused), "{refused}");
+    }
     let audit = chat.server().json(&format!("/v1/audit?job={id}")).await;
     let by = |action: &str| {
         let entries = audit["items"].as_array().unwrap();
@@ -186,13 +190,34 @@ async fn people_look_at_apps_and_rotate_keys() {
         rotated.text()
     );
     assert_eq!(chat.platform.written(), 2);
+
+    // A removal is shown first, and can be undone.
+    chat.command("U2", &format!("remove {app}")).await;
+    let confirm = format!("remove {app} confirm={app}");
+    chat.platform.reply(&confirm).await;
+    let roles = |it: &Sent| it.path == "/reply" && it.text().contains("requires the role operator");
+    for command in [confirm.clone(), format!("restore {app}")] {
+        let before = chat.platform.sent().into_iter().filter(roles).count();
+        chat.command("U2", &command).await;
+        while chat.platform.sent().into_iter().filter(roles).count() == before {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    assert_eq!(chat.jobs().await.len(), 2);
+    for (command, kind) in [(confirm, "offboard"), (format!("restore {app}"), "restore")] {
+        chat.command("U1", &command).await;
+        let says = format!("{kind} of {app}");
+        chat.platform
+            .wait_for(|it| it.text().contains(&says) && it.text().contains("succeeded"))
+            .await;
+    }
     let kinds: Vec<Value> = chat
         .jobs()
         .await
         .iter()
         .map(|job| job["kind"].clone())
         .collect();
-    assert_eq!(kinds, [json!("rotate"), json!("onboard")]);
+    assert_eq!(kinds, ["restore", "offboard", "rotate", "onboard"]);
     chat.stop().await;
 }
 
