@@ -1,6 +1,6 @@
 //! The OpenAPI document and its pages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
@@ -9,7 +9,7 @@ use axum::{Extension, Router};
 use utoipa::openapi::content::Content;
 use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::path::Operation;
-use utoipa::openapi::schema::Type;
+use utoipa::openapi::schema::{ArrayItems, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
     ContentBuilder, Object, OneOf, OpenApi as Document, Ref, RefOr, Response, Schema,
@@ -137,6 +137,26 @@ fn complete(path: &str, operation: &mut Operation) {
             }
             status if status >= "400" => describe_problem(response),
             _ => {}
+        }
+    }
+}
+
+/// Has the page of a list refer to the schema of its items, which is otherwise in the document twice.
+pub fn refer_from_pages(api: &mut Document) {
+    let Some(components) = &mut api.components else {
+        return;
+    };
+    let names: BTreeSet<String> = components.schemas.keys().cloned().collect();
+    for (name, page) in &mut components.schemas {
+        let item = name.strip_prefix("Page_");
+        let (Some(item), RefOr::T(Schema::Object(page))) = (item, page) else {
+            continue;
+        };
+        if let Some(RefOr::T(Schema::Array(list))) = page.properties.get_mut("items")
+            && names.contains(item)
+        {
+            let reference = RefOr::Ref(Ref::from_schema_name(item));
+            list.items = ArrayItems::RefOrSchema(Box::new(reference));
         }
     }
 }

@@ -165,6 +165,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         crate::api::spec_lists::add_variables(&mut api, *variables);
     }
     crate::api::openapi::add_common_responses(&mut api);
+    crate::api::openapi::refer_from_pages(&mut api);
     crate::api::openapi::distribute_choices(&mut api);
     crate::api::links::add(&mut api);
     crate::api::examples::add(&mut api);

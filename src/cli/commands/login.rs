@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::device_login;
 use crate::cli::client::{Api, ClientError, Request, SavedLogin};
-use crate::cli::display::{note, text_at, warn};
+use crate::cli::display::{note, warn};
 use crate::cli::exit::Exit;
 
 /// `slipway login`
@@ -35,7 +35,7 @@ impl LoginArgs {
             return Err(ClientError::Usage("no token was given".into()));
         }
         let api = Api::new(&self.url, &token)?;
-        let identity = api.send(&Request::get("/v1/identity")).await?.value()?;
+        api.send(&Request::get("/v1/identity")).await?;
         let saved = SavedLogin {
             url: api.url().to_owned(),
             token,
@@ -45,10 +45,8 @@ impl LoginArgs {
             warn("the token is sent in clear to an http URL. Use https where others can listen.");
         }
         note(&format!(
-            "Logged in to {} as {} ({}). The token is in {}.",
+            "Logged in to {}. The token is in {}.",
             saved.url,
-            text_at(&identity, "/name"),
-            text_at(&identity, "/role"),
             path.display()
         ));
         Ok(Exit::Done)

@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 
 use super::{Person, assert_has};
-use crate::api::{ask, get, idle};
+use crate::api::{ask, get, idle, light};
 use crate::support::server::{ADMIN_TOKEN, Server, Setup};
 use crate::support::sign_in::{NodeProvider, confirm_device, let_people_sign_in};
+use crate::support::unique;
 
 const DEVICE: &str = "/v1/oauth/device_authorization";
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
@@ -49,10 +50,7 @@ async fn a_person_logs_in_at_a_terminal_and_works() {
     shown.read_to_string(&mut rest).await.unwrap();
     let ended = child.wait().await.unwrap();
     assert!(ended.success(), "{line}{rest}");
-    assert_has(
-        &rest,
-        &["as oidc:ana@example.com#", "(operator)", "login.json"],
-    );
+    assert_has(&rest, &["Logged in to", "login.json"]);
 
     let person = person.without("SLIPWAY_URL");
     person.ok(&["app", "list"]).await;
@@ -77,12 +75,15 @@ async fn a_token_waits_for_the_person_is_theirs_and_is_given_once() {
     let granted = token(&server, code).await.expect(200);
     assert_eq!(granted["expires_in"], 12 * 3600);
     let bearer = granted["access_token"].as_str().unwrap();
-    let as_ana = |path: &str| server.anonymous(Method::GET, path).bearer_auth(bearer);
-    let identity = ask(as_ana("/v1/identity")).await.expect(200);
-    assert_eq!(
-        json!([identity["role"], identity["scope"]]),
-        json!(["operator", {"apps": ["acme-*"]}])
-    );
+    let onboard = |name: &str| {
+        let request = server.anonymous(Method::POST, "/v1/apps");
+        request.bearer_auth(bearer).json(&light(&unique(name)))
+    };
+    let job = ask(onboard("acme")).await.expect(202);
+    let actor = job["requested_by"].as_str().unwrap();
+    assert!(actor.starts_with("oidc:ana@example.com#"), "{job}");
+    let other = ask(onboard("other")).await;
+    other.problem(403, "out_of_scope");
     token(&server, code).await.problem(400, "expired_token");
     token(&server, "nobodys")
         .await

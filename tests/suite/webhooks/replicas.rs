@@ -20,6 +20,7 @@ use crate::api::id;
 use crate::support::aws::{Emulator, Place};
 use crate::support::database::new_database;
 use crate::support::process::{Launch, Running};
+use crate::support::server::Setup;
 
 const SPAN: Duration = Duration::from_secs(30);
 
@@ -131,9 +132,8 @@ async fn two_replicas_deliver_each_event_once_and_in_order() {
     let receiver = Receiver::start([]).await;
     let mut first = setup();
     first.settings.database_url = new_database().await;
-    let mut second = setup();
+    let mut second = Setup::new(first.place.clone());
     second.settings = first.settings.clone();
-    second.place = first.place.clone();
     let (one, two) = (first.start().await, second.start().await);
     let made = create(&one, &json!({"url": receiver.url})).await;
     let mut sent = Vec::new();
