@@ -92,6 +92,8 @@ def onboard(slipway, name):
         return part(f"api.{module}").sync(*values, client=client, **named)
 
     def end(job):
+        if not isinstance(job, models.Job):
+            raise Broken(f"no job of the Python client: {job}")
         ended = call("jobs.get_job", job.id, wait="30s")
         if not isinstance(ended, models.Job) or ended.state != models.JobState.SUCCEEDED:
             raise Broken(f"the job of the Python client ends as {ended}")
@@ -107,7 +109,7 @@ def onboard(slipway, name):
     claim = call("credentials.claim_secret", name, job.result.access_key_id)
     if not claim.aws_secret_access_key:
         raise Broken(f"the claim is {claim}")
-    end(call("apps.remove_app", name, quarantine="0s"))
+    end(call("apps.remove_app", name))
     print(f"{name}: onboarded, claimed and removed")
 
 
@@ -118,7 +120,9 @@ def typescript_client(slipway, directory):
         shutil.copy(TYPESCRIPT / name, place)
     (place / "node_modules").symlink_to(TYPESCRIPT / "node_modules")
     tools = TYPESCRIPT / "node_modules" / ".bin"
-    run(tools / "openapi-typescript", ROOT / "openapi.yaml", "-o", "schema.d.ts", directory=place)
+    # A field with a default may be left out of a request.
+    defaults = "--default-non-nullable=false"
+    run(tools / "openapi-typescript", ROOT / "openapi.yaml", "-o", "schema.d.ts", defaults, directory=place)
     run(tools / "tsc", directory=place)
     said = run("node", "built/onboard.js", slipway.url, "typescript-client", directory=place, text=slipway.token)
     print(said, end="")

@@ -30,13 +30,15 @@ const job = await ended(onboarding.data);
 const access_key_id = job.result?.access_key_id;
 if (!access_key_id) throw new Error('the job made no key');
 
-const events = await slipway.GET('/v1/audit', { params: { query: { app: name } } });
-if (!events.data?.items.some((entry) => entry.action === 'job_requested')) throw new Error('the audit has no request');
+const audit = await slipway.GET('/v1/audit', { params: { query: { app: name } } });
+if (!audit.data || typeof audit.data === 'string') throw new Error('the audit is no JSON');
+if (!audit.data.items.some((entry) => entry.action === 'job_requested')) throw new Error('the audit has no request');
 
 const claim = await slipway.POST('/v1/apps/{app}/credentials/{access_key_id}/claim', { params: { path: { app: name, access_key_id } } });
-if (!claim.data?.AWS_SECRET_ACCESS_KEY) throw new Error(claim.error?.detail ?? 'no secret');
+if (!claim.data || typeof claim.data === 'string') throw new Error(claim.error?.detail ?? 'no secret');
+if (!claim.data.AWS_SECRET_ACCESS_KEY) throw new Error('the secret is empty');
 
-const removal = await slipway.DELETE('/v1/apps/{app}', { params: { path: { app: name }, query: { quarantine: '0s' } } });
+const removal = await slipway.DELETE('/v1/apps/{app}', { params: { path: { app: name } } });
 if (!removal.data || !('steps' in removal.data)) throw new Error(removal.error?.detail ?? 'no job');
 await ended(removal.data);
 console.log(`${name}: onboarded, claimed and removed`);
