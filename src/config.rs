@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use config::{Config, ConfigError, Environment, File, FileFormat, Map};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use crate::domain::approval::ApprovalRules;
@@ -385,6 +385,7 @@ impl Settings {
         }
         self.defaults.check().map_err(ConfigError::Message)?;
         self.check_sign_in().map_err(ConfigError::Message)?;
+        self.check_secrets().map_err(ConfigError::Message)?;
         self.check_chat().map_err(ConfigError::Message)?;
         self.load_hooks().map_err(ConfigError::Message)?;
         Ok(self)
@@ -395,6 +396,24 @@ impl Settings {
         match platform {
             Platform::Slack => self.slack_signing_secret.is_some(),
             Platform::Mattermost => self.mattermost_token.is_some(),
+        }
+    }
+
+    /// An empty secret is one that everybody knows.
+    fn check_secrets(&self) -> Result<(), String> {
+        let secrets = [
+            ("slack_signing_secret", &self.slack_signing_secret),
+            ("mattermost_token", &self.mattermost_token),
+            ("github_webhook_secret", &self.github_webhook_secret),
+            ("gitlab_webhook_token", &self.gitlab_webhook_token),
+        ];
+        let is_empty = |secret: &Option<SecretString>| {
+            let secret = secret.as_ref().map(ExposeSecret::expose_secret);
+            secret.is_some_and(|secret| secret.trim().is_empty())
+        };
+        match secrets.iter().find(|(_, secret)| is_empty(secret)) {
+            Some((name, _)) => Err(format!("{name} must not be empty")),
+            None => Ok(()),
         }
     }
 
@@ -578,7 +597,6 @@ fn unknown_variable(name: &str) -> ConfigError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use secrecy::ExposeSecret;
 
     fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         pairs

@@ -9,10 +9,9 @@ use crate::app::service::Service;
 use crate::app::token_exchange::rule_prefix_of;
 use crate::clock::Timestamp;
 use crate::domain::app::App;
-use crate::domain::approval::{Approval, ApprovalReason, PlanDigest, Requested};
+use crate::domain::approval::{Approval, ApprovalReason, PlanDigest, Requested, is_onboarding};
 use crate::domain::caller::Caller;
 use crate::domain::job::Job;
-use crate::domain::job_kind::JobKind;
 use crate::domain::plan::Action;
 use crate::domain::removal::Removal;
 use crate::domain::role::Role;
@@ -73,7 +72,7 @@ pub async fn needed(
     let rules = &service.settings.approvals;
     let mut reasons = rules.reasons(requested);
     if rules.first_app_of_pipeline
-        && requested.task.kind() == JobKind::Onboard
+        && is_onboarding(requested.task.kind(), requested.app)
         && let Some(prefix) = rule_prefix_of(caller)
         && !service.store.has_onboarded(prefix).await?
     {

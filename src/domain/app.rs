@@ -53,6 +53,11 @@ pub enum AppState {
 }
 
 impl AppState {
+    /// Whether no job has brought the app about: what does so next is an onboarding, whatever its kind.
+    pub fn is_not_onboarded(self) -> bool {
+        matches!(self, Self::Pending | Self::Failed | Self::Canceled)
+    }
+
     /// The state that a job in `state` leaves its app in; `None` while the job goes on, and where the job is
     /// about a key alone.
     pub fn left_by(kind: JobKind, state: JobState) -> Option<Self> {

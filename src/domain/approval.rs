@@ -133,15 +133,15 @@ impl ApprovalRules {
     }
 }
 
+/// Whether a job amounts to an onboarding.
+pub fn is_onboarding(kind: JobKind, app: Option<&App>) -> bool {
+    kinds_of(kind, app).contains(&JobKind::Onboard)
+}
+
 /// The kinds of job that a job amounts to: what brings an app about that has never been onboarded is an onboarding, and
 /// an offboarding leads to the removal.
 fn kinds_of(kind: JobKind, app: Option<&App>) -> Vec<JobKind> {
-    let never_onboarded = app.is_some_and(|app| {
-        matches!(
-            app.summary.state,
-            AppState::Pending | AppState::Failed | AppState::Canceled
-        )
-    });
+    let never_onboarded = app.is_some_and(|app| app.summary.state.is_not_onboarded());
     match kind {
         JobKind::Repair if app.is_some_and(|app| app.spec.setup.is_some()) => {
             vec![kind, JobKind::SetupAccount]

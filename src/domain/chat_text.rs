@@ -48,6 +48,11 @@ impl ChatText {
         self.text.push_str(parts);
     }
 
+    /// Whether lines are left out.
+    pub fn is_cut(&self) -> bool {
+        self.left_out > 0
+    }
+
     /// Text as it is.
     pub fn plain(&self, text: &str) -> String {
         let text = text.replace(['\n', '\r'], " ");

@@ -46,6 +46,24 @@ impl ManifestError {
     }
 }
 
+/// Whether a text in YAML refers to parts of itself. Repeated in one another, a few bytes of these become gigabytes.
+pub fn has_aliases(text: &str) -> bool {
+    let begins_node = |sign: char| {
+        let mut before = ' ';
+        let mut chars = text.chars().peekable();
+        while let Some(c) = chars.next() {
+            let is_first = before.is_whitespace() || "[{,:".contains(before);
+            let is_named = chars.peek().is_some_and(|next| !next.is_whitespace());
+            if c == sign && is_first && is_named {
+                return true;
+            }
+            before = c;
+        }
+        false
+    };
+    begins_node('&') && begins_node('*')
+}
+
 /// The documents of a text in YAML that are not empty, each with its number.
 ///
 /// # Errors
@@ -132,4 +150,30 @@ fn app(document: usize, pointer: String, mut fields: Fields) -> Result<ManifestA
         document,
         pointer,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aliases_are_told_from_names_with_the_same_signs() {
+        for text in [
+            "a: &x [1]\nb: *x",
+            "[&x 1,*x]",
+            "&x a: 1\nb: {c: *x}",
+            "{\"a\":&x 1,\"b\":*x}",
+        ] {
+            assert!(has_aliases(text), "{text}");
+        }
+        for text in [
+            "app: acme\nscope: {apps: [acme-*]}",
+            "origin: https://*.example.com/?a=1&b=2",
+            "description: this & that * other",
+            "- *\n- &",
+            "a: &x 1",
+        ] {
+            assert!(!has_aliases(text), "{text}");
+        }
+    }
 }

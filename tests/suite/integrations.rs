@@ -205,6 +205,7 @@ async fn comment(State(state): State<GitHubState>, request: Request) -> Response
     }
     let mut body: Value = serde_json::from_slice(&body).unwrap();
     body["url"] = json!(format!("{}/comments/0", state.url));
+    body["user"] = json!({"type": "Bot"});
     if method == HttpMethod::PATCH {
         comments.clear();
     }

@@ -146,6 +146,19 @@ async fn a_person_approves_the_first_app_of_a_pipeline_and_no_other() {
         let request = as_bearer(&server, token, Method::POST, "/v1/apps").json(&body);
         ask(request).await.expect(202)
     };
+    // What is canceled and asked for by another kind of job is no less the first.
+    let granted = exchange(&server, &issuer.token(&json!({}))).await;
+    let granted = granted.expect(200);
+    let token = granted["access_token"].as_str().unwrap();
+    let body = light(&unique("acme"));
+    let as_pipeline = |method, path: &str| as_bearer(&server, token, method, path);
+    let waits = ask(as_pipeline(Method::POST, "/v1/apps").json(&body)).await;
+    let cancel = format!("/v1/jobs/{}/cancel", id(&waits.expect(202)));
+    ask(as_pipeline(Method::POST, &cancel)).await;
+    let path = format!("/v1/apps/{}", body["name"].as_str().unwrap());
+    let again = ask(as_pipeline(Method::PUT, &path).json(&body)).await;
+    assert_eq!(again.expect(202)["state"], "awaiting_approval");
+
     let first = onboard().await;
     assert_eq!(first["state"], "awaiting_approval", "{first:#}");
     let approval = get(&server, &format!("/v1/jobs/{}/approval", id(&first)))

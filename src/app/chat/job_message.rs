@@ -115,9 +115,11 @@ fn shown(
     if let (JobState::Succeeded, Some(result)) = (job.state, &job.result) {
         made(service, &mut text, job, result);
     }
+    // Nobody approves what the message does not show.
+    let decision = pending.filter(|_| !text.is_cut()).map(buttons);
     JobMessage {
         text: text.finish(),
-        decision: pending.map(buttons),
+        decision,
         pace: Pace::of(job.state),
     }
 }
@@ -131,13 +133,13 @@ fn buttons(approval: &Approval) -> DecisionButtons {
 }
 
 fn plan_to_approve(text: &mut ChatText, approval: &Approval) {
-    let line = format!(
-        "Another person has to approve this plan: {}",
-        text.code(&approve_command(approval))
-    );
-    text.line(&line);
-    changes(text, &approval.changes);
+    let heading = text.plain("Another person has to approve this plan.");
+    text.line(&heading);
     warnings(text, &approval.warnings);
+    changes(text, &approval.changes);
+    // Comes last: where the plan is cut, so is the command.
+    let line = format!("To approve it: {}", text.code(&approve_command(approval)));
+    text.line(&line);
 }
 
 fn decided(text: &mut ChatText, approval: &Approval) {

@@ -232,11 +232,18 @@ async fn apply_head(
         return done(format!("Commit {commit} has no {MANIFEST}."), None);
     };
     let wrong = |why: String| Stop::Refused(format!("{MANIFEST} at {commit}: {why}"));
+    if manifest::has_aliases(&text) {
+        return Err(wrong(
+            "YAML aliases are not taken from a repository.".into(),
+        ));
+    }
     let documents = manifest::documents(&text).map_err(|error| wrong(error.to_string()))?;
     let apps = manifest::apps(documents).map_err(|error| wrong(error.to_string()))?;
     let mut texts = Vec::new();
     for app in &apps {
-        let applied = apply(service, source, rule, repository, &commit, app).await;
+        // The same commit can be the head again after another was: only the delivery tells the two apart.
+        let key = format!("{} {commit} {}", delivery.delivery_id, app.name);
+        let applied = apply(service, source, rule, repository, key, app).await;
         let text = applied.map_err(|stop| about(stop, &app.name))?;
         texts.push(format!("{}: {text}", app.name));
     }
@@ -252,17 +259,18 @@ async fn apply(
     source: &Source,
     rule: &HookRule,
     repository: &Repository,
-    commit: &str,
+    key: String,
     app: &ManifestApp,
 ) -> Result<String, Stop> {
     let name = AppName::parse(&app.name).map_err(|error| Stop::Refused(error.to_string()))?;
     let existing = service.app(&name).await?;
     let existing = existing.filter(|app| app.summary.state != AppState::Removed);
-    let is_first = existing.is_none() && service.settings.approvals.first_app_of_pipeline;
+    let state = existing.as_ref().map(|app| app.summary.state);
+    let is_first = state.is_none_or(AppState::is_not_onboarded)
+        && service.settings.approvals.first_app_of_pipeline;
     let caller = caller(source, rule, repository, is_first)?;
     require_app_name(&caller.scope, &name)?;
     let body = in_account(rule, app.spec.clone())?;
-    let key = format!("{commit} {}", app.name);
     let key = Some(key_for(&caller, EventKind::Pushed, key, &body));
     let Some(existing) = existing else {
         return Ok(told(onboard(service, caller, &body, false, key).await?));
@@ -316,8 +324,12 @@ async fn propose_removal(
         let key = format!("{} {name}", delivery.delivery_id);
         let key = Some(key_for(&caller, EventKind::Archived, key, &Value::Null));
         let removed = remove(service, &caller, name, &RemoveOptions::default(), key).await;
-        let accepted = removed.map_err(|error| about(error.into(), name.as_str()))?;
-        texts.push(format!("{name}: {}", told(accepted)));
+        texts.push(match removed.map_err(Stop::from) {
+            Ok(accepted) => format!("{name}: {}", told(accepted)),
+            // One that is protected, say, does not keep the others.
+            Err(Stop::Refused(why)) => format!("{name}: {why}"),
+            Err(stop) => return Err(about(stop, name.as_str())),
+        });
     }
     if texts.is_empty() {
         texts.push("No app to remove.".into());

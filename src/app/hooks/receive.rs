@@ -22,7 +22,11 @@ pub async fn receive(
     let delivery = NewHookDelivery {
         source: source.to_string(),
         delivery_id: delivery_id.to_owned(),
-        body_digest: fingerprint(&[body]),
+        body_digest: match source {
+            // The signature does not cover the id, so that a body counts once, whatever id it comes with.
+            Source::GitHub => fingerprint(&[body]),
+            Source::GitLab | Source::Standard(_) => fingerprint(&[delivery_id.as_bytes(), body]),
+        },
         event,
     };
     let follows = service.store.receive_hook_delivery(delivery).await?;

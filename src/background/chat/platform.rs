@@ -221,7 +221,9 @@ fn text(answer: &Value, field: &str) -> Result<String, SendError> {
 /// A message of Slack: its text, and the buttons below it.
 fn of_slack(message: &JobMessage) -> Value {
     let text = &message.text;
-    let mut blocks = vec![json!({"type": "section", "text": {"type": "mrkdwn", "text": text}})];
+    let mut blocks = vec![
+        json!({"type": "section", "text": {"type": "mrkdwn", "text": text, "verbatim": true}}),
+    ];
     if let Some(DecisionButtons { approve, reject }) = &message.decision {
         let button = |id: &str, label: &str, style: &str, value: &str| {
             json!({

@@ -106,6 +106,23 @@ async fn a_push_is_applied_and_one_that_is_late_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_is_the_head_again_is_applied_again() {
+    let forge = Forge::start().await;
+    let host = Host::new(&rules(&forge));
+    let server = host.launch.serve().await;
+    let first = forge.push(&manifest("1"));
+    assert!(accept(&server, &push("p1", &first)).await);
+    server.ended(&job(&server, "acme-shop", 1).await).await;
+    let second = forge.push(&manifest("2"));
+    assert!(accept(&server, &push("p2", &second)).await);
+    server.ended(&job(&server, "acme-shop", 2).await).await;
+    forge.reset(&first);
+    assert!(accept(&server, &push("p3", &first)).await);
+    server.ended(&job(&server, "acme-shop", 3).await).await;
+    assert_eq!(version(&server).await, "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn gitlabs_push_is_applied() {
     let forge = Forge::start().await;
     let host = Host::new(&rules(&forge));
@@ -147,6 +164,10 @@ async fn a_file_that_reaches_beyond_the_rule_is_refused() {
         ),
         (manifest("1") + "bucket: []\n", "/bucket"),
         ("app: [".into(), "slipway.yaml at"),
+        (
+            "app: acme-shop\nbuckets: &none []\nrepositories: *none\n".into(),
+            "YAML aliases are not taken",
+        ),
         (String::new(), "has no app"),
     ]
     .into_iter()

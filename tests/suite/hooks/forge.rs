@@ -95,6 +95,12 @@ impl Forge {
         self.advance(&tree)
     }
 
+    /// Sets the default branch back to a commit.
+    pub fn reset(&self, commit: &str) {
+        let folder = self.shared.folder.path();
+        git(folder, &["update-ref", "refs/heads/main", commit], "");
+    }
+
     fn advance(&self, tree: &str) -> String {
         let folder = self.shared.folder.path();
         let mut arguments = vec!["commit-tree", tree, "-m", "Change the app"];
