@@ -207,7 +207,10 @@ impl Resource for AccountGroup {
             made_by_us: cx.is_created_by_app(&self.id()),
         };
         Ok(match cx.owns(&self.id()) {
-            true => Observation::Ours(seen),
+            true => {
+                cx.note_created_at(self.id(), Some(group.create_date()));
+                Observation::Ours(seen)
+            }
             false => Observation::Foreign { owner: None, seen },
         })
     }
