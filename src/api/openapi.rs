@@ -142,7 +142,7 @@ fn complete(path: &str, operation: &mut Operation) {
 }
 
 /// Has the page of a list refer to the schema of its items, which is otherwise in the document twice.
-pub fn refer_from_pages(api: &mut Document) {
+pub fn reference_page_items(api: &mut Document) {
     let Some(components) = &mut api.components else {
         return;
     };
@@ -163,7 +163,7 @@ pub fn refer_from_pages(api: &mut Document) {
 
 /// Puts what a choice comes with into each of its alternatives: generators of clients do not read a schema that is one of
 /// several and something else as well.
-pub fn distribute_choices(api: &mut Document) {
+pub fn merge_all_of_into_one_of(api: &mut Document) {
     let Some(components) = &mut api.components else {
         return;
     };

@@ -21,6 +21,7 @@ use crate::domain::validation::FieldError;
 use crate::provision::export::Unseen;
 use crate::provision::fault::Fault;
 use crate::store::{Refusal, StoreError};
+use crate::telemetry::TraceParent;
 use crate::vault::VaultError;
 
 /// The default of Retry-After, in seconds.
@@ -270,6 +271,10 @@ pub struct Problem {
     /// The same as `detail`, where the endpoint is one of OAuth's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_description: Option<String>,
+    /// The trace of the request, in OpenTelemetry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "0af7651916cd43dd8448eb211c80319c")]
+    pub trace_id: Option<String>,
     /// How the plan differs from the one that was approved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub difference: Option<PlanDifference>,
@@ -291,6 +296,8 @@ pub enum Limit {
     LongPolls,
     /// Health, readiness and metrics requests.
     Operations,
+    /// Deliveries of incoming webhooks whose signature is not verified yet.
+    Deliveries,
 }
 
 impl Limit {
@@ -300,6 +307,7 @@ impl Limit {
             Self::Requests => "requests being handled",
             Self::LongPolls => "waiting requests and event streams",
             Self::Operations => "health, readiness and metrics requests",
+            Self::Deliveries => "deliveries of incoming webhooks",
         }
     }
 }
@@ -670,6 +678,7 @@ impl Problem {
             url: None,
             error: None,
             error_description: None,
+            trace_id: None,
             difference: None,
             retry_after: None,
         }
@@ -791,7 +800,8 @@ fn is_page(response: &Response) -> bool {
     media_type.is_some_and(|media_type| media_type.as_bytes().starts_with(b"text/html"))
 }
 
-fn with_headers_of(earlier: &Response, problem: Problem) -> Response {
+fn with_headers_of(earlier: &Response, mut problem: Problem) -> Response {
+    problem.trace_id = TraceParent::current().map(|trace| trace.trace_id().to_string());
     let mut response = problem.into_response();
     response.extensions_mut().remove::<Problem>();
     if let Some(allow) = earlier.headers().get(header::ALLOW) {

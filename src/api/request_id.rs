@@ -1,4 +1,5 @@
-//! `X-Request-Id`: taken from the request or generated, logged, and returned.
+//! What identifies a request: `X-Request-Id`, taken from the request or generated, and its trace, which continues that of
+//! the caller. Both are logged and returned.
 
 use std::time::Instant;
 
@@ -7,8 +8,15 @@ use axum::http::{HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument as _;
+use tracing::field::Empty;
+
+use crate::telemetry::{TraceParent, spans};
 
 const HEADER: &str = "x-request-id";
+/// W3C Trace Context, Level 2 (<https://w3c.github.io/trace-context/#traceresponse-header>)
+const TRACE_HEADER: &str = "traceresponse";
+/// The route of a request to none.
+const UNMATCHED: &str = "unmatched";
 /// The maximum length in bytes. Longer ids are replaced.
 const MAX_LENGTH: usize = 128;
 
@@ -28,10 +36,16 @@ pub async fn carry(request: Request, next: Next) -> Response {
     let route = request
         .extensions()
         .get::<MatchedPath>()
-        .map_or("unmatched".to_owned(), |route| route.as_str().to_owned());
-    let span = tracing::info_span!("request", request_id = id);
+        .map_or(UNMATCHED.to_owned(), |route| route.as_str().to_owned());
+    let span = tracing::info_span!("request", request_id = id, trace_id = Empty);
+    let traced = span.in_scope(|| spans::request(&method, known_route(&route), request.headers()));
+    let trace = traced.in_scope(TraceParent::current);
+    if let Some(trace) = &trace {
+        span.record("trace_id", trace.trace_id().to_string());
+    }
     let began = Instant::now();
-    let mut response = next.run(request).instrument(span.clone()).await;
+    let mut response = next.run(request).instrument(traced.clone()).await;
+    spans::responded(&traced, response.status());
     let (status, took) = (response.status().as_u16(), began.elapsed());
     span.in_scope(|| tracing::debug!(%method, path, status, ms = took.as_millis(), "request"));
     // A client can make methods up. They must not create new time series.
@@ -60,5 +74,12 @@ pub async fn carry(request: Request, next: Next) -> Response {
     if let Ok(id) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(HEADER, id);
     }
+    if let Some(Ok(trace)) = trace.map(|trace| HeaderValue::from_str(&trace.to_string())) {
+        response.headers_mut().insert(TRACE_HEADER, trace);
+    }
     response
+}
+
+fn known_route(route: &str) -> Option<&str> {
+    (route != UNMATCHED).then_some(route)
 }

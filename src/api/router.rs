@@ -165,8 +165,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
         crate::api::spec_lists::add_variables(&mut api, *variables);
     }
     crate::api::openapi::add_common_responses(&mut api);
-    crate::api::openapi::refer_from_pages(&mut api);
-    crate::api::openapi::distribute_choices(&mut api);
+    crate::api::openapi::reference_page_items(&mut api);
+    crate::api::openapi::merge_all_of_into_one_of(&mut api);
     crate::api::links::add(&mut api);
     crate::api::examples::add(&mut api);
     api
@@ -232,6 +232,7 @@ fn cors(service: &Service) -> CorsLayer {
         header::LINK,
         header::CONTENT_DISPOSITION,
         named("x-request-id"),
+        named("traceresponse"),
         named("idempotent-replayed"),
     ];
     let conditions = [header::IF_MATCH, header::IF_NONE_MATCH];
@@ -241,6 +242,8 @@ fn cors(service: &Service) -> CorsLayer {
         named("idempotency-key"),
         named("last-event-id"),
         named("x-request-id"),
+        named("traceparent"),
+        named("tracestate"),
     ];
     CorsLayer::new()
         .allow_origin(origins)

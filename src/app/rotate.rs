@@ -18,6 +18,7 @@ use crate::provision::rotation_rules::{NoStart, Start, start};
 use crate::store::{Accepted, AppChange, IdempotencyKey, JobRequest, Refusal, RotationChange};
 
 /// How a rotation is requested.
+#[derive(Default)]
 pub struct RotateOptions {
     /// The access key to delete if the user already has two.
     pub replace: Option<AccessKeyId>,

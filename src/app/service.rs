@@ -35,6 +35,7 @@ use crate::provision::retained::retained;
 use crate::provision::timing::Timing;
 use crate::shutdown::Tasks;
 use crate::store::{Store, StoreError, fingerprint};
+use crate::telemetry::TracesError;
 use crate::vault::{Vault, VaultError};
 
 /// Why the service cannot start. Each message says what to do.
@@ -54,6 +55,9 @@ pub enum StartError {
         "SLIPWAY_ROLE_ARN is {0}, but the service works as {1}. Set it to the ARN of the service's own role, or unset it"
     )]
     RoleArn(RoleArn, String),
+    /// Traces cannot be exported.
+    #[error(transparent)]
+    Traces(#[from] TracesError),
     /// The address cannot be bound.
     #[error("cannot listen on {0}: {1}. Set SLIPWAY_LISTEN to a free address")]
     Listen(std::net::SocketAddr, std::io::Error),

@@ -23,7 +23,8 @@ use crate::clock::Timestamp;
 use crate::domain::caller::{CallerIdentity, Person};
 use crate::domain::session::Session;
 use crate::domain::sign_in::{RECENT, ReturnTo};
-use crate::oidc::{Claims, FetchError, IdToken, RedeemError, VerifyError, form};
+use crate::oidc::{Claims, FetchError, IdToken, RedeemError, VerifyError};
+use crate::outbound::form;
 use crate::store::{NewSession, StoreError, fingerprint};
 use crate::vault::{SecretOwner, VaultError};
 
@@ -313,7 +314,7 @@ pub(super) async fn verify(
     Ok(claims)
 }
 
-/// Ends what ties chat users to a person.
+/// Ends the links of chat users to a person.
 async fn unlink(service: &Service, sign_in: &SignIn, claims: &Claims) -> Result<(), StoreError> {
     let identity = identity(&sign_in.provider.client.issuer, claims);
     let name = caller_name(&identity, claims);

@@ -28,7 +28,7 @@ use crate::store::{Accepted, AppChange, IdempotencyKey, JobRequest, Refusal};
 pub const MAX_TRIES: u32 = 5;
 
 /// What an update may do besides replacing the spec.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct UpdateOptions {
     /// Removes from AWS what the new spec does not name.
     pub remove: bool,

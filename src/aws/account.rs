@@ -23,6 +23,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use secrecy::{ExposeSecret, SecretString};
 use strum::{EnumCount as _, IntoEnumIterator as _};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::aws::error::{AwsError, Effect, ErrorKind, RequiredAccess, Service};
 use crate::aws::fence::before_fence;
@@ -34,6 +35,7 @@ use crate::domain::account::RegisteredAccount;
 use crate::domain::names::Region;
 use crate::domain::resource_id::ResourceId;
 use crate::domain::spec::DEFAULT_ACCOUNT;
+use crate::telemetry::spans;
 
 /// How long an entry of the cache is valid.
 const CACHE_TTL: Duration = Duration::from_secs(600);
@@ -477,7 +479,9 @@ impl Account {
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         let began = Instant::now();
-        let Some((answer, in_doubt)) = before_fence(Attempts::of(max_wait, call)).await else {
+        let span = spans::aws_call(service.into(), operation, self.name());
+        let attempts = before_fence(Attempts::of(max_wait, call)).instrument(span.clone());
+        let Some((answer, in_doubt)) = attempts.await else {
             return Err(AwsError::fenced(service, operation));
         };
         let answer = answer.map_err(|error| AwsError {
@@ -487,6 +491,13 @@ impl Account {
         });
         if matches!(&answer, Err(error) if error.kind == ErrorKind::AccountRefused) {
             self.is_refused.store(true, Ordering::Relaxed);
+        }
+        match &answer {
+            // What does not exist is what many calls are to find out.
+            Err(error) if error.kind != ErrorKind::NotFound => {
+                spans::aws_failed(&span, &error.code)
+            }
+            _ => {}
         }
         let outcome = answer
             .as_ref()

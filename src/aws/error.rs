@@ -521,7 +521,7 @@ where
 }
 
 /// The request ID in the response headers. S3 uses another header name than the other services.
-fn request_id_in(response: &HttpResponse) -> Option<&str> {
+pub(super) fn request_id_in(response: &HttpResponse) -> Option<&str> {
     ["x-amzn-requestid", "x-amz-request-id", "x-amzn-request-id"]
         .iter()
         .find_map(|name| response.headers().get(*name))

@@ -17,8 +17,9 @@ use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
 use serde::de::IgnoredAny;
 use tokio::time::Instant;
 
-use crate::aws::error::{ErrorKind, Service, error_kind};
+use crate::aws::error::{ErrorKind, Service, error_kind, request_id_in};
 use crate::aws::rate_limiter::RateLimiter;
+use crate::telemetry::spans;
 
 /// Reports each throttled attempt to the rate limiter of a service.
 #[derive(Debug)]
@@ -74,9 +75,10 @@ impl Intercept for ThrottleInterceptor {
         let (Some(response), Some(Began(began))) = (context.response(), bag.load::<Began>()) else {
             return Ok(());
         };
-        if !response.status().is_success()
-            && meaning_of_answer(self.service, response) == ErrorKind::Throttled
-        {
+        let (status, is_success) = (response.status().as_u16(), response.status().is_success());
+        let region = bag.load::<aws_config::Region>().map(AsRef::as_ref);
+        spans::aws_attempt(region, status, request_id_in(response), !is_success);
+        if !is_success && meaning_of_answer(self.service, response) == ErrorKind::Throttled {
             self.limiter.on_throttle(*began);
         }
         Ok(())

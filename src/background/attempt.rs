@@ -14,7 +14,8 @@ use futures::FutureExt as _;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::Receiver;
 use tokio::time::Instant;
-use tracing::Instrument as _;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
 use crate::app::accounts::check_now;
 use crate::app::service::Service;
@@ -48,6 +49,8 @@ use crate::provision::node::Node;
 use crate::provision::permission::CHANGES_OF_AUTHORIZATION;
 use crate::provision::retained::{given_back_or_left, is_taken_away, retained};
 use crate::store::{AttemptResult, Claimed, CredentialRow, Lease, Signal, StoreError};
+use crate::telemetry::spans::AttemptLabels;
+use crate::telemetry::{TraceParent, spans};
 
 /// Works on a claimed job until the attempt ends, and records the result. The worker is free as soon as the result is
 /// queued for the writer, so the next claim joins its commit. The lease counts from the time of the claim, `asked`.
@@ -59,16 +62,21 @@ pub async fn run(
     worker: OwnedSemaphorePermit,
 ) {
     let (lease, kind) = (claimed.lease, claimed.job.kind);
-    let span = tracing::info_span!("job", job = %lease.job, app = %claimed.job.app, kind = %kind);
+    let span = tracing::info_span!("job", job = %lease.job, app = %claimed.job.app, kind = %kind, trace_id = Empty);
+    let traced = span.in_scope(|| trace(&claimed));
+    if let Some(trace) = traced.in_scope(TraceParent::current) {
+        span.record("trace_id", trace.trace_id().to_string());
+    }
     tracing::info!(parent: &span, attempt = claimed.job.attempt, "job started");
     let times = JobTimes::start(service, &claimed.job);
     let attempt = AssertUnwindSafe(attempt(service, claimed, asked, signals))
         .catch_unwind()
-        .instrument(span.clone());
+        .instrument(traced.clone());
     let Some(ended) = attempt
         .await
         .unwrap_or_else(|_| Some(AttemptResult::Failed(defect())))
     else {
+        spans::attempt_ended(&traced, "lease_lost", true);
         tracing::warn!(parent: &span, "job lease lost; another worker continues");
         return;
     };
@@ -76,6 +84,8 @@ pub async fn run(
     metrics::counter!("slipway_jobs_total", "kind" => kind.to_string(), "outcome" => state)
         .increment(1);
     times.record(service, &ended);
+    spans::attempt_ended(&traced, state, is_failure(&ended));
+    drop(traced);
     let (written, ()) = futures::join!(write_end(service, lease, ended), async { drop(worker) });
     match written {
         Ok(()) => tracing::info!(parent: &span, outcome = state, reason, "job attempt ended"),
@@ -83,6 +93,18 @@ pub async fn run(
             tracing::error!(parent: &span, %error, "cannot record the job's result; the job will be claimed again")
         }
     }
+}
+
+fn trace(claimed: &Claimed) -> Span {
+    let Claimed { job, .. } = claimed;
+    let labels = AttemptLabels {
+        app: job.app.as_str(),
+        account: job.account.as_str(),
+        job: &job.id,
+        kind: &job.kind,
+        attempt: job.attempt,
+    };
+    spans::attempt(&labels, claimed.requested.as_ref())
 }
 
 /// Retries for a second: everything is done in AWS by now.
@@ -402,6 +424,13 @@ fn reason_of(ended: &AttemptResult) -> Option<String> {
             Some(job_error.detail.clone())
         }
     }
+}
+
+fn is_failure(ended: &AttemptResult) -> bool {
+    matches!(
+        ended,
+        AttemptResult::Failed(_) | AttemptResult::NeedsAttention(_)
+    )
 }
 
 fn outcome_name(ended: &AttemptResult) -> &'static str {

@@ -28,8 +28,14 @@ const BACKLOG: u32 = 4096;
 
 /// Runs the service until a signal stops it.
 pub async fn serve(settings: Settings) -> Result<(), StartError> {
-    telemetry::start_logs(&settings.log);
+    telemetry::start(&settings.log)?;
     telemetry::metrics();
+    let ended = run(settings).await;
+    telemetry::end_traces().await;
+    ended
+}
+
+async fn run(settings: Settings) -> Result<(), StartError> {
     let tasks = Tasks::default();
     let (listen, shutdown_timeout) = (settings.listen, settings.shutdown_timeout);
     stop_when_signalled(&tasks);

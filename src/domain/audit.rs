@@ -271,7 +271,7 @@ pub enum AuditEvent {
         /// Why.
         reason: String,
     },
-    /// A chat user was tied to the person who is signed in.
+    /// A chat user was linked to the person who is signed in.
     ChatUserLinked {
         /// The chat platform.
         platform: Platform,
@@ -382,7 +382,7 @@ pub enum Action {
     WebhookReplayed,
     /// A webhook was disabled, because its receiver is gone or keeps failing.
     WebhookDisabled,
-    /// A chat user was tied to the person who is signed in.
+    /// A chat user was linked to the person who is signed in.
     ChatUserLinked,
     /// A chat user was untied.
     ChatUserUnlinked,

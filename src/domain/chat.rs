@@ -1,8 +1,8 @@
-//! Chat: who asks for what, and the person that a chat user is tied to.
+//! Chat: who asks for what, and the person that a chat user is linked to.
 //!
 //! Invariants:
 //! - A chat user is known by the platform's ids. Display names and e-mail addresses decide nothing.
-//! - A chat user acts as the person that signed in to tie them, with the role and scope of the last sign-in, or not at all.
+//! - A chat user acts as the person that signed in to link them, with the role and scope of the last sign-in, or not at all.
 
 use serde::{Deserialize, Serialize};
 use strum::{Display, EnumIter, EnumString};
@@ -64,7 +64,7 @@ pub struct ChatUser {
     pub user: String,
 }
 
-/// A chat user that is tied to a person.
+/// A chat user that is linked to a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChatLink {
     /// The ID of the link.
@@ -79,7 +79,7 @@ pub struct ChatLink {
     pub role: Role,
     /// Where.
     pub scope: Scope,
-    /// When the chat user was tied.
+    /// When the chat user was linked.
     pub created_at: Timestamp,
     /// When the person last signed in.
     pub signed_in_at: Timestamp,
@@ -116,9 +116,9 @@ impl ChatLink {
 pub enum Command {
     /// What the commands are.
     Help,
-    /// To be tied to a person.
+    /// To be linked to a person.
     Link,
-    /// To be tied to nobody.
+    /// To be linked to nobody.
     Unlink,
     /// The state of an app, or the latest jobs.
     Status(Option<AppName>),
@@ -215,7 +215,7 @@ pub const COMMANDS: [(&str, &str); 13] = [
     ("approvals", "lists the plans that wait for an approval"),
     ("approve JOB DIGEST", "approves a plan"),
     ("reject JOB", "rejects a plan"),
-    ("link", "ties you to the person who you sign in as"),
+    ("link", "links you to the person that you sign in as"),
     ("unlink", "ends that"),
     ("help", "shows this"),
 ];

@@ -39,6 +39,7 @@ pub mod rotation;
 pub mod scope;
 pub mod service_url;
 pub mod session;
+pub mod shared_secret;
 pub mod sign_in;
 pub mod spec;
 pub mod task;

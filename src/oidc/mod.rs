@@ -15,7 +15,5 @@ mod token;
 
 pub use fetch::FetchError;
 pub use keys::{KeyCache, KeyCacheLimits, VerifyError};
-pub use provider::{
-    Client, DEVICE_GRANT, DeviceAuthorization, Endpoints, Provider, RedeemError, form,
-};
+pub use provider::{Client, DEVICE_GRANT, DeviceAuthorization, Endpoints, Provider, RedeemError};
 pub use token::{Claims, IdToken, LEEWAY, TokenError};

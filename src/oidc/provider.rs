@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -19,6 +18,7 @@ use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use crate::oidc::fetch::{Configuration, FetchError, Fetcher};
+use crate::outbound::{encoded, form};
 
 /// The grant type of a device code (RFC 8628, 3.4).
 pub const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
@@ -271,18 +271,4 @@ impl Provider {
         );
         format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")))
     }
-}
-
-/// Percent-encodes all but letters and digits, which suits forms and queries alike.
-fn encoded(text: &str) -> String {
-    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
-}
-
-/// Fields as a form, or as the query of a URL.
-pub fn form(fields: &[(&str, &str)]) -> String {
-    let fields: Vec<String> = fields
-        .iter()
-        .map(|(name, value)| format!("{name}={}", encoded(value)))
-        .collect();
-    fields.join("&")
 }

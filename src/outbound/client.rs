@@ -5,8 +5,9 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::http::response::Parts;
 use hyper::{Method, Request, Uri};
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -115,33 +116,14 @@ pub async fn send(
     body: Bytes,
     limit: Duration,
 ) -> Result<FullReply, PostError> {
-    let mut request = Request::builder()
-        .method(method)
-        .uri(url.clone())
-        .body(Full::new(body))
-        .map_err(|error| PostError::Request(error.to_string()))?;
-    for (name, value) in headers {
-        let value =
-            HeaderValue::try_from(value).map_err(|error| PostError::Request(error.to_string()))?;
-        request.headers_mut().insert(name, value);
-    }
+    let request = request(method, url.clone(), headers, body)?;
     let exchange = async {
-        let response = client
-            .request(request)
-            .await
-            .map_err(|error| PostError::Connection(with_causes(&error)))?;
-        let (head, body) = response.into_parts();
-        let read = Limited::new(body, MAX_BODY).collect().await;
-        let body = match read {
+        let (head, body) = respond(client, request).await?;
+        let body = match Limited::new(body, MAX_BODY).collect().await {
             Ok(body) => body.to_bytes(),
             // What is longer is not read: nobody sees it.
             Err(error) if error.is::<LengthLimitError>() => Bytes::new(),
-            Err(error) => {
-                let cause = with_causes(error.as_ref());
-                return Err(PostError::Connection(format!(
-                    "the response broke off: {cause}"
-                )));
-            }
+            Err(error) => return Err(broken_off(error.as_ref())),
         };
         let retry_after = head.headers.get(RETRY_AFTER);
         let retry_after = retry_after.and_then(|value| value.to_str().ok());
@@ -151,9 +133,7 @@ pub async fn send(
         };
         Ok(FullReply { head, body })
     };
-    timeout(limit, exchange)
-        .await
-        .unwrap_or(Err(PostError::TimedOut(limit)))
+    within(limit, exchange).await
 }
 
 /// Gets a document of at most `most` bytes. Returns the status and the whole body.
@@ -167,24 +147,54 @@ pub async fn get(
     most: usize,
     limit: Duration,
 ) -> Result<(u16, Bytes), PostError> {
-    let mut request = Request::get(url)
-        .body(Full::default())
+    let url = Uri::try_from(url).map_err(|error| PostError::Request(error.to_string()))?;
+    let request = request(Method::GET, url, headers, Bytes::new())?;
+    let exchange = async {
+        let (head, body) = respond(client, request).await?;
+        let body = Limited::new(body, most).collect().await;
+        let body = body.map_err(|error| broken_off(error.as_ref()))?;
+        Ok((head.status.as_u16(), body.to_bytes()))
+    };
+    within(limit, exchange).await
+}
+
+fn request(
+    method: Method,
+    url: Uri,
+    headers: impl IntoIterator<Item = (HeaderName, String)>,
+    body: Bytes,
+) -> Result<Request<Full<Bytes>>, PostError> {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(url)
+        .body(Full::new(body))
         .map_err(|error| PostError::Request(error.to_string()))?;
     for (name, value) in headers {
         let value =
             HeaderValue::try_from(value).map_err(|error| PostError::Request(error.to_string()))?;
         request.headers_mut().insert(name, value);
     }
-    let exchange = async {
-        let response = client
-            .request(request)
-            .await
-            .map_err(|error| PostError::Connection(with_causes(&error)))?;
-        let status = response.status().as_u16();
-        let body = Limited::new(response.into_body(), most).collect().await;
-        let body = body.map_err(|error| PostError::Connection(with_causes(error.as_ref())))?;
-        Ok((status, body.to_bytes()))
-    };
+    Ok(request)
+}
+
+async fn respond(
+    client: &HttpClient,
+    request: Request<Full<Bytes>>,
+) -> Result<(Parts, Incoming), PostError> {
+    let response = client.request(request).await;
+    let response = response.map_err(|error| PostError::Connection(with_causes(&error)))?;
+    Ok(response.into_parts())
+}
+
+fn broken_off(error: &(dyn Error + 'static)) -> PostError {
+    let cause = with_causes(error);
+    PostError::Connection(format!("the response broke off: {cause}"))
+}
+
+async fn within<T>(
+    limit: Duration,
+    exchange: impl Future<Output = Result<T, PostError>>,
+) -> Result<T, PostError> {
     timeout(limit, exchange)
         .await
         .unwrap_or(Err(PostError::TimedOut(limit)))

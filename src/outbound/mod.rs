@@ -8,7 +8,9 @@
 mod address;
 mod client;
 mod connector;
+mod form;
 
 pub use address::{AddressPolicy, Cidr};
 pub use client::{FullReply, HttpClient, PostError, Reply, client, get, post, send};
 pub use connector::{Connector, Resolver};
+pub use form::{encoded, form};

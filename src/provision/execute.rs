@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt};
+use tracing::Instrument as _;
 
 use crate::clock::Timestamp;
 use crate::domain::event::EventPayload;
@@ -18,6 +19,7 @@ use crate::provision::fault::Fault;
 use crate::provision::node::Node;
 use crate::provision::reconcile::deadline_passed;
 use crate::provision::report::{Outcome, Report};
+use crate::telemetry::spans;
 
 /// The outcome of an attempt.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,8 +69,12 @@ pub async fn execute(
         let mut blocked = Vec::new();
         for node in waiting {
             match readiness(node, nodes, &outcomes) {
-                Readiness::Ready => running
-                    .push(async move { (node.id(), node.reconcile(cx, deadline, report).await) }),
+                Readiness::Ready => {
+                    let id = node.id();
+                    let span = spans::step(id.kind(), &id);
+                    let step = async move { (id, node.reconcile(cx, deadline, report).await) };
+                    running.push(step.instrument(span));
+                }
                 Readiness::Needs => blocked.push(node),
                 Readiness::Never(because) => {
                     report.tell(EventPayload::StepSkipped {

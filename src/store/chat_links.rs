@@ -1,4 +1,4 @@
-//! Chat users that are tied to people. Invariant: a code ties one chat user, once.
+//! Chat users that are linked to people. Invariant: a code links one chat user, once.
 
 use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
@@ -20,7 +20,7 @@ use crate::store::sql::Sql;
 
 const COLUMNS: &str = "SELECT id, platform, team, chat_user, issuer, subject, name, display_name, role, scope, created_at, signed_in_at FROM chat_links";
 
-/// A chat user who wants to be tied.
+/// A chat user who wants to be linked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChatCode {
     /// The chat user.
@@ -61,7 +61,7 @@ impl Store {
             .await
     }
 
-    /// Who wants to be tied by the code with this hash.
+    /// Who wants to be linked by the code with this hash.
     ///
     /// # Errors
     /// When the database does not answer.

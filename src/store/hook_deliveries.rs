@@ -3,6 +3,7 @@
 //! Invariants:
 //! - A delivery is known by its id and by its body: forges sign the body alone.
 //! - The deliveries of one repository are handled one after another, in the order in which they arrived.
+//! - A repeated delivery has an effect only if the first one failed.
 
 use std::time::Duration;
 
@@ -17,6 +18,10 @@ use crate::store::error::StoreError;
 use crate::store::rows::{RowReader, readable, to_json};
 use crate::store::signals::Signal;
 use crate::store::sql::{Sql, skip_locked};
+
+/// Nothing of the same repository waits before it.
+const IS_NEXT: &str = "NOT EXISTS (SELECT 1 FROM hook_deliveries e WHERE e.state = 'pending' AND e.source = d.source \
+     AND e.repository_id = d.repository_id AND e.seq < d.seq)";
 
 /// How long a delivery is remembered.
 const AGE: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -45,8 +50,10 @@ pub struct HookDelivery {
     pub event: RepositoryEvent,
     /// When it came.
     pub received_at: Timestamp,
-    /// The number of earlier attempts.
+    /// The number of earlier attempts whose outcome is recorded.
     pub attempts: u32,
+    /// The number of earlier attempts that ended without an outcome, as when their process was lost.
+    pub lost_attempts: u32,
     seq: i64,
     token: i64,
 }
@@ -130,13 +137,37 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn next_hook_delivery(&self) -> Result<Option<Timestamp>, StoreError> {
-        let query = "SELECT MIN(CASE WHEN COALESCE(retry_at, 0) > COALESCE(lease_until, 0) THEN retry_at ELSE COALESCE(lease_until, 0) END) \
-             FROM hook_deliveries WHERE state = 'pending'";
-        let next: Option<i64> = sqlx::query_scalar(query)
+        // One that waits for an earlier one of its repository is due when that one is handled, whatever its own times say.
+        let mut query = Sql::new(
+            "SELECT MIN(CASE WHEN COALESCE(d.retry_at, 0) > COALESCE(d.lease_until, 0) THEN d.retry_at \
+             ELSE COALESCE(d.lease_until, 0) END) FROM hook_deliveries d WHERE d.state = 'pending' AND ",
+        );
+        query.push(IS_NEXT);
+        let next: Option<i64> = query
+            .scalars()
             .fetch_one(&mut *self.reader().await?)
             .with_timeout()
             .await?;
         Ok(next.map(Timestamp::from_millis))
+    }
+
+    /// Whether another event of the same repository came after this one and waits.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn has_later_hook_delivery(
+        &self,
+        delivery: &HookDelivery,
+    ) -> Result<bool, StoreError> {
+        let query = "SELECT COUNT(*) FROM hook_deliveries WHERE state = 'pending' AND source = $1 AND repository_id = $2 AND seq > $3";
+        let later: i64 = sqlx::query_scalar(query)
+            .bind(&delivery.source)
+            .bind(&delivery.event.repository.id)
+            .bind(delivery.seq)
+            .fetch_one(&mut *self.reader().await?)
+            .with_timeout()
+            .await?;
+        Ok(later > 0)
     }
 
     /// Forgets deliveries that came long ago and are handled. Returns their number.
@@ -178,14 +209,27 @@ async fn receive(
     if insert.execute(&mut *db).await?.rows_affected() > 0 {
         return Ok(event.is_some());
     }
-    let earlier = "SELECT state FROM hook_deliveries WHERE source = $1 AND (delivery_id = $2 OR body_digest = $3) ORDER BY seq LIMIT 1";
-    let earlier: String = sqlx::query_scalar(earlier)
+    let earlier = "SELECT seq, state FROM hook_deliveries WHERE source = $1 AND (delivery_id = $2 OR body_digest = $3) ORDER BY seq LIMIT 1";
+    let (seq, state): (i64, String) = sqlx::query_as(earlier)
         .bind(&new.source)
         .bind(&new.delivery_id)
         .bind(&new.body_digest)
-        .fetch_one(db)
+        .fetch_one(&mut *db)
         .await?;
-    Ok(earlier != "ignored")
+    if state == "failed" {
+        reopen(db, seq, now).await?;
+    }
+    Ok(state != "ignored")
+}
+
+/// A delivery that failed and is sent again, as by somebody who has mended the cause, is handled again.
+async fn reopen(db: &mut AnyConnection, seq: i64, now: Timestamp) -> Result<(), StoreError> {
+    // Its attempts count as many as its claims, so that none of them is a lost one.
+    let update = "UPDATE hook_deliveries SET state = 'pending', received_at = $1, attempts = lease_token, retry_at = NULL \
+         WHERE seq = $2 AND state = 'failed'";
+    let update = sqlx::query(update).bind(now.millis()).bind(seq);
+    update.execute(db).await?;
+    Ok(())
 }
 
 async fn claim(
@@ -201,26 +245,27 @@ async fn claim(
     sql.bind(now.millis())?
         .push(" AND COALESCE(d.retry_at, 0) <= ")
         .bind(now.millis())?;
-    sql.push(
-        " AND NOT EXISTS (SELECT 1 FROM hook_deliveries e WHERE e.state = 'pending' AND e.source = d.source \
-         AND e.repository_id = d.repository_id AND e.seq < d.seq) ORDER BY d.seq LIMIT ",
-    )
-    .bind(i64::from(limit))?
-    .push(skip_locked(db));
+    sql.push(" AND ").push(IS_NEXT);
+    sql.push(" ORDER BY d.seq LIMIT ")
+        .bind(i64::from(limit))?
+        .push(skip_locked(db));
     sql.push(") UPDATE hook_deliveries SET lease_token = lease_token + 1, lease_until = ")
         .bind(now.after(span).millis())?;
     sql.push(" WHERE seq IN (SELECT seq FROM due) RETURNING seq, source, delivery_id, event, received_at, attempts, lease_token");
     let rows = sql.query().fetch_all(db).await?;
     let read = |row: &AnyRow| {
         let row = RowReader::new(row, "hook_deliveries", "delivery_id");
+        let (attempts, token) = (row.count("attempts")?, row.plain("lease_token")?);
         Ok(HookDelivery {
             source: row.plain("source")?,
             delivery_id: row.plain("delivery_id")?,
             event: row.json("event")?,
             received_at: row.moment("received_at")?,
-            attempts: row.count("attempts")?,
+            attempts,
+            // The token counts the claims, this one among them.
+            lost_attempts: u32::try_from(token - 1 - i64::from(attempts)).unwrap_or(0),
             seq: row.plain("seq")?,
-            token: row.plain("lease_token")?,
+            token,
         })
     };
     let read = rows

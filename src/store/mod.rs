@@ -39,6 +39,7 @@ mod progress_queue;
 mod refusal;
 mod rotations;
 mod rows;
+pub mod schema;
 mod scope;
 mod sessions;
 mod setups;

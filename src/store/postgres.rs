@@ -23,6 +23,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::shutdown::Tasks;
 use crate::store::connection::{Connections, PooledConnection, WithTimeout as _};
 use crate::store::error::StoreError;
+use crate::store::schema;
 use crate::store::signals::{Signal, Signals};
 use crate::store::writer::{Request, Waiting, Writer, record_commit};
 
@@ -55,9 +56,7 @@ pub async fn open(url: &str, tasks: &Tasks) -> Result<(Connections, Writer), Sto
     let options =
         AnyConnectOptions::from_str(url).map_err(|error| StoreError::Url(error.to_string()))?;
     let mut connection = options.connect().await?;
-    let migrated = sqlx::migrate!("migrations/postgres")
-        .run(&mut connection)
-        .await;
+    let migrated = schema::postgres().run(&mut connection).await;
     migrated.map_err(|error| StoreError::Unavailable(error.to_string()))?;
     connection.close().await?;
     let writes = Connections::options(WRITERS as u32, SETTINGS).connect_lazy_with(options.clone());

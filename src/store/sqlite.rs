@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 use crate::shutdown::Tasks;
 use crate::store::error::StoreError;
+use crate::store::schema;
 use crate::store::writer::{Reply, Request, Waiting, Writer, record_commit};
 
 /// Requests in one commit, without the delayed ones.
@@ -47,9 +48,7 @@ pub async fn open(
     connection.execute(PRAGMAS).await?;
     // A table that is made anew would else take with it what refers to it.
     connection.execute("PRAGMA foreign_keys = OFF").await?;
-    let migrated = sqlx::migrate!("migrations/sqlite")
-        .run(&mut connection)
-        .await;
+    let migrated = schema::sqlite().run(&mut connection).await;
     migrated.map_err(|error| StoreError::Unavailable(error.to_string()))?;
     connection.execute("PRAGMA foreign_keys = ON").await?;
     let file = Arc::new(file.opened()?);

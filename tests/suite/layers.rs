@@ -12,8 +12,9 @@ use syn::{Item, UseTree, Visibility};
 
 /// From the bottom up: a file imports from its own layer and from those before it. What is in one list does not import
 /// from each other.
-const LAYERS: [&[&str]; 9] = [
-    &["clock", "outbound", "shutdown", "telemetry", "vault"],
+const LAYERS: [&[&str]; 10] = [
+    &["clock", "outbound", "shutdown", "vault"],
+    &["telemetry"],
     &["domain"],
     &["aws", "oidc"],
     &["provision", "store"],

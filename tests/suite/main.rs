@@ -43,5 +43,6 @@ mod simulation;
 mod store;
 mod stories;
 mod support;
+mod traces;
 mod trouble;
 mod webhooks;

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::config::Settings;
 use crate::domain::hooks::event::Source;
 use crate::domain::hooks::payload::of_gitlab;
-use crate::domain::hooks::signature::is_token;
+use crate::domain::shared_secret::is_secret;
 
 /// The same for all attempts to deliver.
 const ID: &str = "idempotency-key";
@@ -52,7 +52,7 @@ fn verified_id<'d>(
     }
     let token = delivery.header("x-gitlab-token").unwrap_or_default();
     let secret = settings.gitlab_webhook_token.as_ref();
-    if !secret.is_some_and(|secret| is_token(secret, token)) {
+    if !secret.is_some_and(|secret| is_secret(secret, token)) {
         return Err(ApiError::BadSignature);
     }
     Ok(delivery.header(ID).or_else(|| delivery.header(OLDER_ID)))

@@ -10,15 +10,18 @@ mod standard;
 
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::api::body::read;
-use crate::api::problem::ApiError;
+use crate::api::limits::refuse;
+use crate::api::problem::{ApiError, Limit};
 use crate::app::hooks::receive::receive;
 use crate::app::service::Service;
 use crate::domain::hooks::event::{RepositoryEvent, Source};
@@ -27,32 +30,49 @@ use crate::domain::validation::FieldError;
 
 /// A push has its commits with it.
 const BODY_LIMIT: usize = 1024 * 1024;
+/// Deliveries whose body is in memory and whose sender is not known yet.
+const MAX_UNVERIFIED: usize = 128;
 const MAX_ID: usize = 256;
 
 /// The routes.
 pub fn routes() -> Router<Arc<Service>> {
+    let unverified = Unverified(Arc::new(Semaphore::new(MAX_UNVERIFIED)));
     Router::new()
         .route("/hooks/github", post(github::receive_github))
         .route("/hooks/gitlab", post(gitlab::receive_gitlab))
         .route("/hooks/standard/{source}", post(standard::receive_standard))
         .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(Extension(unverified))
 }
+
+/// The permits of deliveries whose signature is not verified.
+#[derive(Clone)]
+struct Unverified(Arc<Semaphore>);
 
 /// A delivery as it came.
 struct Delivery {
     headers: HeaderMap,
-    body: Vec<u8>,
+    body: Bytes,
+    _unverified: OwnedSemaphorePermit,
 }
 
 impl Delivery {
     async fn read(request: Request, service: &Arc<Service>) -> Result<Self, ApiError> {
+        let unverified = request.extensions().get::<Unverified>().cloned();
+        let Unverified(unverified) = unverified.ok_or(ApiError::Defect)?;
+        let unverified = unverified
+            .try_acquire_owned()
+            .map_err(|_| refuse(Limit::Deliveries))?;
         let headers = request.headers().clone();
         let body = read(request, service).await.map_err(|error| match error {
             ApiError::TooLarge => ApiError::DeliveryTooLarge,
             other => other,
         })?;
-        let body = body.to_vec();
-        Ok(Self { headers, body })
+        Ok(Self {
+            headers,
+            body,
+            _unverified: unverified,
+        })
     }
 
     /// A header, if it is given and a text.

@@ -6,7 +6,7 @@ use axum::response::{Html, IntoResponse as _, Response};
 
 use crate::app::sign_in::SignInError;
 use crate::domain::sign_in::ReturnTo;
-use crate::oidc::form;
+use crate::outbound::form;
 
 #[derive(Template)]
 #[template(

@@ -86,10 +86,7 @@ pub async fn execute(
         Command::Rotate(app) => {
             require_role(caller, Role::Operator)?;
             require_app(service, caller, &app).await?;
-            let options = RotateOptions {
-                replace: None,
-                force: false,
-            };
+            let options = RotateOptions::default();
             let key = Some(asked.key("rotate", app.as_str()));
             follow(rotate(service, caller.clone(), &app, options, key).await?)
         }
@@ -159,13 +156,7 @@ async fn plan(service: &Service, asked: &Asked<'_>, new: NewApp) -> Result<Outco
     let plan = match name {
         Some(name) if is_there => {
             require_app(service, asked.caller, &name).await?;
-            let options = UpdateOptions {
-                remove: false,
-                confirmed: false,
-                force: false,
-                accept_expiry: false,
-            };
-            plan_app(service, &name, options, None).await?
+            plan_app(service, &name, UpdateOptions::default(), None).await?
         }
         _ => plan_onboarding(service, asked.caller, &spec_of(&new), false, None).await?,
     };

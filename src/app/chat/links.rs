@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - A code is for one chat user, can be used once and within ten minutes, and is stored as a hash.
-//! - Only a person who has just signed in ties a chat user.
+//! - Only a person who has just signed in links a chat user.
 //! - A link is good for a time after the person's last sign-in, which also decides role and scope.
 
 use std::time::Duration;
@@ -34,7 +34,7 @@ pub enum Standing {
     Unlinked,
 }
 
-/// Begins to tie a chat user. Returns the URL by which the person does so.
+/// Begins to link a chat user. Returns the URL by which the person does so.
 ///
 /// # Errors
 /// When nobody can sign in, or the database is not available.
@@ -65,7 +65,7 @@ fn hash(code: &str) -> String {
     fingerprint(&[b"chat code", code.as_bytes()])
 }
 
-/// Who wants to be tied by a code.
+/// Who wants to be linked by a code.
 ///
 /// # Errors
 /// When there is no such code, or it has expired.
@@ -85,7 +85,7 @@ pub async fn link(
 ) -> Result<ChatLink, UseCaseError> {
     require_recent_sign_in(service, caller)?;
     let (Some(session), Some(identity)) = (&caller.session, &caller.identity) else {
-        let why = "Only a person who has signed in can be tied to a chat user.";
+        let why = "Only a person who has signed in can be linked to a chat user.";
         return Err(UseCaseError::OutOfScope(why.into()));
     };
     let now = service.clock.now();

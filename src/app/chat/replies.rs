@@ -60,7 +60,7 @@ pub fn link_expired(service: &Service, platform: Platform) -> String {
     text.finish()
 }
 
-/// Whether the chat user was tied to somebody.
+/// Whether the chat user was linked to a person.
 pub fn unlinked(platform: Platform, was_linked: bool) -> String {
     let says = match was_linked {
         true => "You are no longer linked to a person.",

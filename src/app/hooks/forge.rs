@@ -5,14 +5,13 @@
 use std::time::Duration;
 
 use hyper::header::{ACCEPT, AUTHORIZATION, HeaderName, USER_AGENT};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::app::service::Service;
 use crate::domain::hooks::event::Source;
-use crate::outbound::{AddressPolicy, Connector, HttpClient, client, get};
+use crate::outbound::{AddressPolicy, Connector, HttpClient, client, encoded, get};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// A larger file is no `slipway.yaml`.
@@ -206,8 +205,4 @@ fn unexpected(url: &str, status: u16) -> ForgeError {
         url: url.to_owned(),
         why,
     }
-}
-
-fn encoded(text: &str) -> String {
-    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }

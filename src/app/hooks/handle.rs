@@ -35,10 +35,12 @@ const FIRST_DELAY: Duration = Duration::from_secs(5);
 const MAX_DELAY: Duration = Duration::from_secs(10 * 60);
 /// How long a delivery is tried. Longer than an approval may wait by default, which holds up what comes after it.
 const MAX_AGE: Duration = Duration::from_secs(8 * 24 * 3600);
-/// How often the forge is asked again whether a commit that it has told of is the head of the branch. Its API may be
-/// behind its webhooks.
-const HEAD_CHECKS: u32 = 3;
-const HEAD_DELAY: Duration = Duration::from_secs(1);
+/// How often the forge is asked again whether a commit that it has told of is the head of the branch, as its API may be
+/// behind its webhooks: over 15 seconds in all, as the wait doubles.
+const HEAD_CHECKS: u32 = 4;
+const FIRST_HEAD_DELAY: Duration = Duration::from_secs(1);
+/// Attempts that end without an outcome, after which the delivery is taken for their cause.
+const MAX_LOST_ATTEMPTS: u32 = 5;
 /// Apps that one event proposes to remove.
 const MAX_REMOVALS: u32 = 50;
 
@@ -105,6 +107,11 @@ impl From<UseCaseError> for Stop {
 /// Handles a delivery. What comes of it is recorded by the caller.
 pub async fn handle(service: &Service, delivery: &HookDelivery) -> HookOutcome {
     let now = service.clock.now();
+    if delivery.lost_attempts >= MAX_LOST_ATTEMPTS {
+        return HookOutcome::Failed(format!(
+            "Given up: {MAX_LOST_ATTEMPTS} attempts ended without an outcome."
+        ));
+    }
     let retry = |why: String, delay: Duration| {
         if now.since(delivery.received_at) > MAX_AGE {
             HookOutcome::Failed(format!("Given up: {why}"))
@@ -115,14 +122,14 @@ pub async fn handle(service: &Service, delivery: &HookDelivery) -> HookOutcome {
     match perform(service, delivery).await {
         Ok((text, commit)) => HookOutcome::Done(text, commit),
         Err(Stop::Refused(why)) => HookOutcome::Failed(why),
-        Err(Stop::NotYet(why)) => retry(why, HEAD_DELAY),
-        Err(Stop::Retry(why)) => retry(why, delay(delivery.attempts)),
+        Err(Stop::NotYet(why)) => retry(why, doubled(FIRST_HEAD_DELAY, delivery.attempts)),
+        Err(Stop::Retry(why)) => retry(why, doubled(FIRST_DELAY, delivery.attempts)),
     }
 }
 
-fn delay(attempts: u32) -> Duration {
-    let doubled = 2_u32.saturating_pow(attempts.min(16));
-    FIRST_DELAY.saturating_mul(doubled).min(MAX_DELAY)
+fn doubled(first: Duration, attempts: u32) -> Duration {
+    let factor = 2_u32.saturating_pow(attempts.min(16));
+    first.saturating_mul(factor).min(MAX_DELAY)
 }
 
 type Performed = Result<(String, Option<String>), Stop>;
@@ -218,12 +225,17 @@ async fn apply_head(
     let Some(commit) = head.commit.filter(|_| !head.archived) else {
         return done("The repository is empty or archived.".into(), None);
     };
-    if pushed.as_ref().is_some_and(|pushed| *pushed != commit) && delivery.attempts < HEAD_CHECKS {
-        return Err(Stop::NotYet(format!(
-            "The head of the default branch is {commit}, not what was pushed."
-        )));
-    }
     let store = &service.store;
+    if pushed.as_ref().is_some_and(|pushed| *pushed != commit) {
+        if store.has_later_hook_delivery(delivery).await? {
+            return done("A later event of the repository follows.".into(), None);
+        }
+        if delivery.attempts < HEAD_CHECKS {
+            return Err(Stop::NotYet(format!(
+                "The head of the default branch is {commit}, not what was pushed."
+            )));
+        }
+    }
     let last = store.last_applied_commit(&delivery.source, &repository.id);
     if last.await?.as_ref() == Some(&commit) {
         return done(format!("Commit {commit} was applied before."), None);
@@ -281,12 +293,7 @@ async fn apply(
     if is_unchanged(service, &existing, &body).await? {
         return Ok("no changes.".into());
     }
-    let options = UpdateOptions {
-        remove: false,
-        confirmed: false,
-        force: false,
-        accept_expiry: false,
-    };
+    let options = UpdateOptions::default();
     let accepted = update(service, &caller, &name, options, None, &body, key).await?;
     Ok(told(accepted))
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use tracing::Instrument as _;
 
 use crate::app::drift::check;
 use crate::app::in_progress::{Begun, InProgress};
@@ -23,6 +24,7 @@ use crate::domain::job_kind::JobKind;
 use crate::domain::names::AccountName;
 use crate::domain::spec::{DriftMode, default_account};
 use crate::store::{Accepted, JobRequest, StoreError};
+use crate::telemetry::spans;
 
 /// The requester of automatic repairs.
 const REQUESTER: &str = "drift";
@@ -123,7 +125,8 @@ async fn check_next(
         return Ok(Checked::NoneDue);
     };
     let before = service.store.drift_report(app.id).await?;
-    match check(service, &app).await? {
+    let span = spans::background("check_drift", app.spec.name.as_str());
+    match check(service, &app).instrument(span).await? {
         // The check after an automatic repair requests none: drift that a repair cannot mend would be repaired for ever.
         Ok(report) if before.is_none_or(|before| before.repair.is_none()) => {
             repair(service, app, report, interval).await?

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::audit::COLUMNS as HISTORY;
-use super::claim::claim_to;
+use super::claim::claim_into;
 use super::plans::{PlanArgs, dry_run, is_present, print_plans, views};
 use super::report::{DriftArgs, ExportArgs, print_drift, print_export};
 use super::review::{ReviewArgs, submit};
@@ -150,7 +150,7 @@ impl SetupCommand {
                 let rest = format!("/people/{}/claim", segment(&email));
                 let command = format!("slipway account setup claim {account} {email}");
                 let request = Request::post(path(&account, &rest));
-                claim_to(api, request, &secret, &idempotency, &command).await
+                claim_into(secret.open()?, api, request, &idempotency.key(), &command).await
             }
             Self::Export { account, export } => {
                 print_export(api, &path(&account, "/export"), &export).await
@@ -224,7 +224,7 @@ async fn apply(
     let shown = views(std::slice::from_ref(&plan))?;
     if let Some(reply) = &present {
         let setup = reply.value()?;
-        if setup["state"] == "ready" && is_present(&setup, &plan, &shown) {
+        if is_present(&setup, &plan, &shown) {
             note(&format!(
                 "Nothing to change: account {} is as the file says.",
                 args.account

@@ -45,7 +45,7 @@ pub async fn change(
         .json(args.spec(name, app.get("spec"))?);
     let plan = dry_run(api, &request).await?;
     let shown = views(std::slice::from_ref(&plan))?;
-    if app["state"] == "ready" && is_present(&app, &plan, &shown) {
+    if is_present(&app, &plan, &shown) {
         note(&format!("Nothing to change: {name} is as the spec says."));
         return Ok(Exit::Done);
     }

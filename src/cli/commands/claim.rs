@@ -1,22 +1,11 @@
 //! Claims a secret from the service into the place that it is for.
 
-use super::secret_output::{SecretArgs, SecretOutput};
-use crate::cli::client::{Api, ClientError, IdempotencyArgs, Request};
+use super::secret_output::SecretOutput;
+use crate::cli::client::{Api, ClientError, Request};
 use crate::cli::display::note;
 use crate::cli::exit::Exit;
 
-/// Claims a secret. `command` claims it, too, for whom the place fails.
-pub async fn claim_to(
-    api: &Api,
-    request: Request,
-    secret: &SecretArgs,
-    idempotency: &IdempotencyArgs,
-    command: &str,
-) -> Result<Exit, ClientError> {
-    claim_into(secret.open()?, api, request, &idempotency.key(), command).await
-}
-
-/// The same with a place that is open already.
+/// Claims a secret into a place that is open. `command` claims it, too, for whom the place fails.
 pub async fn claim_into(
     place: SecretOutput,
     api: &Api,

@@ -106,10 +106,7 @@ async fn planned(
     trial.headers.clear();
     let plan = api.send(&trial).await?.value()?;
     let is_present = match &present {
-        Some((found, _)) => {
-            found["state"] == "ready"
-                && is_present(found, &plan, &views(std::slice::from_ref(&plan))?)
-        }
+        Some((found, _)) => is_present(found, &plan, &views(std::slice::from_ref(&plan))?),
         None => false,
     };
     Ok(Planned {

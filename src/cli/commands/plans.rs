@@ -137,8 +137,8 @@ pub fn views(plans: &[Value]) -> Result<Vec<PlanView>, ClientError> {
         .collect()
 }
 
-/// Whether a plan changes neither the app's spec nor AWS.
-pub fn is_present(app: &Value, plan: &Value, shown: &[PlanView]) -> bool {
+/// Whether an app or a set-up is ready and a plan changes neither its spec nor AWS.
+pub fn is_present(found: &Value, plan: &Value, shown: &[PlanView]) -> bool {
     let counts = Counts::of(shown.iter().flat_map(|view| &view.changes));
-    app["spec"] == plan["spec"] && counts == Counts::default()
+    found["state"] == "ready" && found["spec"] == plan["spec"] && counts == Counts::default()
 }

@@ -1,7 +1,7 @@
-//! `/console/chat`: which chat users act as which person, and where a person ties a chat user.
+//! `/console/chat`: which chat users act as which person, and where a person links a chat user.
 //!
 //! Invariants:
-//! - Following a link ties nobody. The page shows which chat user it is, and its form does it.
+//! - Following a URL links nobody. The page shows which chat user it is, and its form does it.
 //! - A person has signed in a moment ago.
 
 use std::sync::Arc;

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::hmac::{HMAC_SHA256, Key, verify};
+use aws_lc_rs::hmac::{Context, HMAC_SHA256, Key, verify};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -24,13 +23,6 @@ pub fn is_of_github(secret: &SecretString, signature: &str, body: &[u8]) -> bool
     };
     let key = Key::new(HMAC_SHA256, secret.expose_secret().as_bytes());
     hex::decode(tag).is_ok_and(|tag| verify(&key, body, &tag).is_ok())
-}
-
-/// Whether a token is the secret one. Their lengths are not told either.
-pub fn is_token(secret: &SecretString, token: &str) -> bool {
-    let hash = |text: &str| digest(&SHA256, text.as_bytes());
-    let (wanted, given) = (hash(secret.expose_secret()), hash(token));
-    verify_slices_are_equal(wanted.as_ref(), given.as_ref()).is_ok()
 }
 
 /// The headers of Standard Webhooks.
@@ -55,12 +47,14 @@ impl StandardHeaders<'_> {
             return false;
         };
         let key = Key::new(HMAC_SHA256, &key);
-        let head = format!("{}.{}.", self.id, self.timestamp);
-        let signed = [head.as_bytes(), body].concat();
+        let mut context = Context::with_key(&key);
+        context.update(format!("{}.{}.", self.id, self.timestamp).as_bytes());
+        context.update(body);
+        let wanted = context.sign();
         let is_valid = |signature: &str| {
             let tag = signature.strip_prefix("v1,");
             let tag = tag.and_then(|tag| STANDARD.decode(tag).ok());
-            tag.is_some_and(|tag| verify(&key, &signed, &tag).is_ok())
+            tag.is_some_and(|tag| verify_slices_are_equal(wanted.as_ref(), &tag).is_ok())
         };
         self.signature.split(' ').any(is_valid)
     }
@@ -151,14 +145,5 @@ mod tests {
             b"",
             Timestamp::from_millis(now * 1000)
         ));
-    }
-
-    #[test]
-    fn a_token_is_compared_whole() {
-        let secret = SecretString::from("token".to_owned());
-        assert!(is_token(&secret, "token"));
-        assert!(
-            !is_token(&secret, "toke") && !is_token(&secret, "token ") && !is_token(&secret, "")
-        );
     }
 }

@@ -21,6 +21,7 @@ use crate::store::rows::RowReader;
 use crate::store::signals::Signal;
 use crate::store::sql::{Sql, skip_locked};
 use crate::store::{apps, chat_requests, deliveries, hook_deliveries};
+use crate::telemetry::TraceParent;
 
 /// Jobs in one claim. Leases count from before its commit.
 pub const MAX_CLAIM_BATCH: usize = 32;
@@ -36,6 +37,8 @@ pub struct Claimed {
     pub app: App,
     /// When attempts end.
     pub deadline: Timestamp,
+    /// The trace of its request.
+    pub requested: Option<TraceParent>,
 }
 
 impl Store {
@@ -168,6 +171,7 @@ struct LeasedJob {
     deadline: Timestamp,
     cancel_requested: bool,
     seq: i64,
+    requested: Option<TraceParent>,
 }
 
 /// A job never waits so long for its next attempt, nor are replicas' clocks so far apart: a later time was written before
@@ -201,7 +205,7 @@ async fn take_leases(
     sql.push("), deadline_at = COALESCE(deadline_at, ")
         .bind(terms.deadline_at.millis())?;
     sql.push("), next_attempt_at = NULL, reason = NULL WHERE id IN (SELECT id FROM due) ");
-    sql.push("RETURNING id, app_id, attempt, lease_token, deadline_at, cancel_requested, seq");
+    sql.push("RETURNING id, app_id, attempt, lease_token, deadline_at, cancel_requested, seq, trace_parent");
     let read = |row: &AnyRow| {
         let row = RowReader::new(row, "jobs", "id");
         let lease = Lease {
@@ -215,6 +219,9 @@ async fn take_leases(
             deadline: row.moment("deadline_at")?,
             cancel_requested: row.plain::<i64>("cancel_requested")? == 1,
             seq: row.plain("seq")?,
+            requested: row
+                .plain::<Option<String>>("trace_parent")?
+                .and_then(|text| TraceParent::parse(&text)),
         })
     };
     let taken = sql.query().fetch_all(db).await?;
@@ -286,6 +293,7 @@ async fn load(
         lease,
         app,
         deadline,
+        requested,
         ..
     } in taken
     {
@@ -300,6 +308,7 @@ async fn load(
                 job,
                 app,
                 deadline,
+                requested,
             }),
             Err(error @ StoreError::Corrupt { .. }) => {
                 tracing::error!(%error, "a job is parked because its record cannot be read");

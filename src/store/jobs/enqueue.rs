@@ -31,6 +31,7 @@ use crate::store::rows::{RowReader, to_json};
 use crate::store::signals::Signal;
 use crate::store::sql::Sql;
 use crate::store::{accounts, apps, audit, idempotency, rotations, setups};
+use crate::telemetry::TraceParent;
 
 /// The condition on an app's row under which its name can be onboarded again: it was removed, or its onboarding ended
 /// without success; and no key of it can be live.
@@ -120,7 +121,26 @@ pub enum Accepted {
     Replay(Box<Job>),
 }
 
+/// What a request is given when it is accepted.
+#[derive(Debug, Clone)]
+struct Receipt {
+    at: Timestamp,
+    /// The id of what it creates beside the job.
+    subject: Ulid,
+    job: Ulid,
+    trace_parent: Option<TraceParent>,
+}
+
 impl Store {
+    fn receipt(&self) -> Receipt {
+        Receipt {
+            at: self.clock.now(),
+            subject: self.clock.new_id(),
+            job: self.clock.new_id(),
+            trace_parent: TraceParent::current(),
+        }
+    }
+
     /// Creates an app and its onboarding job: app, job, steps, event and idempotency record in one commit.
     ///
     /// # Errors
@@ -130,10 +150,10 @@ impl Store {
         new: NewApp,
         key: Option<IdempotencyKey>,
     ) -> Result<Result<Accepted, Refusal>, StoreError> {
-        let (now, ids) = (self.clock.now(), [self.clock.new_id(), self.clock.new_id()]);
+        let receipt = self.receipt();
         let accepted = self
             .writer
-            .write(move |db| Box::pin(async move { onboard(db, new, key, ids, now).await }))
+            .write(move |db| Box::pin(async move { onboard(db, new, key, receipt).await }))
             .await?;
         Ok(self.announce(accepted))
     }
@@ -166,12 +186,10 @@ impl Store {
         request: JobRequest,
         key: Option<IdempotencyKey>,
     ) -> Result<Result<Accepted, Refusal>, StoreError> {
-        let (now, ids) = (self.clock.now(), [self.clock.new_id(), self.clock.new_id()]);
+        let receipt = self.receipt();
         let accepted = self
             .writer
-            .write(move |db| {
-                Box::pin(async move { self::enqueue(db, request, key, ids, now).await })
-            })
+            .write(move |db| Box::pin(async move { enqueue(db, request, key, receipt).await }))
             .await?;
         Ok(self.announce(accepted))
     }
@@ -209,24 +227,25 @@ async fn onboard(
     db: &mut AnyConnection,
     new: NewApp,
     key: Option<IdempotencyKey>,
-    [new_app, job]: [Ulid; 2],
-    now: Timestamp,
+    receipt: Receipt,
 ) -> Result<Result<Accepted, Refusal>, StoreError> {
+    let now = receipt.at;
     if let Some(answer) = earlier(db, key.as_ref(), now).await? {
         return Ok(answer);
     }
     if let Err(refusal) = accounts::lock_for_app(db, &new.spec.account).await? {
         return Ok(Err(refusal));
     }
-    let Some(app_id) = insert_app(db, &new, new_app, now).await? else {
+    let Some(app_id) = insert_app(db, &new, receipt.subject, now).await? else {
         return Ok(Err(Refusal::AppExists(new.spec.name)));
     };
     let task = Task::Onboard {
         accept_expiry: new.accept_expiry,
     };
-    let mut job = new_job(job, &new.spec, task, &new.resources, new.requested_by, now);
+    let id = receipt.job;
+    let mut job = new_job(id, &new.spec, task, &new.resources, new.requested_by, now);
     let approval = new.approval.as_ref().map(|approval| (approval, None));
-    insert_job(db, app_id, &mut job, approval, key, now).await?;
+    insert_job(db, app_id, &mut job, approval, key, &receipt).await?;
     Ok(Ok(Accepted::Fresh(Box::new(job))))
 }
 
@@ -315,9 +334,9 @@ async fn enqueue(
     db: &mut AnyConnection,
     request: JobRequest,
     key: Option<IdempotencyKey>,
-    [new_subject, id]: [Ulid; 2],
-    now: Timestamp,
+    receipt: Receipt,
 ) -> Result<Result<Accepted, Refusal>, StoreError> {
+    let now = receipt.at;
     if let Some(answer) = earlier(db, key.as_ref(), now).await? {
         return Ok(answer);
     }
@@ -327,7 +346,7 @@ async fn enqueue(
         if let Err(refusal) = accounts::lock_for_app(db, &spec.account).await? {
             return Ok(Err(refusal));
         }
-        setups::insert(db, spec, new_subject, &request.requested_by, now).await?;
+        setups::insert(db, spec, receipt.subject, &request.requested_by, now).await?;
     }
     let Some(app_id) = apps::lock(db, &request.app).await? else {
         return Ok(Err(Refusal::NoApp));
@@ -342,7 +361,7 @@ async fn enqueue(
     }
     let change = request.change.or_else(|| restoring(&request.task, &app));
     let mut job = new_job(
-        id,
+        receipt.job,
         &app.spec,
         request.task,
         &request.resources,
@@ -356,7 +375,7 @@ async fn enqueue(
         return Ok(Err(refusal));
     }
     let approval = approval.map(|approval| (approval, change.as_ref()));
-    insert_job(db, app_id, &mut job, approval, key, now).await?;
+    insert_job(db, app_id, &mut job, approval, key, &receipt).await?;
     Ok(Ok(Accepted::Fresh(Box::new(job))))
 }
 
@@ -484,15 +503,16 @@ async fn insert_job(
     job: &mut Job,
     approval: Option<(&NewApproval, Option<&AppChange>)>,
     key: Option<IdempotencyKey>,
-    now: Timestamp,
+    receipt: &Receipt,
 ) -> Result<(), StoreError> {
+    let now = receipt.at;
     if approval.is_some() {
         job.needs_approval = true;
         job.state = JobState::AwaitingApproval;
     }
     let id = job.id.to_string();
     let mut sql = Sql::new(
-        "INSERT INTO jobs (attempt, cancel_requested, lease_token, id, app_id, kind, task, state, requested_by, created_at, needs_approval) VALUES (0, 0, 0, ",
+        "INSERT INTO jobs (attempt, cancel_requested, lease_token, id, app_id, kind, task, state, requested_by, created_at, needs_approval, trace_parent) VALUES (0, 0, 0, ",
     );
     sql.list([
         &id,
@@ -503,9 +523,9 @@ async fn insert_job(
         &job.requested_by,
     ])?;
     sql.push(", ").bind(now.millis())?;
-    sql.push(", ")
-        .bind(i64::from(job.needs_approval))?
-        .push(")");
+    sql.push(", ").bind(i64::from(job.needs_approval))?;
+    let trace_parent = receipt.trace_parent.as_ref().map(ToString::to_string);
+    sql.push(", ").bind(trace_parent)?.push(")");
     sql.then(db, "INSERT INTO steps (job_id, steps) VALUES (")
         .list([&id, &to_json(&job.steps)?])?
         .push(")");

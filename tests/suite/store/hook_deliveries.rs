@@ -98,8 +98,9 @@ async fn deliveries_of_a_repository_are_handled_in_order_by_one_holder() {
         finish(&t, other, HookOutcome::Failed("No.".into())).await;
         assert!(claim(&t).await.is_empty(), "2 waits on");
         assert_eq!(
-            t.store.next_hook_delivery().await.unwrap().map(|_| ()),
-            Some(())
+            t.store.next_hook_delivery().await.unwrap(),
+            Some(later),
+            "2 waits for 1 and is not due before it"
         );
         t.clock.advance(2 * MINUTE);
         let again = claim(&t).await;
@@ -116,6 +117,61 @@ async fn deliveries_of_a_repository_are_handled_in_order_by_one_holder() {
             None
         );
         assert_eq!(t.store.next_hook_delivery().await.unwrap(), None);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn attempts_that_end_without_an_outcome_are_counted() {
+    each(async |t| {
+        receive(&t, "1", "a", Some("7")).await;
+        for lost in 0..3 {
+            assert_eq!(claim(&t).await[0].lost_attempts, lost);
+            t.clock.advance(LEASE + MINUTE);
+        }
+        let claimed = claim(&t).await;
+        finish(
+            &t,
+            &claimed[0],
+            HookOutcome::Retry("No.".into(), t.clock.now()),
+        )
+        .await;
+        let claimed = claim(&t).await;
+        assert_eq!((claimed[0].attempts, claimed[0].lost_attempts), (1, 3));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_delivery_that_failed_is_handled_again_when_it_is_sent_again() {
+    each(async |t| {
+        receive(&t, "1", "a", Some("7")).await;
+        assert!(receive(&t, "1", "a", Some("7")).await);
+        let claimed = claim(&t).await;
+        assert_eq!(ids(&claimed), ["1"], "once, as long as it has not failed");
+        assert!(receive(&t, "1", "a", Some("7")).await);
+        finish(&t, &claimed[0], HookOutcome::Failed("No.".into())).await;
+        assert!(claim(&t).await.is_empty());
+        let many = (0..4).map(|_| receive(&t, "1", "a", Some("7")));
+        assert!(join_all(many).await.into_iter().all(|follows| follows));
+        let again = claim(&t).await;
+        assert_eq!((ids(&again), again[0].lost_attempts), (vec!["1"], 0));
+        let late = t.store.finish_hook_delivery(&claimed[0], done(None)).await;
+        assert!(matches!(late, Err(StoreError::LostLease)), "{late:?}");
+        finish(&t, &again[0], done(Some("c1"))).await;
+        assert!(receive(&t, "1", "a", Some("7")).await);
+        assert!(
+            claim(&t).await.is_empty(),
+            "what is done has no effect again"
+        );
+        // A later event of the same repository, and one of another.
+        receive(&t, "2", "b", Some("8")).await;
+        let of_another = claim(&t).await;
+        receive(&t, "3", "c", Some("9")).await;
+        let has_later = async |delivery| t.store.has_later_hook_delivery(delivery).await.unwrap();
+        assert!(!has_later(&of_another[0]).await);
+        receive(&t, "4", "d", Some("8")).await;
+        assert!(has_later(&of_another[0]).await);
     })
     .await;
 }

@@ -1,5 +1,7 @@
 //! Databases of earlier releases.
 
+use slipway::store::schema;
+
 use super::*;
 
 /// A database as it was after so many migrations.
@@ -10,14 +12,8 @@ async fn migrated_to(version: i64, backend: Backend, url: &str) -> sqlx::AnyConn
     }
     let mut db = sqlx::AnyConnection::connect(url).await.unwrap();
     match backend {
-        Backend::Sqlite => sqlx::migrate!("migrations/sqlite")
-            .run_to(version, &mut db)
-            .await
-            .unwrap(),
-        Backend::Postgres => sqlx::migrate!("migrations/postgres")
-            .run_to(version, &mut db)
-            .await
-            .unwrap(),
+        Backend::Sqlite => schema::sqlite().run_to(version, &mut db).await.unwrap(),
+        Backend::Postgres => schema::postgres().run_to(version, &mut db).await.unwrap(),
     }
     db
 }
@@ -156,14 +152,8 @@ async fn of_release_0_1_0(backend: Backend, url: &str) {
     }
     let mut db = sqlx::AnyConnection::connect(url).await.unwrap();
     match backend {
-        Backend::Sqlite => sqlx::migrate!("migrations/sqlite")
-            .run_to(1, &mut db)
-            .await
-            .unwrap(),
-        Backend::Postgres => sqlx::migrate!("migrations/postgres")
-            .run_to(1, &mut db)
-            .await
-            .unwrap(),
+        Backend::Sqlite => schema::sqlite().run_to(1, &mut db).await.unwrap(),
+        Backend::Postgres => schema::postgres().run_to(1, &mut db).await.unwrap(),
     }
     let spec = serde_json::to_string(&new_app("acme").spec).unwrap();
     let states = [

@@ -44,7 +44,7 @@ async fn make_template(cluster: &str) {
     db.close().await.unwrap();
     let url = create(cluster, TEMPLATE, "template1").await;
     let mut db = sqlx::AnyConnection::connect(&url).await.unwrap();
-    sqlx::migrate!("migrations/postgres")
+    slipway::store::schema::postgres()
         .run(&mut db)
         .await
         .unwrap();
