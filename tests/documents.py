@@ -65,6 +65,7 @@ VOLATILE = {
     "request_id": r"\b[0-9A-Za-z]{52}\b",
     "secret": r"(?<=AWS_SECRET_ACCESS_KEY=)[0-9A-Za-z/+]{40}",
     "hash": r"\b[0-9a-f]{40}\b|\b[0-9a-f]{16}\b",
+    "trace": r"(?<=\"trace_id\": \")[0-9a-f]{32}|(?<=\"trace_id\":\")[0-9a-f]{32}",
     "masked": r"\b[0-9A-Za-z]{4}\*{36}",
     "token": r"\bslipway_[0-9a-f]{32,}\b",
     "external_id": r"\bslipway-[0-9a-f]{32}\b",

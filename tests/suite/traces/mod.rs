@@ -106,10 +106,10 @@ async fn a_trace_leads_from_the_callers_request_to_each_call_of_aws() {
     let server = host.launch.serve().await;
     host.proxy.take_log();
     let (job, response) = ask(&server, "acme-shop").await;
-    server.ended(&job).await;
+    let ended = server.ended(&job).await;
     let calls = host.proxy.log();
-    let path = "/v1/apps/acme-shop/credentials/claim";
-    let claim = server.request(Method::POST, path);
+    let claim = ended["result"]["claim"].as_str().unwrap();
+    let claim = server.request(Method::POST, claim);
     let claim: Value = claim.send().await.unwrap().json().await.unwrap();
     server.stop().await;
 
@@ -192,7 +192,7 @@ async fn a_trace_leads_from_the_callers_request_to_each_call_of_aws() {
 }
 
 fn holds_no_secret(host: &Host, collector: &Collector, claim: &Value) {
-    let secret = claim["secret_access_key"].as_str().unwrap();
+    let secret = claim["AWS_SECRET_ACCESS_KEY"].as_str().unwrap();
     let session = host.launch.environment();
     for secret in [
         secret,
