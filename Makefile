@@ -4,14 +4,16 @@
 # make demo       the service on an emulated AWS, on this machine (STAY=1: keeps running)
 # make soak       kills the service at random instants, again and again (ROUNDS=300, SLIPWAY_TEST_SEED=…)
 # make simulate   random worlds on the AWS in memory (SEEDS=100000, or one: SEED=…, TRACE=1 tells what is done in it)
-# make packages   builds the Debian and the RPM package of a release, with the list of what is in it, and tests them (needs root)
+# make release    the binary, its packages, the list of what is in them and checksums, in target/dist
+# make packages   the same, and tests the packages on a machine of their own (needs root)
+# make reproducible  builds the release's binary in two clones and compares them
 # make bench      the table of figures and targets
 
 PYTHON ?= python3
 VENV := .venv/bin/python
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: test test-all lint soak simulate demo bench packages venv packages-venv postgresql jq promtool node npm browser
+.PHONY: test test-all lint soak simulate demo bench release packages reproducible venv packages-venv packaging-tools postgresql jq promtool node npm browser
 
 test: venv postgresql jq promtool npm browser
 	$(VENV) tests/run.py
@@ -39,17 +41,22 @@ bench: venv
 	cargo build --release
 	$(VENV) benches/run.py --binary $(TARGET)/release/slipway $(if $(ONLY),--only $(ONLY))
 
-packages: packages-venv postgresql
-	cargo build --release
-	$(PYTHON) deploy/package.py --binary $(TARGET)/release/slipway --to $(TARGET)/packages
-	$(PYTHON) deploy/inventory.py --to $(TARGET)/packages
-	$(VENV) tests/packages.py --binary $(TARGET)/release/slipway
+release: packaging-tools
+	$(PYTHON) deploy/release.py
+
+packages: release packages-venv postgresql
+	$(VENV) tests/packages.py --binary $(firstword $(wildcard $(TARGET)/dist/slipway-*-linux-gnu))
+
+reproducible:
+	$(PYTHON) tests/reproducible.py
 
 venv: .venv/installed
 
 # The Helm chart is rendered by Helm's own code, a download of 75 MB.
-packages-venv: venv
+packages-venv: venv packaging-tools
 	$(VENV) -m pip install --quiet --requirement tests/requirements-packages.txt
+
+packaging-tools:
 	@command -v lintian rpmbuild dpkg-shlibdeps >/dev/null || { \
 	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -q && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends lintian rpm dpkg-dev; \

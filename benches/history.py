@@ -64,7 +64,7 @@ def with_history(binary, apps, jobs):
         endpoint = held.enter_context(emulators("ministack"))["ministack"]
         metadata = held.enter_context(instance_metadata(endpoint))
         directory = pathlib.Path(held.enter_context(tempfile.TemporaryDirectory(prefix="slipway-")))
-        settings = {"history": "36500days", "encryption_key": encryption_key(binary)}
+        settings = {"retention": "36500days", "encryption_key": encryption_key(binary)}
         slipway = start(binary, endpoint, metadata, directory, **settings)
         try:
             await_ready(slipway)

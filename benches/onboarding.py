@@ -26,7 +26,7 @@ def run(binary):
     with emulators("ministack") as urls, instance_metadata(urls["ministack"]) as metadata:
         with LatencyProxy(urls["ministack"], DELAY) as proxy:
             with service(binary, proxy.url, metadata) as slipway:
-                onboard(slipway, proxy, "warm")
+                onboard(slipway, proxy, {"name": "warm"})
                 bare, served, jobs, calls, later = in_turns(slipway, proxy)
             theirs = {name: rivals.run(name, proxy.url, f"rival-{n}").seconds for n, name in enumerate(rivals.COMMANDS)}
     ours = statistics.median(served)
@@ -46,23 +46,23 @@ def in_turns(slipway, proxy):
     floor = Bare(proxy.url)
     floor.onboard("bare-warm")
     for n in range(APPS):
-        seconds, job, calls, later = onboard(slipway, proxy, f"served-{n}")
+        seconds, job, calls, later = onboard(slipway, proxy, {"name": f"served-{n}"})
         for sample, value in zip(samples, (floor.onboard(f"bare-{n}"), seconds, job, calls, later)):
             sample.append(value)
     floor.close()
     return samples
 
 
-def onboard(slipway, proxy, app):
+def onboard(slipway, proxy, spec):
     """One app by one call: the client's seconds, the job's seconds, and its AWS calls by name."""
     mark, began = len(proxy.calls), time.perf_counter()
-    status, _, job = slipway.request("POST", "/v1/apps", {"name": app})
+    status, _, job = slipway.request("POST", "/v1/apps", spec)
     if status != 202:
         raise RuntimeError(f"POST /v1/apps answered {status}: {job}")
     job = slipway.ended(job)
     seconds, end = time.perf_counter() - began, len(proxy.calls)
     if job["state"] != "succeeded":
-        raise RuntimeError(f"the job of {app} ended as {job['state']}: {job}")
+        raise RuntimeError(f"the job of {spec['name']} ended as {job['state']}: {job}")
     time.sleep(AFTERMATH)
     names = [call.name for call in proxy.since(mark)]
     return seconds, duration(job), names[: end - mark], names[end - mark :]

@@ -12,7 +12,9 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "tests"))
 
 import accepting  # noqa: E402
+import accounts  # noqa: E402
 import client  # noqa: E402
+import doors  # noqa: E402
 import figures  # noqa: E402
 import history  # noqa: E402
 import lost_answer  # noqa: E402
@@ -35,6 +37,8 @@ SECTIONS = {
     "history": history,
     "webhooks": webhooks,
     "client": client,
+    "doors": doors,
+    "accounts": accounts,
 }
 
 

@@ -1,6 +1,6 @@
 """Writes what a release is made of, beside its packages.
 
-    python deploy/inventory.py [--to target/packages]
+    python deploy/inventory.py [--to target/dist]
 
 - slipway.cdx.json: the crates in the binary with their versions, licences and checksums, as CycloneDX 1.5.
 - THIRD-PARTY-LICENSES: the texts of their licences.
@@ -28,7 +28,7 @@ TEXTS = ("LICENSE*", "LICENCE*", "COPYING*", "COPYRIGHT*", "NOTICE*", "license*"
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--to", type=pathlib.Path, default=ROOT / "target" / "packages")
+    parser.add_argument("--to", type=pathlib.Path, default=ROOT / "target" / "dist")
     to = parser.parse_args().to
     to.mkdir(parents=True, exist_ok=True)
     crates, edges = dependencies()

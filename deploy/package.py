@@ -1,6 +1,6 @@
 """Builds the Debian and the RPM package of a binary.
 
-    python deploy/package.py --binary target/release/slipway [--version 0.2.0] [--to target/packages] [deb] [rpm]
+    python deploy/package.py --binary target/release/slipway [--version 0.2.0] [--to target/dist] [deb] [rpm]
 
 Needs dpkg-dev for deb, and rpmbuild (Debian: rpm) for rpm. The same inputs give the same packages: times are those of
 SOURCE_DATE_EPOCH, or of the last commit. docs/decisions/0034-packages-without-a-packaging-tool.md says why no cargo
@@ -44,7 +44,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--binary", type=pathlib.Path, required=True)
     parser.add_argument("--version", default=crate_version())
-    parser.add_argument("--to", type=pathlib.Path, default=ROOT / "target" / "packages")
+    parser.add_argument("--to", type=pathlib.Path, default=ROOT / "target" / "dist")
     parser.add_argument("formats", nargs="*", choices=["deb", "rpm", []], default=[])
     options = parser.parse_args()
     options.to.mkdir(parents=True, exist_ok=True)

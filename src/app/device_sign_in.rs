@@ -2,14 +2,14 @@
 //!
 //! Invariants:
 //! - The terminal talks to this service alone, which has the client's secret.
-//! - The token allows what a session of the same person would, and lasts no longer.
+//! - The token allows what a session of the same person would, and lasts no longer. It is a sign-in for chat, too.
 
 use std::time::Duration;
 
 use crate::app::error::{GrantError, UseCaseError};
 use crate::app::identity_provider::SignIn;
 use crate::app::service::{Service, token_hash};
-use crate::app::sign_in::{SignInError, session_of, verify};
+use crate::app::sign_in::{SignInError, session_for, verify};
 use crate::app::token_exchange::Granted;
 use crate::app::tokens::new_token;
 use crate::oidc::{DeviceAuthorization, RedeemError};
@@ -48,8 +48,9 @@ async fn grant(
     id_token: &str,
 ) -> Result<Granted, UseCaseError> {
     let claims = verify(service, sign_in, id_token).await.map_err(denied)?;
-    let now = service.clock.now();
-    let session = session_of(sign_in, &claims, None, now).map_err(denied)?;
+    let session = session_for(service, sign_in, &claims, None).await;
+    let session = session.map_err(denied)?;
+    service.store.renew_chat_links(&session).await?;
     let token = new_token()?;
     let row = service
         .store

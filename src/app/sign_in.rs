@@ -236,14 +236,7 @@ pub async fn complete(
     if under_way.fresh && !is_recent(authenticated_at, now) {
         return Err(SignInError::NotRecent);
     }
-    let session = match session_of(sign_in, &claims, authenticated_at, now) {
-        Err(error @ SignInError::NoGroup(_)) => {
-            // Who may do nothing by a sign-in may do nothing by chat.
-            unlink(service, sign_in, &claims).await?;
-            return Err(error);
-        }
-        session => session?,
-    };
+    let session = session_for(service, sign_in, &claims, authenticated_at).await?;
     let key = random_hex::<32>()?;
     service
         .store
@@ -314,6 +307,20 @@ pub(super) async fn verify(
     Ok(claims)
 }
 
+/// The session of whoever signs in. Who may do nothing by a sign-in may do nothing by chat.
+pub(super) async fn session_for(
+    service: &Service,
+    sign_in: &SignIn,
+    claims: &Claims,
+    authenticated_at: Option<Timestamp>,
+) -> Result<Session, SignInError> {
+    let session = session_of(sign_in, claims, authenticated_at, service.clock.now());
+    if let Err(SignInError::NoGroup(_)) = session {
+        unlink(service, sign_in, claims).await?;
+    }
+    session
+}
+
 /// Ends the links of chat users to a person.
 async fn unlink(service: &Service, sign_in: &SignIn, claims: &Claims) -> Result<(), StoreError> {
     let identity = identity(&sign_in.provider.client.issuer, claims);
@@ -326,7 +333,7 @@ async fn unlink(service: &Service, sign_in: &SignIn, claims: &Claims) -> Result<
 }
 
 /// What a person may do from now on, by the groups in the ID token.
-pub(super) fn session_of(
+fn session_of(
     sign_in: &SignIn,
     claims: &Claims,
     authenticated_at: Option<Timestamp>,

@@ -146,7 +146,24 @@ impl Store {
             .await
     }
 
-    /// Ends the links of a person. Returns how many.
+    /// Gives the links of a person the role and scope of a sign-in.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn renew_chat_links(&self, session: &Session) -> Result<(), StoreError> {
+        let session = session.clone();
+        self.writer
+            .write(move |db| {
+                Box::pin(async move {
+                    let mut sql = Sql::default();
+                    renew(db, &mut sql, &session)?;
+                    sql.run(db).await.map(drop)
+                })
+            })
+            .await
+    }
+
+    /// Ends the links of a person. Returns their number.
     ///
     /// # Errors
     /// When the database does not answer.

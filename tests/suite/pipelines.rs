@@ -10,6 +10,7 @@ use slipway::clock::Clock;
 use slipway::oidc::{IdToken, KeyCache, KeyCacheLimits, TokenError, VerifyError};
 
 use crate::api::{Answer, as_bearer, ask, get, id, idle, light, post, wait_for_state, working};
+use crate::support::database::new_database;
 use crate::support::issuer::{Issuer, Key, encoded, now, token};
 use crate::support::server::{Server, Setup};
 use crate::support::unique;
@@ -334,6 +335,29 @@ async fn each_id_token_is_exchanged_once() {
         &exchange(&server, &issuer.token(&claims)).await,
         "invalid_grant",
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_one_replica_has_exchanged_is_refused_by_the_other() {
+    let (mut first, issuer) = (setup(), Issuer::start(Key::ec()).await);
+    first.settings.database_url = new_database().await;
+    let mut second = Setup::new(first.place.clone());
+    second.settings = first.settings.clone();
+    let replicas = [first.start().await, second.start().await];
+    post(&replicas[0], "/v1/trust-rules", &rule(&issuer, "shop"))
+        .await
+        .expect(201);
+    for claims in [json!({}), json!({"jti": null, "run_id": "1"})] {
+        let token = issuer.token(&claims);
+        let each = (0..8).map(|turn| exchange(&replicas[turn % 2], &token));
+        let answers = join_all(each).await;
+        let granted = answers.iter().filter(|answer| answer.status == 200).count();
+        assert_eq!(granted, 1);
+        for replica in &replicas {
+            let answer = exchange(replica, &token).await;
+            assert!(refused(&answer, "invalid_grant").contains("exchanged before"));
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

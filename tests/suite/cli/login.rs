@@ -2,6 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use sqlx::Connection as _;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 
 use super::{Person, assert_has};
@@ -111,4 +112,48 @@ async fn whoever_is_in_no_group_gets_no_token_and_without_a_provider_a_token_is_
         .at_terminal(&[("Token for", &typed)], &["login"])
         .await;
     assert_has(&login.exits(0), &["Logged in to"]);
+}
+
+/// The chat users that are linked to people, with their roles, read and written behind the service's back.
+async fn links(setup: &Setup, statement: Option<&str>) -> Vec<(String, String)> {
+    sqlx::any::install_default_drivers();
+    let url = format!("sqlite://{}", setup.database().display());
+    let mut db = sqlx::AnyConnection::connect(&url).await.unwrap();
+    if let Some(statement) = statement {
+        sqlx::query(sqlx::AssertSqlSafe(statement.to_owned()))
+            .execute(&mut db)
+            .await
+            .unwrap();
+    }
+    let links = sqlx::query_as("SELECT chat_user, role FROM chat_links ORDER BY chat_user")
+        .fetch_all(&mut db)
+        .await
+        .unwrap();
+    db.close().await.unwrap();
+    links
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_counts_for_the_chat_users_of_the_person_as_a_sign_in_does() {
+    let mut setup = idle();
+    let (server, provider) = started(&mut setup).await;
+    for subject in ["ana", "eve"] {
+        let link = format!(
+            "INSERT INTO chat_links (id, platform, team, chat_user, issuer, subject, name, role, created_at, signed_in_at) \
+             VALUES ('{}', 'slack', 'T1', '{subject}', '{}', '{subject}', '{subject}', 'viewer', 1, 1)",
+            ulid::Ulid::generate(),
+            provider.url
+        );
+        links(&setup, Some(&link)).await;
+    }
+    for (person, status) in [("ana", 200), ("eve", 400)] {
+        let begun = begin(&server).await;
+        let url = begun["verification_uri_complete"].as_str().unwrap();
+        confirm_device(&provider, url, person).await;
+        let code = begun["device_code"].as_str().unwrap();
+        assert_eq!(token(&server, code).await.status, status, "{person}");
+    }
+    // Ana is an operator by her groups now, and Eve is nobody.
+    let ana = ("ana".to_owned(), "operator".to_owned());
+    assert_eq!(links(&setup, None).await, [ana]);
 }
