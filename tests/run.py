@@ -10,6 +10,7 @@ import argparse
 import os
 import pathlib
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -48,10 +49,16 @@ class Failed(Exception):
 
 
 class Step:
-    """What was run, how long it took, and how many tests passed."""
+    """What was run, how long it took, how long processors worked for it, and how many tests passed."""
 
     def __init__(self, name):
-        self.name, self.seconds, self.passed = name, 0.0, 0
+        self.name, self.seconds, self.worked, self.passed = name, 0.0, 0.0, 0
+
+
+def worked():
+    """The seconds of processor of all processes that were waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def run(steps, name, *command, environment=None, tests=False):
@@ -59,7 +66,7 @@ def run(steps, name, *command, environment=None, tests=False):
     print(f"\n== {name}: {' '.join(map(str, command))}", flush=True)
     step = Step(name)
     steps.append(step)
-    began = time.monotonic()
+    began, before = time.monotonic(), worked()
     process = subprocess.Popen(
         [str(part) for part in command], cwd=ROOT, env={**os.environ, **(environment or {})},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -74,7 +81,7 @@ def run(steps, name, *command, environment=None, tests=False):
         if process.poll() is None:
             process.terminate()
             process.wait()
-        step.seconds = time.monotonic() - began
+        step.seconds, step.worked = time.monotonic() - began, worked() - before
     said = "".join(said)
     step.passed = sum(int(passed) for passed, _, _ in RESULT.findall(said))
     if code:
@@ -124,10 +131,11 @@ def test(steps, again, binaries, long):
 
 
 def tell(steps, again):
-    print(f"\n{'step':<16}{'time':>8}{'tests':>8}")
+    print(f"\n{'step':<16}{'time':>8}{'processor':>11}{'tests':>8}")
     for step in steps:
-        print(f"{step.name:<16}{minutes(step.seconds):>8}{step.passed or '':>8}")
-    print(f"{'all':<16}{minutes(sum(step.seconds for step in steps)):>8}{sum(step.passed for step in steps):>8}")
+        print(f"{step.name:<16}{minutes(step.seconds):>8}{minutes(step.worked):>11}{step.passed or '':>8}")
+    total, used = (sum(getattr(step, name) for step in steps) for name in ("seconds", "worked"))
+    print(f"{'all':<16}{minutes(total):>8}{minutes(used):>11}{sum(step.passed for step in steps):>8}")
     for name in again:
         print(f"failed at first, and passed alone: {name}")
 

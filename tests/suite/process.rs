@@ -204,8 +204,15 @@ async fn killed_again_and_again_a_job_still_ends() {
     let accepted = first.ask(&app).await;
     first.kill().await;
     for _ in 0..4 {
+        gate.take_log();
         let next = launch.serve().await;
-        tokio::time::sleep(Duration::from_millis(60)).await;
+        // Until the job goes on, as long as it does.
+        for _ in 0..400 {
+            if gate.log().iter().any(|call| call.service != "sts") {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         next.kill().await;
     }
     gate.set(Pass::Open);
