@@ -17,6 +17,7 @@ RUN mkdir -p src tests/suite \
 COPY migrations migrations
 COPY src src
 COPY templates templates
+COPY openapi.yaml ./
 COPY docs/http-status-codes.md docs/
 COPY docs/api/examples.json docs/api/
 # Cargo goes by times, and the sources may be older than their stand-ins were.

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use axum::Router;
 use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
-use axum::{Extension, Router};
+use axum::routing::get;
 use utoipa::openapi::content::Content;
 use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::path::Operation;
@@ -15,7 +16,7 @@ use utoipa::openapi::{
     ContentBuilder, Object, OneOf, OpenApi as Document, Ref, RefOr, Response, Schema,
 };
 use utoipa::{Modify, OpenApi};
-use utoipa_swagger_ui::SwaggerUi;
+use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::api::idempotency::IdempotencyText;
 use crate::api::path::Id;
@@ -25,6 +26,9 @@ use crate::domain::names::AccessKeyId;
 use crate::domain::webhook::{DeliveryState, EventType};
 use crate::provision::export::Format;
 use crate::provision::render::bootstrap::BootstrapFormat;
+
+/// Where the document is as JSON.
+const DOCUMENT: &str = "/openapi.json";
 
 type Schemas = BTreeMap<String, RefOr<Schema>>;
 
@@ -256,13 +260,11 @@ fn header(kind: Type, description: &str) -> Header {
 
 /// Get the OpenAPI document.
 #[utoipa::path(get, path = "/openapi.yaml", tag = "service", operation_id = "getOpenapi", security(()), responses((status = 200, description = "This document.", body = Object, content_type = "application/yaml")))]
-pub async fn get_openapi(Extension(Yaml(text)): Extension<Yaml>) -> impl IntoResponse {
+pub async fn get_openapi() -> impl IntoResponse {
+    // Made by `slipway openapi`. To make it again takes memory that is not given back; a test compares the two.
+    let text = include_str!("../../openapi.yaml");
     ([(CONTENT_TYPE, "application/yaml")], text)
 }
-
-/// The document as YAML. The router provides it, since only the router knows every route.
-#[derive(Clone)]
-pub struct Yaml(pub Bytes);
 
 /// The description of every problem code.
 pub async fn problems() -> impl IntoResponse {
@@ -272,7 +274,9 @@ pub async fn problems() -> impl IntoResponse {
     )
 }
 
-/// The documentation pages, served offline.
-pub fn pages<S: Clone + Send + Sync + 'static>(api: Document) -> Router<S> {
-    Router::from(SwaggerUi::new("/docs").url("/openapi.json", api))
+/// The documentation pages, served offline. They read the document as JSON, from `json`.
+pub fn pages<S: Clone + Send + Sync + 'static>(json: fn() -> Bytes) -> Router<S> {
+    let document = move || async move { ([(CONTENT_TYPE, "application/json")], json()) };
+    let pages = SwaggerUi::new("/docs").config(Config::from(DOCUMENT));
+    Router::from(pages).route(DOCUMENT, get(document))
 }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware;
@@ -20,7 +21,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::api::limits::Limits;
-use crate::api::openapi::{Api, Yaml};
+use crate::api::openapi::Api;
 use crate::api::v1;
 use crate::app::service::Service;
 use crate::provision::kinds::{VARIABLES, list_holds_data, spec_lists};
@@ -132,11 +133,10 @@ static ENDPOINTS: LazyLock<Router<Arc<Service>>> = LazyLock::new(|| {
     Router::from(endpoints())
         .route("/", get(home))
         .route("/problems", get(crate::api::openapi::problems))
-        .merge(crate::api::openapi::pages(openapi()))
+        .merge(crate::api::openapi::pages(json))
         .merge(crate::api::sign_in::routes())
         .merge(crate::api::chat::routes())
         .merge(crate::api::hooks::routes())
-        .layer(Extension(Yaml(yaml().unwrap_or_default().into())))
 });
 
 /// Leads people to the console if they can sign in, and else to the documentation of the API.
@@ -170,6 +170,13 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     crate::api::links::add(&mut api);
     crate::api::examples::add(&mut api);
     api
+}
+
+/// The OpenAPI document as JSON, made when it is first asked for.
+fn json() -> Bytes {
+    static JSON: LazyLock<Bytes> =
+        LazyLock::new(|| serde_json::to_vec(&openapi()).unwrap_or_default().into());
+    JSON.clone()
 }
 
 /// The OpenAPI document as YAML.

@@ -10,7 +10,6 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 
 use crate::app::service::Service;
 use crate::background::chat::worker::{LEASE, work};
@@ -21,15 +20,11 @@ use crate::store::{Signal, StoreError};
 const PERIOD: Duration = Duration::from_secs(10);
 /// Requests that one process works on at once.
 const MAX_AT_WORK: usize = 16;
-const PRUNE_INTERVAL: Duration = Duration::from_secs(3600);
-/// How long a request that has ended is known, so that it is not done again when it is delivered again.
-const REMEMBERED: Duration = Duration::from_secs(7 * 24 * 3600);
 
 pub struct AnswerChat {
     at_work: Arc<Semaphore>,
     /// `None` without certificates of authorities on this machine.
     client: Option<HttpClient>,
-    pruned_at: Option<Instant>,
 }
 
 impl Default for AnswerChat {
@@ -38,7 +33,6 @@ impl Default for AnswerChat {
             at_work: Arc::new(Semaphore::new(MAX_AT_WORK)),
             // The platforms' URLs are settings: their administrator decides where they lead.
             client: client(Connector::new(AddressPolicy::any(), None)),
-            pruned_at: None,
         }
     }
 }
@@ -62,7 +56,6 @@ impl BackgroundTask for AnswerChat {
             if due.is_some_and(|due| due <= now) {
                 self.start_due(service).await?;
             }
-            self.prune(service).await?;
             let due = service.store.chat_due().await?;
             let free = self.at_work.available_permits() > 0;
             // Who ends its work tells so.
@@ -84,18 +77,6 @@ impl BackgroundTask for AnswerChat {
 }
 
 impl AnswerChat {
-    async fn prune(&mut self, service: &Service) -> Result<(), StoreError> {
-        let is_due = self
-            .pruned_at
-            .is_none_or(|at| at.elapsed() >= PRUNE_INTERVAL);
-        if is_due {
-            let before = service.clock.now().before(REMEMBERED);
-            service.store.prune_chat_requests(before).await?;
-            self.pruned_at = Some(Instant::now());
-        }
-        Ok(())
-    }
-
     async fn start_due(&self, service: &Arc<Service>) -> Result<(), StoreError> {
         let free = self.at_work.available_permits();
         if free == 0 {

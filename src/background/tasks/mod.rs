@@ -11,6 +11,7 @@ mod expire_secrets;
 mod expire_sessions;
 mod expire_tokens;
 mod handle_hooks;
+mod prune_chat_requests;
 mod prune_history;
 mod prune_hook_deliveries;
 mod prune_idempotency;
@@ -48,6 +49,7 @@ pub fn start_all(service: &Arc<Service>) {
     start(service, report_keys::ReportKeys);
     if Platform::iter().any(|platform| service.settings.has_chat(platform)) {
         start(service, answer_chat::AnswerChat::default());
+        start(service, prune_chat_requests::PruneChatRequests);
     }
     if service.settings.hooks.is_configured() {
         start(service, handle_hooks::HandleHooks);
