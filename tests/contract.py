@@ -1,6 +1,6 @@
 """Asks a running slipway everything that openapi.yaml allows, and much that it does not.
 
-    python tests/emulators.py --only moto-policies -- python tests/contract.py [--binary target/debug/slipway] [--seed 1]
+    python tests/emulators.py --only moto-policies -- python tests/contract.py [--binary target/debug/slipway] [--seed 1] [--examples 20]
 
 Schemathesis makes the requests from the document that the service serves: its examples, the
 edges of every schema, random ones, and chains along the links. No answer may be a server error,
@@ -57,6 +57,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--binary", default="target/debug/slipway", help="the slipway to run")
     parser.add_argument("--seed", type=int, default=1, help="what the requests are made from")
+    parser.add_argument("--examples", type=int, default=20, help="random requests of each operation")
     options = parser.parse_args()
     if (endpoint := os.environ.get(EMULATOR)) is None:
         parser.error(f"{EMULATOR} is not set: run this with tests/emulators.py, or run make test")
@@ -64,7 +65,7 @@ def main():
     try:
         with instance_metadata(endpoint) as metadata, service(options.binary, endpoint, metadata) as slipway:
             try:
-                check(slipway, options.seed)
+                check(slipway, options.seed, options.examples)
             except Broken:
                 print(f"The end of the service's log:\n{slipway.tail()}", file=sys.stderr)
                 raise
@@ -94,10 +95,10 @@ class Asked:
         return len(self.along_links()) >= LEAST_ALONG_LINKS and len(self.reached()) >= LEAST_REACHED
 
 
-def check(slipway, seed):
+def check(slipway, seed, examples):
     began = time.monotonic()
     asked = Asked(*documented(slipway))
-    ask(slipway, seed, SINGLE, asked)
+    ask(slipway, seed, SINGLE, asked, "--max-examples", str(examples))
     while asked.rounds < MAX_ROUNDS and not asked.findings:
         ask(slipway, seed + asked.rounds, (CHAINS,), asked)
         asked.rounds += 1
@@ -136,7 +137,7 @@ def without_answers(document):
     return document
 
 
-def ask(slipway, seed, phases, asked):
+def ask(slipway, seed, phases, asked, *options):
     """Runs schemathesis on the served document and adds what it did. It prints what it finds."""
     with tempfile.TemporaryDirectory(prefix="slipway-contract-") as name:
         # In a directory of its own, where its caches end with it.
@@ -152,6 +153,7 @@ def ask(slipway, seed, phases, asked):
             "--seed", str(seed), "--no-color", "--request-timeout", "90",
             "--header", f"Authorization: Bearer {slipway.token}",
             "--report-json-path", str(directory / "report.json"), "--report-ndjson-path", str(directory / "events.ndjson"),
+            *options,
         ]
         with (directory / "output").open("w+") as output:
             code = run(command, directory, output)

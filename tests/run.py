@@ -118,7 +118,8 @@ def test(steps, again, binaries, long):
     run_suite(steps, again, "suite", suite, "--test-threads", THREADS, *skipped)
     run_suite(steps, again, "suite, alone", suite, "--test-threads", "1", *BUSY)
     contract = [sys.executable, HERE / "contract.py", "--binary", TARGET / "debug" / "slipway"]
-    run(steps, "contract", *EMULATED, "--only", "moto-policies", "--", *contract)
+    examples = ["--examples", "60"] if long else []
+    run(steps, "contract", *EMULATED, "--only", "moto-policies", "--", *contract, *examples)
     clients = [sys.executable, HERE / "clients.py", "--binary", TARGET / "debug" / "slipway"]
     run(steps, "clients", *EMULATED, "--only", "moto", "--", *clients)
     documents = [sys.executable, HERE / "documents.py", "--binary", TARGET / "debug" / "slipway"]
