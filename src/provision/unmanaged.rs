@@ -258,15 +258,7 @@ async fn made_at(
     user: &AppName,
     key: &str,
 ) -> Result<Option<Timestamp>, Fault> {
-    let call = cx
-        .account
-        .iam()
-        .list_access_keys()
-        .user_name(user.as_str())
-        .send();
-    let answer = cx.call(Service::Iam, "ListAccessKeys", call).await?;
-    let keys = user_keys::listed(answer)
-        .ok_or_else(|| Fault::unreadable(Service::Iam, "ListAccessKeys"))?;
+    let keys = user_keys::list(cx, user).await?;
     let listed = keys.into_iter().find(|listed| listed.id == key);
     Ok(listed.and_then(|listed| listed.created_at))
 }
