@@ -162,7 +162,7 @@ impl PolicyDocument {
     /// One string equals a list of it; order and repetition do not count, nor do `Id`, `Sid` and
     /// the case of actions and condition keys. An absent `Version` is 2008-10-17.
     pub fn same_meaning(&self, other: &Self) -> bool {
-        self.version == other.version && self.meaning() == other.meaning()
+        self.version == other.version && self.normalized() == other.normalized()
     }
 
     /// What `other` lacks, has besides or has otherwise, one line each for people, when this is
@@ -175,8 +175,8 @@ impl PolicyDocument {
                 other.version, self.version
             ));
         }
-        let (wanted, found) = (self.meaning(), other.meaning());
-        let mut added: Vec<&ErrorKind<'_>> = found.difference(&wanted).collect();
+        let (wanted, found) = (self.normalized(), other.normalized());
+        let mut added: Vec<&NormalizedStatement<'_>> = found.difference(&wanted).collect();
         for missing in wanted.difference(&found) {
             match missing.take_likest(&mut added) {
                 Some(found) => lines.extend(missing.difference(found)),
@@ -191,8 +191,8 @@ impl PolicyDocument {
         lines
     }
 
-    fn meaning(&self) -> BTreeSet<ErrorKind<'_>> {
-        self.statement.iter().map(Statement::meaning).collect()
+    fn normalized(&self) -> BTreeSet<NormalizedStatement<'_>> {
+        self.statement.iter().map(Statement::normalized).collect()
     }
 }
 
@@ -328,8 +328,8 @@ impl Statement {
         Ok(())
     }
 
-    fn meaning(&self) -> ErrorKind<'_> {
-        ErrorKind {
+    fn normalized(&self) -> NormalizedStatement<'_> {
+        NormalizedStatement {
             effect: self.effect,
             actions: self.action.set(Caseless),
             not_actions: self.not_action.set(Caseless),
@@ -358,7 +358,7 @@ fn tests<'a>(
 /// What a statement says, whichever way it is written. Of actions and `not_actions` one is empty,
 /// and so of resources and `not_resources`.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct ErrorKind<'a> {
+struct NormalizedStatement<'a> {
     effect: Effect,
     actions: BTreeSet<Caseless<'a>>,
     not_actions: BTreeSet<Caseless<'a>>,
@@ -375,7 +375,7 @@ struct Test<'a> {
     values: BTreeSet<&'a str>,
 }
 
-impl ErrorKind<'_> {
+impl NormalizedStatement<'_> {
     /// Takes out the statement that has most in common with this one, if any has something.
     fn take_likest<'o>(&self, others: &mut Vec<&'o Self>) -> Option<&'o Self> {
         let scored = others
@@ -439,7 +439,7 @@ fn compare<T: Ord + fmt::Display>(
     );
 }
 
-impl fmt::Display for ErrorKind<'_> {
+impl fmt::Display for NormalizedStatement<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let things = |only: String, but: String| {
             if but.is_empty() {
