@@ -1,9 +1,10 @@
 //! What an app's user has and Slipway did not create: groups, policies, access keys, a console password.
 //!
 //! Invariants:
-//! - A stray goes only when it is asked for by its id, and after everything that the spec asks for is there.
-//! - What the spec asks for is no stray, nor is a key that we have a record of, nor one that an interrupted attempt
-//!   of ours may have made.
+//! - Something unmanaged goes only when it is asked for by its id, and after everything that the spec asks for is
+//!   there.
+//! - What the spec asks for is not unmanaged, nor is a key that we have a record of, nor one that an interrupted
+//!   attempt of ours may have made.
 //! - It is no kind that a spec can ask for, so it is not in the list of kinds; what the role needs for it is said by
 //!   the kinds whose things these are.
 
@@ -34,7 +35,7 @@ use crate::provision::user_keys;
 const INLINE_POLICY: &str = "iam:inline-policy";
 const LOGIN_PROFILE: &str = "iam:login-profile";
 
-/// A stray, as people are told of it.
+/// Something unmanaged, as people are told of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Extra {
     pub resource: ResourceId,
@@ -49,7 +50,7 @@ pub struct Extra {
 impl Holder for AppName {
     type Dependency = UserDependency;
 
-    const KIND: &'static str = "iam:stray";
+    const KIND: &'static str = "iam:unmanaged";
 
     fn id(&self) -> ResourceId {
         ids::user(self)
@@ -87,7 +88,7 @@ impl Holder for AppName {
     }
 }
 
-/// The node that takes away what an id names; `None` for what is no stray of this app's user.
+/// The node that takes away what an id names; `None` if that is nothing unmanaged on this app's user or roles.
 pub fn node(id: &ResourceId, spec: &AppSpec, conventions: &Conventions) -> Option<Box<dyn Node>> {
     let Some(resource) = parse(id, &spec.name) else {
         return unmanaged_on_role::node(id, spec, conventions);
@@ -107,7 +108,7 @@ fn names(spec: &[Box<dyn Node>], id: &ResourceId) -> bool {
     spec.iter().any(|node| node.id().is_same_in_iam(id))
 }
 
-/// Every stray on the app's user and on its roles.
+/// Everything unmanaged on the app's user and on its roles.
 ///
 /// # Errors
 /// What AWS refused.
@@ -258,15 +259,7 @@ async fn made_at(
     user: &AppName,
     key: &str,
 ) -> Result<Option<Timestamp>, Fault> {
-    let call = cx
-        .account
-        .iam()
-        .list_access_keys()
-        .user_name(user.as_str())
-        .send();
-    let answer = cx.call(Service::Iam, "ListAccessKeys", call).await?;
-    let keys = user_keys::listed(answer)
-        .ok_or_else(|| Fault::unreadable(Service::Iam, "ListAccessKeys"))?;
+    let keys = user_keys::list(cx, user).await?;
     let listed = keys.into_iter().find(|listed| listed.id == key);
     Ok(listed.and_then(|listed| listed.created_at))
 }
@@ -317,14 +310,14 @@ mod tests {
             let user = AppName::parse(&user).unwrap();
             let other = AppName::parse(&format!("{:.60}-not", user.as_str())).unwrap();
             let id = id_of(&user, &it).unwrap();
-            let stray = parse(&id, &user).unwrap();
-            prop_assert_eq!(&stray.id, &id);
+            let parsed = parse(&id, &user).unwrap();
+            prop_assert_eq!(&parsed.id, &id);
             prop_assert_eq!(parse(&id, &other), None);
         }
     }
 
     #[test]
-    fn what_is_no_id_of_a_stray_is_none() {
+    fn what_is_no_id_of_something_unmanaged_is_none() {
         let user = AppName::parse("acme").unwrap();
         for id in [
             "iam:user/acme",

@@ -14,6 +14,7 @@ use crate::provision::context::ReconcileContext;
 use crate::provision::fault::{Fault, found};
 use crate::provision::ids;
 use crate::provision::render::shell_words;
+use crate::provision::user_keys;
 
 /// A dependency of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,29 +190,22 @@ pub async fn of(cx: &ReconcileContext, user: &AppName) -> Result<Vec<UserDepende
 }
 
 async fn credentials(cx: &ReconcileContext, user: &AppName) -> Result<Vec<UserDependency>, Fault> {
-    let (iam, user) = (cx.account.iam(), user.as_str());
+    let (iam, name) = (cx.account.iam(), user.as_str());
     let profile = found(
         cx.call(
             Service::Iam,
             "GetLoginProfile",
-            iam.get_login_profile().user_name(user).send(),
+            iam.get_login_profile().user_name(name).send(),
         )
         .await,
     )?;
-    // A user has two keys and eight MFA devices at most (IAM quotas), so there is one page of each.
-    let keys = found(
-        cx.call(
-            Service::Iam,
-            "ListAccessKeys",
-            iam.list_access_keys().user_name(user).send(),
-        )
-        .await,
-    )?;
+    let keys = found(user_keys::list(cx, user).await)?.unwrap_or_default();
+    // A user has eight MFA devices at most (IAM quotas), so there is one page.
     let devices = found(
         cx.call(
             Service::Iam,
             "ListMFADevices",
-            iam.list_mfa_devices().user_name(user).send(),
+            iam.list_mfa_devices().user_name(name).send(),
         )
         .await,
     )?;
@@ -219,13 +213,9 @@ async fn credentials(cx: &ReconcileContext, user: &AppName) -> Result<Vec<UserDe
         .map(|_| UserDependency::LoginProfile)
         .into_iter()
         .collect();
-    let keys = keys
-        .map(|answer| answer.access_key_metadata)
-        .unwrap_or_default();
     all.extend(
         keys.into_iter()
-            .filter_map(|key| key.access_key_id)
-            .map(UserDependency::AccessKey),
+            .map(|key| UserDependency::AccessKey(key.id)),
     );
     let devices = devices.map(|answer| answer.mfa_devices).unwrap_or_default();
     all.extend(

@@ -11,6 +11,7 @@ use crate::aws::{Account, AwsError, ErrorKind, Service};
 use crate::clock::Timestamp;
 use crate::domain::access_key::is_recent_use;
 use crate::domain::names::AppName;
+use crate::provision::context::ReconcileContext;
 
 /// A key on the user.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,20 +43,6 @@ impl ListedKey {
     }
 }
 
-/// The keys of a list; `None` if it does not say what each is.
-pub fn listed(list: ListAccessKeysOutput) -> Option<Vec<ListedKey>> {
-    // A user has two keys at most (IAM quotas), so there is one page.
-    let keys = list.access_key_metadata.into_iter().map(|key| {
-        Some(ListedKey {
-            id: key.access_key_id?,
-            active: key.status? == StatusType::Active,
-            created_at: moment(key.create_date),
-            used: None,
-        })
-    });
-    keys.collect()
-}
-
 /// The last use of a key, if AWS has seen one.
 pub fn last_use(answer: GetAccessKeyLastUsedOutput) -> Option<LastUse> {
     let used = answer.access_key_last_used?;
@@ -66,7 +53,22 @@ pub fn last_use(answer: GetAccessKeyLastUsedOutput) -> Option<LastUse> {
     })
 }
 
-/// The keys on an app's user and their last use. A user that is not there has none.
+/// The keys on an app's user, as a job lists them: without their last use.
+///
+/// # Errors
+/// What AWS refused, also because the user is not there.
+pub async fn list(cx: &ReconcileContext, user: &AppName) -> Result<Vec<ListedKey>, AwsError> {
+    let call = cx
+        .account
+        .iam()
+        .list_access_keys()
+        .user_name(user.as_str())
+        .send();
+    let answer = cx.call(Service::Iam, "ListAccessKeys", call).await?;
+    listed(answer)
+}
+
+/// The keys on an app's user and their last use, outside a job. A user that is not there has none.
 ///
 /// # Errors
 /// What AWS refused.
@@ -76,14 +78,13 @@ pub async fn look(account: &Account, user: &AppName) -> Result<Vec<ListedKey>, A
         .list_access_keys()
         .user_name(user.as_str())
         .send();
-    let keys = match account.call(Service::Iam, "ListAccessKeys", call).await {
-        Ok(answer) => {
-            listed(answer).ok_or_else(|| AwsError::unreadable(Service::Iam, "ListAccessKeys"))?
-        }
+    let answer = match account.call(Service::Iam, "ListAccessKeys", call).await {
+        Ok(answer) => answer,
         Err(error) if error.kind == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    let seen = try_join_all(keys.into_iter().map(|key| with_use(account, key))).await?;
+    let keys = listed(answer)?.into_iter();
+    let seen = try_join_all(keys.map(|key| with_use(account, key))).await?;
     Ok(seen.into_iter().flatten().collect())
 }
 
@@ -116,6 +117,20 @@ pub fn with_young(
         used: None,
     }));
     listed
+}
+
+fn listed(list: ListAccessKeysOutput) -> Result<Vec<ListedKey>, AwsError> {
+    // A user has two keys at most (IAM quotas), so there is one page.
+    let keys = list.access_key_metadata.into_iter().map(|key| {
+        Some(ListedKey {
+            id: key.access_key_id?,
+            active: key.status? == StatusType::Active,
+            created_at: moment(key.create_date),
+            used: None,
+        })
+    });
+    let unreadable = || AwsError::unreadable(Service::Iam, "ListAccessKeys");
+    keys.collect::<Option<_>>().ok_or_else(unreadable)
 }
 
 /// The key with its last use, unless it is gone meanwhile.

@@ -878,21 +878,21 @@ async fn a_policy_of_aws_is_not_taken_for_the_accounts_own() {
         .json()
         .await
         .unwrap();
-    let (lost, stray) = (&report["changes"][0], &report["unexpected"][0]);
+    let (lost, unexpected) = (&report["changes"][0], &report["unexpected"][0]);
     assert_eq!(
         lost["resource"],
         json!(format!("iam:attachment/AmazonS3ReadOnlyAccess/{name}")),
         "{report:#}"
     );
     assert_eq!(
-        stray["resource"],
+        unexpected["resource"],
         json!(format!("iam:attachment/aws/AmazonS3ReadOnlyAccess/{name}")),
         "{report:#}"
     );
     let job = server
         .run(
             &format!("/v1/apps/{name}/repair"),
-            Some(&stray["removal_request"]),
+            Some(&unexpected["removal_request"]),
         )
         .await;
     assert_eq!(job["state"], "succeeded", "{job:#}");

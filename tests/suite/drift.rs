@@ -67,7 +67,7 @@ fn changes_of<'r>(report: &'r Value, resource: &str) -> Vec<&'r Value> {
         .collect()
 }
 
-fn strays(report: &Value) -> BTreeSet<&str> {
+fn unexpected(report: &Value) -> BTreeSet<&str> {
     report["unexpected"]
         .as_array()
         .unwrap()
@@ -281,7 +281,7 @@ async fn every_change_by_hand_is_reported_with_before_and_after_and_repaired() {
 }
 
 /// Adds to an app's user what nobody asked for; the ids of it.
-fn add_strays(setup: &Setup, name: &str) -> BTreeSet<String> {
+fn add_unmanaged(setup: &Setup, name: &str) -> BTreeSet<String> {
     let extra = format!("Extra-{name}");
     let document =
         json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:ListAllMyBuckets", "Resource": "*"}]}).to_string();
@@ -335,10 +335,10 @@ async fn what_nobody_asked_for_is_reported_and_goes_only_when_it_is_named() {
             .onboard(&json!({"name": name, "buckets": [], "repositories": []}))
             .await;
         let keys_before = seen(&setup, &name)["access_keys"].clone();
-        let added = add_strays(&setup, &name);
+        let added = add_unmanaged(&setup, &name);
         let report = look(&setup, &server, &name).await;
         assert_eq!(
-            strays(&report),
+            unexpected(&report),
             added.iter().map(String::as_str).collect::<BTreeSet<_>>(),
             "{report:#}"
         );
@@ -369,7 +369,7 @@ async fn what_nobody_asked_for_is_reported_and_goes_only_when_it_is_named() {
         let job = server.run(&format!("/v1/apps/{name}/repair"), None).await;
         assert_eq!(job["state"], "succeeded", "{job:#}");
         assert_eq!(
-            strays(&look(&setup, &server, &name).await).len(),
+            unexpected(&look(&setup, &server, &name).await).len(),
             added.len(),
             "a repair leaves what is not named"
         );
@@ -390,7 +390,7 @@ async fn what_nobody_asked_for_is_reported_and_goes_only_when_it_is_named() {
             "{job:#}"
         );
         assert_eq!(
-            strays(&look(&setup, &server, &name).await).len(),
+            unexpected(&look(&setup, &server, &name).await).len(),
             added.len() - 1
         );
         let job = server
@@ -402,7 +402,7 @@ async fn what_nobody_asked_for_is_reported_and_goes_only_when_it_is_named() {
         assert_eq!(job["state"], "succeeded", "{job:#}");
         let report = look(&setup, &server, &name).await;
         assert_eq!(
-            (&report["drifted"], strays(&report)),
+            (&report["drifted"], unexpected(&report)),
             (&json!(false), BTreeSet::new()),
             "{report:#}"
         );
@@ -489,7 +489,7 @@ async fn only_what_is_on_the_apps_own_user_and_not_asked_for_can_be_removed() {
         );
     }
 
-    // One of ours is no stray, whoever names it.
+    // One of ours is not unmanaged, whoever names it.
     let job = server
         .run(
             &format!("/v1/apps/{name}/repair"),
@@ -542,7 +542,7 @@ async fn what_an_adopted_user_had_before_is_found_and_is_no_drift() {
             "create_user",
             json!({"UserName": name, "Path": "/apps/"}),
         );
-        let had = add_strays(&setup, &name);
+        let had = add_unmanaged(&setup, &name);
         // AWS tells whole seconds of keys.
         setup.clock.advance(Duration::from_secs(2));
         server
@@ -552,7 +552,7 @@ async fn what_an_adopted_user_had_before_is_found_and_is_no_drift() {
             .await;
         let report = look(&setup, &server, &name).await;
         assert_eq!(
-            strays(&report),
+            unexpected(&report),
             had.iter().map(String::as_str).collect::<BTreeSet<_>>(),
             "{report:#}"
         );
@@ -575,7 +575,7 @@ async fn what_an_adopted_user_had_before_is_found_and_is_no_drift() {
             .await;
         assert_eq!(job["state"], "succeeded", "{job:#}");
         assert_eq!(
-            strays(&look(&setup, &server, &name).await),
+            unexpected(&look(&setup, &server, &name).await),
             BTreeSet::new(),
             "it goes when it is named all the same"
         );
@@ -628,10 +628,10 @@ async fn a_user_of_another_app_is_a_conflict_and_is_left_alone() {
         "tag_user",
         json!({"UserName": name, "Tags": [{"Key": "slipway:app", "Value": "another"}]}),
     );
-    let added = add_strays(&setup, &name);
+    let added = add_unmanaged(&setup, &name);
     let report = look(&setup, &server, &name).await;
     assert_eq!(
-        (&report["drifted"], strays(&report)),
+        (&report["drifted"], unexpected(&report)),
         (&json!(true), BTreeSet::new())
     );
     assert_eq!(
@@ -781,7 +781,7 @@ async fn looks_come_by_themselves_and_repair_what_the_spec_says() {
     })
     .await;
     assert_eq!(
-        strays(&report),
+        unexpected(&report),
         BTreeSet::from([format!("iam:login-profile/{mended}").as_str()]),
         "what is not named is told alone"
     );

@@ -85,7 +85,7 @@ async fn everything(owner: &Place) -> Vec<Value> {
     troubles.extend(job(&server, "/v1/apps", Some(json!({"name": shared}))).await);
     troubles.extend(listing(&server, &shared).await);
 
-    strays(owner, &shared);
+    add_unmanaged(owner, &shared);
     let look: Value = server
         .post_empty(&format!("/v1/apps/{shared}/drift"))
         .await
@@ -94,7 +94,7 @@ async fn everything(owner: &Place) -> Vec<Value> {
         .unwrap();
     troubles.extend(Some(look["error"].clone()).filter(|error| !error.is_null()));
     let named =
-        ["membership/strays", "inline-policy/stray"].map(|stray| format!("iam:{stray}/{shared}"));
+        ["membership/unmanaged", "inline-policy/unmanaged"].map(|it| format!("iam:{it}/{shared}"));
     let remove = json!({"remove": named});
     troubles.extend(job(&server, &format!("/v1/apps/{shared}/repair"), Some(remove)).await);
 
@@ -302,21 +302,26 @@ fn things_made_by_hand(owner: &Place, name: &str) {
 }
 
 /// What nobody asked for; where the onboarding failed there is no user for it.
-fn strays(owner: &Place, name: &str) {
+fn add_unmanaged(owner: &Place, name: &str) {
     let document =
         json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]}).to_string();
-    let _ = aws_inspector::call(owner, "iam", "create_group", json!({"GroupName": "strays"}));
+    let _ = aws_inspector::call(
+        owner,
+        "iam",
+        "create_group",
+        json!({"GroupName": "unmanaged"}),
+    );
     let _ = aws_inspector::call(
         owner,
         "iam",
         "add_user_to_group",
-        json!({"GroupName": "strays", "UserName": name}),
+        json!({"GroupName": "unmanaged", "UserName": name}),
     );
     let _ = aws_inspector::call(
         owner,
         "iam",
         "put_user_policy",
-        json!({"UserName": name, "PolicyName": "stray", "PolicyDocument": document}),
+        json!({"UserName": name, "PolicyName": "unmanaged", "PolicyDocument": document}),
     );
 }
 

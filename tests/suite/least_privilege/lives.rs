@@ -265,16 +265,16 @@ fn document() -> String {
 async fn shared(stage: &mut Stage) {
     stage.onboard(json!({"name": APP})).await;
     stage.keys().await;
-    stage.by_hand("iam", "create_group", json!({"GroupName": "strays"}));
+    stage.by_hand("iam", "create_group", json!({"GroupName": "unmanaged"}));
     stage.by_hand(
         "iam",
         "add_user_to_group",
-        json!({"GroupName": "strays", "UserName": APP}),
+        json!({"GroupName": "unmanaged", "UserName": APP}),
     );
     stage.by_hand(
         "iam",
         "put_user_policy",
-        json!({"UserName": APP, "PolicyName": "stray", "PolicyDocument": document()}),
+        json!({"UserName": APP, "PolicyName": "unmanaged", "PolicyDocument": document()}),
     );
     // Until AWS shows it everywhere.
     tokio::time::sleep(Duration::from_secs(30)).await;
@@ -282,13 +282,13 @@ async fn shared(stage: &mut Stage) {
     stage
         .errors
         .extend(Some(look["error"].clone()).filter(|error| !error.is_null()));
-    let strays =
-        ["membership/strays", "inline-policy/stray"].map(|stray| format!("iam:{stray}/{APP}"));
+    let unmanaged =
+        ["membership/unmanaged", "inline-policy/unmanaged"].map(|it| format!("iam:{it}/{APP}"));
     stage
         .job(
             Method::POST,
             &path("/repair"),
-            Some(&json!({"remove": strays})),
+            Some(&json!({"remove": unmanaged})),
         )
         .await;
     for manifest in ["1", "2", "3"] {

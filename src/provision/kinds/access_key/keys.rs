@@ -162,23 +162,17 @@ impl AccessKey {
     }
 
     pub(super) async fn list(&self, cx: &ReconcileContext) -> Result<Vec<ListedKey>, Fault> {
-        let call = cx
-            .account
-            .iam()
-            .list_access_keys()
-            .user_name(self.user.as_str())
-            .send();
-        let answer = match cx.call(Service::Iam, "ListAccessKeys", call).await {
-            Ok(answer) => answer,
+        match user_keys::list(cx, &self.user).await {
             Err(error)
                 if error.kind == ErrorKind::NotFound
                     && !cx.is_unsettled(&ids::user(&self.user)) =>
             {
-                return Ok(Vec::new());
+                Ok(Vec::new())
             }
-            Err(error) => return Err(cx.missing_after_create(&ids::user(&self.user), error)),
-        };
-        user_keys::listed(answer).ok_or_else(|| Fault::unreadable(Service::Iam, "ListAccessKeys"))
+            answer => {
+                answer.map_err(|error| cx.missing_after_create(&ids::user(&self.user), error))
+            }
+        }
     }
 
     pub(super) async fn last_use(

@@ -1,23 +1,18 @@
-//! The app's image repository.
-//!
-//! Invariant: a repository by the wanted name that does not carry the app's tag is foreign.
+//! Observes, plans and applies repositories.
 
-use std::collections::BTreeSet;
-use std::fmt;
+use aws_sdk_ecr::types::Tag;
 
-use aws_sdk_ecr::types::{ImageStatusFilter, ListImagesFilter, Tag};
-use serde_json::{Value, json};
-
+use super::change::RepositoryChange;
+use super::state::{Repository, SeenRepository};
 use crate::aws::{ErrorKind, Service, repository_uri};
 use crate::domain::ecr_lifecycle::Lifecycle;
 use crate::domain::job::{JobResult, RepositoryResult};
 use crate::domain::names::{Region, RepositoryName};
-use crate::domain::plan::Action;
 use crate::domain::resource_id::ResourceId;
 use crate::domain::retained::Dropped;
 use crate::domain::spec::{AppSpec, RepositorySpec};
 use crate::domain::task::Data;
-use crate::provision::change::{Applied, Change, Changes, Observation, Want, counted};
+use crate::provision::change::{Applied, Changes, Observation, Want, counted};
 use crate::provision::context::ReconcileContext;
 use crate::provision::conventions::Conventions;
 use crate::provision::fault::Fault;
@@ -26,152 +21,9 @@ use crate::provision::ownership;
 use crate::provision::permission::{Condition, Permission, Scope};
 use crate::provision::render::dotenv::Variables;
 use crate::provision::render::labels::Labels;
-use crate::provision::render::shell_words;
 use crate::provision::render::{cloudformation, terraform};
 use crate::provision::resource::Resource;
 use crate::provision::tags::{self, Tags};
-
-/// A repository for the app's images.
-#[derive(Debug, Clone)]
-pub struct Repository {
-    name: RepositoryName,
-    region: Region,
-    tags: Tags,
-    arn: String,
-}
-
-/// The observed repository.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SeenRepository {
-    tags: Tags,
-    made_by_us: bool,
-    /// Tags that the spec no longer includes.
-    dropped: Vec<String>,
-    /// The number of images, if the repository is to be deleted.
-    images: usize,
-}
-
-/// What changes a repository.
-#[derive(Debug, Clone, PartialEq)]
-pub enum RepositoryChange {
-    /// `CreateRepository`.
-    Create(RepositoryName, Region, Tags),
-    /// `TagResource`.
-    Tag {
-        /// The repository's ARN.
-        arn: String,
-        region: Region,
-        /// The tags to set.
-        tags: Tags,
-        /// The tags that are there.
-        before: Tags,
-    },
-    /// `UntagResource`.
-    Untag {
-        /// The repository's ARN.
-        arn: String,
-        region: Region,
-        /// The keys of the tags to remove.
-        keys: Vec<String>,
-    },
-    /// `DeleteRepository`.
-    Delete {
-        name: RepositoryName,
-        region: Region,
-        /// The number of images that are deleted with it.
-        images: usize,
-        /// Whether its images are deleted too. Otherwise ECR deletes only an empty repository.
-        force: bool,
-    },
-}
-
-impl fmt::Display for RepositoryChange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Create(name, region, _) => write!(f, "create repository {name} in {region}"),
-            Self::Tag { arn, tags, .. } => write!(
-                f,
-                "tag {arn} with {}",
-                tags.keys().cloned().collect::<Vec<_>>().join(", ")
-            ),
-            Self::Untag { arn, keys, .. } => write!(f, "untag {arn}: {}", keys.join(", ")),
-            Self::Delete {
-                name,
-                region,
-                images,
-                ..
-            } => write!(
-                f,
-                "delete repository {name} in {region} and its {}",
-                counted(*images, "image")
-            ),
-        }
-    }
-}
-
-impl Change for RepositoryChange {
-    fn action(&self) -> Action {
-        match self {
-            Self::Create(..) => Action::Create,
-            Self::Tag { .. } | Self::Untag { .. } => Action::Update,
-            Self::Delete { .. } => Action::Delete,
-        }
-    }
-
-    fn before(&self) -> Option<Value> {
-        match self {
-            Self::Delete { images, .. } => Some(json!({"images": images})),
-            Self::Tag { before, .. } => Some(json!({"tags": before})),
-            _ => None,
-        }
-    }
-
-    fn after(&self) -> Option<Value> {
-        match self {
-            Self::Create(name, region, tags) => {
-                Some(json!({"name": name, "region": region, "tags": tags}))
-            }
-            Self::Tag { tags, before, .. } => Some(json!({"tags": tags::over(before, tags)})),
-            Self::Untag { .. } | Self::Delete { .. } => None,
-        }
-    }
-
-    fn aws_cli(&self) -> String {
-        match self {
-            Self::Create(name, region, tags) => {
-                let tags = tags::shorthand(tags);
-                format!(
-                    "aws ecr create-repository --repository-name {name} --region {region} --tags {tags}"
-                )
-            }
-            Self::Tag {
-                arn, region, tags, ..
-            } => {
-                format!(
-                    "aws ecr tag-resource --resource-arn {arn} --region {region} --tags {}",
-                    tags::shorthand(tags)
-                )
-            }
-            Self::Untag { arn, region, keys } => {
-                format!(
-                    "aws ecr untag-resource --resource-arn {arn} --region {region} --tag-keys {}",
-                    shell_words::words(keys)
-                )
-            }
-            Self::Delete {
-                name,
-                region,
-                force,
-                ..
-            } => {
-                let force = if *force { " --force" } else { "" };
-                format!(
-                    "aws ecr delete-repository --repository-name {name} --region {region}{force}"
-                )
-            }
-        }
-    }
-}
 
 impl Resource for Repository {
     type Observed = SeenRepository;
@@ -557,39 +409,6 @@ impl Resource for Repository {
 impl Repository {
     fn uri(&self, c: &Conventions) -> String {
         repository_uri(&c.partition, &c.account_id, &self.region, &self.name)
-    }
-
-    async fn count_images(&self, cx: &ReconcileContext) -> Result<usize, Fault> {
-        // Without a filter ECR leaves out what is archived (Amazon ECR API Reference, `ListImages`).
-        let all = ListImagesFilter::builder()
-            .image_status(ImageStatusFilter::Any)
-            .build();
-        let ask = cx
-            .account
-            .ecr(&self.region)
-            .list_images()
-            .repository_name(self.name.as_str())
-            .filter(all);
-        let (mut images, mut token) = (0, None);
-        loop {
-            let page = cx
-                .call(
-                    Service::Ecr,
-                    "ListImages",
-                    ask.clone().set_next_token(token).send(),
-                )
-                .await?;
-            images += page
-                .image_ids()
-                .iter()
-                .filter_map(|image| image.image_digest())
-                .collect::<BTreeSet<_>>()
-                .len();
-            token = page.next_token;
-            if token.is_none() {
-                return Ok(images);
-            }
-        }
     }
 }
 
