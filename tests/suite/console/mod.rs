@@ -3,6 +3,7 @@
 mod browser;
 mod forms;
 mod pages;
+mod setups;
 
 use serde_json::{Value, json};
 

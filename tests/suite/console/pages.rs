@@ -12,7 +12,7 @@ use crate::support::sign_in::Page;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 /// A page for people: never stored, and without a script or a style of its own.
-fn require_page(path: &str, page: &Page) {
+pub fn require_page(path: &str, page: &Page) {
     let header = |name: &str| page.headers[name].to_str().unwrap();
     assert_eq!(header("content-type"), "text/html; charset=utf-8", "{path}");
     assert_eq!(header("cache-control"), "no-store", "{path}");
