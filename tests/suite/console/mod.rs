@@ -4,6 +4,7 @@ mod browser;
 mod forms;
 mod pages;
 mod setups;
+mod webhooks;
 
 use serde_json::{Value, json};
 
