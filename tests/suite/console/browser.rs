@@ -4,8 +4,11 @@
 //! `SLIPWAY_TEST_SCREENSHOTS=docs/console` keeps pictures of the main pages.
 
 use serde_json::json;
+use slipway::domain::hooks::rule::ForgeSettings;
 
+use super::webhooks::delivery as hook_delivery;
 use super::{Console, submit};
+use crate::aws::server::ACCOUNT;
 use crate::support::browser::Chromium;
 use crate::webhooks::receiver::Receiver;
 
@@ -202,6 +205,7 @@ async fn people_set_up_an_account_and_webhooks_in_a_browser() {
     let console = Console::with(|setup| {
         setup.settings.webhook_allow_http = true;
         setup.settings.webhook_allowed_cidrs = "127.0.0.0/8".to_owned().try_into().unwrap();
+        setup.settings.hooks.github = Some(ForgeSettings::default());
     })
     .await;
     let receiver = Receiver::start([]).await;
@@ -235,7 +239,6 @@ async fn people_set_up_an_account_and_webhooks_in_a_browser() {
     browser.script(&enter).await;
     browser.says("create group Developers").await;
     require_sound(&browser, "the plan of a set-up").await;
-    browser.picture("set-up-plan").await;
     browser.click("button[value=apply]").await;
     // Without a reload by hand.
     browser.says("Claim the password").await;
@@ -258,6 +261,28 @@ async fn people_set_up_an_account_and_webhooks_in_a_browser() {
     browser.says("status 200").await;
     console.onboard("acme-shop").await;
     browser.says("app.onboarded acme-shop").await;
+    for (path, name) in [(account, "set-up"), (&webhook, "webhook")] {
+        browser.open(&url(path)).await;
+        browser.says("Slipway").await;
+        browser.picture(name).await;
+    }
+    // A set-up that has drifted, and deliveries of each kind.
+    let alias = json!({"AccountAlias": "the-customer"});
+    let owner = console.setup.aws.owner(ACCOUNT);
+    owner.call("iam", "DeleteAccountAlias", alias).unwrap();
+    let drift = "/v1/accounts/default/setup/drift";
+    let checked = console.server.post(drift, &json!({})).await;
+    assert_eq!(checked.status(), 200);
+    let store = &console.server.service.store;
+    for new in [
+        hook_delivery("72d3162e-cc78-11e3-81ab-4c9367dc0958", None),
+        hook_delivery("72d3162e-cc78-11e3-81ab-4c9367dc0959", Some("acme/shop")),
+    ] {
+        store.receive_hook_delivery(new).await.unwrap();
+    }
+    browser.open(&url("/console/hooks")).await;
+    browser.says("no rule for it any more").await;
+    browser.picture("incoming-webhooks").await;
     for path in [
         account,
         change,
@@ -269,11 +294,6 @@ async fn people_set_up_an_account_and_webhooks_in_a_browser() {
         "/console/hooks",
     ] {
         look_at(&browser, &console, path).await;
-    }
-    for (path, name) in [(account, "set-up"), (&webhook, "webhook")] {
-        browser.open(&url(path)).await;
-        browser.says("Slipway").await;
-        browser.picture(name).await;
     }
     browser.open(&url(claim)).await;
     browser.click("main form button").await;
@@ -293,7 +313,12 @@ async fn people_set_up_an_account_and_webhooks_in_a_browser() {
         .await;
     browser.open(&url(account)).await;
     browser.click("form[action$='/setup/repair'] button").await;
-    browser.says("AWS matches the set-up").await;
+    browser.says("create account alias the-customer").await;
+    browser.click("button[value=repair]").await;
+    browser.says("Repair the set-up of account default").await;
+    let job = browser.client.current_url().await.unwrap();
+    let job = job.path().strip_prefix("/console/jobs/").unwrap();
+    console.server.wait(job).await;
     browser.open(&url(&webhook)).await;
     browser.click("form[action$='/state'] button").await;
     browser.says("Disabled by request").await;

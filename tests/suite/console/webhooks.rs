@@ -331,7 +331,8 @@ async fn webhooks_are_for_admins_within_their_scope() {
     console.stop().await;
 }
 
-fn delivery(id: &str, repository: Option<&str>) -> NewHookDelivery {
+/// A delivery of GitHub: a push to a repository, or what nothing follows from.
+pub fn delivery(id: &str, repository: Option<&str>) -> NewHookDelivery {
     let event = |name: &str| RepositoryEvent {
         kind: EventKind::Pushed,
         repository: Repository {
