@@ -49,8 +49,8 @@ struct ChangeSetupPage {
 
 fn title(version: Option<i64>, account: &AccountName) -> String {
     match version {
-        Some(_) => format!("Change the set-up of {account}"),
-        None => format!("Set up {account}"),
+        Some(_) => format!("Change the set-up of account {account}"),
+        None => format!("Set up account {account}"),
     }
 }
 

@@ -39,7 +39,7 @@ pub async fn get_repair(
     PageParams { params, notice }: PageParams,
 ) -> Result<Response, ApiError> {
     params.finish()?;
-    let title = format!("Repair the set-up of {account}");
+    let title = format!("Repair the set-up of account {account}");
     html(&RepairSetupPage {
         page: Page::new(&service, &caller, Section::Accounts, title).with(notice),
         report: present_report(&service, &account).await?,

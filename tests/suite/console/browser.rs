@@ -315,7 +315,7 @@ async fn people_set_up_an_account_and_webhooks_in_a_browser() {
     browser.click("form[action$='/setup/repair'] button").await;
     browser.says("create account alias the-customer").await;
     browser.click("button[value=repair]").await;
-    browser.says("Repair the set-up of account default").await;
+    browser.says("Requested").await;
     let job = browser.client.current_url().await.unwrap();
     let job = job.path().strip_prefix("/console/jobs/").unwrap();
     console.server.wait(job).await;

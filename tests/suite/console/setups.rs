@@ -287,7 +287,9 @@ async fn a_set_up_is_for_those_whose_role_and_scope_allow_it() {
     }
     let page = admin.get(history).await;
     assert!(
-        page.text.contains("History of the set-up of default") && page.text.contains("CreateGroup"),
+        page.text
+            .contains("History of the set-up of account default")
+            && page.text.contains("CreateGroup"),
         "{}",
         page.text
     );
