@@ -5,17 +5,27 @@ use std::time::Duration;
 use crate::app::accounts::{AccountView, list_accounts};
 use crate::app::approvals::list_approvals;
 use crate::app::error::UseCaseError;
+use crate::app::hooks::list::{list_received, may_list};
 use crate::app::service::Service;
+use crate::app::webhooks::list_webhooks;
+use crate::clock::Timestamp;
 use crate::domain::access_key::CLAIM_DEADLINE;
 use crate::domain::account::AccountState;
 use crate::domain::app::{App, AppState};
 use crate::domain::approval::{Approval, ApprovalState};
 use crate::domain::caller::Caller;
+use crate::domain::hooks::delivery::HookDeliveryState;
 use crate::domain::job::{Job, JobState};
-use crate::store::{AppFilter, ApprovalFilter, JobFilter, NotedKey};
+use crate::domain::role::Role;
+use crate::domain::webhook::{DISABLED_BY_REQUEST, Webhook, WebhookState};
+use crate::store::{
+    AppFilter, ApprovalFilter, JobFilter, NotedKey, ReceivedDelivery, ReceivedFilter,
+};
 
 /// Items of one kind.
 const LIMIT: u32 = 10;
+/// A webhook that fails for longer is more than a restart of its receiver.
+const FAILING_FOR_LONG: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// The age by which AWS advises to replace an access key (IAM User Guide, "Update access keys"), without the last week.
 const OLD_KEY: Duration = Duration::from_secs(83 * 24 * 3600);
@@ -34,6 +44,10 @@ pub struct Attention {
     pub old_keys: Vec<NotedKey>,
     /// Accounts that cannot be used.
     pub accounts: Vec<AccountView>,
+    /// Webhooks that Slipway has disabled, or that have failed for long. Empty for who may not see webhooks.
+    pub webhooks: Vec<Webhook>,
+    /// Deliveries of incoming webhooks that failed in the last 24 hours. Empty for who may not see deliveries.
+    pub failed_deliveries: Vec<ReceivedDelivery>,
 }
 
 impl Attention {
@@ -45,6 +59,8 @@ impl Attention {
             && self.unclaimed.is_empty()
             && self.old_keys.is_empty()
             && self.accounts.is_empty()
+            && self.webhooks.is_empty()
+            && self.failed_deliveries.is_empty()
     }
 }
 
@@ -128,7 +144,46 @@ async fn attention(service: &Service, caller: &Caller) -> Result<Attention, UseC
             .await?,
         old_keys,
         accounts,
+        webhooks: troubled_webhooks(service, caller, now).await?,
+        failed_deliveries: failed_deliveries(service, caller, now).await?,
     })
+}
+
+/// Webhooks that need a person. One that somebody has disabled needs nobody.
+async fn troubled_webhooks(
+    service: &Service,
+    caller: &Caller,
+    now: Timestamp,
+) -> Result<Vec<Webhook>, UseCaseError> {
+    if caller.role < Role::Admin {
+        return Ok(Vec::new());
+    }
+    let mut webhooks = list_webhooks(service, caller).await?;
+    webhooks.retain(|webhook| match webhook.state {
+        WebhookState::Disabled => webhook.disabled_reason.as_deref() != Some(DISABLED_BY_REQUEST),
+        WebhookState::Active => webhook
+            .failing_since
+            .is_some_and(|since| now.since(since) >= FAILING_FOR_LONG),
+    });
+    webhooks.truncate(LIMIT as usize);
+    Ok(webhooks)
+}
+
+async fn failed_deliveries(
+    service: &Service,
+    caller: &Caller,
+    now: Timestamp,
+) -> Result<Vec<ReceivedDelivery>, UseCaseError> {
+    if caller.role < Role::Admin || !may_list(caller) {
+        return Ok(Vec::new());
+    }
+    let filter = ReceivedFilter {
+        state: Some(HookDeliveryState::Failed),
+        since: Some(now.before(DAY)),
+        limit: LIMIT,
+        ..ReceivedFilter::default()
+    };
+    list_received(service, caller, &filter).await
 }
 
 /// Apps whose last job needs attention or failed.

@@ -125,6 +125,24 @@ pub async fn list_webhooks(
     Ok(webhooks)
 }
 
+/// The webhooks whose scope is within the caller's, each with its newest delivery.
+///
+/// # Errors
+/// When the database is not available.
+pub async fn list_with_last_delivery(
+    service: &Service,
+    caller: &Caller,
+) -> Result<Vec<(Webhook, Option<Delivery>)>, UseCaseError> {
+    let webhooks = list_webhooks(service, caller).await?.into_iter();
+    let mut last = service.store.last_deliveries().await?;
+    Ok(webhooks
+        .map(|webhook| {
+            let delivery = last.remove(&webhook.id);
+            (webhook, delivery)
+        })
+        .collect())
+}
+
 /// The webhook by this id, if its scope is within the caller's.
 ///
 /// # Errors

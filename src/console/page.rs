@@ -24,6 +24,7 @@ pub enum Section {
     Approvals,
     Accounts,
     Access,
+    Webhooks,
     Audit,
 }
 
@@ -42,6 +43,7 @@ impl Section {
             Self::Approvals => "/console/approvals",
             Self::Accounts => "/console/accounts",
             Self::Access => "/console/access",
+            Self::Webhooks => "/console/webhooks",
             Self::Audit => "/console/audit",
         }
     }
@@ -49,7 +51,7 @@ impl Section {
     /// The lowest role that can open it.
     fn role(self) -> Role {
         match self {
-            Self::Access | Self::Audit => Role::Admin,
+            Self::Access | Self::Webhooks | Self::Audit => Role::Admin,
             _ => Role::Viewer,
         }
     }
@@ -173,6 +175,12 @@ pub enum Notice {
     Deleted,
     Revoked,
     Created,
+    Saved,
+    Enabled,
+    Disabled,
+    TestSent,
+    Replayed,
+    NothingToReplay,
     SignedOut,
     Linked,
     Unlinked,
@@ -191,6 +199,14 @@ impl Notice {
             Self::Deleted => "Deleted.",
             Self::Revoked => "Revoked.",
             Self::Created => "Created.",
+            Self::Saved => "Saved.",
+            Self::Enabled => "The webhook is enabled. What waited for it is sent now.",
+            Self::Disabled => {
+                "The webhook is disabled. It is sent nothing, and events are not kept for it."
+            }
+            Self::TestSent => "A test event is sent. The deliveries show what becomes of it.",
+            Self::Replayed => "The deliveries are made again, with the IDs that they had.",
+            Self::NothingToReplay => "There is no delivery to make again within that time.",
             Self::SignedOut => "The session has ended.",
             Self::Linked => "The chat user is linked to you.",
             Self::Unlinked => "The chat user is no longer linked.",

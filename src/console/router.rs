@@ -8,8 +8,9 @@ use axum::routing::{get, post};
 
 use crate::app::service::Service;
 use crate::console::pages::{
-    access, account, accounts, app, app_actions, approvals, apps, audit, chat, claim, job, jobs,
-    keys, new_app, overview, remove_app, sessions,
+    access, account, accounts, app, app_actions, approvals, apps, audit, change_setup, chat, claim,
+    claim_password, hooks, job, jobs, keys, new_app, overview, remove_app, repair_setup, sessions,
+    setup, webhook, webhooks,
 };
 use crate::console::{assets, live, respond};
 
@@ -20,6 +21,8 @@ pub fn router(service: &Arc<Service>) -> Router<Arc<Service>> {
         .route("/console/assets/{name}", get(assets::get_asset))
         .merge(of_apps())
         .merge(of_jobs())
+        .merge(of_setups())
+        .merge(of_webhooks())
         .merge(of_administration())
         .layer(middleware::from_fn_with_state(
             service.clone(),
@@ -79,6 +82,48 @@ fn of_jobs() -> Router<Arc<Service>> {
         .route("/console/jobs/{id}/reject", post(job::post_reject))
         .route("/console/approvals", get(approvals::get_approvals))
         .route("/console/audit", get(audit::get_audit))
+}
+
+fn of_setups() -> Router<Arc<Service>> {
+    Router::new()
+        .route(
+            "/console/accounts/{account}/setup/change",
+            get(change_setup::get_change).post(change_setup::post_change),
+        )
+        .route(
+            "/console/accounts/{account}/setup/repair",
+            get(repair_setup::get_repair).post(repair_setup::post_repair),
+        )
+        .route(
+            "/console/accounts/{account}/setup/drift",
+            post(setup::post_drift),
+        )
+        .route(
+            "/console/accounts/{account}/setup/export",
+            get(setup::get_export),
+        )
+        .route(
+            "/console/accounts/{account}/setup/people/{email}/claim",
+            get(claim_password::get_claim).post(claim_password::post_claim),
+        )
+}
+
+fn of_webhooks() -> Router<Arc<Service>> {
+    Router::new()
+        .route(
+            "/console/webhooks",
+            get(webhooks::get_webhooks).post(webhooks::post_webhook),
+        )
+        .route(
+            "/console/webhooks/{id}",
+            get(webhook::get_one).post(webhook::post_edit),
+        )
+        .route("/console/webhooks/{id}/state", post(webhook::post_state))
+        .route("/console/webhooks/{id}/test", post(webhook::post_test))
+        .route("/console/webhooks/{id}/replay", post(webhook::post_replay))
+        .route("/console/webhooks/{id}/rotate", post(webhook::post_rotate))
+        .route("/console/webhooks/{id}/delete", post(webhook::post_delete))
+        .route("/console/hooks", get(hooks::get_hooks))
 }
 
 fn of_administration() -> Router<Arc<Service>> {

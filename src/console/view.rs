@@ -10,11 +10,13 @@ use crate::domain::access_key::{KeyState, SecretState};
 use crate::domain::account::{AccountState, CheckOutcome};
 use crate::domain::app::AppState;
 use crate::domain::approval::{Approval, ApprovalReason, ApprovalState};
+use crate::domain::hooks::delivery::HookDeliveryState;
 use crate::domain::job::{Job, JobState, StepState};
 use crate::domain::job_kind::JobKind;
 use crate::domain::names::{AccountName, AppName};
 use crate::domain::plan::Action;
 use crate::domain::rotation::Stage;
+use crate::domain::webhook::{DeliveryState, Webhook, WebhookState};
 
 /// A state, told by a word and by a shape with a color.
 pub struct Badge {
@@ -158,6 +160,37 @@ impl Shown for Stage {
             Self::Done => badge("Done", OK),
             Self::RolledBack => badge("Rolled back", OFF),
             Self::Stopped => badge("Stopped", OFF),
+        }
+    }
+}
+
+impl Shown for Webhook {
+    fn badge(&self) -> Badge {
+        match (self.state, self.failing_since) {
+            (WebhookState::Disabled, _) => badge("Disabled", OFF),
+            (WebhookState::Active, Some(_)) => badge("Failing", WARN),
+            (WebhookState::Active, None) => badge("Active", OK),
+        }
+    }
+}
+
+impl Shown for DeliveryState {
+    fn badge(&self) -> Badge {
+        match self {
+            Self::Pending => badge("Pending", WAIT),
+            Self::Delivered => badge("Delivered", OK),
+            Self::Failed => badge("Failed", BAD),
+        }
+    }
+}
+
+impl Shown for HookDeliveryState {
+    fn badge(&self) -> Badge {
+        match self {
+            Self::Pending => badge("Pending", WAIT),
+            Self::Done => badge("Done", OK),
+            Self::Failed => badge("Failed", BAD),
+            Self::Ignored => badge("Ignored", OFF),
         }
     }
 }

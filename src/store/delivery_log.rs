@@ -2,6 +2,7 @@
 //!
 //! Invariant: a delivery that is made again keeps its event's id and its place in the order.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sqlx::AnyConnection;
@@ -92,6 +93,32 @@ impl Store {
         let read = rows
             .iter()
             .filter_map(|row| readable(read_delivery(row)).transpose());
+        read.collect()
+    }
+
+    /// The newest delivery of each webhook that has one.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn last_deliveries(&self) -> Result<BTreeMap<Ulid, Delivery>, StoreError> {
+        let sql = Sql::new(&format!(
+            "SELECT d.webhook_id AS receiver, d.state, d.attempts, d.last_attempt_at, d.response_status, d.error, d.duration_ms, {EVENT_COLUMNS} \
+             FROM webhooks w JOIN webhook_deliveries d ON d.webhook_id = w.id \
+             AND d.event_seq = (SELECT MAX(n.event_seq) FROM webhook_deliveries n WHERE n.webhook_id = w.id) \
+             JOIN webhook_events e ON e.seq = d.event_seq"
+        ));
+        let rows = sql
+            .query()
+            .fetch_all(&mut *self.reader().await?)
+            .with_timeout()
+            .await?;
+        let read = |row: &AnyRow| {
+            let receiver = RowReader::new(row, "webhook_deliveries", "id").id("receiver")?;
+            Ok::<_, StoreError>((receiver, read_delivery(row)?))
+        };
+        let read = rows
+            .iter()
+            .filter_map(|row| readable(read(row)).transpose());
         read.collect()
     }
 

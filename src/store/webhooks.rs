@@ -10,7 +10,9 @@ use ulid::Ulid;
 use crate::clock::Timestamp;
 use crate::domain::audit::AuditEvent;
 use crate::domain::scope::Scope;
-use crate::domain::webhook::{EventType, Webhook, WebhookChange, WebhookSpec, WebhookState};
+use crate::domain::webhook::{
+    DISABLED_BY_REQUEST, EventType, Webhook, WebhookChange, WebhookSpec, WebhookState,
+};
 use crate::store::audit::{self, Subject};
 use crate::store::connection::WithTimeout as _;
 use crate::store::database::Store;
@@ -23,7 +25,6 @@ use crate::vault::{SecretOwner, Vault, VaultError};
 /// Webhooks in one installation: each event is held against all of them.
 pub const MAX_WEBHOOKS: i64 = 200;
 const COLUMNS: &str = "SELECT id, url, description, events, scope, state, disabled_reason, previous_until, created_by, created_at, failing_since, retry_at FROM webhooks";
-const DISABLED_BY_HAND: &str = "Disabled by request.";
 
 /// A signing secret, sealed for its webhook.
 #[derive(Debug, Clone)]
@@ -332,7 +333,7 @@ async fn update(
     let reason = match (state, before.disabled_reason) {
         (WebhookState::Active, _) => None,
         (WebhookState::Disabled, Some(reason)) => Some(reason),
-        (WebhookState::Disabled, None) => Some(DISABLED_BY_HAND.to_owned()),
+        (WebhookState::Disabled, None) => Some(DISABLED_BY_REQUEST.to_owned()),
     };
     let (events, scope) = columns(&spec)?;
     let mut sql = Sql::new("UPDATE webhooks SET failing_since = NULL, retry_at = NULL, url = ");

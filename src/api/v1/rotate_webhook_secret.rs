@@ -16,7 +16,8 @@ use crate::app::service::Service;
 use crate::app::webhooks::{self, WebhookWithSecret};
 use crate::domain::spec::parse_age;
 
-const DEFAULT_OVERLAP: Duration = Duration::from_secs(24 * 3600);
+/// How long the previous secret is used, too, unless the request says.
+pub const DEFAULT_OVERLAP: Duration = Duration::from_secs(24 * 3600);
 const MAX_OVERLAP: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Rotate the signing secret of a webhook.
@@ -49,7 +50,11 @@ pub async fn rotate_webhook_secret(
     Ok(once(Json(rotated).into_response()))
 }
 
-fn parse_overlap(text: &str) -> Result<Duration, &'static str> {
+/// Parses how long the previous secret is used, too.
+///
+/// # Errors
+/// When it is no duration, or too long.
+pub fn parse_overlap(text: &str) -> Result<Duration, &'static str> {
     if text == "0h" {
         return Ok(Duration::ZERO);
     }

@@ -2,4 +2,5 @@
 
 pub mod forge;
 pub mod handle;
+pub mod list;
 pub mod receive;

@@ -78,7 +78,7 @@ pub async fn get_access(
 }
 
 /// The scope that a form describes; `None` for everything.
-fn scope_of(form: &PageForm) -> Option<Value> {
+pub fn scope_of(form: &PageForm) -> Option<Value> {
     let mut scope = Map::new();
     for (field, name) in [("scope_apps", "apps"), ("scope_accounts", "accounts")] {
         let items = form.items(field);

@@ -1,4 +1,4 @@
-//! `/console/accounts/{account}`: one account, how its role is created, and its verification.
+//! `/console/accounts/{account}`: one account, its set-up for people, how its role is created, and its verification.
 
 use std::sync::Arc;
 
@@ -14,7 +14,8 @@ use crate::app::accounts::{AccountView, bootstrap, delete_account, get_account, 
 use crate::app::service::Service;
 use crate::console::form::PageForm;
 use crate::console::page::{Notice, Page, PageParams, Section, html};
-use crate::console::view::{Ago as _, Shown as _};
+use crate::console::pages::setup::SetupSection;
+use crate::console::view::{Ago as _, Pretty as _, Shown as _, Signed as _};
 use crate::domain::account::VerificationReport;
 use crate::domain::caller::Caller;
 use crate::domain::names::AccountName;
@@ -28,6 +29,7 @@ struct AccountPage {
     /// What creates the role, by the name of the format. Empty for the account of the service itself.
     bootstrap: Vec<(&'static str, &'static str, String)>,
     report: Option<VerificationReport>,
+    setup: Option<SetupSection>,
 }
 
 async fn account_page(
@@ -56,6 +58,7 @@ async fn account_page(
     let page = Page::new(service, caller, Section::Accounts, name.to_string());
     html(&AccountPage {
         page: page.with(notice),
+        setup: SetupSection::of(service, name).await?,
         account,
         bootstrap: documents,
         report,

@@ -122,7 +122,14 @@ pub async fn get_export(
     let format = params.required("format", Format::parse);
     params.finish()?;
     let format = format.ok_or(ApiError::Defect)?;
-    let text = export(&service, &name, format, None).await?;
+    Ok(download(
+        format,
+        export(&service, &name, format, None).await?,
+    ))
+}
+
+/// An export, as a file that the browser saves.
+pub fn download(format: Format, text: String) -> Response {
     let disposition = format!("attachment; filename=\"{}\"", format.file_name());
     let mut response = text.into_response();
     let headers = response.headers_mut();
@@ -133,5 +140,5 @@ pub async fn get_export(
     headers.extend(
         HeaderValue::from_str(&disposition).map(|value| (header::CONTENT_DISPOSITION, value)),
     );
-    Ok(response)
+    response
 }

@@ -70,6 +70,17 @@ impl JobView {
         let result = self.job.result.as_ref().filter(|result| result.claimable)?;
         result.access_key_id.as_deref()
     }
+
+    /// The people of a set-up whose first passwords wait to be claimed.
+    fn people_to_claim_for(&self) -> Vec<&str> {
+        let result = self.job.result.as_ref();
+        let people = result.and_then(|result| result.lists.get("people"));
+        let people = people.into_iter().flatten();
+        people
+            .filter(|person| person.contains_key("claim"))
+            .filter_map(|person| person.get("email").map(String::as_str))
+            .collect()
+    }
 }
 
 /// A line of a job's log.

@@ -17,6 +17,7 @@ use crate::app::find::live_app;
 use crate::app::onboard::{onboard, plan_onboarding};
 use crate::app::plan::plan_app;
 use crate::app::service::Service;
+use crate::app::setup::view::SetupPlan;
 use crate::app::update::{UpdateOptions, update};
 use crate::console::form::PageForm;
 use crate::console::page::{Page, PageParams, Section, html};
@@ -25,31 +26,65 @@ use crate::console::view::{Pretty as _, Signed as _};
 use crate::domain::app::App;
 use crate::domain::caller::Caller;
 use crate::domain::names::{AccountName, AppName};
-use crate::domain::plan::{Action, Plan};
+use crate::domain::plan::{Action, Plan, PlannedChange};
 use crate::domain::validation::FieldError;
+
+/// What is shown of a plan.
+pub struct ShownPlan {
+    changes: Vec<PlannedChange>,
+    warnings: Vec<String>,
+    calls: usize,
+}
+
+impl From<Plan> for ShownPlan {
+    fn from(plan: Plan) -> Self {
+        Self {
+            changes: plan.changes,
+            warnings: plan.warnings,
+            calls: plan.calls,
+        }
+    }
+}
+
+impl From<SetupPlan> for ShownPlan {
+    fn from(plan: SetupPlan) -> Self {
+        Self {
+            changes: plan.changes,
+            warnings: plan.warnings,
+            calls: plan.calls,
+        }
+    }
+}
 
 /// A plan, or why there is none.
 #[derive(Default, Template)]
 #[template(path = "console/_plan.html")]
 pub struct PlanView {
-    plan: Option<Plan>,
+    plan: Option<ShownPlan>,
     errors: Vec<FieldError>,
     problem: Option<Problem>,
 }
 
 impl PlanView {
     /// The outcome of planning.
-    pub fn of(planned: Result<Plan, UseCaseError>) -> Self {
+    pub fn of(planned: Result<impl Into<ShownPlan>, UseCaseError>) -> Self {
         match planned {
             Ok(plan) => Self {
-                plan: Some(plan),
+                plan: Some(plan.into()),
                 ..Self::default()
             },
-            Err(UseCaseError::Fields(errors)) => Self {
+            Err(error) => Self::failed(error),
+        }
+    }
+
+    /// Why there is no plan.
+    pub fn failed(error: UseCaseError) -> Self {
+        match error {
+            UseCaseError::Fields(errors) => Self {
                 errors,
                 ..Self::default()
             },
-            Err(error) => Self {
+            error => Self {
                 problem: Some(ApiError::from(error).problem()),
                 ..Self::default()
             },
@@ -99,7 +134,7 @@ impl PlanView {
     }
 
     /// Whether nothing was asked for.
-    fn is_blank(&self) -> bool {
+    pub fn is_blank(&self) -> bool {
         self.plan.is_none() && self.errors.is_empty() && self.problem.is_none()
     }
 }
@@ -393,7 +428,7 @@ pub async fn post_change(
             }
         }
     };
-    let view = PlanView::of(Err(failed));
+    let view = PlanView::failed(failed);
     change_answer(&service, &caller, &name, &headers, &form, options, view).await
 }
 

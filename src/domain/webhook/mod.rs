@@ -36,6 +36,8 @@ const RETRY_SCHEDULE: [Duration; 9] = [
     Duration::from_secs(20 * 3600),
     Duration::from_secs(24 * 3600),
 ];
+/// Why a webhook is disabled that somebody has disabled.
+pub const DISABLED_BY_REQUEST: &str = "Disabled by request.";
 /// An endpoint that has failed for this long is disabled.
 pub const MAX_FAILING: Duration = Duration::from_secs(5 * 24 * 3600);
 
@@ -294,6 +296,11 @@ impl WebhookSpec {
     /// The host of its URL.
     pub fn host(&self) -> String {
         host_of(&self.url)
+    }
+
+    /// What people call it: its description, or else its host.
+    pub fn title(&self) -> String {
+        self.description.clone().unwrap_or_else(|| self.host())
     }
 
     /// Parses the body of a request.

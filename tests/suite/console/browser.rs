@@ -4,9 +4,13 @@
 //! `SLIPWAY_TEST_SCREENSHOTS=docs/console` keeps pictures of the main pages.
 
 use serde_json::json;
+use slipway::domain::hooks::rule::ForgeSettings;
 
+use super::webhooks::delivery as hook_delivery;
 use super::{Console, submit};
+use crate::aws::server::ACCOUNT;
 use crate::support::browser::Chromium;
+use crate::webhooks::receiver::Receiver;
 
 const ENTER: &str = "\u{e007}";
 
@@ -175,6 +179,149 @@ async fn people_work_in_a_browser() {
     browser.open(&url("/console")).await;
     browser.click(".who button").await;
     browser.says("signed out").await;
+    browser.close().await;
+    console.stop().await;
+}
+
+/// Shows a secret, and leaves its page: it is gone when one comes back.
+async fn require_shown_once(browser: &Chromium, console: &Console, begins: &str) {
+    browser.says("This page is shown once").await;
+    let value = "return document.getElementById('secret')?.value ?? '';";
+    let secret = browser.script(value).await;
+    let secret = secret.as_str().unwrap().to_owned();
+    assert!(secret.len() > 20 && secret.starts_with(begins), "{secret}");
+    require_sound(browser, "the secret").await;
+    browser
+        .open(&format!("{}/console", console.server.url))
+        .await;
+    browser.client.back().await.unwrap();
+    let shown = browser.script(value).await;
+    assert_ne!(shown, json!(secret));
+    browser.complaints().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_set_up_an_account_and_webhooks_in_a_browser() {
+    let console = Console::with(|setup| {
+        setup.settings.webhook_allow_http = true;
+        setup.settings.webhook_allowed_cidrs = "127.0.0.0/8".to_owned().try_into().unwrap();
+        setup.settings.hooks.github = Some(ForgeSettings::default());
+    })
+    .await;
+    let receiver = Receiver::start([]).await;
+    let ana = json!({"sub": "ana", "name": "Ana Example", "email": "ana@example.com", "email_verified": true, "groups": ["admins"]});
+    console.provider.person(ana);
+    let browser = Chromium::start().await;
+    let url = |path: &str| format!("{}{path}", console.server.url);
+
+    let change = "/console/accounts/default/setup/change";
+    browser.open(&url(change)).await;
+    look_at(&browser, &console, change).await;
+    // The plan appears as the text changes.
+    let spec = json!({
+        "alias": "the-customer",
+        "groups": [
+            {"name": "Leads", "policies": ["job-function/Billing", "ReadOnlyAccess"]},
+            {"name": "Developers", "policies": ["ReadOnlyAccess"]},
+        ],
+        "people": [
+            {"email": "ana@example.com", "groups": ["Leads", "Developers"]},
+            {"email": "bo@example.com", "groups": ["Developers"]},
+            {"email": "build@example.com", "groups": ["Developers"], "console": false},
+        ],
+        "password_policy": {"minimum_length": 14, "require_symbols": true},
+        "billing": {"iam_access_attested_by": "Ana Silva"},
+    });
+    let text = json!(serde_json::to_string_pretty(&spec).unwrap());
+    let enter = format!(
+        "const it = document.getElementById('spec'); it.value = {text}; it.dispatchEvent(new Event('input', {{bubbles: true}}));"
+    );
+    browser.script(&enter).await;
+    browser.says("create group Developers").await;
+    require_sound(&browser, "the plan of a set-up").await;
+    browser.click("button[value=apply]").await;
+    // Without a reload by hand.
+    browser.says("Claim the password").await;
+
+    let account = "/console/accounts/default";
+    let claim = "/console/accounts/default/setup/people/bo@example.com/claim";
+    let created = console
+        .server
+        .post(
+            "/v1/webhooks",
+            &json!({"url": receiver.url, "description": "Dashboard of the shop team"}),
+        )
+        .await;
+    let created: serde_json::Value = created.json().await.unwrap();
+    let webhook = format!("/console/webhooks/{}", created["id"].as_str().unwrap());
+    browser.open(&url(&webhook)).await;
+    browser.click("form[action$='/test'] button").await;
+    receiver.wait_for(1).await;
+    // It comes while the page is open.
+    browser.says("status 200").await;
+    console.onboard("acme-shop").await;
+    browser.says("app.onboarded acme-shop").await;
+    for (path, name) in [(account, "set-up"), (&webhook, "webhook")] {
+        browser.open(&url(path)).await;
+        browser.says("Slipway").await;
+        browser.picture(name).await;
+    }
+    // A set-up that has drifted, and deliveries of each kind.
+    let alias = json!({"AccountAlias": "the-customer"});
+    let owner = console.setup.aws.owner(ACCOUNT);
+    owner.call("iam", "DeleteAccountAlias", alias).unwrap();
+    let drift = "/v1/accounts/default/setup/drift";
+    let checked = console.server.post(drift, &json!({})).await;
+    assert_eq!(checked.status(), 200);
+    let store = &console.server.service.store;
+    for new in [
+        hook_delivery("72d3162e-cc78-11e3-81ab-4c9367dc0958", None),
+        hook_delivery("72d3162e-cc78-11e3-81ab-4c9367dc0959", Some("acme/shop")),
+    ] {
+        store.receive_hook_delivery(new).await.unwrap();
+    }
+    browser.open(&url("/console/hooks")).await;
+    browser.says("no rule for it any more").await;
+    browser.picture("incoming-webhooks").await;
+    for path in [
+        account,
+        change,
+        "/console/accounts/default/setup/repair",
+        claim,
+        "/console/audit?setup=default",
+        "/console/webhooks",
+        &webhook,
+        "/console/hooks",
+    ] {
+        look_at(&browser, &console, path).await;
+    }
+    browser.open(&url(claim)).await;
+    browser.click("main form button").await;
+    require_shown_once(&browser, &console, "").await;
+    browser.open(&url(&webhook)).await;
+    browser
+        .click("#manage ~ details:nth-of-type(2) summary")
+        .await;
+    browser.click("form[action$='/rotate'] button").await;
+    require_shown_once(&browser, &console, "whsec_").await;
+
+    browser
+        .devtools(
+            "Emulation.setScriptExecutionDisabled",
+            json!({"value": true}),
+        )
+        .await;
+    browser.open(&url(account)).await;
+    browser.click("form[action$='/setup/repair'] button").await;
+    browser.says("create account alias the-customer").await;
+    browser.click("button[value=repair]").await;
+    browser.says("Requested").await;
+    let job = browser.client.current_url().await.unwrap();
+    let job = job.path().strip_prefix("/console/jobs/").unwrap();
+    console.server.wait(job).await;
+    browser.open(&url(&webhook)).await;
+    browser.click("form[action$='/state'] button").await;
+    browser.says("Disabled by request").await;
     browser.close().await;
     console.stop().await;
 }

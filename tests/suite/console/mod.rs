@@ -3,6 +3,8 @@
 mod browser;
 mod forms;
 mod pages;
+mod setups;
+mod webhooks;
 
 use serde_json::{Value, json};
 

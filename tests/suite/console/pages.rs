@@ -12,7 +12,7 @@ use crate::support::sign_in::Page;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
 
 /// A page for people: never stored, and without a script or a style of its own.
-fn require_page(path: &str, page: &Page) {
+pub fn require_page(path: &str, page: &Page) {
     let header = |name: &str| page.headers[name].to_str().unwrap();
     assert_eq!(header("content-type"), "text/html; charset=utf-8", "{path}");
     assert_eq!(header("cache-control"), "no-store", "{path}");
@@ -39,7 +39,7 @@ async fn each_role_opens_the_pages_that_are_for_it() {
     let job_page = format!("/console/jobs/{id}");
     let claim = format!("/console/apps/acme-shop/keys/{key}/claim");
     // Each with the roles that cannot open it.
-    let pages: [(&str, &[&str]); 17] = [
+    let pages: [(&str, &[&str]); 19] = [
         ("/console", &[]),
         ("/console/apps", &[]),
         ("/console/apps?q=acme&state=ready&drifted=false", &[]),
@@ -59,6 +59,8 @@ async fn each_role_opens_the_pages_that_are_for_it() {
         ("/console/accounts", &[]),
         ("/console/accounts/default", &[]),
         ("/console/access", &["viewers", "operators", "approvers"]),
+        ("/console/webhooks", &["viewers", "operators", "approvers"]),
+        ("/console/hooks", &["viewers", "operators", "approvers"]),
         ("/console/audit", &["viewers", "operators", "approvers"]),
     ];
     for group in ["viewers", "operators", "approvers", "admins"] {

@@ -1,7 +1,8 @@
 //! Deliveries of incoming webhooks.
 
+use slipway::domain::hooks::delivery::HookDeliveryState;
 use slipway::domain::hooks::event::{EventKind, Repository, RepositoryEvent};
-use slipway::store::{HookDelivery, HookOutcome, NewHookDelivery};
+use slipway::store::{HookDelivery, HookOutcome, NewHookDelivery, ReceivedFilter};
 
 use super::*;
 
@@ -186,6 +187,68 @@ async fn a_delivery_is_forgotten_after_thirty_days_unless_it_is_still_to_be_hand
         t.clock.advance(Duration::from_secs(2 * 24 * 3600));
         assert_eq!(t.store.prune_hook_deliveries().await.unwrap(), 1);
         assert_eq!(ids(&claim(&t).await), ["2"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn deliveries_are_listed_by_state_and_source_with_those_received_last_first() {
+    each(async |t| {
+        let list = async |filter: ReceivedFilter| {
+            let filter = ReceivedFilter { limit: 2, ..filter };
+            let found = t.store.received_deliveries(&filter).await.unwrap();
+            let ids = found.iter().map(|it| it.delivery_id.clone());
+            (ids.collect::<Vec<_>>().join(" "), found)
+        };
+        assert_eq!(list(ReceivedFilter::default()).await.0, "");
+        for (id, repository) in [("1", Some("7")), ("2", None), ("3", Some("8"))] {
+            receive(&t, id, id, repository).await;
+            t.clock.advance(MINUTE);
+        }
+        let of_another = NewHookDelivery {
+            source: "standard/ci".into(),
+            ..new("4", "4", None)
+        };
+        t.store.receive_hook_delivery(of_another).await.unwrap();
+        let (ids, first) = list(ReceivedFilter::default()).await;
+        assert_eq!(ids, "4 3");
+        let before = Some(first[1].seq);
+        let next = ReceivedFilter {
+            before,
+            ..ReceivedFilter::default()
+        };
+        assert_eq!(list(next).await.0, "2 1");
+        let failed = claim(&t).await;
+        let one = failed.iter().find(|it| it.delivery_id == "1").unwrap();
+        finish(&t, one, HookOutcome::Failed("No.".into())).await;
+        let of = |state| ReceivedFilter {
+            state: Some(state),
+            ..ReceivedFilter::default()
+        };
+        let (ids, found) = list(of(HookDeliveryState::Failed)).await;
+        assert_eq!(ids, "1");
+        let event = found[0].event.as_ref().unwrap();
+        assert_eq!(event.repository.full_name, "acme/7");
+        let told = (found[0].outcome.as_deref(), found[0].attempts);
+        assert_eq!(told, (Some("No."), 1));
+        assert_eq!(list(of(HookDeliveryState::Pending)).await.0, "3");
+        assert_eq!(list(of(HookDeliveryState::Ignored)).await.0, "4 2");
+        assert_eq!(list(of(HookDeliveryState::Done)).await.0, "");
+        let of_github = ReceivedFilter {
+            source: Some("github".into()),
+            ..of(HookDeliveryState::Ignored)
+        };
+        assert_eq!(list(of_github).await.0, "2");
+        // One that is sent again is received again.
+        t.clock.advance(MINUTE);
+        let since = Some(t.clock.now());
+        receive(&t, "1", "1", Some("7")).await;
+        assert_eq!(list(ReceivedFilter::default()).await.0, "1 4");
+        let late = ReceivedFilter {
+            since,
+            ..ReceivedFilter::default()
+        };
+        assert_eq!(list(late).await.0, "1");
     })
     .await;
 }

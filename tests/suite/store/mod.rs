@@ -27,6 +27,7 @@ mod sessions;
 mod setups;
 mod tokens;
 mod totals;
+mod webhooks;
 mod writer;
 
 use std::collections::BTreeSet;

@@ -3,7 +3,7 @@
 mod addresses;
 mod events;
 mod failing;
-mod receiver;
+pub mod receiver;
 mod replicas;
 mod requests;
 mod sending;
