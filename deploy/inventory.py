@@ -50,12 +50,19 @@ def dependencies():
         crate = waiting.pop()
         if crate in edges:
             continue
-        # Not those of tests and of build scripts.
-        edges[crate] = sorted(dep["pkg"] for dep in nodes[crate]["deps"] if any(kind["kind"] is None for kind in dep["dep_kinds"]))
+        # Not those of tests and of build scripts, nor macros, which run in the compiler.
+        edges[crate] = sorted(
+            dep["pkg"] for dep in nodes[crate]["deps"]
+            if any(kind["kind"] is None for kind in dep["dep_kinds"]) and not is_macro(packages[dep["pkg"]])
+        )
         waiting += edges[crate]
     root = metadata["resolve"]["root"]
     crates = [packages[root], *sorted((packages[crate] for crate in edges if crate != root), key=lambda it: (it["name"], it["version"]))]
     return crates, edges
+
+
+def is_macro(crate):
+    return any("proc-macro" in target["kind"] for target in crate["targets"])
 
 
 def reference(crate):
