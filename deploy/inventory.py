@@ -39,26 +39,42 @@ def main():
     return 0
 
 
-def dependencies():
-    """The crates that are linked into the binary, Slipway first, and what each depends on."""
+def resolved():
+    """The crates by their ids, what each depends on, and the id of Slipway."""
     command = ["cargo", "metadata", "--format-version", "1", "--locked", "--filter-platform", TARGET]
     metadata = json.loads(subprocess.check_output(command, cwd=ROOT, text=True, stderr=subprocess.DEVNULL))
     packages = {package["id"]: package for package in metadata["packages"]}
-    nodes = {node["id"]: node for node in metadata["resolve"]["nodes"]}
-    edges, waiting = {}, [metadata["resolve"]["root"]]
+    return packages, {node["id"]: node["deps"] for node in metadata["resolve"]["nodes"]}, metadata["resolve"]["root"]
+
+
+def dependencies():
+    """The crates that are linked into the binary, Slipway first, and what each depends on."""
+    packages, needs, root = resolved()
+    edges, waiting = {}, [root]
     while waiting:
         crate = waiting.pop()
         if crate in edges:
             continue
         # Not those of tests and of build scripts, nor macros, which run in the compiler.
         edges[crate] = sorted(
-            dep["pkg"] for dep in nodes[crate]["deps"]
+            dep["pkg"] for dep in needs[crate]
             if any(kind["kind"] is None for kind in dep["dep_kinds"]) and not is_macro(packages[dep["pkg"]])
         )
         waiting += edges[crate]
-    root = metadata["resolve"]["root"]
     crates = [packages[root], *sorted((packages[crate] for crate in edges if crate != root), key=lambda it: (it["name"], it["version"]))]
     return crates, edges
+
+
+def of_macros():
+    """The macros that run in the compiler, and what they are linked with."""
+    packages, needs, _ = resolved()
+    found, waiting = set(), [crate for crate, package in packages.items() if is_macro(package)]
+    while waiting:
+        crate = waiting.pop()
+        if crate not in found:
+            found.add(crate)
+            waiting += [dep["pkg"] for dep in needs[crate]]
+    return {(packages[crate]["name"], packages[crate]["version"]) for crate in found}
 
 
 def is_macro(crate):

@@ -21,19 +21,23 @@ from package import ROOT, crate_version, last_commit
 
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 TOOLS = TARGET / "tools"
+DIST = TARGET / "dist"
 TRIPLE = inventory.TARGET
 AUDITABLE = "0.7.7"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--to", type=pathlib.Path, default=TARGET / "dist")
+    parser.add_argument("--to", type=pathlib.Path, default=DIST)
     parser.add_argument("--binary-only", action="store_true", help="no packages and no inventory")
     options = parser.parse_args()
     os.environ["SOURCE_DATE_EPOCH"] = last_commit()
     install("cargo-auditable", AUDITABLE)
-    shutil.rmtree(options.to, ignore_errors=True)
-    options.to.mkdir(parents=True)
+    if options.to == DIST:
+        shutil.rmtree(options.to, ignore_errors=True)
+    options.to.mkdir(parents=True, exist_ok=True)
+    if any(options.to.iterdir()):
+        parser.error(f"{options.to} is not empty")
     binary = options.to / f"slipway-{crate_version()}-{TRIPLE}"
     shutil.copyfile(build(), binary)
     binary.chmod(0o755)
@@ -48,9 +52,10 @@ def main():
 
 
 def install(tool, version):
-    """Installs a subcommand of cargo, unless it is there."""
+    """Installs this version of a subcommand of cargo, unless it is there."""
     os.environ["PATH"] = f"{TOOLS / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    if shutil.which(tool) is None:
+    installed = TOOLS / ".crates.toml"
+    if not installed.exists() or f'"{tool} {version} ' not in installed.read_text():
         subprocess.run(["cargo", "install", "--locked", "--quiet", "--root", TOOLS, f"{tool}@{version}"], check=True)
 
 
@@ -71,14 +76,15 @@ def build():
 
 
 def check_list_of_crates(binary):
-    """The list in the binary is that of the inventory."""
+    """The binary's list and the inventory have the same crates, but for those of macros, which some lists have."""
     section = subprocess.check_output(["objcopy", "-O", "binary", "--dump-section", ".dep-v0=/dev/stdout", binary, "/dev/null"])
     listed = json.loads(zlib.decompress(section))["packages"]
     listed = {(crate["name"], crate["version"]) for crate in listed if crate.get("kind", "runtime") == "runtime"}
     crates, _ = inventory.dependencies()
-    missing = {(crate["name"], crate["version"]) for crate in crates} - listed
-    if missing:
-        raise SystemExit(f"not in the binary's list of crates: {sorted(missing)}")
+    linked = {(crate["name"], crate["version"]) for crate in crates}
+    differ = (linked - listed) | (listed - linked - inventory.of_macros())
+    if differ:
+        raise SystemExit(f"in one of the binary's list of crates and the inventory alone: {sorted(differ)}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderValue, Method};
+use axum::http::HeaderValue;
 use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument as _;
@@ -49,17 +49,7 @@ pub async fn carry(request: Request, next: Next) -> Response {
     let (status, took) = (response.status().as_u16(), began.elapsed());
     span.in_scope(|| tracing::debug!(%method, path, status, ms = took.as_millis(), "request"));
     // A client can make methods up. They must not create new time series.
-    let known = [
-        Method::GET,
-        Method::POST,
-        Method::PUT,
-        Method::DELETE,
-        Method::PATCH,
-        Method::HEAD,
-        Method::OPTIONS,
-    ]
-    .contains(&method);
-    let method = if known {
+    let method = if spans::KNOWN_METHODS.contains(&method) {
         method.to_string()
     } else {
         "other".to_owned()

@@ -482,6 +482,7 @@ impl Account {
         let span = spans::aws_call(service.into(), operation, self.name());
         let attempts = before_fence(Attempts::of(max_wait, call)).instrument(span.clone());
         let Some((answer, in_doubt)) = attempts.await else {
+            spans::aws_failed(&span, "lease_expired");
             return Err(AwsError::fenced(service, operation));
         };
         let answer = answer.map_err(|error| AwsError {

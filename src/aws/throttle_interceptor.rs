@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::aws::error::{ErrorKind, Service, error_kind, request_id_in};
 use crate::aws::rate_limiter::RateLimiter;
-use crate::telemetry::spans;
+use crate::telemetry::spans::{self, AwsAnswer};
 
 /// Reports each throttled attempt to the rate limiter of a service.
 #[derive(Debug)]
@@ -72,16 +72,38 @@ impl Intercept for ThrottleInterceptor {
         _: &RuntimeComponents,
         bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let (Some(response), Some(Began(began))) = (context.response(), bag.load::<Began>()) else {
-            return Ok(());
-        };
-        let (status, is_success) = (response.status().as_u16(), response.status().is_success());
-        let region = bag.load::<aws_config::Region>().map(AsRef::as_ref);
-        spans::aws_attempt(region, status, request_id_in(response), !is_success);
-        if !is_success && meaning_of_answer(self.service, response) == ErrorKind::Throttled {
+        let response = context.response();
+        let meaning = response
+            .filter(|response| !response.status().is_success())
+            .map(|response| meaning_of_answer(self.service, response));
+        let has_no_answer = meaning.is_none() && matches!(context.output_or_error(), Some(Err(_)));
+        if has_no_answer || matches!(meaning, Some(ErrorKind::Throttled | ErrorKind::Transient)) {
+            spans::aws_attempt_failed(response.map(answer_of));
+        }
+        if let (Some(ErrorKind::Throttled), Some(Began(began))) = (meaning, bag.load::<Began>()) {
             self.limiter.on_throttle(*began);
         }
         Ok(())
+    }
+
+    fn read_after_execution(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        bag: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let region = bag.load::<aws_config::Region>().map(AsRef::as_ref);
+        if let Some(response) = context.response() {
+            spans::aws_answered(answer_of(response), region);
+        }
+        Ok(())
+    }
+}
+
+fn answer_of(response: &HttpResponse) -> AwsAnswer<'_> {
+    AwsAnswer {
+        status: response.status().as_u16(),
+        request_id: request_id_in(response),
     }
 }
 

@@ -5,6 +5,7 @@
 //! - A worker that is told to stop finishes its current change and hands the job back.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,7 +77,7 @@ pub async fn run(
         .await
         .unwrap_or_else(|_| Some(AttemptResult::Failed(defect())))
     else {
-        spans::attempt_ended(&traced, "lease_lost", true);
+        spans::attempt_ended(&traced, "lease_lost", Some(&"lease_lost"));
         tracing::warn!(parent: &span, "job lease lost; another worker continues");
         return;
     };
@@ -84,7 +85,12 @@ pub async fn run(
     metrics::counter!("slipway_jobs_total", "kind" => kind.to_string(), "outcome" => state)
         .increment(1);
     times.record(service, &ended);
-    spans::attempt_ended(&traced, state, is_failure(&ended));
+    let code = error_code(&ended);
+    spans::attempt_ended(
+        &traced,
+        state,
+        code.as_ref().map(|code| code as &dyn Display),
+    );
     drop(traced);
     let (written, ()) = futures::join!(write_end(service, lease, ended), async { drop(worker) });
     match written {
@@ -103,6 +109,7 @@ fn trace(claimed: &Claimed) -> Span {
         job: &job.id,
         kind: &job.kind,
         attempt: job.attempt,
+        needs_approval: job.needs_approval,
     };
     spans::attempt(&labels, claimed.requested.as_ref())
 }
@@ -426,11 +433,11 @@ fn reason_of(ended: &AttemptResult) -> Option<String> {
     }
 }
 
-fn is_failure(ended: &AttemptResult) -> bool {
-    matches!(
-        ended,
-        AttemptResult::Failed(_) | AttemptResult::NeedsAttention(_)
-    )
+fn error_code(ended: &AttemptResult) -> Option<JobErrorCode> {
+    match ended {
+        AttemptResult::Failed(error) | AttemptResult::NeedsAttention(error) => Some(error.code),
+        _ => None,
+    }
 }
 
 fn outcome_name(ended: &AttemptResult) -> &'static str {

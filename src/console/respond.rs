@@ -16,6 +16,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::api::problem::{ApiError, Problem};
 use crate::app::service::Service;
 use crate::console::page::{Page, html};
+use crate::telemetry::TraceParent;
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
     form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
@@ -82,12 +83,13 @@ impl Asked {
         }
     }
 
-    fn page_of(self, service: &Service, problem: Problem) -> Result<Response, ApiError> {
+    fn page_of(self, service: &Service, mut problem: Problem) -> Result<Response, ApiError> {
         if problem.status == StatusCode::UNAUTHORIZED.as_u16() {
             return self.sign_in(service);
         }
         let status =
             StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        problem.trace_id = TraceParent::current().map(|trace| trace.trace_id().to_string());
         let page = Page::plain(service, problem.title.clone());
         let page = html(&ProblemPage { page, problem })?;
         Ok((status, page).into_response())

@@ -21,6 +21,7 @@ use crate::provision::conventions::Conventions;
 use crate::provision::fault::Fault;
 use crate::provision::inspect::Inspection;
 use crate::provision::kinds::graph;
+use crate::provision::render::bootstrap::BootstrapFormat;
 use crate::provision::render::document::Head;
 use crate::provision::render::labels::Labels;
 
@@ -50,6 +51,16 @@ pub enum Format {
     AwsCli,
     /// An environment file, without the secret.
     Dotenv,
+}
+
+impl From<BootstrapFormat> for Format {
+    fn from(format: BootstrapFormat) -> Self {
+        match format {
+            BootstrapFormat::Terraform => Self::Terraform,
+            BootstrapFormat::Cloudformation => Self::Cloudformation,
+            BootstrapFormat::AwsCli => Self::AwsCli,
+        }
+    }
 }
 
 impl Format {

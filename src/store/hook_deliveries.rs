@@ -1,4 +1,4 @@
-//! Deliveries of incoming webhooks: received once, handled by whoever has the lease.
+//! Deliveries of incoming webhooks: each has an effect once, and is handled by whoever has the lease.
 //!
 //! Invariants:
 //! - A delivery is known by its id and by its body: forges sign the body alone.
@@ -11,7 +11,7 @@ use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 use crate::clock::Timestamp;
-use crate::domain::hooks::event::RepositoryEvent;
+use crate::domain::hooks::event::{EventKind, RepositoryEvent};
 use crate::store::connection::WithTimeout as _;
 use crate::store::database::Store;
 use crate::store::error::StoreError;
@@ -151,23 +151,26 @@ impl Store {
         Ok(next.map(Timestamp::from_millis))
     }
 
-    /// Whether another event of the same repository came after this one and waits.
+    /// Whether a push to the same repository came after this one and waits.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn has_later_hook_delivery(
-        &self,
-        delivery: &HookDelivery,
-    ) -> Result<bool, StoreError> {
-        let query = "SELECT COUNT(*) FROM hook_deliveries WHERE state = 'pending' AND source = $1 AND repository_id = $2 AND seq > $3";
-        let later: i64 = sqlx::query_scalar(query)
+    pub async fn has_later_push(&self, delivery: &HookDelivery) -> Result<bool, StoreError> {
+        let query = "SELECT delivery_id, event FROM hook_deliveries WHERE state = 'pending' AND source = $1 AND repository_id = $2 \
+             AND seq > $3 ORDER BY seq DESC LIMIT 20";
+        let rows = sqlx::query(query)
             .bind(&delivery.source)
             .bind(&delivery.event.repository.id)
             .bind(delivery.seq)
-            .fetch_one(&mut *self.reader().await?)
+            .fetch_all(&mut *self.reader().await?)
             .with_timeout()
             .await?;
-        Ok(later > 0)
+        let is_push = |row: &AnyRow| {
+            let row = RowReader::new(row, "hook_deliveries", "delivery_id");
+            let event: Result<RepositoryEvent, StoreError> = row.json("event");
+            event.is_ok_and(|event| event.kind == EventKind::Pushed)
+        };
+        Ok(rows.iter().any(is_push))
     }
 
     /// Forgets deliveries that came long ago and are handled. Returns their number.
@@ -196,6 +199,7 @@ async fn receive(
         "ignored"
     };
     let event = new.event.as_ref();
+    forget_failed(db, &new).await?;
     let insert = "INSERT INTO hook_deliveries (source, delivery_id, body_digest, received_at, state, repository_id, event) \
          VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
     let insert = sqlx::query(insert)
@@ -209,26 +213,25 @@ async fn receive(
     if insert.execute(&mut *db).await?.rows_affected() > 0 {
         return Ok(event.is_some());
     }
-    let earlier = "SELECT seq, state FROM hook_deliveries WHERE source = $1 AND (delivery_id = $2 OR body_digest = $3) ORDER BY seq LIMIT 1";
-    let (seq, state): (i64, String) = sqlx::query_as(earlier)
+    let earlier = "SELECT state FROM hook_deliveries WHERE source = $1 AND (delivery_id = $2 OR body_digest = $3) ORDER BY seq LIMIT 1";
+    let earlier: String = sqlx::query_scalar(earlier)
         .bind(&new.source)
         .bind(&new.delivery_id)
         .bind(&new.body_digest)
-        .fetch_one(&mut *db)
+        .fetch_one(db)
         .await?;
-    if state == "failed" {
-        reopen(db, seq, now).await?;
-    }
-    Ok(state != "ignored")
+    Ok(earlier != "ignored")
 }
 
-/// A delivery that failed and is sent again, as by somebody who has mended the cause, is handled again.
-async fn reopen(db: &mut AnyConnection, seq: i64, now: Timestamp) -> Result<(), StoreError> {
-    // Its attempts count as many as its claims, so that none of them is a lost one.
-    let update = "UPDATE hook_deliveries SET state = 'pending', received_at = $1, attempts = lease_token, retry_at = NULL \
-         WHERE seq = $2 AND state = 'failed'";
-    let update = sqlx::query(update).bind(now.millis()).bind(seq);
-    update.execute(db).await?;
+/// A delivery that failed and is sent again, as by somebody who has mended the cause, counts as a new one: it comes after
+/// what has come meanwhile.
+async fn forget_failed(db: &mut AnyConnection, new: &NewHookDelivery) -> Result<(), StoreError> {
+    let delete = "DELETE FROM hook_deliveries WHERE source = $1 AND (delivery_id = $2 OR body_digest = $3) AND state = 'failed'";
+    let delete = sqlx::query(delete)
+        .bind(&new.source)
+        .bind(&new.delivery_id)
+        .bind(&new.body_digest);
+    delete.execute(db).await?;
     Ok(())
 }
 

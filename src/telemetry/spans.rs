@@ -8,11 +8,8 @@
 use std::fmt::Display;
 
 use http::{HeaderMap, Method, StatusCode};
-use opentelemetry::propagation::TextMapPropagator as _;
 use opentelemetry::trace::{Status, TraceContextExt as _};
 use opentelemetry::{Context, KeyValue};
-use opentelemetry_http::HeaderExtractor;
-use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tracing::{Span, debug_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
@@ -21,18 +18,35 @@ use crate::telemetry::trace_parent::TraceParent;
 /// By this the exporter tells its spans from those of logs.
 pub(super) const TARGET: &str = "slipway::trace";
 
+/// The methods by which requests are told apart, here and in metrics.
+pub const KNOWN_METHODS: [Method; 7] = [
+    Method::GET,
+    Method::POST,
+    Method::PUT,
+    Method::DELETE,
+    Method::PATCH,
+    Method::HEAD,
+    Method::OPTIONS,
+];
+
 /// A request to the service. It continues the caller's trace, if the caller names it.
 pub fn request(method: &Method, route: Option<&str>, headers: &HeaderMap) -> Span {
-    let name = match route {
-        Some(route) => format!("{method} {route}"),
-        None => method.to_string(),
+    // A client can make methods up, of any length.
+    let known = KNOWN_METHODS.contains(method).then_some(method.as_str());
+    let name = match (known, route) {
+        (Some(method), Some(route)) => format!("{method} {route}"),
+        (method, _) => method.unwrap_or("HTTP").to_owned(),
     };
     let span = debug_span!(target: TARGET, "request", otel.name = name, otel.kind = "server");
-    let caller = TraceContextPropagator::new()
-        .extract_with_context(&Context::new(), &HeaderExtractor(headers));
-    // Refused where nothing traces.
-    let _ = span.set_parent(caller);
-    span.set_attribute("http.request.method", method.to_string());
+    let caller = headers
+        .get("traceparent")
+        .and_then(|text| text.to_str().ok());
+    if let Some(caller) = caller.and_then(TraceParent::parse) {
+        let caller = Context::new().with_remote_span_context(caller.span_context());
+        // Refused where nothing traces.
+        let _ = span.set_parent(caller);
+    }
+    span.set_attribute("http.request.method", known.unwrap_or("_OTHER").to_owned());
     if let Some(route) = route {
         span.set_attribute("http.route", route.to_owned());
     }
@@ -55,15 +69,16 @@ pub struct AttemptLabels<'a> {
     pub job: &'a dyn Display,
     pub kind: &'a dyn Display,
     pub attempt: u32,
+    pub needs_approval: bool,
 }
 
-/// An attempt of a job. The first one continues the trace of the request. A later one, which can be hours away and in
-/// another process, is a trace of its own that is linked to it.
+/// An attempt of a job. The first one continues the trace of the request, unless it had to wait for an approval. A later
+/// one, which can be hours away and in another process, is a trace of its own that is linked to it.
 pub fn attempt(labels: &AttemptLabels<'_>, requested: Option<&TraceParent>) -> Span {
     let name = format!("job {}", labels.kind);
     let span = debug_span!(target: TARGET, "attempt", otel.name = name, otel.kind = "consumer");
     match requested {
-        Some(requested) if labels.attempt <= 1 => {
+        Some(requested) if labels.attempt <= 1 && !labels.needs_approval => {
             let request = Context::new().with_remote_span_context(requested.span_context());
             // Refused where nothing traces.
             let _ = span.set_parent(request);
@@ -79,11 +94,11 @@ pub fn attempt(labels: &AttemptLabels<'_>, requested: Option<&TraceParent>) -> S
     span
 }
 
-/// Ends the span of an attempt.
-pub fn attempt_ended(span: &Span, outcome: &'static str, is_failure: bool) {
+/// Ends the span of an attempt, with the code of the error if it failed.
+pub fn attempt_ended(span: &Span, outcome: &'static str, error: Option<&dyn Display>) {
     span.set_attribute("slipway.job.outcome", outcome);
-    if is_failure {
-        span.set_attribute("error.type", outcome);
+    if let Some(error) = error {
+        span.set_attribute("error.type", error.to_string());
         span.set_status(Status::error(""));
     }
 }
@@ -122,22 +137,33 @@ pub fn aws_failed(span: &Span, code: &str) {
     span.set_status(Status::error(""));
 }
 
-/// What AWS answered to one attempt of the current call.
-pub fn aws_attempt(region: Option<&str>, status: u16, request_id: Option<&str>, failure: bool) {
+/// An HTTP attempt of the current call failed, so that the call is tried again or fails.
+pub fn aws_attempt_failed(answer: Option<AwsAnswer<'_>>) {
+    let attributes = answer.map(AwsAnswer::attributes).unwrap_or_default();
     let context = Context::current();
-    let span = context.span();
-    let mut attributes = vec![KeyValue::new(
-        "http.response.status_code",
-        i64::from(status),
-    )];
-    if let Some(id) = request_id {
-        attributes.push(KeyValue::new("aws.request_id", id.to_owned()));
+    context.span().add_event("attempt failed", attributes);
+}
+
+/// The last answer of AWS to the current call.
+pub fn aws_answered(answer: AwsAnswer<'_>, region: Option<&str>) {
+    let mut attributes = answer.attributes();
+    attributes.extend(region.map(|region| KeyValue::new("cloud.region", region.to_owned())));
+    Context::current().span().set_attributes(attributes);
+}
+
+/// An answer of AWS.
+pub struct AwsAnswer<'a> {
+    pub status: u16,
+    pub request_id: Option<&'a str>,
+}
+
+impl AwsAnswer<'_> {
+    fn attributes(self) -> Vec<KeyValue> {
+        let status = i64::from(self.status);
+        let id = self.request_id.map(str::to_owned);
+        [KeyValue::new("http.response.status_code", status)]
+            .into_iter()
+            .chain(id.map(|id| KeyValue::new("aws.request_id", id)))
+            .collect()
     }
-    if failure {
-        span.add_event("attempt failed", attributes.clone());
-    }
-    if let Some(region) = region {
-        attributes.push(KeyValue::new("cloud.region", region.to_owned()));
-    }
-    span.set_attributes(attributes);
 }

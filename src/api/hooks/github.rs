@@ -22,11 +22,12 @@ pub async fn receive_github(
     let is_on = service.settings.hooks.github.is_some();
     let secret = service.settings.github_webhook_secret.as_ref();
     let secret = secret.filter(|_| is_on).ok_or(ApiError::NotFound)?;
-    let delivery = Delivery::read(request, &service).await?;
+    let (delivery, unverified) = Delivery::read(request, &service).await?;
     let signature = delivery.header("x-hub-signature-256").unwrap_or_default();
     if !is_of_github(secret, signature, &delivery.body) {
         return Err(ApiError::BadSignature);
     }
+    drop(unverified);
     let body = delivery.json()?;
     let event = of_github(delivery.header("x-github-event").unwrap_or_default(), &body);
     let id = (ID, delivery.header(ID));

@@ -29,8 +29,9 @@ pub async fn receive_gitlab(
     if settings.hooks.gitlab.is_none() || !has_secret {
         return Err(ApiError::NotFound);
     }
-    let delivery = Delivery::read(request, &service).await?;
+    let (delivery, unverified) = Delivery::read(request, &service).await?;
     let id = verified_id(settings, &delivery, service.clock.now())?;
+    drop(unverified);
     let event = of_gitlab(&delivery.json()?);
     delivery
         .accept(&service, &Source::GitLab, (ID, id), event)

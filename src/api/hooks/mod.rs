@@ -31,7 +31,7 @@ use crate::domain::validation::FieldError;
 /// A push has its commits with it.
 const BODY_LIMIT: usize = 1024 * 1024;
 /// Deliveries whose body is in memory and whose sender is not known yet.
-const MAX_UNVERIFIED: usize = 128;
+const MAX_UNVERIFIED: usize = 256;
 const MAX_ID: usize = 256;
 
 /// The routes.
@@ -53,11 +53,14 @@ struct Unverified(Arc<Semaphore>);
 struct Delivery {
     headers: HeaderMap,
     body: Bytes,
-    _unverified: OwnedSemaphorePermit,
 }
 
 impl Delivery {
-    async fn read(request: Request, service: &Arc<Service>) -> Result<Self, ApiError> {
+    /// Reads a delivery. The permit is held until its signature is verified.
+    async fn read(
+        request: Request,
+        service: &Arc<Service>,
+    ) -> Result<(Self, OwnedSemaphorePermit), ApiError> {
         let unverified = request.extensions().get::<Unverified>().cloned();
         let Unverified(unverified) = unverified.ok_or(ApiError::Defect)?;
         let unverified = unverified
@@ -68,11 +71,7 @@ impl Delivery {
             ApiError::TooLarge => ApiError::DeliveryTooLarge,
             other => other,
         })?;
-        Ok(Self {
-            headers,
-            body,
-            _unverified: unverified,
-        })
+        Ok((Self { headers, body }, unverified))
     }
 
     /// A header, if it is given and a text.

@@ -20,11 +20,12 @@ pub async fn receive_standard(
     let source = service.settings.hooks.standard.get(&name);
     let secret = source.and_then(|source| source.secret.as_ref());
     let secret = secret.ok_or(ApiError::NotFound)?;
-    let delivery = Delivery::read(request, &service).await?;
+    let (delivery, unverified) = Delivery::read(request, &service).await?;
     let headers = delivery
         .standard_headers()
         .filter(|headers| headers.are_of(secret, &delivery.body, service.clock.now()))
         .ok_or(ApiError::BadSignature)?;
+    drop(unverified);
     let event = of_standard(&delivery.json()?);
     let id = ("webhook-id", Some(headers.id));
     delivery

@@ -43,11 +43,7 @@ pub async fn export_setup(
 ) -> Result<Response, ApiError> {
     let format = params.required("format", BootstrapFormat::parse);
     params.finish()?;
-    let format = match format.ok_or(ApiError::Defect)? {
-        BootstrapFormat::Terraform => Format::Terraform,
-        BootstrapFormat::Cloudformation => Format::Cloudformation,
-        BootstrapFormat::AwsCli => Format::AwsCli,
-    };
+    let format = Format::from(format.ok_or(ApiError::Defect)?);
     let name = setup(&service, &account).await?.record.spec.name;
     let file = export(&service, &name, format, None).await?;
     let disposition = format!("attachment; filename=\"{}\"", format.file_name());

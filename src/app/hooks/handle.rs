@@ -227,8 +227,8 @@ async fn apply_head(
     };
     let store = &service.store;
     if pushed.as_ref().is_some_and(|pushed| *pushed != commit) {
-        if store.has_later_hook_delivery(delivery).await? {
-            return done("A later event of the repository follows.".into(), None);
+        if store.has_later_push(delivery).await? {
+            return done("A later push follows.".into(), None);
         }
         if delivery.attempts < HEAD_CHECKS {
             return Err(Stop::NotYet(format!(

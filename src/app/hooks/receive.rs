@@ -5,8 +5,8 @@ use crate::app::service::Service;
 use crate::domain::hooks::event::{RepositoryEvent, Source};
 use crate::store::{NewHookDelivery, fingerprint};
 
-/// Remembers a delivery. Returns whether anything follows from it. One that came before has no effect, and is answered
-/// as the first time.
+/// Remembers a delivery. Returns whether anything follows from it. One that came before has an effect only if it
+/// failed, and is answered as the first time.
 ///
 /// # Errors
 /// When the database is not available.

@@ -157,7 +157,7 @@ async fn require_access(
 }
 
 /// What is asked for.
-struct Asked {
+struct AuditQuery {
     filter: AuditFilter,
     /// The account whose set-up it is about.
     setup: Option<AccountName>,
@@ -165,7 +165,7 @@ struct Asked {
     entered: Vec<(&'static str, String)>,
 }
 
-impl Asked {
+impl AuditQuery {
     fn of(params: &mut Params, scope: &Scope) -> Self {
         let mut entered = Vec::new();
         let (given, fields) = (params, &mut entered);
@@ -209,7 +209,7 @@ pub async fn get_audit(
     PageParams { mut params, notice }: PageParams,
 ) -> Result<Response, ApiError> {
     let cursor: Cursor<AuditCursor> = Cursor::parsed(&mut params, |text| text.parse().ok());
-    let mut asked = Asked::of(&mut params, &caller.scope);
+    let mut asked = AuditQuery::of(&mut params, &caller.scope);
     params.finish()?;
     let filter = &mut asked.filter;
     (filter.before, filter.limit) = (cursor.from, cursor.probe());

@@ -75,13 +75,13 @@ fn sources(settings: &HookSettings) -> Vec<String> {
 }
 
 /// Which deliveries are asked for.
-struct Asked {
+struct HookQuery {
     cursor: Cursor<i64>,
     state: Option<HookDeliveryState>,
     source: String,
 }
 
-impl Asked {
+impl HookQuery {
     fn of(params: &mut Params) -> Self {
         let cursor = Cursor::parsed(params, |text| text.parse().ok());
         // An empty field of the form means no filter.
@@ -129,7 +129,7 @@ pub async fn get_hooks(
     Admin(caller): Admin,
     PageParams { mut params, notice }: PageParams,
 ) -> Result<Response, ApiError> {
-    let asked = Asked::of(&mut params);
+    let asked = HookQuery::of(&mut params);
     params.finish()?;
     let found = list_received(&service, &caller, &asked.filter()).await?;
     let found = asked

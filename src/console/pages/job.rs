@@ -37,6 +37,8 @@ pub struct JobView {
     pub job: Job,
     pub levels: Vec<Vec<Step>>,
     pub events: Vec<EventLine>,
+    /// The people of a set-up whose first passwords wait to be claimed.
+    pub people_to_claim_for: Vec<String>,
     pub now: Timestamp,
 }
 
@@ -60,6 +62,7 @@ impl JobView {
         Ok(Self {
             levels: job_graph(service, &job).await?,
             events: lines.collect(),
+            people_to_claim_for: people_to_claim_for(service, &job).await?,
             now: service.clock.now(),
             job,
         })
@@ -70,17 +73,28 @@ impl JobView {
         let result = self.job.result.as_ref().filter(|result| result.claimable)?;
         result.access_key_id.as_deref()
     }
+}
 
-    /// The people of a set-up whose first passwords wait to be claimed.
-    fn people_to_claim_for(&self) -> Vec<&str> {
-        let result = self.job.result.as_ref();
-        let people = result.and_then(|result| result.lists.get("people"));
-        let people = people.into_iter().flatten();
-        people
-            .filter(|person| person.contains_key("claim"))
-            .filter_map(|person| person.get("email").map(String::as_str))
-            .collect()
-    }
+/// The people whose first passwords the job created and nobody has claimed yet.
+async fn people_to_claim_for(service: &Service, job: &Job) -> Result<Vec<String>, ApiError> {
+    let result = job.result.as_ref();
+    let people = result.and_then(|result| result.lists.get("people"));
+    let Some(people) = people.filter(|people| !people.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    let Some(setup) = service.app(&job.app).await? else {
+        return Ok(Vec::new());
+    };
+    let passwords = service.store.password_records(setup.id).await?;
+    let created = people.iter().filter(|person| person.contains_key("claim"));
+    let waits = |email: &&String| {
+        let mut records = passwords
+            .iter()
+            .filter(|it| it.person.to_string() == **email);
+        records.any(|password| password.is_unclaimed)
+    };
+    let emails = created.filter_map(|person| person.get("email"));
+    Ok(emails.filter(waits).cloned().collect())
 }
 
 /// A line of a job's log.

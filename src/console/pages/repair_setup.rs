@@ -1,6 +1,7 @@
 //! `/console/accounts/{account}/setup/repair`: what a repair of the set-up changes, and its request.
 //!
-//! Invariant: nobody is offered a repair before the page has shown what it changes.
+//! Invariant: nobody is offered a repair before the page has shown what it changes. To remove resources, the account's name
+//! is entered.
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use serde_json::json;
 
 use crate::api::auth::Admin;
+use crate::api::form::invalid;
 use crate::api::path::AccountPath;
 use crate::api::problem::ApiError;
 use crate::app::repair::repair;
@@ -60,6 +62,10 @@ pub async fn post_repair(
         return Ok(Redirect::to(&path).into_response());
     }
     let remove: Vec<&str> = form.all("remove").collect();
+    if !remove.is_empty() && form.get("confirm") != Some(account.as_str()) {
+        let why = &format!("must be {account}, the account's name, to remove resources from AWS");
+        return Err(invalid("confirm", why));
+    }
     let body = (!remove.is_empty()).then(|| json!({ "remove": remove }));
     let key = form.idempotency_key(&caller);
     let name = setup(&service, &account).await?.record.spec.name;

@@ -163,11 +163,7 @@ pub async fn get_export(
 ) -> Result<Response, ApiError> {
     let format = params.required("format", BootstrapFormat::parse);
     params.finish()?;
-    let format = match format.ok_or(ApiError::Defect)? {
-        BootstrapFormat::Terraform => Format::Terraform,
-        BootstrapFormat::Cloudformation => Format::Cloudformation,
-        BootstrapFormat::AwsCli => Format::AwsCli,
-    };
+    let format = Format::from(format.ok_or(ApiError::Defect)?);
     let name = setup(&service, &account).await?.record.spec.name;
     Ok(download(
         format,

@@ -58,6 +58,11 @@ impl WebhookPage {
         self.webhook.state == WebhookState::Active
     }
 
+    /// The last rotation that the page knows of.
+    fn rotation(&self) -> String {
+        rotation_of(&self.webhook)
+    }
+
     fn states(&self) -> Vec<(String, String, bool)> {
         let option = |state: DeliveryState| {
             let value = state.to_string();
@@ -88,13 +93,13 @@ impl WebhookPage {
 }
 
 /// Which deliveries the page lists.
-struct Asked {
+struct DeliveryQuery {
     cursor: Cursor,
     state: Option<DeliveryState>,
     kind: Option<EventType>,
 }
 
-impl Asked {
+impl DeliveryQuery {
     fn newest() -> Self {
         Self {
             cursor: Cursor {
@@ -151,7 +156,7 @@ async fn webhook_page(
     service: &Service,
     caller: &Caller,
     webhook: Webhook,
-    asked: Asked,
+    asked: DeliveryQuery,
     entered: Option<(WebhookFields, Vec<FieldError>)>,
 ) -> Result<WebhookPage, ApiError> {
     let filter = DeliveryFilter {
@@ -187,7 +192,7 @@ pub async fn get_one(
     IdPath(id): IdPath,
     PageParams { mut params, notice }: PageParams,
 ) -> Result<Response, ApiError> {
-    let asked = Asked::of(&mut params);
+    let asked = DeliveryQuery::of(&mut params);
     params.finish()?;
     let webhook = get_webhook(&service, &caller, id).await?;
     let mut shown = webhook_page(&service, &caller, webhook, asked, None).await?;
@@ -207,7 +212,7 @@ pub async fn post_edit(
         Err(UseCaseError::Fields(errors)) => {
             let webhook = get_webhook(&service, &caller, id).await?;
             let entered = Some((WebhookFields::entered(&form), errors));
-            let asked = Asked::newest();
+            let asked = DeliveryQuery::newest();
             let page = webhook_page(&service, &caller, webhook, asked, entered).await?;
             Ok((StatusCode::UNPROCESSABLE_ENTITY, html(&page)?).into_response())
         }
@@ -263,6 +268,12 @@ pub async fn post_replay(
     })
 }
 
+/// What tells the last rotation of a webhook's secret from others.
+fn rotation_of(webhook: &Webhook) -> String {
+    let until = webhook.previous_secret_expires_at;
+    until.map(|until| until.to_string()).unwrap_or_default()
+}
+
 pub async fn post_rotate(
     State(service): State<Arc<Service>>,
     Admin(caller): Admin,
@@ -272,6 +283,12 @@ pub async fn post_rotate(
     let overlap = form.get("overlap").map(parse_overlap).transpose();
     let overlap = overlap.map_err(|why| invalid("overlap", why))?;
     let overlap = overlap.unwrap_or(DEFAULT_OVERLAP);
+    // A form that is sent again, as by a reload, would end the signatures by the secret that the receiver has.
+    let webhook = get_webhook(&service, &caller, id).await?;
+    if form.get("rotation").unwrap_or_default() != rotation_of(&webhook) {
+        let why = "was rotated meanwhile. Open the webhook again to rotate it once more";
+        return Err(invalid("secret", why));
+    }
     let rotated = rotate_webhook_secret(&service, &caller, id, overlap).await?;
     secret_page(&service, &caller, rotated)
 }

@@ -131,6 +131,10 @@ async fn an_admin_creates_tests_replays_rotates_and_deletes_a_webhook() {
     let wrong = submit(&admin, &to("rotate"), &[("overlap", "soon")]).await;
     assert_eq!(wrong.status, 400, "{}", wrong.text);
     let rotated = submit(&admin, &to("rotate"), &[("overlap", "2d")]).await;
+    // The same form again, as by a reload of its answer.
+    let again = submit(&admin, &to("rotate"), &[("overlap", "2d")]).await;
+    assert_eq!(again.status, 400);
+    assert!(again.text.contains("rotated meanwhile"), "{}", again.text);
     let second = secret(&rotated);
     assert_ne!(first, second);
     assert!(rotated.text.contains("previous secret"), "{}", rotated.text);

@@ -165,14 +165,23 @@ async fn a_delivery_that_failed_is_handled_again_when_it_is_sent_again() {
             claim(&t).await.is_empty(),
             "what is done has no effect again"
         );
-        // A later event of the same repository, and one of another.
+        // One that is sent again comes after what came meanwhile, and is the last that was applied.
         receive(&t, "2", "b", Some("8")).await;
-        let of_another = claim(&t).await;
-        receive(&t, "3", "c", Some("9")).await;
-        let has_later = async |delivery| t.store.has_later_hook_delivery(delivery).await.unwrap();
-        assert!(!has_later(&of_another[0]).await);
-        receive(&t, "4", "d", Some("8")).await;
-        assert!(has_later(&of_another[0]).await);
+        let failed = claim(&t).await;
+        receive(&t, "3", "c", Some("8")).await;
+        finish(&t, &failed[0], HookOutcome::Failed("No.".into())).await;
+        let third = claim(&t).await;
+        assert_eq!(ids(&third), ["3"]);
+        receive(&t, "2", "b", Some("8")).await;
+        assert!(claim(&t).await.is_empty(), "it waits for 3");
+        assert!(t.store.has_later_push(&third[0]).await.unwrap());
+        finish(&t, &third[0], done(Some("c2"))).await;
+        let second = claim(&t).await;
+        assert_eq!((ids(&second), second[0].attempts), (vec!["2"], 0));
+        assert!(!t.store.has_later_push(&second[0]).await.unwrap());
+        finish(&t, &second[0], done(Some("c3"))).await;
+        let last = t.store.last_applied_commit("github", "8").await.unwrap();
+        assert_eq!(last.as_deref(), Some("c3"));
     })
     .await;
 }
