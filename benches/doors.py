@@ -77,12 +77,7 @@ def with_apps(binary):
         endpoint = held.enter_context(emulators("ministack"))["ministack"]
         metadata = held.enter_context(instance_metadata(endpoint))
         directory = pathlib.Path(held.enter_context(tempfile.TemporaryDirectory(prefix="slipway-")))
-        file = directory / "settings.toml"
-        file.write_text(SIGN_IN.replace("PORT", str(free_port())))
-        settings = {
-            "retention": "36500days", "encryption_key": encryption_key(binary), "config": str(file),
-            "sign_in_client_secret": "secret",
-        }
+        settings = {"retention": "36500days", "encryption_key": encryption_key(binary), **sign_in(directory)}
         slipway = start(binary, endpoint, metadata, directory, **settings)
         try:
             await_ready(slipway)
@@ -96,6 +91,13 @@ def with_apps(binary):
         finally:
             slipway.connection.close()
             stop(slipway.process)
+
+
+def sign_in(directory):
+    """Settings by which people could sign in."""
+    file = directory / "settings.toml"
+    file.write_text(SIGN_IN.replace("PORT", str(free_port())))
+    return {"config": str(file), "sign_in_client_secret": "secret"}
 
 
 def add_session(path):
@@ -146,7 +148,8 @@ def chat(binary):
         proxy = held.enter_context(LatencyProxy(endpoint, SLOW_AWS))
         metadata = held.enter_context(instance_metadata(endpoint))
         directory = pathlib.Path(held.enter_context(tempfile.TemporaryDirectory(prefix="slipway-")))
-        settings = {"slack_signing_secret": SIGNING_SECRET, "slack_bot_token": "xoxb-bench", "slack_url": f"http://127.0.0.1:{free_port()}"}
+        slack = {"slack_signing_secret": SIGNING_SECRET, "slack_bot_token": "xoxb-bench", "slack_url": f"http://127.0.0.1:{free_port()}"}
+        settings = {**slack, **sign_in(directory)}
         slipway = start(binary, proxy.url, metadata, directory, **settings)
         try:
             await_ready(slipway)
