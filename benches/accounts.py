@@ -91,7 +91,7 @@ def id_tokens(binary):
         with service(binary, urls["ministack"], metadata, oidc_allow_http="true") as slipway:
             rule = {
                 "name": "bench", "issuer": issuer.url, "audience": "slipway", "role": "operator", "scope": {"apps": ["acme-*"]},
-                "claims": {"repository_id": "77"},
+                "claims": {"repository_id": "77", "environment": "production"},
             }
             status, _, made = slipway.request("POST", "/v1/trust-rules", rule)
             if status != 201:

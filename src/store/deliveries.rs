@@ -21,7 +21,7 @@ use crate::store::error::StoreError;
 use crate::store::outbox::{EVENT_COLUMNS, read_event};
 use crate::store::rows::RowReader;
 use crate::store::signals::Signal;
-use crate::store::sql::{Sql, skip_locked};
+use crate::store::sql::{Sql, indexed_by, skip_locked};
 use crate::store::webhooks::{SealedWebhookSecret, note};
 
 /// Who disables a webhook that keeps failing, as the audit shows it.
@@ -243,8 +243,11 @@ impl Store {
     ) -> Result<(Sender, Vec<PendingDelivery>), StoreError> {
         let mut db = self.reader().await?;
         let sender = sender(&mut db, lease).with_timeout().await?;
+        // SQLite would take the primary key, and read all deliveries that were made.
+        let index = indexed_by(&db, "webhook_deliveries_pending");
         let mut sql = Sql::new(&format!(
-            "SELECT d.attempts, {EVENT_COLUMNS} FROM webhook_deliveries d JOIN webhook_events e ON e.seq = d.event_seq WHERE d.state = 'pending' AND d.webhook_id = "
+            "SELECT d.attempts, {EVENT_COLUMNS} FROM webhook_deliveries d {index} JOIN webhook_events e ON e.seq = d.event_seq \
+             WHERE d.state = 'pending' AND d.webhook_id = "
         ));
         sql.bind(lease.webhook.to_string())?
             .push(" ORDER BY d.event_seq LIMIT ")
@@ -381,8 +384,11 @@ async fn record(
              last_attempt_at = CAST(item.value ->> 'at' AS BIGINT), response_status = CAST(item.value ->> 'status' AS BIGINT), \
              error = item.value ->> 'error', duration_ms = CAST(item.value ->> 'duration' AS BIGINT) FROM ",
         );
+        // Not by the primary key: SQLite would go through all deliveries of the webhook.
         sql.rows(db, &rows)?
-            .push(" WHERE event_seq = CAST(item.value ->> 'event' AS BIGINT) AND webhook_id = ")
+            .push(
+                " WHERE event_seq = CAST(item.value ->> 'event' AS BIGINT) AND webhook_id || '' = ",
+            )
             .bind(lease.webhook.to_string())?;
     }
     if let PassEnd::Disabled(reason) = end {

@@ -32,7 +32,8 @@ macro_rules! migrations {
             "0019_webhooks",
             "0020_chat",
             "0021_hook_deliveries",
-            "0022_traces")
+            "0022_traces",
+            "0023_overview")
     };
     ($database:literal: $($name:literal),+) => {
         &[$(($name, include_str!(concat!("../../migrations/", $database, "/", $name, ".sql")))),+]

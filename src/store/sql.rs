@@ -153,6 +153,15 @@ pub fn for_update(db: &AnyConnection) -> &'static str {
     }
 }
 
+/// The clause by which SQLite uses an index that it would not choose. PostgreSQL has statistics to choose by.
+pub fn indexed_by(db: &AnyConnection, index: &str) -> String {
+    if is_postgres(db) {
+        String::new()
+    } else {
+        format!("INDEXED BY {index}")
+    }
+}
+
 /// The clause that skips jobs that another replica is claiming.
 pub fn skip_locked(db: &AnyConnection) -> &'static str {
     if is_postgres(db) {

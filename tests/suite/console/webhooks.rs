@@ -361,7 +361,11 @@ async fn deliveries_of_incoming_webhooks_are_listed_for_admins() {
     let console = console().await;
     let admin = console.signed_in("admins").await;
     let page = admin.get("/console/hooks").await;
-    assert!(page.text.contains("No webhook was received"), "{}", page.text);
+    assert!(
+        page.text.contains("No webhook was received"),
+        "{}",
+        page.text
+    );
     let store = &console.server.service.store;
     for new in [
         delivery("first", None),
