@@ -106,6 +106,7 @@ def build_deb(work, binary, version, to):
     licence = "\n".join(f" {line or '.'}" for line in (ROOT / "LICENSE-MIT").read_text().strip().splitlines()[2:])
     copyright = (HERE / "debian/copyright").read_text().replace("@MIT@", licence)
     (tree / documents / "copyright").write_text(copyright)
+    put(tree, HERE / "debian/lintian-overrides", "usr/share/lintian/overrides/slipway", 0o644)
     put(tree, HERE / "debian/README.Debian", f"{documents}/README.Debian", 0o644)
     compress(tree, f"{documents}/changelog.gz", debian_changelog(version).encode())
     compress(tree, f"{documents}/NEWS.gz", (ROOT / "CHANGELOG.md").read_bytes())
