@@ -19,13 +19,13 @@ import time
 import urllib.parse
 
 from emulators import emulators, free_port, stop
-from history import TEMPLATE, fill, onboard, ulid
+from history import ulid, with_history
 from instance_metadata import instance_metadata
 from latency_proxy import LatencyProxy
-from service import await_ready, encryption_key, start
+from service import await_ready, start
 from table import Row
 
-APPS = 10_000
+APPS, JOBS = 10_000, 2
 PAGES = {
     "50 apps out of 10,000": "/console/apps",
     "the same, searched": "/console/apps?q=template-99",
@@ -58,9 +58,8 @@ def run(binary):
 
 
 def console(binary):
-    with contextlib.ExitStack() as held:
-        slipway, key = held.enter_context(with_apps(binary))
-        rows = []
+    rows, key = [], secrets.token_hex(32)
+    with with_history(binary, APPS, JOBS, sign_in, lambda database: add_session(database, key)) as slipway:
         for what, path in PAGES.items():
             size, seconds = page(slipway, path, key)
             rows += [
@@ -70,29 +69,6 @@ def console(binary):
     return rows
 
 
-@contextlib.contextmanager
-def with_apps(binary):
-    """A service with many apps behind it, and the key of a session."""
-    with contextlib.ExitStack() as held:
-        endpoint = held.enter_context(emulators("ministack"))["ministack"]
-        metadata = held.enter_context(instance_metadata(endpoint))
-        directory = pathlib.Path(held.enter_context(tempfile.TemporaryDirectory(prefix="slipway-")))
-        settings = {"retention": "36500days", "encryption_key": encryption_key(binary), **sign_in(directory)}
-        slipway = start(binary, endpoint, metadata, directory, **settings)
-        try:
-            await_ready(slipway)
-            onboard(slipway, TEMPLATE)
-            stop(slipway.process)
-            fill(directory / "slipway.db", APPS, 2)
-            key = add_session(directory / "slipway.db")
-            slipway.become(start(binary, endpoint, metadata, directory, **settings))
-            await_ready(slipway)
-            yield slipway, key
-        finally:
-            slipway.connection.close()
-            stop(slipway.process)
-
-
 def sign_in(directory):
     """Settings by which people could sign in."""
     file = directory / "settings.toml"
@@ -100,8 +76,8 @@ def sign_in(directory):
     return {"config": str(file), "sign_in_client_secret": "secret"}
 
 
-def add_session(path):
-    key, now = secrets.token_hex(32), int(1000 * time.time())
+def add_session(path, key):
+    now = int(1000 * time.time())
     parts = (b"session", key.encode())
     digest = hashlib.sha256(b"".join(struct.pack(">Q", len(part)) + part for part in parts)).hexdigest()
     row = {
@@ -109,7 +85,6 @@ def add_session(path):
         "created_at": now, "authenticated_at": now, "used_at": now, "expires_at": now + 3_600_000,
     }
     insert_row(path, "sessions", row)
-    return key
 
 
 def add_chat_link(path):

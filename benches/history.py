@@ -58,13 +58,16 @@ def row(what, small, large, unit):
 
 
 @contextlib.contextmanager
-def with_history(binary, apps, jobs):
-    """A service with this many ended jobs of each of this many apps behind it, and an AWS of its own."""
+def with_history(binary, apps, jobs, settings_in=lambda directory: {}, then=lambda database: None):
+    """A service with this many ended jobs of each of this many apps behind it, and an AWS of its own.
+
+    `settings_in` makes more settings, with files in the directory; `then` writes more into the database.
+    """
     with contextlib.ExitStack() as held:
         endpoint = held.enter_context(emulators("ministack"))["ministack"]
         metadata = held.enter_context(instance_metadata(endpoint))
         directory = pathlib.Path(held.enter_context(tempfile.TemporaryDirectory(prefix="slipway-")))
-        settings = {"retention": "36500days", "encryption_key": encryption_key(binary)}
+        settings = {"retention": "36500days", "encryption_key": encryption_key(binary), **settings_in(directory)}
         slipway = start(binary, endpoint, metadata, directory, **settings)
         try:
             await_ready(slipway)
@@ -72,6 +75,7 @@ def with_history(binary, apps, jobs):
             stop(slipway.process)
             began = time.monotonic()
             fill(directory / "slipway.db", apps, jobs)
+            then(directory / "slipway.db")
             print(f"{apps * jobs:,} jobs were written in {time.monotonic() - began:.0f} s\n", flush=True)
             slipway.become(start(binary, endpoint, metadata, directory, **settings))
             await_ready(slipway)

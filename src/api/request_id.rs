@@ -10,7 +10,7 @@ use axum::response::Response;
 use tracing::Instrument as _;
 use tracing::field::Empty;
 
-use crate::telemetry::{TraceParent, spans};
+use crate::telemetry::spans;
 
 const HEADER: &str = "x-request-id";
 /// W3C Trace Context, Level 2 (<https://w3c.github.io/trace-context/#traceresponse-header>)
@@ -38,11 +38,9 @@ pub async fn carry(request: Request, next: Next) -> Response {
         .get::<MatchedPath>()
         .map_or(UNMATCHED.to_owned(), |route| route.as_str().to_owned());
     let span = tracing::info_span!("request", request_id = id, trace_id = Empty);
-    let traced = span.in_scope(|| spans::request(&method, known_route(&route), request.headers()));
-    let trace = traced.in_scope(TraceParent::current);
-    if let Some(trace) = &trace {
-        span.record("trace_id", trace.trace_id().to_string());
-    }
+    let (traced, trace) = spans::below(&span, || {
+        spans::request(&method, known_route(&route), request.headers())
+    });
     let began = Instant::now();
     let mut response = next.run(request).instrument(traced.clone()).await;
     spans::responded(&traced, response.status());

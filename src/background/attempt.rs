@@ -50,8 +50,7 @@ use crate::provision::node::Node;
 use crate::provision::permission::CHANGES_OF_AUTHORIZATION;
 use crate::provision::retained::{given_back_or_left, is_taken_away, retained};
 use crate::store::{AttemptResult, Claimed, CredentialRow, Lease, Signal, StoreError};
-use crate::telemetry::spans::AttemptLabels;
-use crate::telemetry::{TraceParent, spans};
+use crate::telemetry::spans::{self, AttemptLabels};
 
 /// Works on a claimed job until the attempt ends, and records the result. The worker is free as soon as the result is
 /// queued for the writer, so the next claim joins its commit. The lease counts from the time of the claim, `asked`.
@@ -64,10 +63,7 @@ pub async fn run(
 ) {
     let (lease, kind) = (claimed.lease, claimed.job.kind);
     let span = tracing::info_span!("job", job = %lease.job, app = %claimed.job.app, kind = %kind, trace_id = Empty);
-    let traced = span.in_scope(|| trace(&claimed));
-    if let Some(trace) = traced.in_scope(TraceParent::current) {
-        span.record("trace_id", trace.trace_id().to_string());
-    }
+    let (traced, _) = spans::below(&span, || trace(&claimed));
     tracing::info!(parent: &span, attempt = claimed.job.attempt, "job started");
     let times = JobTimes::start(service, &claimed.job);
     let attempt = AssertUnwindSafe(attempt(service, claimed, asked, signals))

@@ -379,16 +379,15 @@ async fn record(
     let mut sql = Sql::default();
     if !attempts.is_empty() {
         let rows: Vec<AttemptRow<'_>> = attempts.iter().map(AttemptRow::of).collect();
-        sql.push(
-            "UPDATE webhook_deliveries SET state = item.value ->> 'state', attempts = attempts + 1, \
+        // SQLite would take the primary key, and look for each attempt at all deliveries of the webhook.
+        let index = indexed_by(db, "webhook_deliveries_event");
+        sql.push(&format!(
+            "UPDATE webhook_deliveries {index} SET state = item.value ->> 'state', attempts = attempts + 1, \
              last_attempt_at = CAST(item.value ->> 'at' AS BIGINT), response_status = CAST(item.value ->> 'status' AS BIGINT), \
              error = item.value ->> 'error', duration_ms = CAST(item.value ->> 'duration' AS BIGINT) FROM ",
-        );
-        // Not by the primary key: SQLite would go through all deliveries of the webhook.
+        ));
         sql.rows(db, &rows)?
-            .push(
-                " WHERE event_seq = CAST(item.value ->> 'event' AS BIGINT) AND webhook_id || '' = ",
-            )
+            .push(" WHERE event_seq = CAST(item.value ->> 'event' AS BIGINT) AND webhook_id = ")
             .bind(lease.webhook.to_string())?;
     }
     if let PassEnd::Disabled(reason) = end {

@@ -16,13 +16,13 @@ use crate::store::sql::Sql;
 /// A delivery, as it is listed.
 #[derive(Debug, Clone)]
 pub struct ReceivedDelivery {
-    /// Its number, in the order in which deliveries first came.
+    /// Its number, in the order in which deliveries came.
     pub seq: i64,
     /// Who sent it.
     pub source: String,
     /// The id that the source gave it.
     pub delivery_id: String,
-    /// When it came, the last time that this had an effect.
+    /// When it came.
     pub received_at: Timestamp,
     /// What has become of it.
     pub state: HookDeliveryState,
@@ -72,11 +72,9 @@ impl Store {
             sql.push(" AND d.source = ").bind(source.clone())?;
         }
         if let Some(before) = filter.before {
-            sql.push(" AND (d.received_at, d.seq) < (SELECT b.received_at, b.seq FROM hook_deliveries b WHERE b.seq = ")
-                .bind(before)?
-                .push(")");
+            sql.push(" AND d.seq < ").bind(before)?;
         }
-        sql.push(" ORDER BY d.received_at DESC, d.seq DESC LIMIT ")
+        sql.push(" ORDER BY d.seq DESC LIMIT ")
             .bind(i64::from(filter.limit))?;
         let rows = sql
             .query()

@@ -42,9 +42,7 @@ pub fn request(method: &Method, route: Option<&str>, headers: &HeaderMap) -> Spa
         .get("traceparent")
         .and_then(|text| text.to_str().ok());
     if let Some(caller) = caller.and_then(TraceParent::parse) {
-        let caller = Context::new().with_remote_span_context(caller.span_context());
-        // Refused where nothing traces.
-        let _ = span.set_parent(caller);
+        set_parent(&span, &caller);
     }
     span.set_attribute("http.request.method", known.unwrap_or("_OTHER").to_owned());
     if let Some(route) = route {
@@ -53,12 +51,32 @@ pub fn request(method: &Method, route: Option<&str>, headers: &HeaderMap) -> Spa
     span
 }
 
+fn set_parent(span: &Span, parent: &TraceParent) {
+    let parent = Context::new().with_remote_span_context(parent.span_context());
+    // Refused where nothing traces.
+    let _ = span.set_parent(parent);
+}
+
+fn fail(span: &Span, error: String) {
+    span.set_attribute("error.type", error);
+    span.set_status(Status::error(""));
+}
+
+/// Makes a span below one of the logs, whose field `trace_id` then names the trace.
+pub fn below(log: &Span, make: impl FnOnce() -> Span) -> (Span, Option<TraceParent>) {
+    let span = log.in_scope(make);
+    let trace = span.in_scope(TraceParent::current);
+    if let Some(trace) = &trace {
+        log.record("trace_id", trace.trace_id().to_string());
+    }
+    (span, trace)
+}
+
 /// Ends the span of a request.
 pub fn responded(span: &Span, status: StatusCode) {
     span.set_attribute("http.response.status_code", i64::from(status.as_u16()));
     if status.is_server_error() {
-        span.set_attribute("error.type", status.as_str().to_owned());
-        span.set_status(Status::error(""));
+        fail(span, status.as_str().to_owned());
     }
 }
 
@@ -79,9 +97,7 @@ pub fn attempt(labels: &AttemptLabels<'_>, requested: Option<&TraceParent>) -> S
     let span = debug_span!(target: TARGET, "attempt", otel.name = name, otel.kind = "consumer");
     match requested {
         Some(requested) if labels.attempt <= 1 && !labels.needs_approval => {
-            let request = Context::new().with_remote_span_context(requested.span_context());
-            // Refused where nothing traces.
-            let _ = span.set_parent(request);
+            set_parent(&span, requested);
         }
         Some(requested) => span.add_link(requested.span_context()),
         None => {}
@@ -98,8 +114,7 @@ pub fn attempt(labels: &AttemptLabels<'_>, requested: Option<&TraceParent>) -> S
 pub fn attempt_ended(span: &Span, outcome: &'static str, error: Option<&dyn Display>) {
     span.set_attribute("slipway.job.outcome", outcome);
     if let Some(error) = error {
-        span.set_attribute("error.type", error.to_string());
-        span.set_status(Status::error(""));
+        fail(span, error.to_string());
     }
 }
 
@@ -133,22 +148,26 @@ pub fn aws_call(service: &str, operation: &'static str, account: &str) -> Span {
 
 /// Ends the span of a call that AWS refused or did not answer, with the code of the error.
 pub fn aws_failed(span: &Span, code: &str) {
-    span.set_attribute("error.type", code.to_owned());
-    span.set_status(Status::error(""));
+    fail(span, code.to_owned());
 }
 
 /// An HTTP attempt of the current call failed, so that the call is tried again or fails.
 pub fn aws_attempt_failed(answer: Option<AwsAnswer<'_>>) {
-    let attributes = answer.map(AwsAnswer::attributes).unwrap_or_default();
     let context = Context::current();
-    context.span().add_event("attempt failed", attributes);
+    if context.has_active_span() {
+        let attributes = answer.map(AwsAnswer::attributes).unwrap_or_default();
+        context.span().add_event("attempt failed", attributes);
+    }
 }
 
 /// The last answer of AWS to the current call.
 pub fn aws_answered(answer: AwsAnswer<'_>, region: Option<&str>) {
-    let mut attributes = answer.attributes();
-    attributes.extend(region.map(|region| KeyValue::new("cloud.region", region.to_owned())));
-    Context::current().span().set_attributes(attributes);
+    let context = Context::current();
+    if context.has_active_span() {
+        let mut attributes = answer.attributes();
+        attributes.extend(region.map(|region| KeyValue::new("cloud.region", region.to_owned())));
+        context.span().set_attributes(attributes);
+    }
 }
 
 /// An answer of AWS.

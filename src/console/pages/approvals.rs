@@ -12,7 +12,7 @@ use crate::api::problem::ApiError;
 use crate::app::approvals::list_approvals;
 use crate::app::service::Service;
 use crate::console::page::{Page, PageParams, Section, html};
-use crate::console::pages::jobs::capitalized;
+use crate::console::pages::jobs::options;
 use crate::console::respond::query;
 use crate::console::view::{Ago as _, Named as _, OfSubject as _, Shown as _};
 use crate::domain::approval::{Approval, ApprovalState};
@@ -38,11 +38,7 @@ impl ApprovalsPage {
             ApprovalState::Expired,
             ApprovalState::Canceled,
         ];
-        let option = |state: ApprovalState| {
-            let value = state.to_string();
-            (value.clone(), capitalized(&value), self.state == state)
-        };
-        states.into_iter().map(option).collect()
+        options(states, Some(self.state))
     }
 
     fn effects(&self, approval: &Approval) -> usize {

@@ -14,7 +14,7 @@ use crate::api::problem::ApiError;
 use crate::app::hooks::list::list_received;
 use crate::app::service::Service;
 use crate::console::page::{Page, PageParams, Section, html};
-use crate::console::pages::jobs::capitalized;
+use crate::console::pages::jobs::options;
 use crate::console::respond::query;
 use crate::console::view::{Ago as _, Shown as _};
 use crate::domain::hooks::delivery::HookDeliveryState;
@@ -40,12 +40,7 @@ struct HooksPage {
 
 impl HooksPage {
     fn states(&self) -> Vec<(String, String, bool)> {
-        let option = |state: HookDeliveryState| {
-            let value = state.to_string();
-            let name = capitalized(&value);
-            (value, name, self.state == Some(state))
-        };
-        HookDeliveryState::iter().map(option).collect()
+        options(HookDeliveryState::iter(), self.state)
     }
 
     fn is_filtered(&self) -> bool {

@@ -20,7 +20,9 @@ use crate::console::page::{Page, PageParams, Section, html};
 use crate::console::view::{
     Ago as _, Named as _, OfSubject as _, Pretty as _, Shown as _, Signed as _, Took as _,
 };
+use crate::domain::account_setup::Person;
 use crate::domain::approval::{Approval, ApprovalState};
+use crate::domain::console_password::newest;
 use crate::domain::event::{AwsCall, Event, EventPayload};
 use crate::domain::job::{Job, JobError, JobState, Step};
 use crate::domain::task::ImageExpiry;
@@ -78,23 +80,26 @@ impl JobView {
 /// The people whose first passwords the job created and nobody has claimed yet.
 async fn people_to_claim_for(service: &Service, job: &Job) -> Result<Vec<String>, ApiError> {
     let result = job.result.as_ref();
-    let people = result.and_then(|result| result.lists.get("people"));
-    let Some(people) = people.filter(|people| !people.is_empty()) else {
+    let created = result.and_then(|result| result.lists.get("people"));
+    let Some(created) = created.filter(|created| !created.is_empty()) else {
         return Ok(Vec::new());
     };
     let Some(setup) = service.app(&job.app).await? else {
         return Ok(Vec::new());
     };
     let passwords = service.store.password_records(setup.id).await?;
-    let created = people.iter().filter(|person| person.contains_key("claim"));
-    let waits = |email: &&String| {
-        let mut records = passwords
+    let is_created = |email: &str| {
+        created
             .iter()
-            .filter(|it| it.person.to_string() == **email);
-        records.any(|password| password.is_unclaimed)
+            .any(|it| it.get("email").is_some_and(|it| it == email))
     };
-    let emails = created.filter_map(|person| person.get("email"));
-    Ok(emails.filter(waits).cloned().collect())
+    let waits = |person: &&Person| {
+        let password = newest(&passwords, &person.email);
+        password.is_some_and(|password| password.is_unclaimed)
+    };
+    let people = setup.spec.setup.iter().flat_map(|it| &it.spec.people);
+    let emails = people.filter(waits).map(|it| it.email.to_string());
+    Ok(emails.filter(|email| is_created(email)).collect())
 }
 
 /// A line of a job's log.

@@ -1,10 +1,12 @@
 //! `/console/jobs`: the list of jobs, and actions on several of them.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect, Response};
+use strum::IntoEnumIterator as _;
 
 use crate::api::auth::{Operator, Viewer};
 use crate::api::form::invalid;
@@ -39,24 +41,27 @@ struct JobsPage {
 
 impl JobsPage {
     fn states(&self) -> Vec<(String, String, bool)> {
-        use strum::IntoEnumIterator as _;
-        let option = |state: JobState| {
-            let value = state.to_string();
-            (
-                value.clone(),
-                capitalized(&value),
-                self.state == Some(state),
-            )
-        };
-        JobState::iter().map(option).collect()
+        options(JobState::iter(), self.state)
     }
 
     fn kinds(&self) -> Vec<(String, &'static str, bool)> {
-        use strum::IntoEnumIterator as _;
         JobKind::iter()
             .map(|kind| (kind.to_string(), kind.label(), self.kind == Some(kind)))
             .collect()
     }
+}
+
+/// The options of a filter: the value, its name, and whether it is selected.
+pub fn options<T: Display + PartialEq>(
+    all: impl IntoIterator<Item = T>,
+    selected: Option<T>,
+) -> Vec<(String, String, bool)> {
+    let option = |value: T| {
+        let is_selected = selected.as_ref() == Some(&value);
+        let value = value.to_string();
+        (value.clone(), capitalized(&value), is_selected)
+    };
+    all.into_iter().map(option).collect()
 }
 
 /// `needs_attention` as `Needs attention`

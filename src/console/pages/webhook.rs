@@ -26,7 +26,7 @@ use crate::app::webhooks::{
 use crate::console::form::PageForm;
 use crate::console::page::{Notice, Page, PageParams, Section, html};
 use crate::console::pages::audit::parse_time;
-use crate::console::pages::jobs::capitalized;
+use crate::console::pages::jobs::options;
 use crate::console::pages::webhooks::{WebhookFields, patch_of, secret_page};
 use crate::console::respond::query;
 use crate::console::view::{Ago as _, Shown as _};
@@ -64,12 +64,7 @@ impl WebhookPage {
     }
 
     fn states(&self) -> Vec<(String, String, bool)> {
-        let option = |state: DeliveryState| {
-            let value = state.to_string();
-            let name = capitalized(&value);
-            (value, name, self.state == Some(state))
-        };
-        DeliveryState::iter().map(option).collect()
+        options(DeliveryState::iter(), self.state)
     }
 
     fn kinds(&self) -> Vec<(String, bool)> {

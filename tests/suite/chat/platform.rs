@@ -10,9 +10,10 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+
+use crate::support::fake_server::serve;
 
 /// Longer than anything here takes that goes well.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -71,16 +72,13 @@ pub struct ChatPlatform {
 
 impl ChatPlatform {
     pub async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let shared = Arc::new(Shared::default());
         let app = Router::new().fallback(receive).with_state(shared.clone());
-        let mut server = JoinSet::new();
-        server.spawn(async move { axum::serve(listener, app).await.unwrap() });
+        let (url, _server) = serve(app).await;
         Self {
             url,
             shared,
-            _server: server,
+            _server,
         }
     }
 

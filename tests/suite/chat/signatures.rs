@@ -1,28 +1,16 @@
 //! Only what a platform has signed is read.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
-
 use serde_json::{Value, json};
 
 use super::{Chat, SECRET, signature};
 use crate::support::aws::required;
+use crate::support::script;
 
 /// What the library of Slack signs requests with.
 fn by_sdk(requests: &Value) -> Vec<String> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/slack_signatures.py");
-    let mut child = Command::new(required("SLIPWAY_TEST_PYTHON"))
-        .arg(script)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(requests.to_string().as_bytes()).unwrap();
-    drop(stdin);
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success());
-    serde_json::from_slice(&output.stdout).unwrap()
+    let python = required("SLIPWAY_TEST_PYTHON");
+    let signatures = script::answer(&python, "slack_signatures.py", requests);
+    serde_json::from_value(signatures).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

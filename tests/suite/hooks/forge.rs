@@ -14,10 +14,10 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router, middleware};
 use serde_json::json;
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::FORGE_TOKEN;
+use crate::support::fake_server::serve;
 
 /// The id of the only repository.
 pub const ID: u64 = 7;
@@ -66,14 +66,11 @@ impl Forge {
             )
             .layer(middleware::from_fn_with_state(shared.clone(), trouble))
             .with_state(shared.clone());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let mut serving = JoinSet::new();
-        serving.spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let (url, _serving) = serve(router).await;
         Self {
             url,
             shared,
-            _serving: serving,
+            _serving,
         }
     }
 

@@ -6,7 +6,6 @@ mod lost;
 mod proposed;
 mod signatures;
 
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
@@ -15,6 +14,7 @@ use serde_json::{Value, json};
 use crate::aws::listen::{Listening, on_loopback};
 use crate::aws::{Aws, Options};
 use crate::support::process::{Launch, Running};
+use crate::support::script;
 
 const ACCOUNT: &str = "123456789012";
 const GITHUB_SECRET: &str = "It's a Secret to Everybody";
@@ -92,25 +92,7 @@ impl Sent {
 
 /// What npm's libraries sign a delivery with.
 fn signed(delivery: &Value) -> Vec<(String, String)> {
-    use std::io::Write as _;
-    let script = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/webhook_verifier/sign.mjs"
-    );
-    let mut child = std::process::Command::new("node")
-        .arg(script)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|error| panic!("node: {error}; `make test` installs it"));
-    let mut stdin = child.stdin.take().unwrap();
-    stdin
-        .write_all(json!([delivery]).to_string().as_bytes())
-        .unwrap();
-    drop(stdin);
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "sign.mjs failed");
-    let headers: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let headers = script::answer("node", "webhook_verifier/sign.mjs", &json!([delivery]));
     let headers = headers[0].as_object().unwrap().iter();
     headers
         .map(|(name, value)| (name.clone(), value.as_str().unwrap().to_owned()))

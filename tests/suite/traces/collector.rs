@@ -13,9 +13,10 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use opentelemetry_proto::tonic::trace::v1 as wire;
 use prost::Message as _;
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+
+use crate::support::fake_server::serve;
 
 /// Longer than anything here takes that goes well.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -52,17 +53,14 @@ pub struct Span {
 impl Collector {
     pub async fn start() -> Self {
         let shared = Arc::new(Shared::default());
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let app = Router::new()
             .route("/v1/traces", post(receive))
             .with_state(shared.clone());
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move { axum::serve(listener, app).await.unwrap() });
+        let (url, _tasks) = serve(app).await;
         Self {
             url,
             shared,
-            _tasks: tasks,
+            _tasks,
         }
     }
 

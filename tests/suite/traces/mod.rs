@@ -3,8 +3,6 @@
 mod collector;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
@@ -16,6 +14,7 @@ use crate::aws::{Aws, Options};
 use crate::support::aws::required;
 use crate::support::process::{Launch, Running};
 use crate::support::proxy::Proxy;
+use crate::support::script;
 use crate::support::wire::Answer;
 use collector::{Collector, Span};
 
@@ -82,21 +81,9 @@ fn is_call(span: &Span) -> bool {
 /// What PyPI's package reads in the same bytes.
 fn read_again(collector: &Collector) -> Vec<[String; 4]> {
     let bodies: Vec<String> = collector.bodies().iter().map(hex::encode).collect();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/otlp_spans.py");
-    let mut child = Command::new(required("SLIPWAY_TEST_PYTHON"))
-        .arg(script)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut input = child.stdin.take().unwrap();
-    input
-        .write_all(json!(bodies).to_string().as_bytes())
-        .unwrap();
-    drop(input);
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success());
-    serde_json::from_slice(&output.stdout).unwrap()
+    let python = required("SLIPWAY_TEST_PYTHON");
+    let spans = script::answer(&python, "otlp_spans.py", &json!(bodies));
+    serde_json::from_value(spans).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,12 +11,13 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::PATIENCE;
 use crate::support::aws::required;
+use crate::support::fake_server::serve;
+use crate::support::script;
 
 /// A request that was received.
 #[derive(Clone)]
@@ -76,15 +77,12 @@ impl Receiver {
     pub async fn start(replies: impl IntoIterator<Item = Reply>) -> Self {
         let shared = Arc::new(Shared::default());
         shared.replies.lock().unwrap().extend(replies);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/hook", listener.local_addr().unwrap());
         let app = Router::new().fallback(receive).with_state(shared.clone());
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move { axum::serve(listener, app).await.unwrap() });
+        let (url, _tasks) = serve(app).await;
         Self {
-            url,
+            url: format!("{url}/hook"),
             shared,
-            _tasks: tasks,
+            _tasks,
         }
     }
 
@@ -159,32 +157,20 @@ pub fn verify(secret: &str, request: &Received) -> Vec<Result<Value, String>> {
             .collect();
     let body = String::from_utf8(request.body.to_vec()).unwrap();
     let input = json!([{"secret": secret, "headers": headers, "body": body}]);
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/webhook_verifier");
     [
-        (required("SLIPWAY_TEST_PYTHON"), "verify.py"),
-        ("node".to_owned(), "verify.mjs"),
+        (
+            required("SLIPWAY_TEST_PYTHON"),
+            "webhook_verifier/verify.py",
+        ),
+        ("node".to_owned(), "webhook_verifier/verify.mjs"),
     ]
-    .map(|(program, script)| run(&program, &format!("{folder}/{script}"), &input))
+    .map(|(program, script)| verified(script::answer(&program, script, &input)))
     .into()
 }
 
-fn run(program: &str, script: &str, input: &Value) -> Result<Value, String> {
-    use std::io::Write as _;
-    use std::process::{Command, Stdio};
-    let mut child = Command::new(program)
-        .arg(script)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|error| panic!("{program}: {error}; `make test` installs it"));
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(input.to_string().as_bytes()).unwrap();
-    drop(stdin);
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{program} {script} failed");
-    let mut verified: Value = serde_json::from_slice(&output.stdout).unwrap();
-    match verified[0]["payload"].take() {
-        Value::Null => Err(verified[0]["error"].to_string()),
+fn verified(mut answer: Value) -> Result<Value, String> {
+    match answer[0]["payload"].take() {
+        Value::Null => Err(answer[0]["error"].to_string()),
         payload => Ok(payload),
     }
 }
