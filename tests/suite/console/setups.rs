@@ -151,6 +151,8 @@ async fn an_account_is_set_up_and_a_first_password_claimed() {
         "{}",
         page.text
     );
+    let job_page = admin.get(&first.location).await;
+    assert!(!job_page.text.contains(CLAIM), "{}", job_page.text);
     console.stop().await;
 }
 
@@ -202,6 +204,17 @@ async fn a_set_up_is_checked_repaired_and_changed() {
         "{}",
         page.text
     );
+    let kept = [("do", "repair"), ("remove", "iam:user/build@example.com")];
+    for confirm in [None, Some(("confirm", "another"))] {
+        let fields: Vec<_> = kept.into_iter().chain(confirm).collect();
+        let refused = submit(&admin, &at("repair"), &fields).await;
+        assert_eq!(refused.status, 400, "{}", refused.text);
+        assert!(
+            refused.text.contains("the account&#39;s name"),
+            "{}",
+            refused.text
+        );
+    }
     for other in [&apply[..], &[("do", "apply")]] {
         let stale = change(&admin, &less, other).await;
         assert_eq!(stale.status, 412, "{}", stale.text);
@@ -227,6 +240,20 @@ async fn a_set_up_is_checked_repaired_and_changed() {
     let aws = console.setup.aws.snapshot(ACCOUNT);
     assert!(aws["users"]["build@example.com"].is_null(), "{aws:#}");
     assert!(aws["users"]["ana@example.com"].is_object(), "{aws:#}");
+
+    // A repair removes what is selected, once the account's name is entered.
+    let form = admin.get(&at("change")).await;
+    let version = hidden(&form, "version").to_owned();
+    less["people"].as_array_mut().unwrap().pop();
+    let apply = [("do", "apply"), ("version", version.as_str())];
+    ended(&console, &change(&admin, &less, &apply).await).await;
+    submit(&admin, &at("repair"), &[("do", "check")]).await;
+    let removal = [("do", "repair"), ("remove", "iam:user/ana@example.com")];
+    let confirmed = [&removal[..], &[("confirm", "default")]].concat();
+    let job = ended(&console, &submit(&admin, &at("repair"), &confirmed).await).await;
+    assert_eq!(job["state"], "succeeded", "{job:#}");
+    let aws = console.setup.aws.snapshot(ACCOUNT);
+    assert!(aws["users"]["ana@example.com"].is_null(), "{aws:#}");
     console.stop().await;
 }
 
