@@ -1,6 +1,7 @@
 //! Who is believed.
 
 use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
 
 use super::*;
 
@@ -202,4 +203,44 @@ async fn settings_that_allow_too_much_or_lack_a_secret_are_refused() {
         text.contains("[hooks.github] needs SLIPWAY_GITHUB_WEBHOOK_SECRET"),
         "{text}"
     );
+}
+
+/// Those whose body is under way at once.
+const MAX_UNVERIFIED: usize = 256;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deliveries_whose_sender_is_not_known_are_bounded() {
+    let host = Host::new(ALL);
+    let server = host.launch.serve().await;
+    // More, one after another, than there may be at once: a delivery that is answered counts no more.
+    let delivery = github("ping", "one", &ping());
+    for _ in 0..MAX_UNVERIFIED + 10 {
+        assert!(!accept(&server, &delivery).await);
+    }
+    let head = "POST /hooks/github HTTP/1.1\r\nhost: slipway\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{";
+    let mut slow = Vec::new();
+    let refused = loop {
+        let (status, problem) = send(&server, &delivery).await;
+        if status != 202 || slow.len() > MAX_UNVERIFIED {
+            break (status, problem["code"].clone());
+        }
+        for _ in 0..MAX_UNVERIFIED / 4 + 1 {
+            let mut stream = tokio::net::TcpStream::connect(server.address)
+                .await
+                .unwrap();
+            stream.write_all(head.as_bytes()).await.unwrap();
+            slow.push(stream);
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    assert_eq!(refused, (503, json!("overloaded")));
+    assert!(slow.len() >= MAX_UNVERIFIED, "{}", slow.len());
+    // Other requests are answered, and deliveries again when the slow ones are gone.
+    server.get("/v1/apps").await;
+    drop(slow);
+    let until = Instant::now() + PATIENCE;
+    while send(&server, &delivery).await.0 != 202 {
+        assert!(Instant::now() < until);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
